@@ -1,0 +1,271 @@
+//! Bodies of the HTTP API: the shapes that callers and this system agree on.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a user or key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Also commands, configures, acknowledges and groups.
+    Operator,
+    /// All.
+    Admin,
+}
+
+impl Role {
+    /// The name in tokens, tables and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "Viewer",
+            Self::Operator => "Operator",
+            Self::Admin => "Admin",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == name)
+    }
+}
+
+/// `POST /api/auth/login`
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Who.
+    #[schema(example = "admin")]
+    pub username: String,
+    /// And the proof.
+    pub password: String,
+}
+
+/// Answer to a login or a refresh.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct LoginResponse {
+    /// A JWT for `Authorization: Bearer`.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// Good for one `POST /api/auth/refresh`.
+    pub refresh_token: String,
+    /// Who logged in.
+    pub user: UserInfo,
+}
+
+/// `POST /api/auth/refresh` and `POST /api/auth/logout`
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// The refresh token of the last login or refresh.
+    pub refresh_token: String,
+}
+
+/// `POST /api/auth/password`
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// The password so far.
+    pub current_password: String,
+    /// The one from now on: at least 12 characters.
+    pub new_password: String,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct UserInfo {
+    /// The user's or key's id.
+    pub id: Uuid,
+    /// The user's or key's name.
+    pub username: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// `POST /api/keys`
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// What the key is for.
+    #[schema(example = "grafana")]
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it ends; never if absent.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// An API key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct Key {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it ends.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A new API key: the only time its secret is shown.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct CreatedKey {
+    /// The key without its secret.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The secret, for `Authorization: Bearer` or `X-Api-Key`.
+    pub secret: String,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items of this page.
+    pub items: Vec<T>,
+    /// How many there are on all pages.
+    pub total: i64,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A device as the fleet list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct Device {
+    /// Its id.
+    #[schema(example = "ACV-AABBCCDDEEFF")]
+    pub device_id: String,
+    /// What a person calls it.
+    pub name: Option<String>,
+    /// The MAC it registered with.
+    pub mac_address: Option<String>,
+    /// The modem's IMEI.
+    pub imei: Option<String>,
+    /// The SIM's ICCID.
+    pub iccid: Option<String>,
+    /// The board.
+    pub hardware: Option<String>,
+    /// The running firmware.
+    pub firmware_version: Option<String>,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// Whether it has announced itself; a device that only sent readings has not.
+    pub registered: bool,
+    /// Whether its credentials are accepted.
+    pub enabled: bool,
+    /// Boot count at its last registration.
+    pub boot_count: Option<i64>,
+    /// Since when it is known.
+    pub created_at: DateTime<Utc>,
+    /// Last change of this row.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A device's MQTT secret: the only time it is shown.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct DeviceCredentials {
+    /// The MQTT user name.
+    pub username: String,
+    /// The MQTT password.
+    pub password: String,
+}
+
+/// `GET /api/devices/{device_id}/telemetry`: the reading with the highest `ts`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct LatestReading {
+    /// Whose.
+    pub device_id: String,
+    /// When it was measured.
+    pub ts: String,
+    /// When it arrived.
+    pub received_at: String,
+    /// `live` or `sd`.
+    pub source: Option<String>,
+    /// `wifi` or `gsm`.
+    pub connection: Option<String>,
+    /// The readings by name; a missing one is absent.
+    pub data: Map<String, Value>,
+}
+
+/// `POST /api/sql`
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlRequest {
+    /// One SELECT.
+    #[schema(example = "SELECT device_id, count(*) AS n FROM telemetry GROUP BY device_id")]
+    pub query: String,
+    /// Values for `$1`, `$2`, ...: texts, numbers, booleans or null.
+    #[serde(default)]
+    pub params: Vec<Value>,
+    /// The form of the answer; `Accept: text/csv` asks for csv too.
+    #[serde(default)]
+    pub format: Option<SqlFormat>,
+    /// Lake and tail (hot, the default), or only what is committed to the lake.
+    #[serde(default)]
+    pub consistency: Option<Consistency>,
+    /// Milliseconds it may take, at most what the server allows.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// Rows to answer at most, at most what the server allows.
+    #[serde(default)]
+    pub max_rows: Option<usize>,
+}
+
+/// The form of a SQL answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SqlFormat {
+    /// One JSON object.
+    Json,
+    /// CSV with a header line.
+    Csv,
+}
+
+/// Which rows a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// The lake and the tail behind it: every acknowledged reading.
+    Hot,
+    /// The lake alone, as any other reader of its files sees it.
+    Lake,
+}
+
+/// A column of a SQL answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct SqlColumn {
+    /// Its name.
+    pub name: String,
+    /// Its Arrow type.
+    pub r#type: String,
+}
+
+/// A JSON SQL answer.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+pub struct SqlResponse {
+    /// Names and types.
+    pub columns: Vec<SqlColumn>,
+    /// The rows, in the order of the columns.
+    pub rows: Vec<Vec<Value>>,
+    /// How many rows this answer has.
+    pub row_count: usize,
+    /// Whether rows were left out because of the cap.
+    pub truncated: bool,
+    /// The Delta version of `telemetry` behind it.
+    pub lake_version: i64,
+    /// Up to which log offset, per partition, its rows reach.
+    pub watermark: Vec<i64>,
+    /// Milliseconds it took.
+    pub elapsed_ms: u64,
+}

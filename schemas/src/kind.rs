@@ -1,0 +1,65 @@
+//! The kinds of record on the uplink topic.
+
+use std::fmt;
+
+/// What a log record is: the six things a device says, and the two that ingest itself has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Readings, live or drained from the SD card.
+    Telemetry,
+    /// Device health.
+    Heartbeat,
+    /// An answer to a command.
+    Resp,
+    /// Connection state, and the last will.
+    Status,
+    /// An alert that the device itself raises or clears.
+    Alerts,
+    /// A device announces itself.
+    Register,
+    /// Ingest could not take a message: its remains, with the reason in the headers.
+    Reject,
+    /// Ingest handed a command over.
+    Sent,
+}
+
+impl Kind {
+    /// Every kind, in the order of the protocol document.
+    pub const ALL: [Self; 8] = [
+        Self::Telemetry,
+        Self::Heartbeat,
+        Self::Resp,
+        Self::Status,
+        Self::Alerts,
+        Self::Register,
+        Self::Reject,
+        Self::Sent,
+    ];
+
+    /// The name in topics, headers and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Telemetry => "telemetry",
+            Self::Heartbeat => "heartbeat",
+            Self::Resp => "resp",
+            Self::Status => "status",
+            Self::Alerts => "alerts",
+            Self::Register => "register",
+            Self::Reject => "reject",
+            Self::Sent => "sent",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,22 @@
+//! Every format that crosses a process or a restart: topics, payloads, log records, the decoder
+//! from telemetry JSON to Arrow, table schemas, API types and the problem type. No IO, no clock.
+
+pub mod api;
+pub mod dead_letter;
+pub mod decimal;
+pub mod device;
+pub mod kind;
+pub mod payload;
+pub mod problem;
+pub mod reading;
+pub mod record;
+pub mod tables;
+pub mod telemetry;
+pub mod time;
+pub mod topic;
+
+pub use dead_letter::{DeadLetter, Reason};
+pub use device::DeviceId;
+pub use kind::Kind;
+pub use record::{Headers, Position, Record};
+pub use time::Micros;

@@ -1,0 +1,310 @@
+//! One reading's JSON object into one scratch row, or the reason why it can't be.
+
+use std::borrow::Cow;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{Aliases, Limits};
+use crate::{
+    dead_letter::Reason,
+    decimal::{self, Parsed},
+    reading::{self, READINGS, Target},
+    time::{self, Micros, YEAR_2020},
+};
+
+/// A reading taken apart; kept between readings so that nothing is allocated anew.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub ts: Micros,
+    pub source: Option<&'static str>,
+    pub connection: Option<&'static str>,
+    pub seq: Option<i64>,
+    pub boot: Option<i64>,
+    pub readings: Vec<Option<i128>>,
+    pub load_type: Option<String>,
+    /// The JSON object of everything else, still open: `{"a":1,"b":2`; empty if there is nothing.
+    pub extra: String,
+    pub known: usize,
+    /// Fields of this reading so far.
+    fields: usize,
+    has_ts: bool,
+    uptime_ms: bool,
+}
+
+/// Why an item is a dead letter: the reason, and the field at fault where there is one.
+pub(super) type Fault = (Reason, Option<String>);
+
+/// What every item of one record is judged against.
+pub(super) struct Context<'a> {
+    pub device_id: &'a str,
+    pub received_at: Micros,
+    pub limits: &'a Limits,
+    pub aliases: &'a Aliases,
+}
+
+/// Decodes one JSON object into `row`.
+pub(super) fn decode(item: &str, cx: &Context<'_>, row: &mut Row) -> Result<(), Fault> {
+    row.clear();
+    walk(item, &mut |key, value| row.top_level(key, value, cx))?;
+    row.check_time(cx)
+}
+
+impl Row {
+    fn clear(&mut self) {
+        self.readings.clear();
+        self.readings.resize(READINGS.len(), None);
+        self.extra.clear();
+        self.load_type = None;
+        (self.source, self.connection, self.seq, self.boot) = (None, None, None, None);
+        (self.ts, self.known, self.fields, self.has_ts, self.uptime_ms) = (0, 0, 0, false, false);
+    }
+
+    fn top_level(&mut self, key: &str, value: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        match key {
+            "ts" => self.take_ts(value),
+            "seq" => {
+                self.seq = counter(key, value)?;
+                Ok(())
+            }
+            "boot" => {
+                self.boot = counter(key, value)?;
+                Ok(())
+            }
+            "uptime_ms" => {
+                self.uptime_ms = counter(key, value)?.is_some();
+                self.keep(key, value, cx.limits)
+            }
+            "source" => self.take_word(key, value, cx, &["live", "sd"], |row, w| row.source = w),
+            "connection" => {
+                self.take_word(key, value, cx, &["wifi", "gsm"], |row, w| row.connection = w)
+            }
+            "device_id" => match text(value) {
+                Some(id) if id == cx.device_id => Ok(()),
+                Some(id) => Err((Reason::IdMismatch, Some(id.chars().take(64).collect()))),
+                None => Err(wrong_type(key)),
+            },
+            "data" if value.starts_with('{') => {
+                walk(value, &mut |key, value| self.reading(key, value, cx))
+            }
+            "data" => Err(wrong_type(key)),
+            _ => self.reading(key, value, cx),
+        }
+    }
+
+    fn reading(&mut self, key: &str, value: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        self.fields += 1;
+        if self.fields > cx.limits.max_fields {
+            return Err((Reason::TooManyFields, None));
+        }
+        match reading::target(key) {
+            Some(Target::Number(column)) => self.number(column, key, value, None, cx),
+            Some(Target::LoadType) => self.take_load_type(key, value),
+            None => match cx.aliases.get(key) {
+                Some(alias) => self.number(alias.column, key, value, Some(alias.factor), cx),
+                None => self.keep(key, value, cx.limits),
+            },
+        }
+    }
+
+    fn number(
+        &mut self,
+        column: usize,
+        key: &str,
+        value: &str,
+        factor: Option<f64>,
+        cx: &Context<'_>,
+    ) -> Result<(), Fault> {
+        let Some(reading) = READINGS.get(column) else { return self.keep(key, value, cx.limits) };
+        self.known += 1;
+        if value == "null" {
+            return Ok(());
+        }
+        if value.starts_with('"') {
+            // Some firmware writes a missing value as text; any other text is a fault.
+            return if text(value).is_some_and(|t| is_not_a_value(&t)) {
+                self.keep(key, value, cx.limits)
+            } else {
+                Err(wrong_type(key))
+            };
+        }
+        let parsed = match factor {
+            None => decimal::parse(value, reading.precision, reading.scale),
+            Some(factor) => match value.parse::<f64>() {
+                Ok(v) => decimal::from_f64(v * factor, reading.precision, reading.scale),
+                Err(_) => Parsed::NotANumber,
+            },
+        };
+        match parsed {
+            Parsed::Value(unscaled) => {
+                if let Some(cell) = self.readings.get_mut(column) {
+                    *cell = Some(unscaled);
+                }
+                Ok(())
+            }
+            Parsed::TooLarge => self.keep(key, value, cx.limits),
+            Parsed::NotANumber => Err(wrong_type(key)),
+        }
+    }
+
+    fn take_ts(&mut self, value: &str) -> Result<(), Fault> {
+        if value == "null" {
+            return Ok(());
+        }
+        let ts = match text(value) {
+            Some(text) => time::parse_rfc3339(&text),
+            None => match value.parse() {
+                Ok(number) => time::from_unix_number(number),
+                Err(_) => return Err(wrong_type("ts")),
+            },
+        };
+        self.has_ts = true;
+        self.ts = ts.ok_or_else(|| (Reason::BadTs, Some("ts".to_owned())))?;
+        Ok(())
+    }
+
+    fn take_word(
+        &mut self,
+        key: &str,
+        value: &str,
+        cx: &Context<'_>,
+        words: &[&'static str],
+        set: impl Fn(&mut Self, Option<&'static str>),
+    ) -> Result<(), Fault> {
+        if value == "null" {
+            return Ok(());
+        }
+        let given = text(value).ok_or_else(|| wrong_type(key))?;
+        match words.iter().find(|w| **w == given) {
+            Some(word) => {
+                set(self, Some(word));
+                Ok(())
+            }
+            None => self.keep(key, value, cx.limits),
+        }
+    }
+
+    fn take_load_type(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        self.known += 1;
+        if value != "null" {
+            self.load_type = Some(text(value).ok_or_else(|| wrong_type(key))?.into_owned());
+        }
+        Ok(())
+    }
+
+    /// Appends a field to `extra` as it came.
+    fn keep(&mut self, key: &str, value: &str, limits: &Limits) -> Result<(), Fault> {
+        if depth(value) > limits.max_depth {
+            return Err((Reason::TooDeep, Some(shorten(key))));
+        }
+        self.extra.push(if self.extra.is_empty() { '{' } else { ',' });
+        self.extra.push_str(&serde_json::Value::from(key).to_string());
+        self.extra.push(':');
+        self.extra.push_str(value);
+        Ok(())
+    }
+
+    fn check_time(&self, cx: &Context<'_>) -> Result<(), Fault> {
+        if !self.has_ts {
+            let clockless = self.boot.is_some() && self.uptime_ms;
+            return Err((if clockless { Reason::ClockUnset } else { Reason::NoTs }, None));
+        }
+        if self.ts < YEAR_2020 {
+            Err((Reason::TsBefore2020, Some(time::to_rfc3339(self.ts))))
+        } else if self.ts > cx.received_at.saturating_add(cx.limits.max_future) {
+            Err((Reason::TsInFuture, Some(time::to_rfc3339(self.ts))))
+        } else if self.ts < cx.received_at.saturating_sub(cx.limits.max_age) {
+            Err((Reason::Expired, Some(time::to_rfc3339(self.ts))))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn wrong_type(key: &str) -> Fault {
+    (Reason::WrongType, Some(shorten(key)))
+}
+
+fn shorten(key: &str) -> String {
+    key.chars().take(64).collect()
+}
+
+fn is_not_a_value(text: &str) -> bool {
+    let word = text.trim_start_matches(['-', '+']);
+    ["", "nan", "inf", "infinity", "null"].iter().any(|w| word.eq_ignore_ascii_case(w))
+}
+
+/// A whole number of a counter field, none for null.
+fn counter(key: &str, value: &str) -> Result<Option<i64>, Fault> {
+    if value == "null" {
+        return Ok(None);
+    }
+    match decimal::parse(value, 18, 0) {
+        Parsed::Value(v) => Ok(i64::try_from(v).ok()),
+        _ => Err(wrong_type(key)),
+    }
+}
+
+/// The text of a JSON string, none if it is something else.
+fn text(value: &str) -> Option<Cow<'_, str>> {
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str::<String>(value).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// How deep arrays and objects nest in a valid JSON value.
+fn depth(value: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in value.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Calls `each` with every key and raw value of a JSON object, and stops at the first fault.
+fn walk(object: &str, each: &mut dyn FnMut(&str, &str) -> Result<(), Fault>) -> Result<(), Fault> {
+    struct Fields<'f>(&'f mut dyn FnMut(&str, &str) -> Result<(), Fault>);
+
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    impl<'de> Visitor<'de> for Fields<'_> {
+        type Value = Result<(), Fault>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut judged = Ok(());
+            while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+                if judged.is_ok() {
+                    judged = (self.0)(&key, map.next_value::<&RawValue>()?.get());
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(judged)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_str(object);
+    json.deserialize_map(Fields(each))
+        .and_then(|judged| json.end().map(|()| judged))
+        .map_err(|_| (Reason::NotJson, None))?
+}

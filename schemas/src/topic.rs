@@ -1,0 +1,125 @@
+//! MQTT topics of the uplink and what each one means, and the topic a device listens on.
+
+use crate::{device::is_device_id, kind::Kind};
+
+/// Where a device without a topic of its own announces itself.
+pub const REGISTER: &str = "devices/register";
+
+/// What a topic says about a message, before its payload is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uplink<'a> {
+    /// One of a device's own five topics.
+    Device {
+        /// The id in the topic: the truth about who speaks.
+        device_id: &'a str,
+        /// What it speaks of.
+        kind: Kind,
+    },
+    /// `devices/register`: the id is in the payload.
+    Register,
+    /// A device topic whose id has not the form of one.
+    BadDeviceId {
+        /// What the topic would have meant.
+        kind: Kind,
+    },
+    /// Not one of ours.
+    Foreign,
+}
+
+/// Reads an uplink topic under the configured prefix (`acuvim` by default).
+#[must_use]
+pub fn parse<'a>(prefix: &str, topic: &'a str) -> Uplink<'a> {
+    if topic == REGISTER {
+        return Uplink::Register;
+    }
+    let Some((device_id, kind)) = topic
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .and_then(|rest| rest.rsplit_once('/'))
+        .and_then(|(id, name)| device_kind(name).map(|kind| (id, kind)))
+    else {
+        return Uplink::Foreign;
+    };
+    if is_device_id(device_id) {
+        Uplink::Device { device_id, kind }
+    } else {
+        Uplink::BadDeviceId { kind }
+    }
+}
+
+/// The uplink topic of a device for one kind.
+#[must_use]
+pub fn uplink(prefix: &str, device_id: &str, kind: Kind) -> String {
+    match kind {
+        Kind::Register => REGISTER.to_owned(),
+        other => format!("{prefix}/{device_id}/{other}"),
+    }
+}
+
+/// The topic on which a device takes its commands.
+#[must_use]
+pub fn command(prefix: &str, device_id: &str) -> String {
+    format!("{prefix}/{device_id}/cmd")
+}
+
+/// Whether a prefix can stand before our topics: one or more levels, no wildcards, no empty level.
+#[must_use]
+pub fn is_prefix(prefix: &str) -> bool {
+    !prefix.is_empty()
+        && prefix.len() <= 128
+        && !prefix.starts_with('$')
+        && prefix.split('/').all(|level| !level.is_empty() && !level.contains(['+', '#', '\0']))
+}
+
+fn device_kind(name: &str) -> Option<Kind> {
+    Kind::parse(name).filter(|k| !matches!(k, Kind::Register | Kind::Reject | Kind::Sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_topics_are_ours() {
+        for kind in [Kind::Telemetry, Kind::Heartbeat, Kind::Resp, Kind::Status, Kind::Alerts] {
+            let topic = uplink("acuvim", "ACV-1", kind);
+            assert_eq!(parse("acuvim", &topic), Uplink::Device { device_id: "ACV-1", kind });
+        }
+        assert_eq!(parse("acuvim", "devices/register"), Uplink::Register);
+        let deep = parse("site/a", "site/a/ACV-1/status");
+        assert_eq!(deep, Uplink::Device { device_id: "ACV-1", kind: Kind::Status });
+    }
+
+    #[test]
+    fn others_are_foreign_or_name_no_device() {
+        for foreign in [
+            "",
+            "acuvim",
+            "acuvim/x",
+            "acuvim/x/cmd",
+            "acuvim/x/sent",
+            "acuvim/x/reject",
+            "acuvim/x/register",
+            "other/x/telemetry",
+            "acuvimx/y/telemetry",
+            "$SYS/broker",
+        ] {
+            assert_eq!(parse("acuvim", foreign), Uplink::Foreign, "{foreign}");
+        }
+        for bad in ["acuvim//telemetry", "acuvim/a/b/telemetry", "acuvim/a b/telemetry"] {
+            assert_eq!(
+                parse("acuvim", bad),
+                Uplink::BadDeviceId { kind: Kind::Telemetry },
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn prefixes_without_wildcards_or_empty_levels() {
+        assert!(is_prefix("acuvim") && is_prefix("site/a"));
+        for bad in ["", "/", "a/", "a//b", "a/+", "#", "$SYS"] {
+            assert!(!is_prefix(bad), "{bad}");
+        }
+    }
+}

@@ -4,12 +4,32 @@ use bytes::Bytes;
 
 use crate::{dead_letter::Reason, kind::Kind, time::Micros};
 
-/// The log topic of everything that devices say, and of what ingest has to say.
-pub const UPLINK: &str = "acuvim.uplink";
-/// The log topic of commands on their way to devices.
-pub const COMMANDS: &str = "acuvim.commands";
-/// The log topic of live events.
-pub const EVENTS: &str = "acuvim.events";
+/// A topic of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogTopic {
+    /// Everything that devices say, and what ingest has to say: one topic, so that what one device
+    /// says stays in one order.
+    Uplink,
+    /// Commands on their way to devices.
+    Commands,
+    /// Live events.
+    Events,
+}
+
+impl LogTopic {
+    /// Every topic.
+    pub const ALL: [Self; 3] = [Self::Uplink, Self::Commands, Self::Events];
+
+    /// The topic's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uplink => "acuvim.uplink",
+            Self::Commands => "acuvim.commands",
+            Self::Events => "acuvim.events",
+        }
+    }
+}
 
 /// The version of the record format, in the header `v`.
 pub const FORMAT: &str = "1";

@@ -1,0 +1,127 @@
+//! The one thread that writes: takes all appends that came while the last sync ran, lays them out
+//! as one value per partition, and syncs once for all of them.
+
+use std::{collections::BTreeMap, sync::Arc, thread};
+
+use fjall::PersistMode;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::{Shared, disk};
+use crate::{Entry, Error, ErrorKind, LogTopic, Position, entry};
+
+/// Bytes that go into one sync at most.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// One caller's append.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub topic: LogTopic,
+    pub entries: Vec<(u32, Entry)>,
+    pub reply: oneshot::Sender<Result<Vec<Position>, Error>>,
+    /// Held until the answer: what bounds the bytes that wait.
+    pub _permit: OwnedSemaphorePermit,
+}
+
+/// Starts the thread; it ends when every sender is gone.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Request>,
+) -> Result<thread::JoinHandle<()>, Error> {
+    thread::Builder::new()
+        .name("log-writer".to_owned())
+        .spawn(move || {
+            while let Some(first) = queue.blocking_recv() {
+                let group = gather(first, &mut queue);
+                let written = write(&shared, &group);
+                answer(group, written);
+            }
+        })
+        .map_err(|e| Error::new(ErrorKind::Setup, format!("can't start the log's writer: {e}")))
+}
+
+fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+    let size = |r: &Request| r.entries.iter().map(|(_, e)| e.size()).sum::<usize>();
+    let mut bytes = size(&first);
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES
+        && let Ok(next) = queue.try_recv()
+    {
+        bytes += size(&next);
+        group.push(next);
+    }
+    group
+}
+
+/// Writes a group durably; answers with each request's positions.
+fn write(shared: &Shared, group: &[Request]) -> Result<Vec<Vec<Position>>, Error> {
+    check_free_space(shared)?;
+    let mut runs: BTreeMap<(LogTopic, u32), Vec<&Entry>> = BTreeMap::new();
+    let mut positions = Vec::with_capacity(group.len());
+    for request in group {
+        let mut own = Vec::with_capacity(request.entries.len());
+        for (number, entry) in &request.entries {
+            let base = shared.partition(request.topic, *number)?.next_offset();
+            let run = runs.entry((request.topic, *number)).or_default();
+            let ahead = i64::try_from(run.len()).unwrap_or(i64::MAX);
+            own.push(Position { partition: *number, offset: base + ahead });
+            run.push(entry);
+        }
+        positions.push(own);
+    }
+    commit(shared, &runs)?;
+    Ok(positions)
+}
+
+fn commit(shared: &Shared, runs: &BTreeMap<(LogTopic, u32), Vec<&Entry>>) -> Result<(), Error> {
+    let mut batch = shared.db.batch().durability(Some(PersistMode::SyncData));
+    let mut ends = Vec::with_capacity(runs.len());
+    for ((topic, number), entries) in runs {
+        let partition = shared.partition(*topic, *number)?;
+        if partition.active().is_some_and(|s| s.bytes >= shared.options.segment_bytes) {
+            partition.roll(&shared.db, &shared.meta)?;
+        }
+        let Some(segment) = partition.active() else { continue };
+        let base = partition.next_offset();
+        let value = entry::encode(entries.iter().copied());
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        ends.push((partition, base + count, value.len() as u64));
+        batch.insert(&segment.keyspace, base.to_be_bytes(), value);
+    }
+    batch.commit().map_err(disk)?;
+    for (partition, end, bytes) in ends {
+        partition.appended(end, bytes);
+    }
+    Ok(())
+}
+
+fn answer(group: Vec<Request>, written: Result<Vec<Vec<Position>>, Error>) {
+    match written {
+        Ok(positions) => {
+            for (request, own) in group.into_iter().zip(positions) {
+                // A caller that is gone has no promise to be kept.
+                let _ = request.reply.send(Ok(own));
+            }
+        }
+        Err(error) => {
+            for request in group {
+                let _ = request.reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// Stops short of a full disk, on which fjall would give up until it is opened again.
+fn check_free_space(shared: &Shared) -> Result<(), Error> {
+    let options = &shared.options;
+    let stat = rustix::fs::statvfs(&options.path)
+        .map_err(|e| Error::unavailable(format!("{}: {e}", options.path.display())))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < options.min_free_bytes {
+        return Err(Error::unavailable(format!(
+            "{} has {} MiB left, fewer than log.min_free_mb",
+            options.path.display(),
+            free >> 20
+        )));
+    }
+    Ok(())
+}

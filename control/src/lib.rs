@@ -1,1 +1,23 @@
-#![allow(missing_docs)]
+//! The small mutable state: users, keys, devices, offsets, leases and the facts fixed at the first
+//! start. SQLite by default; every statement is one text that PostgreSQL runs as well.
+
+mod db;
+mod devices;
+mod error;
+mod keys;
+mod leases;
+mod log_facts;
+mod secrets;
+mod sessions;
+mod stream;
+mod users;
+
+pub use db::Control;
+pub use devices::{DeviceFilter, DeviceSecrets};
+pub use error::{Error, ErrorKind};
+pub use leases::Lease;
+pub use log_facts::LogFacts;
+pub use secrets::{hash_secret, new_secret};
+pub use sessions::Rotation;
+pub use stream::{Applied, Changes, OffsetMove, Registered};
+pub use users::User;

@@ -1,0 +1,106 @@
+//! API keys: for programs; shown once, stored as a hash.
+
+use acuvim_schemas::api::{CreatedKey, Key, NewKey};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{Control, Error, hash_secret, new_secret, users::parse_role};
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    id: Uuid,
+    name: String,
+    role: String,
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<KeyRow> for Key {
+    type Error = Error;
+    fn try_from(row: KeyRow) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.id,
+            name: row.name,
+            role: parse_role(&row.role)?,
+            expires_at: row.expires_at,
+            created_at: row.created_at,
+        })
+    }
+}
+
+impl Control {
+    /// Makes a key; the answer is the only place where its secret ever is.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn create_key(&self, new: &NewKey, now: DateTime<Utc>) -> Result<CreatedKey, Error> {
+        let secret = new_secret("acv_");
+        let key = Key {
+            id: Uuid::now_v7(),
+            name: new.name.clone(),
+            role: new.role,
+            expires_at: new.expires_at,
+            created_at: now,
+        };
+        self.execute(
+            "INSERT INTO api_keys (id, name, secret_hash, role, expires_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            vec![
+                key.id.into(),
+                key.name.as_str().into(),
+                hash_secret(&secret).as_str().into(),
+                key.role.as_str().into(),
+                key.expires_at.into(),
+                now.into(),
+            ],
+        )
+        .await?;
+        Ok(CreatedKey { key, secret })
+    }
+
+    /// The key that a secret opens, unless it has expired.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn key_by_secret(
+        &self,
+        secret: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Key>, Error> {
+        let row: Option<KeyRow> = self
+            .fetch_optional(
+                "SELECT id, name, role, expires_at, created_at FROM api_keys
+                 WHERE secret_hash = $1",
+                vec![hash_secret(secret).as_str().into()],
+            )
+            .await?;
+        let key = row.map(Key::try_from).transpose()?;
+        Ok(key.filter(|k| k.expires_at.is_none_or(|end| end > now)))
+    }
+
+    /// A page of keys by id, from behind `after`, and how many there are.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn keys(&self, after: Option<Uuid>, limit: i64) -> Result<(Vec<Key>, i64), Error> {
+        let rows: Vec<KeyRow> = self
+            .fetch_all(
+                "SELECT id, name, role, expires_at, created_at FROM api_keys
+                 WHERE id > $1 ORDER BY id LIMIT $2",
+                vec![after.unwrap_or(Uuid::nil()).into(), limit.into()],
+            )
+            .await?;
+        let total: Option<(i64,)> =
+            self.fetch_optional("SELECT COUNT(*) FROM api_keys", vec![]).await?;
+        let keys = rows.into_iter().map(Key::try_from).collect::<Result<_, _>>()?;
+        Ok((keys, total.map_or(0, |t| t.0)))
+    }
+
+    /// Ends a key at once; false if there is none of that id.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn delete_key(&self, id: Uuid) -> Result<bool, Error> {
+        Ok(self.execute("DELETE FROM api_keys WHERE id = $1", vec![id.into()]).await? > 0)
+    }
+}

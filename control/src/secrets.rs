@@ -1,0 +1,37 @@
+//! Secrets that the system makes: long, random, and stored only as their hash.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::RngCore as _;
+use sha2::{Digest as _, Sha256};
+
+/// A secret of 256 random bits, in URL-safe base64 behind a prefix that tells what it is.
+#[must_use]
+pub fn new_secret(prefix: &str) -> String {
+    let mut bytes = [0_u8; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// SHA-256 in hex: enough for a secret that nobody can guess, and cheap when a whole fleet
+/// reconnects. (People's passwords are hashed with argon2id instead.)
+#[must_use]
+pub fn hash_secret(secret: &str) -> String {
+    let digest = Sha256::digest(secret.as_bytes());
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_differ_and_hashes_are_sha256() {
+        assert_ne!(new_secret("acv_"), new_secret("acv_"));
+        assert_eq!(new_secret("acv_").len(), 4 + 43);
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash_secret("abc"), abc);
+    }
+}

@@ -1,0 +1,198 @@
+//! Exact dedup: two readings with the same device and `ts` are one, and the first stored wins.
+//!
+//! The decision is a pure function of the lake at a version and the records after it. A reading
+//! newer than its device's newest passes at once; one that equals it is a duplicate at once; an
+//! older one is looked up among the stored times of its device and day, loaded when first asked
+//! for. Nothing here reads anything: [`Dedup::wanted`] says what has to be loaded first.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use acuvim_schemas::time::{Micros, day_of};
+
+use crate::Newest;
+
+/// A device's day, as days since 1970-01-01: what stored times are loaded by.
+pub type Wanted = (Arc<str>, i32);
+
+/// How much memory the loaded times may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupLimits {
+    /// Times held beyond one batch's needs.
+    pub max_times: usize,
+}
+
+impl Default for DedupLimits {
+    fn default() -> Self {
+        Self { max_times: 2_000_000 }
+    }
+}
+
+/// The state of one partition's dedup.
+#[derive(Debug)]
+pub struct Dedup {
+    newest: Newest,
+    days: HashMap<Wanted, Day>,
+    times: usize,
+    clock: u64,
+    limits: DedupLimits,
+}
+
+#[derive(Debug, Default)]
+struct Day {
+    times: HashSet<Micros>,
+    used: u64,
+}
+
+impl Dedup {
+    /// Begins with the newest `ts` of every device of the partition.
+    #[must_use]
+    pub fn new(newest: Newest, limits: DedupLimits) -> Self {
+        Self { newest, days: HashMap::new(), times: 0, clock: 0, limits }
+    }
+
+    /// The device days whose stored times must be loaded before these readings can be judged.
+    pub fn wanted<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> HashSet<Wanted> {
+        let mut newest: HashMap<&str, Option<Micros>> = HashMap::new();
+        let mut wanted = HashSet::new();
+        for (device, ts) in readings {
+            let known = newest.entry(device).or_insert_with(|| self.newest.get(device));
+            match *known {
+                Some(newest) if ts == newest => {}
+                Some(newest) if ts < newest => {
+                    let key: Wanted = (device.into(), day_of(ts));
+                    if !self.days.contains_key(&key) {
+                        wanted.insert(key);
+                    }
+                }
+                _ => *known = Some(ts),
+            }
+        }
+        wanted
+    }
+
+    /// Takes in the stored times of a device's day.
+    pub fn load(&mut self, day: Wanted, times: impl IntoIterator<Item = Micros>) {
+        let entry = self.days.entry(day).or_default();
+        let before = entry.times.len();
+        entry.times.extend(times);
+        entry.used = self.clock;
+        self.times += entry.times.len() - before;
+    }
+
+    /// Judges readings in log order: true is new and counts as stored from here on. What
+    /// [`Dedup::wanted`] asked for must have been loaded.
+    pub fn judge<'a>(&mut self, readings: impl Iterator<Item = (&'a str, Micros)>) -> Vec<bool> {
+        self.clock += 1;
+        let verdicts = readings.map(|(device, ts)| self.is_new(device, ts)).collect();
+        self.forget();
+        verdicts
+    }
+
+    fn is_new(&mut self, device: &str, ts: Micros) -> bool {
+        let newest = self.newest.get(device);
+        if newest == Some(ts) {
+            return false;
+        }
+        let late = newest.is_some_and(|newest| ts < newest);
+        let key: Wanted = (device.into(), day_of(ts));
+        let new = match self.days.get_mut(&key) {
+            Some(day) => {
+                day.used = self.clock;
+                let new = day.times.insert(ts);
+                self.times += usize::from(new);
+                new
+            }
+            // A late reading of a day that was not loaded: refused rather than stored twice.
+            None => !late,
+        };
+        if new {
+            self.newest.note(device, ts);
+        }
+        new
+    }
+
+    /// Lets go of the days least recently used, down to the limit.
+    fn forget(&mut self) {
+        if self.times <= self.limits.max_times {
+            return;
+        }
+        let mut by_use: Vec<_> = self.days.iter().map(|(k, d)| (d.used, k.clone())).collect();
+        by_use.sort_unstable();
+        for (_, key) in by_use {
+            if self.times <= self.limits.max_times / 2 {
+                break;
+            }
+            if let Some(day) = self.days.remove(&key) {
+                self.times -= day.times.len();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acuvim_schemas::time::DAY;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// Runs readings in batches as the stream does, with `stored` as the lake.
+    fn run(batches: &[Vec<(String, Micros)>], limits: DedupLimits) -> BTreeSet<(String, Micros)> {
+        let mut stored = BTreeSet::new();
+        let mut dedup = Dedup::new(Newest::new(1), limits);
+        for batch in batches {
+            let readings = || batch.iter().map(|(d, t)| (d.as_str(), *t));
+            for (device, day) in dedup.wanted(readings()) {
+                let times: Vec<_> = stored
+                    .iter()
+                    .filter(|(d, t): &&(String, Micros)| **d == *device && day_of(*t) == day)
+                    .map(|(_, t)| *t)
+                    .collect();
+                dedup.load((device, day), times);
+            }
+            for (reading, new) in batch.iter().zip(dedup.judge(readings())) {
+                assert_eq!(new, stored.insert(reading.clone()), "{reading:?}");
+            }
+        }
+        stored
+    }
+
+    proptest! {
+        #[test]
+        fn stores_each_reading_once_whatever_the_order(
+            batches in proptest::collection::vec(
+                proptest::collection::vec((0..3_u8, 0..40_i64), 0..30), 0..8),
+            max_times in 0_usize..50,
+        ) {
+            let batches: Vec<Vec<_>> = batches.into_iter().map(|batch| {
+                batch.into_iter().map(|(d, t)| (format!("d{d}"), t * DAY / 8)).collect()
+            }).collect();
+            let stored = run(&batches, DedupLimits { max_times });
+            let all: BTreeSet<_> = batches.into_iter().flatten().collect();
+            prop_assert_eq!(stored, all);
+        }
+    }
+
+    #[test]
+    fn live_readings_and_their_repetitions_load_nothing() {
+        let dedup = Dedup::new(Newest::new(1), DedupLimits::default());
+        let readings = [("a", 1), ("a", 2), ("a", 2), ("b", 1)];
+        assert!(dedup.wanted(readings.into_iter()).is_empty());
+        let late = [("a", 3 * DAY), ("a", 1), ("a", DAY)];
+        assert_eq!(dedup.wanted(late.into_iter()).len(), 2);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut dedup = Dedup::new(Newest::new(1), DedupLimits { max_times: 100 });
+        dedup.judge([("a", DAY * 1000)].into_iter());
+        for day in 0..50 {
+            dedup.load(("a".into(), day), (0..10).map(|i| i64::from(day) * DAY + i));
+            dedup.judge(std::iter::empty());
+            assert!(dedup.times <= 110);
+        }
+    }
+}

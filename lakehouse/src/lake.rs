@@ -1,0 +1,227 @@
+//! The lake as a whole: its tables, its tail, and the views that queries read.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use acuvim_schemas::{
+    tables::Table,
+    time::{DAY, Micros},
+};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::TimestampMicrosecondType,
+};
+use datafusion::prelude::{col, lit};
+use futures::TryStreamExt as _;
+use url::Url;
+
+use crate::{
+    Covered, Engine, Error, ErrorKind, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted,
+    table::LakeTable, tail::beyond, writer::column,
+};
+
+/// Where a lake is and what log it belongs to.
+#[derive(Debug, Clone)]
+pub struct LakeOptions {
+    /// The folder of the tables: `file://`, `s3://` or any URL that object_store knows.
+    pub url: Url,
+    /// Options of the object store, as object_store names them.
+    pub storage: HashMap<String, String>,
+    /// Partitions of the log.
+    pub partitions: u32,
+    /// The log's epoch.
+    pub epoch: i32,
+    /// Skip rows that a table's offsets say it has. Off only to prove that it matters.
+    pub skip_by_offset: bool,
+}
+
+/// See the crate.
+#[derive(Debug)]
+pub struct Lake {
+    pub(crate) tables: BTreeMap<&'static str, Arc<LakeTable>>,
+    pub(crate) options: LakeOptions,
+    pub(crate) engine: Engine,
+    /// What this writer believes that each table covers.
+    pub(crate) believed: Mutex<HashMap<Table, Covered>>,
+    tail: Tail,
+    newest: Newest,
+}
+
+impl Lake {
+    /// Opens every table, makes what is missing, and learns each device's newest `ts`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setup`] when the URL can't be used, [`ErrorKind::Unavailable`] when the store
+    /// is away.
+    pub async fn open(options: LakeOptions, engine: Engine) -> Result<Self, Error> {
+        let mut tables = BTreeMap::new();
+        let mut believed = HashMap::new();
+        for table in Table::COMMIT_ORDER {
+            let log = (options.epoch, options.partitions);
+            let opened = LakeTable::open(&options.url, &options.storage, table, log).await?;
+            believed.insert(table, opened.current().covered().clone());
+            tables.insert(table.name(), Arc::new(opened));
+        }
+        let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));
+        let believed = Mutex::new(believed);
+        let lake = Self { tables, options, engine, believed, tail, newest };
+        lake.learn_newest().await?;
+        Ok(lake)
+    }
+
+    /// The rows that are not in the tables yet.
+    #[must_use]
+    pub const fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The newest `ts` of every device.
+    #[must_use]
+    pub const fn newest(&self) -> &Newest {
+        &self.newest
+    }
+
+    /// Where the stream goes on: the next offset that `telemetry` does not cover.
+    #[must_use]
+    pub fn next_offset(&self, partition: u32) -> i64 {
+        if !self.options.skip_by_offset {
+            return 0;
+        }
+        self.believes(Table::Telemetry).get(&partition).copied().unwrap_or(0)
+    }
+
+    /// The newest snapshot of a table.
+    ///
+    /// # Errors
+    /// Never for a table of [`Table::COMMIT_ORDER`].
+    pub fn snapshot(&self, table: Table) -> Result<Arc<Snapshot>, Error> {
+        Ok(self.table(table)?.current())
+    }
+
+    /// What a query sees from now on. Hot, it has every row read from the log so far; otherwise
+    /// what the tables have.
+    ///
+    /// # Errors
+    /// Only if rows and schemas have come apart.
+    pub fn view(&self, hot: bool) -> Result<View, Error> {
+        // The tail first: a flush in between then shows its rows twice here, and the cut removes
+        // one of them. The other way round they could be in neither.
+        let (tail, next) = if hot {
+            (self.tail.batches(), self.tail.next_offsets())
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        self.view_of(&tail, &next)
+    }
+
+    fn view_of(&self, tail: &[Vec<TailBatch>], next: &[Option<i64>]) -> Result<View, Error> {
+        let mut tables = Vec::with_capacity(self.tables.len());
+        for table in self.tables.values() {
+            let snapshot = table.current();
+            let rows = beyond(table.table, tail, snapshot.covered())?;
+            tables.push((Arc::clone(table), snapshot, rows));
+        }
+        let telemetry = self.table(Table::Telemetry)?.table;
+        let at = tables.iter().find(|(t, ..)| t.table == telemetry).map(|(_, s, _)| Arc::clone(s));
+        let at = at.ok_or_else(no_table)?;
+        let reach = |partition: u32| {
+            let read = usize::try_from(partition).ok().and_then(|p| next.get(p).copied().flatten());
+            let stored = at.covered().get(&partition).copied().unwrap_or(0);
+            read.unwrap_or(stored).max(stored)
+        };
+        Ok(View {
+            version: at.version(),
+            watermark: (0..self.options.partitions).map(reach).collect(),
+            tables: tables
+                .into_iter()
+                .map(|(table, snapshot, rows)| Arc::new(UnionTable::new(table, snapshot, rows)))
+                .collect(),
+        })
+    }
+
+    /// The stored times, in lake and tail, of devices' days: what [`crate::Dedup`] asks for.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn stored_times(
+        &self,
+        wanted: &std::collections::HashSet<Wanted>,
+    ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
+        let mut by_day: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+        for (device, day) in wanted {
+            by_day.entry(*day).or_default().push(device);
+        }
+        let mut found: HashMap<Wanted, Vec<Micros>> =
+            wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
+        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        for (day, devices) in by_day {
+            let start = timestamp(i64::from(day) * DAY);
+            let end = timestamp((i64::from(day) + 1) * DAY);
+            let devices = devices.into_iter().map(lit).collect();
+            let rows = self
+                .engine
+                .session()
+                .read_table(Arc::clone(&telemetry) as _)?
+                .filter(col("ts").gt_eq(start).and(col("ts").lt(end)))?
+                .filter(col("device_id").in_list(devices, false))?
+                .select_columns(&["device_id", "ts"])?
+                .execute_stream()
+                .await?;
+            let rows: Vec<RecordBatch> = rows.try_collect().await?;
+            for (device, ts) in device_times(&rows)? {
+                if let Some(times) = found.get_mut(&(device.into(), day)) {
+                    times.push(ts);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn table(&self, table: Table) -> Result<&Arc<LakeTable>, Error> {
+        self.tables.get(table.name()).ok_or_else(no_table)
+    }
+
+    pub(crate) fn believes(&self, table: Table) -> Covered {
+        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        believed.get(&table).cloned().unwrap_or_default()
+    }
+
+    async fn learn_newest(&self) -> Result<(), Error> {
+        use datafusion::functions_aggregate::expr_fn::max;
+        let telemetry = self.view(false)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let mut rows = self
+            .engine
+            .session()
+            .read_table(telemetry as _)?
+            .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
+            .execute_stream()
+            .await?;
+        while let Some(batch) = rows.try_next().await? {
+            for (device, ts) in device_times(std::slice::from_ref(&batch))? {
+                self.newest.note(device, ts);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pairs of `device_id` and `ts` in batches that have them.
+pub(crate) fn device_times(rows: &[RecordBatch]) -> Result<Vec<(&str, Micros)>, Error> {
+    let mut pairs = Vec::with_capacity(rows.iter().map(RecordBatch::num_rows).sum());
+    for batch in rows {
+        let devices = column(batch, "device_id")?.as_string::<i32>();
+        let times = column(batch, "ts")?.as_primitive::<TimestampMicrosecondType>();
+        pairs.extend(devices.iter().flatten().zip(times.values().iter().copied()));
+    }
+    Ok(pairs)
+}
+
+fn timestamp(micros: Micros) -> datafusion::logical_expr::Expr {
+    lit(datafusion::common::ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
+}
+
+fn no_table() -> Error {
+    Error::new(ErrorKind::Internal, "the lake has no such table")
+}

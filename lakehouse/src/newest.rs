@@ -1,0 +1,76 @@
+//! The newest `ts` of every device: what "latest" means, and the first question of dedup.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use acuvim_schemas::{device::partition_of, time::Micros};
+
+/// The newest `ts` per device, by partition. Shared: the stream moves it on, queries look it up.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    partitions: Arc<Vec<RwLock<HashMap<Arc<str>, Micros>>>>,
+}
+
+impl Newest {
+    /// Knows no device yet.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        Self { partitions: Arc::new((0..partitions).map(|_| RwLock::default()).collect()) }
+    }
+
+    /// The highest `ts` stored or in the tail.
+    #[must_use]
+    pub fn get(&self, device_id: &str) -> Option<Micros> {
+        self.read(device_id, |devices| devices.get(device_id).copied())
+    }
+
+    /// Notes a stored reading; an older one changes nothing.
+    pub fn note(&self, device_id: &str, ts: Micros) {
+        let Some(shard) = self.shard(device_id) else { return };
+        let mut devices = shard.write().unwrap_or_else(PoisonError::into_inner);
+        match devices.get_mut(device_id) {
+            Some(newest) => *newest = ts.max(*newest),
+            None => {
+                devices.insert(device_id.into(), ts);
+            }
+        }
+    }
+
+    /// Forgets a partition, which will be read again.
+    pub fn clear(&self, partition: u32) {
+        if let Some(shard) = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p)) {
+            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// How many devices are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let count =
+            |s: &RwLock<HashMap<_, _>>| s.read().unwrap_or_else(PoisonError::into_inner).len();
+        self.partitions.iter().map(count).sum()
+    }
+
+    /// Whether no device is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, device_id: &str) -> Option<&RwLock<HashMap<Arc<str>, Micros>>> {
+        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        let shard = partition_of(device_id.as_bytes(), count);
+        self.partitions.get(usize::try_from(shard).ok()?)
+    }
+
+    fn read<T>(
+        &self,
+        device_id: &str,
+        f: impl FnOnce(&HashMap<Arc<str>, Micros>) -> Option<T>,
+    ) -> Option<T> {
+        let shard = self.shard(device_id)?;
+        f(&shard.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

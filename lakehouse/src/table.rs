@@ -1,0 +1,367 @@
+//! One Delta table: opening it, its snapshots with the offsets they cover, and commits that move
+//! rows and offsets together or not at all.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use acuvim_schemas::tables::{DATE, Table};
+use deltalake::{
+    DeltaTable, DeltaTableError, TableProperty,
+    kernel::{
+        Action, Add, StructType, Transaction,
+        engine::arrow_conversion::TryIntoKernel as _,
+        transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError},
+    },
+    logstore::LogStoreRef,
+    protocol::{DeltaOperation, SaveMode},
+    table::state::DeltaTableState,
+};
+use object_store::ObjectMeta;
+use url::Url;
+
+use crate::{Error, ErrorKind};
+
+/// The next offset behind what a table holds, per partition; a partition it has never seen is not
+/// in it.
+pub type Covered = BTreeMap<u32, i64>;
+
+/// A version of a table: its files, and the log offsets that their rows cover. Never changes.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) state: DeltaTableState,
+    pub(crate) files: Vec<File>,
+    covered: Covered,
+}
+
+/// A data file of a snapshot.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub meta: ObjectMeta,
+    /// The day of its rows, in days since 1970-01-01.
+    pub date: i32,
+    pub rows: Option<usize>,
+}
+
+/// A partition's step in one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The next offset as this writer believes the table has it.
+    pub expected: Option<i64>,
+    /// The next offset behind this commit.
+    pub next: i64,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// It is in the table, once.
+    Done(Arc<Snapshot>),
+    /// It is not: this partition has been moved by another writer.
+    Overtaken(u32),
+}
+
+/// One table of the lake.
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    pub table: Table,
+    pub log_store: LogStoreRef,
+    epoch: i32,
+    partitions: u32,
+    current: RwLock<Arc<Snapshot>>,
+    /// Commits of this process go one by one, each on the newest snapshot.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Snapshot {
+    /// The Delta version.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        i64::try_from(self.state.version()).unwrap_or(i64::MAX)
+    }
+
+    /// The next offset behind its rows, per partition.
+    #[must_use]
+    pub const fn covered(&self) -> &Covered {
+        &self.covered
+    }
+
+    /// How many data files it has.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    fn new(state: DeltaTableState, covered: Covered) -> Result<Self, Error> {
+        let files = state
+            .log_data()
+            .into_iter()
+            .map(|view| {
+                let date = view.partition_values_map().remove(DATE).flatten();
+                Ok(File {
+                    meta: ObjectMeta::try_from(&view)?,
+                    date: date.as_deref().and_then(parse_date).unwrap_or(0),
+                    rows: view.num_records(),
+                })
+            })
+            .collect::<Result<_, DeltaTableError>>()?;
+        Ok(Self { state, files, covered })
+    }
+}
+
+impl LakeTable {
+    /// Opens a table under the lake's URL; makes it if it is missing.
+    pub async fn open(
+        lake: &Url,
+        options: &HashMap<String, String>,
+        table: Table,
+        (epoch, partitions): (i32, u32),
+    ) -> Result<Self, Error> {
+        let mut url = lake.clone();
+        url.path_segments_mut()
+            .map_err(|()| Error::new(ErrorKind::Setup, format!("{lake} (lake.url) has no path")))?
+            .pop_if_empty()
+            .push(table.name());
+        let delta = open_or_create(url, options, table).await?;
+        let log_store = delta.log_store();
+        let state = delta.state.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, format!("{} opened without a state", table.name()))
+        })?;
+        check_schema(table, &state)?;
+        let covered = read_covered(&state, &log_store, table, epoch, partitions).await?;
+        let current = RwLock::new(Arc::new(Snapshot::new(state, covered)?));
+        let turn = tokio::sync::Mutex::new(());
+        Ok(Self { table, log_store, epoch, partitions, current, turn })
+    }
+
+    /// The newest snapshot this process knows.
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds files and moves offsets, if every partition's offset is as expected.
+    ///
+    /// An error may hide a success only until the next call: each begins by looking again.
+    pub async fn append(
+        &self,
+        adds: Vec<Add>,
+        steps: &BTreeMap<u32, Step>,
+    ) -> Result<Committed, Error> {
+        let _turn = self.turn.lock().await;
+        let base = self.current();
+        if let Some(partition) = overtaken(&base.covered, steps) {
+            return Ok(Committed::Overtaken(partition));
+        }
+        let transactions = steps
+            .iter()
+            .map(|(partition, step)| Transaction::new(self.app_id(*partition), step.next - 1));
+        let properties = properties().with_application_transactions(transactions.collect());
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec![DATE.to_owned()]),
+            predicate: None,
+        };
+        let actions = adds.into_iter().map(Action::Add).collect();
+        let committed = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(&base.state), Arc::clone(&self.log_store), operation)
+            .await;
+        match committed {
+            Ok(commit) => {
+                let mut covered = base.covered.clone();
+                covered.extend(steps.iter().map(|(p, s)| (*p, s.next)));
+                let next = self.settle(&base, commit.snapshot(), covered).await?;
+                Ok(Committed::Done(next))
+            }
+            Err(error) => self.look_again(&base, steps, error).await,
+        }
+    }
+
+    /// Replaces files by others with the same rows.
+    pub async fn rewrite(
+        &self,
+        base: &Snapshot,
+        removes: Vec<Action>,
+        adds: Vec<Add>,
+        target_size: u64,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let mut actions = removes;
+        actions.extend(adds.into_iter().map(|mut add| {
+            add.data_change = false;
+            Action::Add(add)
+        }));
+        // delta-rs lets two rewrites of the same files both pass; one app id on all of them stops
+        // the second.
+        let app_id = format!("compaction:{}", self.table.name());
+        let properties =
+            properties().with_application_transaction(Transaction::new(app_id, base.version()));
+        let target_size = i64::try_from(target_size).unwrap_or(i64::MAX);
+        let operation = DeltaOperation::Optimize { predicate: None, target_size };
+        let newest = self.current();
+        let committed = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(&base.state), Arc::clone(&self.log_store), operation)
+            .await;
+        match committed {
+            Ok(commit) => {
+                let covered = newest.covered.clone();
+                self.settle(&newest, commit.snapshot(), covered).await.map(|_| ())
+            }
+            Err(error) => {
+                self.refresh(&newest).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes a committed state the current snapshot. `covered` is right if nobody else committed
+    /// since `base`; otherwise the table is asked.
+    async fn settle(
+        &self,
+        base: &Snapshot,
+        state: DeltaTableState,
+        covered: Covered,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let alone = state.version() == base.state.version() + 1;
+        let covered = if alone { covered } else { self.covered_of(&state).await? };
+        let next = Arc::new(Snapshot::new(state, covered)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        Ok(next)
+    }
+
+    async fn refresh(&self, base: &Snapshot) -> Result<Arc<Snapshot>, Error> {
+        let mut state = base.state.clone();
+        state.update(self.log_store.as_ref(), None).await?;
+        let covered = self.covered_of(&state).await?;
+        let next = Arc::new(Snapshot::new(state, covered)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        Ok(next)
+    }
+
+    /// A commit that reports failure may have succeeded.
+    async fn look_again(
+        &self,
+        base: &Snapshot,
+        steps: &BTreeMap<u32, Step>,
+        error: DeltaTableError,
+    ) -> Result<Committed, Error> {
+        let now = self.refresh(base).await?;
+        let ours = steps.iter().all(|(p, s)| now.covered.get(p) == Some(&s.next));
+        if ours && !is_conflict(&error) {
+            return Ok(Committed::Done(now));
+        }
+        match overtaken(&now.covered, steps) {
+            Some(partition) => Ok(Committed::Overtaken(partition)),
+            None => Err(error.into()),
+        }
+    }
+
+    async fn covered_of(&self, state: &DeltaTableState) -> Result<Covered, Error> {
+        read_covered(state, &self.log_store, self.table, self.epoch, self.partitions).await
+    }
+
+    fn app_id(&self, partition: u32) -> String {
+        app_id(self.table, self.epoch, partition)
+    }
+}
+
+fn app_id(table: Table, epoch: i32, partition: u32) -> String {
+    format!("{}:{epoch}:{partition}", table.name())
+}
+
+/// The first partition whose offset is not what its step expects.
+fn overtaken(covered: &Covered, steps: &BTreeMap<u32, Step>) -> Option<u32> {
+    steps.iter().find(|(p, s)| covered.get(p).copied() != s.expected).map(|(p, _)| *p)
+}
+
+fn is_conflict(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::Transaction {
+            source: TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction)
+        }
+    )
+}
+
+/// The log is cleaned by upkeep: doing so at every commit would list the whole of it.
+fn properties() -> CommitProperties {
+    CommitProperties::default().with_create_checkpoint(true).with_cleanup_expired_logs(Some(false))
+}
+
+async fn read_covered(
+    state: &DeltaTableState,
+    log_store: &LogStoreRef,
+    table: Table,
+    epoch: i32,
+    partitions: u32,
+) -> Result<Covered, Error> {
+    let mut covered = Covered::new();
+    for partition in 0..partitions {
+        let id = app_id(table, epoch, partition);
+        if let Some(last) = state.transaction_version(log_store.as_ref(), id).await? {
+            covered.insert(partition, last + 1);
+        }
+    }
+    Ok(covered)
+}
+
+async fn open_or_create(
+    url: Url,
+    options: &HashMap<String, String>,
+    table: Table,
+) -> Result<DeltaTable, Error> {
+    let setup = |e: DeltaTableError| {
+        Error::new(ErrorKind::Setup, format!("{} can't be opened: {e}", table.name()))
+    };
+    let url = deltalake::ensure_table_uri(url.as_str()).map_err(setup)?;
+    let mut delta =
+        DeltaTable::try_from_url_with_storage_options(url, options.clone()).await.map_err(setup)?;
+    if delta.version().is_some() {
+        return Ok(delta);
+    }
+    let columns: StructType = table.schema().as_ref().try_into_kernel()?;
+    let created = delta
+        .clone()
+        .create()
+        .with_table_name(table.name())
+        .with_comment(table.description())
+        .with_columns(columns.fields().cloned())
+        .with_partition_columns([DATE])
+        .with_save_mode(SaveMode::Ignore)
+        .with_configuration_property(TableProperty::CheckpointInterval, Some("50"))
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 7 days"))
+        // A second maker of the table must lose: delta-rs would commit its metadata again.
+        .with_commit_properties(CommitProperties::default().with_max_retries(0))
+        .await;
+    match created {
+        Ok(made) => Ok(made),
+        Err(DeltaTableError::Transaction { source: TransactionError::MaxCommitAttempts(_) }) => {
+            delta.load().await?;
+            Ok(delta)
+        }
+        Err(error) => Err(setup(error)),
+    }
+}
+
+/// The files must have the columns that this version writes.
+fn check_schema(table: Table, state: &DeltaTableState) -> Result<(), Error> {
+    let stored = state.snapshot().arrow_schema();
+    for field in table.schema().fields() {
+        let same =
+            stored.field_with_name(field.name()).is_ok_and(|f| f.data_type() == field.data_type());
+        if !same {
+            return Err(Error::new(
+                ErrorKind::Setup,
+                format!("the table {} has no column {field} (lake.url)", table.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn parse_date(text: &str) -> Option<i32> {
+    use arrow::{array::types::Date32Type, compute::kernels::cast_utils::Parser as _};
+    Date32Type::parse(text)
+}

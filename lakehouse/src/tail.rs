@@ -1,0 +1,157 @@
+//! The tail: rows that are in the log and not yet in the lake, in memory, by partition and offset.
+
+use std::{
+    collections::VecDeque,
+    sync::{PoisonError, RwLock},
+};
+
+use acuvim_schemas::tables::Table;
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
+
+use crate::{Error, table::Covered, writer::column};
+
+/// Rows of every table that a run of records came to.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Readings, in log order.
+    pub telemetry: RecordBatch,
+    /// Dead letters, in log order.
+    pub dead_letters: RecordBatch,
+}
+
+impl Rows {
+    /// The rows for one table.
+    #[must_use]
+    pub const fn of(&self, table: Table) -> &RecordBatch {
+        match table {
+            Table::Telemetry => &self.telemetry,
+            Table::DeadLetters => &self.dead_letters,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.telemetry.get_array_memory_size() + self.dead_letters.get_array_memory_size()
+    }
+}
+
+/// The rows of the records from one offset up to but not including another.
+#[derive(Debug, Clone)]
+pub struct TailBatch {
+    /// The first offset it stands for.
+    pub from: i64,
+    /// The offset behind its last.
+    pub next: i64,
+    /// What they came to; may be none at all.
+    pub rows: Rows,
+}
+
+/// All partitions' tails.
+#[derive(Debug)]
+pub struct Tail {
+    partitions: Vec<RwLock<Partition>>,
+    bytes: tokio::sync::watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    batches: VecDeque<TailBatch>,
+    /// How far the partition has been read; none before its first record.
+    next: Option<i64>,
+}
+
+impl Tail {
+    /// An empty tail of so many partitions.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        let partitions = (0..partitions).map(|_| RwLock::default()).collect();
+        Self { partitions, bytes: tokio::sync::watch::Sender::new(0) }
+    }
+
+    /// Adds what the next records came to.
+    pub fn push(&self, partition: u32, batch: TailBatch) {
+        let bytes = batch.rows.bytes();
+        self.with_mut(partition, |p| {
+            p.next = Some(batch.next);
+            p.batches.push_back(batch);
+        });
+        self.bytes.send_modify(|b| *b += bytes);
+    }
+
+    /// Everything held, partition by partition.
+    #[must_use]
+    pub fn batches(&self) -> Vec<Vec<TailBatch>> {
+        let copy = |p: &RwLock<Partition>| {
+            p.read().unwrap_or_else(PoisonError::into_inner).batches.iter().cloned().collect()
+        };
+        self.partitions.iter().map(copy).collect()
+    }
+
+    /// How far each partition has been read; none where nothing has been since the start.
+    #[must_use]
+    pub fn next_offsets(&self) -> Vec<Option<i64>> {
+        let next = |p: &RwLock<Partition>| p.read().unwrap_or_else(PoisonError::into_inner).next;
+        self.partitions.iter().map(next).collect()
+    }
+
+    /// Lets go of what the lake's every table has.
+    pub fn trim(&self, partition: u32, before: i64) {
+        let freed = self.with_mut(partition, |p| {
+            let gone = p.batches.iter().take_while(|b| b.next <= before).count();
+            p.batches.drain(..gone).map(|b| b.rows.bytes()).sum::<usize>()
+        });
+        self.bytes.send_modify(|b| *b = b.saturating_sub(freed.unwrap_or(0)));
+    }
+
+    /// Lets go of everything of a partition, which will be read again from the table.
+    pub fn clear(&self, partition: u32) {
+        self.trim(partition, i64::MAX);
+        self.with_mut(partition, |p| p.next = None);
+    }
+
+    /// Bytes held, to wait for room with.
+    #[must_use]
+    pub fn bytes(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.bytes.subscribe()
+    }
+
+    /// Rows held of one table.
+    #[must_use]
+    pub fn row_count(&self, table: Table) -> usize {
+        self.batches().iter().flatten().map(|b| b.rows.of(table).num_rows()).sum()
+    }
+
+    fn with_mut<T>(&self, partition: u32, f: impl FnOnce(&mut Partition) -> T) -> Option<T> {
+        let partition = self.partitions.get(usize::try_from(partition).ok()?)?;
+        Some(f(&mut partition.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// The rows of a table that lie behind what a snapshot covers, cut inside a batch where needed.
+pub(crate) fn beyond(
+    table: Table,
+    batches: &[Vec<TailBatch>],
+    covered: &Covered,
+) -> Result<Vec<RecordBatch>, Error> {
+    let mut rows = Vec::new();
+    for (partition, batches) in (0_u32..).zip(batches) {
+        let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
+        for batch in batches.iter().filter(|b| b.next > covered) {
+            let held = batch.rows.of(table);
+            let held = if batch.from >= covered { held.clone() } else { cut(held, covered)? };
+            if held.num_rows() > 0 {
+                rows.push(held);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows from an offset on; rows are in offset order.
+fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {
+    let offsets = column(rows, "offset")?.as_primitive::<Int64Type>();
+    let first = offsets.values().partition_point(|o| *o < from);
+    Ok(rows.slice(first, offsets.len() - first))
+}

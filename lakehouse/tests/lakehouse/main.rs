@@ -1,0 +1,180 @@
+//! The lake on real files: flushes, the union, fences, compaction.
+
+mod model;
+mod support;
+
+use std::collections::HashSet;
+
+use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed};
+use acuvim_schemas::{tables::Table, time::DAY};
+use support::{T0, count, dead, lake, pairs, push, query, reading};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_seen_once_before_during_and_after_a_flush() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    push(&lake, 0, 0, &[reading("a", T0), reading("a", T0 + 1)], &[]);
+    push(&lake, 1, 0, &[reading("b", T0 + DAY)], &[dead("b")]);
+    assert_eq!(count(&lake, true).await, (3, 1));
+    assert_eq!(count(&lake, false).await, (0, 0));
+    let Flushed::Done { covered, rows } = lake.flush().await.expect("flush") else { panic!() };
+    assert_eq!(covered.into_iter().collect::<Vec<_>>(), [(0, 2), (1, 2)]);
+    assert_eq!((rows["telemetry"], rows["dead_letters"]), (3, 1));
+    assert_eq!(count(&lake, true).await, (3, 1));
+    assert_eq!(count(&lake, false).await, (3, 1));
+    assert_eq!(lake.flush().await.expect("flush"), Flushed::Nothing);
+    push(&lake, 0, 2, &[reading("a", T0 + 2)], &[]);
+    assert_eq!(count(&lake, true).await, (4, 1));
+    let view = lake.view(true).expect("view");
+    assert_eq!(view.watermark, [3, 2, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_view_stays_what_it_was() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    push(&lake, 0, 0, &[reading("a", T0)], &[]);
+    let old = lake.view(true).expect("view");
+    push(&lake, 0, 1, &[reading("a", T0 + 1)], &[]);
+    lake.flush().await.expect("flush");
+    assert_eq!(support::count_in(&old, Table::Telemetry).await, 1);
+    assert_eq!(count(&lake, true).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_process_goes_on_where_the_table_is() {
+    let dir = tempfile::tempdir().expect("dir");
+    let first = lake(dir.path()).await;
+    push(&first, 2, 0, &[reading("a", T0), reading("b", T0 + 5)], &[]);
+    first.flush().await.expect("flush");
+    push(&first, 2, 2, &[reading("a", T0 + 7)], &[]);
+    drop(first);
+    let second = lake(dir.path()).await;
+    assert_eq!((second.next_offset(2), second.next_offset(0)), (2, 0));
+    assert_eq!(second.newest().get("a"), Some(T0));
+    assert_eq!(second.newest().get("b"), Some(T0 + 5));
+    assert_eq!(count(&second, true).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_writers_the_second_is_overtaken_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (one, two) = (lake(dir.path()).await, lake(dir.path()).await);
+    push(&one, 0, 0, &[reading("a", T0)], &[]);
+    push(&two, 0, 0, &[reading("a", T0)], &[]);
+    push(&two, 1, 0, &[reading("b", T0)], &[]);
+    assert!(matches!(one.flush().await.expect("flush"), Flushed::Done { .. }));
+    assert_eq!(two.flush().await.expect("flush"), Flushed::Overtaken { partition: 0 });
+    assert_eq!(two.flush().await.expect("again"), Flushed::Overtaken { partition: 0 });
+    let reader = lake(dir.path()).await;
+    assert_eq!(count(&reader, false).await.0, 1);
+    assert_eq!((reader.next_offset(0), reader.next_offset(1)), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_different_partitions_do_not_disturb_each_other() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (one, two) = (lake(dir.path()).await, lake(dir.path()).await);
+    for round in 0..3 {
+        push(&one, 0, round, &[reading("a", T0 + round)], &[]);
+        push(&two, 1, round, &[reading("b", T0 + round)], &[]);
+        assert!(matches!(one.flush().await.expect("flush"), Flushed::Done { .. }));
+        assert!(matches!(two.flush().await.expect("flush"), Flushed::Done { .. }));
+    }
+    let reader = lake(dir.path()).await;
+    assert_eq!(count(&reader, false).await.0, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_ahead_of_telemetry_are_not_written_twice() {
+    let dir = tempfile::tempdir().expect("dir");
+    let first = lake(dir.path()).await;
+    push(&first, 0, 0, &[reading("a", T0)], &[dead("a")]);
+    // What a crash between the two commits leaves: dead_letters has them, telemetry has not.
+    first.flush().await.expect("flush");
+    std::fs::remove_dir_all(dir.path().join("telemetry")).expect("remove");
+    let second = lake(dir.path()).await;
+    assert_eq!(second.next_offset(0), 0, "telemetry's offset is the restart point");
+    push(&second, 0, 0, &[reading("a", T0)], &[dead("a")]);
+    assert_eq!(count(&second, true).await, (1, 1));
+    second.flush().await.expect("flush");
+    assert_eq!(count(&second, false).await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_keeps_every_row_sorts_and_bounds_the_files() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    let policy = CompactionPolicy { fan_in: 4, max_files: 16 };
+    for round in 0..12 {
+        let rows: Vec<_> = (0..5).map(|d| reading(&format!("d{d}"), T0 + round)).collect();
+        push(&lake, 0, round * 5, &rows, &[]);
+        lake.flush().await.expect("flush");
+        while lake.compact(policy).await.expect("compact").is_some() {}
+    }
+    let snapshot = lake.snapshot(Table::Telemetry).expect("snapshot");
+    assert!(snapshot.file_count() < 8, "{} files", snapshot.file_count());
+    assert_eq!(count(&lake, true).await.0, 60);
+    assert_eq!(lake.next_offset(0), 60, "offsets are untouched");
+    let reopened = support::lake(dir.path()).await;
+    assert_eq!(count(&reopened, false).await.0, 60);
+    let all = query(&reopened, "SELECT device_id, ts FROM telemetry").await;
+    assert_eq!(pairs(&all).into_iter().collect::<HashSet<_>>().len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_and_a_compaction_at_once_lose_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = std::sync::Arc::new(lake(dir.path()).await);
+    for round in 0..8 {
+        push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
+        lake.flush().await.expect("flush");
+    }
+    for round in 8..16 {
+        push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
+        let policy = CompactionPolicy { fan_in: 2, max_files: 4 };
+        let (flushed, compacted) = tokio::join!(lake.flush(), lake.compact(policy));
+        assert!(matches!(flushed.expect("flush"), Flushed::Done { .. }));
+        compacted.expect("compact");
+        assert_eq!(count(&lake, true).await.0, usize::try_from(round).expect("small") + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dedup_asks_lake_and_tail() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    push(&lake, 0, 0, &[reading("a", T0), reading("a", T0 + 2 * DAY), reading("b", T0)], &[]);
+    lake.flush().await.expect("flush");
+    push(&lake, 0, 3, &[reading("a", T0 + 1)], &[]);
+    let mut dedup = Dedup::new(lake.newest().clone(), DedupLimits::default());
+    lake.newest().note("a", T0 + 2 * DAY);
+    let late = [("a", T0), ("a", T0 + 1), ("a", T0 + 3), ("a", T0 + 3)];
+    let wanted = dedup.wanted(late.into_iter());
+    for (day, times) in lake.stored_times(&wanted).await.expect("load") {
+        dedup.load(day, times);
+    }
+    assert_eq!(dedup.judge(late.into_iter()), [false, false, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decimals_divide_as_floats_and_days_prune_files() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    for day in 0..5 {
+        push(&lake, 0, day, &[reading("a", T0 + day * DAY)], &[]);
+        lake.flush().await.expect("flush");
+    }
+    let divided = query(&lake, "SELECT voltage_l1_v / 3 AS x FROM telemetry LIMIT 1").await;
+    let x =
+        arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(divided[0].column(0));
+    assert!((x.value(0) - 230.4 / 3.0).abs() < 1e-9);
+    let plan = query(
+        &lake,
+        "EXPLAIN SELECT count(*) FROM telemetry WHERE ts >= to_timestamp('2026-05-17T00:00:00Z') \
+         AND ts < to_timestamp('2026-05-18T00:00:00Z')",
+    )
+    .await;
+    let text = arrow::util::pretty::pretty_format_batches(&plan).expect("format").to_string();
+    assert_eq!(text.matches(".parquet").count(), 1, "{text}");
+}

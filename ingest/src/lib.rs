@@ -1,1 +1,14 @@
-#![allow(missing_docs)]
+//! MQTT into the log: a message is checked, appended, and acknowledged only once the log has it.
+//!
+//! [`accept`] judges a message and is pure; [`Intake`] gives what it takes to the log; the built-in
+//! broker ([`Broker`]) speaks MQTT to devices. A bridge to another broker shares the first two.
+
+mod accept;
+mod broker;
+mod credentials;
+mod intake;
+
+pub use accept::{AcceptLimits, DropReason, Incoming, Verdict, accept};
+pub use broker::{Broker, BrokerOptions};
+pub use credentials::{Access, Credentials, Identity};
+pub use intake::{Intake, IntakeState, Taken};

@@ -1,0 +1,209 @@
+//! The built-in broker: devices connect here directly, and a PUBACK means "durable in our log".
+//!
+//! It is mqtt5's connection handling behind accept loops of our own, so that a port that is taken
+//! is our error to explain, and a slow websocket handshake holds up nobody else. Nothing outside
+//! this folder knows the crate.
+
+mod auth;
+mod hook;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use mqtt5::broker::{
+    AuthProvider, BrokerConfig, ResourceLimits, ResourceMonitor,
+    client_handler::ClientHandler,
+    config::StorageConfig,
+    router::MessageRouter,
+    sys_topics::BrokerStats,
+    transport::BrokerTransport,
+    websocket_server::{WebSocketServerConfig, accept_websocket_connection},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Credentials, Intake};
+use auth::DeviceAuth;
+use hook::Hook;
+
+/// The largest MQTT packet read at all: well above the payload limit, so that a payload over it is
+/// answered and not a disconnect that is repeated for ever.
+const MAX_PACKET: usize = 4 << 20;
+
+/// How long a client may take to get through a websocket handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How the built-in broker is set up.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// Connections at a time; more are closed at once.
+    pub max_connections: usize,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self { max_connections: 12_000 }
+    }
+}
+
+/// The running broker.
+#[derive(Debug)]
+pub struct Broker {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    disconnect: broadcast::Sender<()>,
+}
+
+/// What every connection is made with.
+struct Shared {
+    config: Arc<BrokerConfig>,
+    router: Arc<MessageRouter>,
+    auth: Arc<dyn AuthProvider>,
+    stats: Arc<BrokerStats>,
+    resources: Arc<ResourceMonitor>,
+    connections: Arc<Semaphore>,
+    disconnect: broadcast::Sender<()>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    WebSocket,
+}
+
+impl Broker {
+    /// Starts to serve MQTT on a TCP listener and, if given, MQTT over websockets on another.
+    #[must_use]
+    pub fn start(
+        options: &BrokerOptions,
+        tcp: TcpListener,
+        websocket: Option<TcpListener>,
+        intake: Arc<Intake>,
+        credentials: watch::Receiver<Credentials>,
+    ) -> Self {
+        let prefix = intake.limits().topic_prefix.clone();
+        let auth = Arc::new(DeviceAuth::new(credentials, prefix));
+        let hook = Arc::new(Hook::new(intake));
+        let mut config = BrokerConfig::default()
+            .with_max_packet_size(MAX_PACKET)
+            .with_max_clients(options.max_connections)
+            .with_storage(StorageConfig::default().with_persistence(false))
+            .with_sys_topics_enabled(false)
+            .with_client_channel_capacity(64)
+            .with_server_receive_maximum(128)
+            .with_event_handler(Arc::clone(&hook) as _);
+        config.topic_alias_maximum = 16;
+        let router = Arc::new(MessageRouter::new().with_event_handler(Arc::clone(&hook) as _));
+        hook.attach(&router);
+        let limits = ResourceLimits {
+            max_connections: options.max_connections,
+            max_connections_per_ip: options.max_connections,
+            ..ResourceLimits::default()
+        };
+        let shared = Arc::new(Shared {
+            config: Arc::new(config),
+            router,
+            auth,
+            stats: Arc::new(BrokerStats::new()),
+            resources: Arc::new(ResourceMonitor::new(limits)),
+            connections: Arc::new(Semaphore::new(options.max_connections)),
+            disconnect: broadcast::Sender::new(1),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
+        let disconnect = shared.disconnect.clone();
+        let listeners = [(Some(tcp), Transport::Tcp), (websocket, Transport::WebSocket)];
+        for (listener, transport) in listeners {
+            if let Some(listener) = listener {
+                tasks.spawn(listen(Arc::clone(&shared), listener, transport));
+            }
+        }
+        Self { tasks, stop, disconnect }
+    }
+
+    /// Stops taking connections and messages; answers when what was taken has its fate, or when
+    /// the time is over.
+    pub async fn stop(self, within: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        // Fails only if nobody is connected.
+        let _ = self.disconnect.send(());
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
+            tracing::warn!("connections were still busy when the broker stopped");
+        }
+    }
+}
+
+async fn listen(shared: Arc<Shared>, listener: TcpListener, transport: Transport) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, from)) => admit(&shared, stream, from, transport),
+            Err(error) => {
+                // Too many open files, as a rule: a pause lets some of them close.
+                tracing::warn!(%error, "can't accept an MQTT connection");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, transport: Transport) {
+    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        metrics::counter!("acuvim_mqtt_refused_connections_total").increment(1);
+        return;
+    };
+    let shared_here = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        let connection = serve(&shared_here, stream, from, transport, permit);
+        if let Err(error) = connection.await {
+            tracing::debug!(%from, %error, "MQTT connection ended");
+        }
+    });
+}
+
+async fn serve(
+    shared: &Shared,
+    stream: TcpStream,
+    from: SocketAddr,
+    transport: Transport,
+    _permit: OwnedSemaphorePermit,
+) -> Result<(), io::Error> {
+    stream.set_nodelay(true)?;
+    let disconnect = shared.disconnect.subscribe();
+    let transport = match transport {
+        Transport::Tcp => BrokerTransport::tcp(stream),
+        Transport::WebSocket => {
+            let config = WebSocketServerConfig::new();
+            let handshake = accept_websocket_connection(stream, &config, from);
+            let stream = tokio::time::timeout(HANDSHAKE, handshake)
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+                .map_err(io::Error::other)?;
+            BrokerTransport::websocket(stream)
+        }
+    };
+    metrics::gauge!("acuvim_mqtt_connections").increment(1.0);
+    let handler = ClientHandler::new(
+        transport,
+        from,
+        Arc::clone(&shared.config),
+        Arc::clone(&shared.router),
+        Arc::clone(&shared.auth),
+        None,
+        Arc::clone(&shared.stats),
+        Arc::clone(&shared.resources),
+        disconnect,
+    );
+    let ended = handler.run().await;
+    metrics::gauge!("acuvim_mqtt_connections").decrement(1.0);
+    ended.map_err(io::Error::other)
+}

@@ -1,0 +1,146 @@
+//! Who may connect, and as whom: judged on values that the composition root keeps fresh.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+
+/// The hash of each device's secret, as control stores it; none for a device that is disabled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// By device id.
+    pub secrets: Arc<HashMap<String, Option<String>>>,
+}
+
+/// Who a connection turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular, on this machine: may speak for any device.
+    Anonymous,
+    /// A device that has shown its secret: may speak for itself.
+    Device(String),
+}
+
+/// What a connection shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// The MQTT client id.
+    pub client_id: &'a str,
+    /// The MQTT user name.
+    pub username: Option<&'a str>,
+    /// The MQTT password.
+    pub password: Option<&'a [u8]>,
+    /// Where it comes from.
+    pub from: IpAddr,
+    /// The topic of its last will.
+    pub will_topic: Option<&'a str>,
+}
+
+impl Credentials {
+    /// Who it is; none if it may not connect.
+    ///
+    /// A device's client id must be its device id (or none, so that it gets a random one):
+    /// otherwise one device could take over the connection of another.
+    #[must_use]
+    pub fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
+        let identity = match access.username {
+            None if access.password.is_none() && access.from.is_loopback() => Identity::Anonymous,
+            None => return None,
+            Some(device) => {
+                let stored = self.secrets.get(device)?.as_deref()?;
+                let own_client = access.client_id == device || is_random(access.client_id);
+                let shown = hash(access.password?);
+                (own_client && same(stored.as_bytes(), shown.as_bytes())).then_some(())?;
+                Identity::Device(device.to_owned())
+            }
+        };
+        let will_is_own = match (&identity, access.will_topic) {
+            (Identity::Device(device), Some(topic)) => owns(device, topic, prefix),
+            _ => true,
+        };
+        will_is_own.then_some(identity)
+    }
+}
+
+/// Whether a topic is below a device's own.
+pub(crate) fn owns(device: &str, topic: &str, prefix: &str) -> bool {
+    topic
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .and_then(|rest| rest.strip_prefix(device))
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// A client id that the broker made, since the client gave none.
+fn is_random(client_id: &str) -> bool {
+    client_id.strip_prefix("auto-").is_some_and(|hex| hex.len() == 32)
+}
+
+fn hash(secret: &[u8]) -> String {
+    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares without telling by its time where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn credentials() -> Credentials {
+        let secrets = [
+            ("d1".to_owned(), Some(hash(b"one"))),
+            ("d2".to_owned(), Some(hash(b"two"))),
+            ("off".to_owned(), None),
+        ];
+        Credentials { secrets: Arc::new(secrets.into_iter().collect()) }
+    }
+
+    fn access<'a>(username: Option<&'a str>, password: Option<&'a [u8]>) -> Access<'a> {
+        Access {
+            client_id: username.unwrap_or("x"),
+            username,
+            password,
+            from: Ipv4Addr::new(10, 0, 0, 9).into(),
+            will_topic: None,
+        }
+    }
+
+    fn admit(access: &Access<'_>) -> Option<Identity> {
+        credentials().admit(access, "acuvim")
+    }
+
+    #[test]
+    fn a_device_shows_its_own_secret() {
+        let d1 = Some(Identity::Device("d1".into()));
+        assert_eq!(admit(&access(Some("d1"), Some(b"one"))), d1);
+        for (user, password) in [
+            ("d1", Some(&b"two"[..])), ("d1", None), ("off", Some(b"")), ("d9", Some(b"one")), ("", Some(b"")),
+        ] {
+            assert_eq!(admit(&access(Some(user), password)), None, "{user}");
+        }
+    }
+
+    #[test]
+    fn anonymous_only_from_this_machine_and_without_a_password() {
+        assert_eq!(admit(&access(None, None)), None);
+        let local = Access { from: Ipv4Addr::LOCALHOST.into(), ..access(None, None) };
+        assert_eq!(admit(&local), Some(Identity::Anonymous));
+        assert_eq!(admit(&Access { password: Some(b"x"), ..local }), None);
+        let wrong = Access { username: Some("d1"), password: Some(b"x"), ..local };
+        assert_eq!(admit(&wrong), None, "wrong credentials are not anonymous");
+    }
+
+    #[test]
+    fn nobody_takes_anothers_client_id_or_will_topic() {
+        let d1 = access(Some("d1"), Some(b"one"));
+        assert_eq!(admit(&Access { client_id: "d2", ..d1 }), None);
+        assert!(admit(&Access { client_id: "auto-0123456789abcdef0123456789abcdef", ..d1 }).is_some());
+        assert!(admit(&Access { will_topic: Some("acuvim/d1/status"), ..d1 }).is_some());
+        for other in ["acuvim/d2/status", "acuvim/d11/status", "d1/status", "acuvim/d1"] {
+            assert_eq!(admit(&Access { will_topic: Some(other), ..d1 }), None, "{other}");
+        }
+    }
+}

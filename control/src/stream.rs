@@ -36,6 +36,14 @@ pub struct Changes {
     pub registered: Vec<Registered>,
 }
 
+impl Changes {
+    /// Whether there is nothing but moves.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty() && self.registered.is_empty()
+    }
+}
+
 /// What became of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {

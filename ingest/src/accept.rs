@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn too_large_keeps_the_first_bytes_length_and_hash() {
-        let Verdict::Append(record) = judge("acuvim/d1/telemetry", vec![b'x'; 100_001], None) else {
+        let Verdict::Append(record) = judge("acuvim/d1/telemetry", vec![b'x'; 100_001], None)
+        else {
             panic!()
         };
         assert_eq!(record.value.len(), KEPT);

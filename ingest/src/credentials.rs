@@ -117,7 +117,11 @@ mod tests {
         let d1 = Some(Identity::Device("d1".into()));
         assert_eq!(admit(&access(Some("d1"), Some(b"one"))), d1);
         for (user, password) in [
-            ("d1", Some(&b"two"[..])), ("d1", None), ("off", Some(b"")), ("d9", Some(b"one")), ("", Some(b"")),
+            ("d1", Some(&b"two"[..])),
+            ("d1", None),
+            ("off", Some(b"")),
+            ("d9", Some(b"one")),
+            ("", Some(b"")),
         ] {
             assert_eq!(admit(&access(Some(user), password)), None, "{user}");
         }
@@ -137,7 +141,9 @@ mod tests {
     fn nobody_takes_anothers_client_id_or_will_topic() {
         let d1 = access(Some("d1"), Some(b"one"));
         assert_eq!(admit(&Access { client_id: "d2", ..d1 }), None);
-        assert!(admit(&Access { client_id: "auto-0123456789abcdef0123456789abcdef", ..d1 }).is_some());
+        assert!(
+            admit(&Access { client_id: "auto-0123456789abcdef0123456789abcdef", ..d1 }).is_some()
+        );
         assert!(admit(&Access { will_topic: Some("acuvim/d1/status"), ..d1 }).is_some());
         for other in ["acuvim/d2/status", "acuvim/d11/status", "d1/status", "acuvim/d1"] {
             assert_eq!(admit(&Access { will_topic: Some(other), ..d1 }), None, "{other}");

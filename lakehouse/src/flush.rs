@@ -70,7 +70,11 @@ impl Lake {
         let skip = if self.options.skip_by_offset { believed.clone() } else { Covered::new() };
         let rows = beyond(table, batches, &skip)?;
         let count = rows.iter().map(|r| r.num_rows()).sum();
-        let steps = steps(&believed, ends);
+        let steps = if self.options.skip_by_offset {
+            steps(&believed, ends)
+        } else {
+            forced_steps(&believed, ends)
+        };
         if steps.is_empty() || (count == 0 && table != Table::Telemetry) {
             return Ok(TableFlush::Wrote(0));
         }
@@ -112,5 +116,15 @@ fn steps(believed: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
     ends.iter()
         .map(|(p, next)| (*p, Step { expected: believed.get(p).copied(), next: *next }))
         .filter(|(_, step)| step.expected.is_none_or(|e| e < step.next))
+        .collect()
+}
+
+/// A step for every partition, never back: what a writer that ignores offsets would commit.
+fn forced_steps(believed: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
+    ends.iter()
+        .map(|(p, next)| {
+            let expected = believed.get(p).copied();
+            (*p, Step { expected, next: expected.map_or(*next, |e| e.max(*next)) })
+        })
         .collect()
 }

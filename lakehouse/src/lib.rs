@@ -25,5 +25,5 @@ pub use lake::{Lake, LakeOptions};
 pub use newest::Newest;
 pub use session::{Engine, EngineLimits};
 pub use table::{Covered, Snapshot};
-pub use tail::{Rows, Tail, TailBatch};
+pub use tail::{Rows, Tail, TailBatch, TailSize};
 pub use union::{UnionTable, View};

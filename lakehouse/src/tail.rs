@@ -32,9 +32,22 @@ impl Rows {
         }
     }
 
-    fn bytes(&self) -> usize {
-        self.telemetry.get_array_memory_size() + self.dead_letters.get_array_memory_size()
+    fn size(&self) -> TailSize {
+        TailSize {
+            bytes: self.telemetry.get_array_memory_size()
+                + self.dead_letters.get_array_memory_size(),
+            rows: self.telemetry.num_rows() + self.dead_letters.num_rows(),
+        }
     }
+}
+
+/// How much a tail holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TailSize {
+    /// Bytes of memory.
+    pub bytes: usize,
+    /// Rows of all tables.
+    pub rows: usize,
 }
 
 /// The rows of the records from one offset up to but not including another.
@@ -52,7 +65,7 @@ pub struct TailBatch {
 #[derive(Debug)]
 pub struct Tail {
     partitions: Vec<RwLock<Partition>>,
-    bytes: tokio::sync::watch::Sender<usize>,
+    size: tokio::sync::watch::Sender<TailSize>,
 }
 
 #[derive(Debug, Default)]
@@ -67,17 +80,20 @@ impl Tail {
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| RwLock::default()).collect();
-        Self { partitions, bytes: tokio::sync::watch::Sender::new(0) }
+        Self { partitions, size: tokio::sync::watch::Sender::default() }
     }
 
     /// Adds what the next records came to.
     pub fn push(&self, partition: u32, batch: TailBatch) {
-        let bytes = batch.rows.bytes();
+        let size = batch.rows.size();
         self.with_mut(partition, |p| {
             p.next = Some(batch.next);
             p.batches.push_back(batch);
         });
-        self.bytes.send_modify(|b| *b += bytes);
+        self.size.send_modify(|all| {
+            all.bytes += size.bytes;
+            all.rows += size.rows;
+        });
     }
 
     /// Everything held, partition by partition.
@@ -100,9 +116,14 @@ impl Tail {
     pub fn trim(&self, partition: u32, before: i64) {
         let freed = self.with_mut(partition, |p| {
             let gone = p.batches.iter().take_while(|b| b.next <= before).count();
-            p.batches.drain(..gone).map(|b| b.rows.bytes()).sum::<usize>()
+            p.batches.drain(..gone).map(|b| b.rows.size()).collect::<Vec<_>>()
         });
-        self.bytes.send_modify(|b| *b = b.saturating_sub(freed.unwrap_or(0)));
+        self.size.send_modify(|all| {
+            for size in freed.unwrap_or_default() {
+                all.bytes = all.bytes.saturating_sub(size.bytes);
+                all.rows = all.rows.saturating_sub(size.rows);
+            }
+        });
     }
 
     /// Lets go of everything of a partition, which will be read again from the table.
@@ -111,16 +132,10 @@ impl Tail {
         self.with_mut(partition, |p| p.next = None);
     }
 
-    /// Bytes held, to wait for room with.
+    /// How much is held, to wait for room with.
     #[must_use]
-    pub fn bytes(&self) -> tokio::sync::watch::Receiver<usize> {
-        self.bytes.subscribe()
-    }
-
-    /// Rows held of one table.
-    #[must_use]
-    pub fn row_count(&self, table: Table) -> usize {
-        self.batches().iter().flatten().map(|b| b.rows.of(table).num_rows()).sum()
+    pub fn size(&self) -> tokio::sync::watch::Receiver<TailSize> {
+        self.size.subscribe()
     }
 
     fn with_mut<T>(&self, partition: u32, f: impl FnOnce(&mut Partition) -> T) -> Option<T> {

@@ -39,11 +39,13 @@ pub enum Reason {
     TooDeep,
     /// The log refuses the record for good.
     RefusedByLog,
+    /// A record of the uplink topic that nobody of ours wrote.
+    BadRecord,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Empty,
         Self::NotUtf8,
         Self::NotJson,
@@ -61,6 +63,7 @@ impl Reason {
         Self::TooManyFields,
         Self::TooDeep,
         Self::RefusedByLog,
+        Self::BadRecord,
     ];
 
     /// The name in `dead_letters.reason`, headers and metrics.
@@ -84,6 +87,7 @@ impl Reason {
             Self::TooManyFields => "too_many_fields",
             Self::TooDeep => "too_deep",
             Self::RefusedByLog => "refused_by_log",
+            Self::BadRecord => "bad_record",
         }
     }
 

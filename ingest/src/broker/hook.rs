@@ -18,10 +18,7 @@ use mqtt5::{
 };
 
 use super::auth::Session;
-use crate::{
-    Incoming, Intake, Taken,
-    intake::now,
-};
+use crate::{Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -1,0 +1,97 @@
+//! When the tail goes to the lake: after a time or so many rows, and at the end.
+
+use std::time::{Duration, Instant};
+
+use acuvim_lakehouse::Flushed;
+use acuvim_log::LogTopic;
+use tokio_util::task::TaskTracker;
+
+use crate::{Fatal, Parts, state::StateSender};
+
+/// The cursor that tells the log what the lake has got.
+const CURSOR: &str = "lake";
+
+/// When the tail goes to the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlushPolicy {
+    /// After this time at the latest.
+    pub interval: Duration,
+    /// As soon as there are so many rows.
+    pub rows: usize,
+}
+
+impl Default for FlushPolicy {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), rows: 100_000 }
+    }
+}
+
+/// Flushes until the workers are done, and once more behind them.
+pub(crate) async fn run(
+    policy: FlushPolicy,
+    parts: Parts,
+    state: StateSender,
+    workers: TaskTracker,
+) {
+    let mut size = parts.lake.tail().size();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let due = Instant::now() + policy.interval;
+        let many = size.wait_for(|size| size.rows >= policy.rows);
+        let last = tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => false,
+            _ = many => false,
+            () = workers.wait() => true,
+        };
+        match flush(&parts).await {
+            Ok(()) => {
+                state.lake(None);
+                pause = Duration::from_millis(100);
+            }
+            Err(Trouble::Fatal(fatal)) => return state.fatal(fatal),
+            Err(Trouble::Passing(reason)) => {
+                state.lake(Some(reason));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+enum Trouble {
+    Passing(String),
+    Fatal(Fatal),
+}
+
+async fn flush(parts: &Parts) -> Result<(), Trouble> {
+    let flushed = parts.lake.flush().await.map_err(|e| match e.kind() {
+        acuvim_lakehouse::ErrorKind::Internal if !is_passing(&e) => {
+            Trouble::Fatal(Fatal::Broken(e.to_string()))
+        }
+        _ => Trouble::Passing(e.to_string()),
+    })?;
+    match flushed {
+        Flushed::Nothing => Ok(()),
+        Flushed::Overtaken { partition } => Err(Trouble::Fatal(Fatal::Overtaken(partition))),
+        Flushed::Done { covered, rows } => {
+            for (partition, next) in covered {
+                // Only retention reads it: behind by one flush, it keeps more than it must.
+                let noted = parts.log.set_cursor(CURSOR, LogTopic::Uplink, partition, next).await;
+                if let Err(error) = noted {
+                    tracing::debug!(%error, "the log's cursor was not noted");
+                }
+            }
+            tracing::debug!(?rows, "flushed");
+            Ok(())
+        }
+    }
+}
+
+/// delta-rs wraps a store's errors in several of its own: until one says that rows and schemas
+/// have come apart, trying again loses nothing.
+fn is_passing(error: &acuvim_lakehouse::Error) -> bool {
+    !error.to_string().contains("schema")
+}

@@ -1,0 +1,105 @@
+//! How the stream is doing, for `/readyz`, for hot queries, and for whoever must stop with it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::Fatal;
+
+/// How the stream is doing.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessorState {
+    /// Partitions that have not yet reached the log's end as it was at the start.
+    pub catching_up: usize,
+    /// Whether reading waits for room in the tail.
+    pub tail_full: bool,
+    /// Why flushes fail at present.
+    pub lake_trouble: Option<String>,
+    /// Why control can't be written at present.
+    pub control_trouble: Option<String>,
+    /// Why the log can't be read at present.
+    pub log_trouble: Option<String>,
+    /// Why it has stopped for good.
+    pub fatal: Option<Arc<Fatal>>,
+}
+
+impl ProcessorState {
+    /// Why a hot query can't be answered now; none if it can.
+    #[must_use]
+    pub fn not_hot(&self) -> Option<String> {
+        if let Some(fatal) = &self.fatal {
+            Some(format!("the stream has stopped: {fatal}"))
+        } else if self.catching_up > 0 {
+            Some(format!("the tail is catching up on {} partitions", self.catching_up))
+        } else if self.tail_full {
+            Some("the tail is full and waits for the lake".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
+/// Watches the state.
+pub type StateWatch = watch::Receiver<ProcessorState>;
+
+/// Changes the state; wakes watchers only when it really changed.
+#[derive(Debug, Clone)]
+pub(crate) struct StateSender(watch::Sender<ProcessorState>);
+
+impl StateSender {
+    pub(crate) fn new(partitions: u32) -> Self {
+        let catching_up = usize::try_from(partitions).unwrap_or(usize::MAX);
+        Self(watch::Sender::new(ProcessorState { catching_up, ..ProcessorState::default() }))
+    }
+
+    pub(crate) fn watch(&self) -> StateWatch {
+        self.0.subscribe()
+    }
+
+    pub(crate) fn caught_up(&self) {
+        self.0.send_modify(|s| s.catching_up = s.catching_up.saturating_sub(1));
+    }
+
+    pub(crate) fn tail_full(&self, full: bool) {
+        self.0.send_if_modified(|s| std::mem::replace(&mut s.tail_full, full) != full);
+    }
+
+    pub(crate) fn fatal(&self, fatal: Fatal) {
+        tracing::error!(%fatal, "the stream stops");
+        self.0.send_modify(|s| s.fatal = s.fatal.take().or(Some(Arc::new(fatal))));
+    }
+
+    pub(crate) fn lake(&self, trouble: Option<String>) {
+        self.change("lake", trouble, |s| &mut s.lake_trouble);
+    }
+
+    pub(crate) fn control(&self, trouble: Option<String>) {
+        self.change("control", trouble, |s| &mut s.control_trouble);
+    }
+
+    pub(crate) fn log(&self, trouble: Option<String>) {
+        self.change("log", trouble, |s| &mut s.log_trouble);
+    }
+
+    /// Notes a component's trouble or its end, and says each once.
+    fn change(
+        &self,
+        component: &'static str,
+        trouble: Option<String>,
+        place: impl Fn(&mut ProcessorState) -> &mut Option<String>,
+    ) {
+        self.0.send_if_modified(|state| {
+            let held = place(state);
+            match (&held, &trouble) {
+                (None, Some(reason)) => tracing::warn!(component, %reason, "away; trying again"),
+                (Some(_), None) => tracing::info!(component, "back"),
+                _ => {}
+            }
+            let changed = held.is_some() != trouble.is_some();
+            if changed {
+                *held = trouble;
+            }
+            changed
+        });
+    }
+}

@@ -1,1 +1,17 @@
-#![allow(missing_docs)]
+//! HTTP: the REST API, SQL over lake and tail, authentication and OpenAPI.
+//!
+//! Handlers read views of the lake and rows of control, and change nothing else. How the other
+//! stages are doing they learn from a function that the composition root hands them.
+
+mod app;
+mod auth;
+mod problem;
+mod routes;
+mod server;
+mod sql;
+
+pub use app::{App, AppOptions, Component, Status};
+pub use auth::{Jwt, hash_password};
+pub use routes::openapi;
+pub use server::serve;
+pub use sql::{GateLimits, SqlLimits, check_query};

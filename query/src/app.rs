@@ -1,0 +1,81 @@
+//! What every handler is given.
+
+use std::sync::Arc;
+
+use acuvim_control::Control;
+use acuvim_lakehouse::{Engine, Lake};
+use tokio::sync::Semaphore;
+
+use crate::{Jwt, SqlLimits};
+
+/// How the other stages are doing, as the composition root sees it at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// What is not ready, and why.
+    pub not_ready: Vec<Component>,
+    /// Why a hot query can't be answered; none if it can.
+    pub not_hot: Option<String>,
+}
+
+/// A component that is not ready.
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+pub struct Component {
+    /// Its name: log, lake, control, processor.
+    pub component: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What the API is made of.
+pub struct AppOptions {
+    /// Users, keys, devices.
+    pub control: Control,
+    /// Readings and dead letters.
+    pub lake: Arc<Lake>,
+    /// Where queries run.
+    pub engine: Engine,
+    /// Tokens.
+    pub jwt: Jwt,
+    /// What one query may take.
+    pub sql: SqlLimits,
+    /// How the other stages are doing.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// The metrics in Prometheus' text form.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The state behind every handler.
+pub struct App {
+    pub(crate) parts: AppOptions,
+    /// Queries at a time.
+    pub(crate) queries: Semaphore,
+    /// Password hashes at a time: each takes 19 MiB.
+    pub(crate) hashing: Semaphore,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("sql", &self.parts.sql).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// The state for these parts.
+    #[must_use]
+    pub fn new(parts: AppOptions) -> Arc<Self> {
+        let queries = Semaphore::new(parts.sql.concurrent);
+        Arc::new(Self { parts, queries, hashing: Semaphore::new(2) })
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.parts.control
+    }
+
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.parts.lake
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        (self.parts.status)()
+    }
+}

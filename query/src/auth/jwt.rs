@@ -1,0 +1,140 @@
+//! Access tokens: JWT, one algorithm, every claim required.
+
+use acuvim_control::User;
+use acuvim_schemas::api::{Role, UserInfo};
+use chrono::{DateTime, TimeDelta, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Who a token is for.
+const AUDIENCE: &str = "acuvim-api";
+
+/// What kind of token it is: RFC 9068.
+const TYPE: &str = "at+jwt";
+
+/// Makes and checks access tokens.
+pub struct Jwt {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    issuer: String,
+    /// How long an access token is good.
+    pub access: TimeDelta,
+    /// How long a refresh token is good.
+    pub refresh: TimeDelta,
+}
+
+impl std::fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jwt").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: Uuid,
+    name: String,
+    role: Role,
+    iss: String,
+    aud: String,
+    iat: i64,
+    exp: i64,
+}
+
+impl Jwt {
+    /// Tokens signed with HMAC-SHA-256 under this secret.
+    #[must_use]
+    pub fn new(secret: &[u8], issuer: &str, access: TimeDelta, refresh: TimeDelta) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.leeway = 5;
+        Self {
+            encoding: EncodingKey::from_secret(secret),
+            decoding: DecodingKey::from_secret(secret),
+            validation,
+            issuer: issuer.to_owned(),
+            access,
+            refresh,
+        }
+    }
+
+    /// An access token for a user.
+    ///
+    /// # Errors
+    /// When the claims can't be signed.
+    pub fn issue(
+        &self,
+        user: &User,
+        now: DateTime<Utc>,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = Some(TYPE.to_owned());
+        let claims = Claims {
+            sub: user.id,
+            name: user.username.clone(),
+            role: user.role,
+            iss: self.issuer.clone(),
+            aud: AUDIENCE.to_owned(),
+            iat: now.timestamp(),
+            exp: (now + self.access).timestamp(),
+        };
+        encode(&header, &claims, &self.encoding)
+    }
+
+    /// Who a token is of; none if it is forged, expired, for someone else or of another kind.
+    #[must_use]
+    pub fn check(&self, token: &str) -> Option<UserInfo> {
+        let data = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
+        (data.header.typ.as_deref() == Some(TYPE)).then_some(UserInfo {
+            id: data.claims.sub,
+            username: data.claims.name,
+            role: data.claims.role,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(secret: &str, issuer: &str) -> Jwt {
+        Jwt::new(secret.as_bytes(), issuer, TimeDelta::hours(1), TimeDelta::days(7))
+    }
+
+    fn user() -> User {
+        User {
+            id: Uuid::nil(),
+            username: "a".into(),
+            password_hash: String::new(),
+            role: Role::Operator,
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_expires_and_only_where_it_belongs() {
+        let ours = jwt("0123456789abcdef0123456789abcdef", "us");
+        let token = ours.issue(&user(), Utc::now()).expect("token");
+        assert_eq!(ours.check(&token).map(|u| u.role), Some(Role::Operator));
+        assert!(jwt("another secret, as long as that one", "us").check(&token).is_none());
+        assert!(jwt("0123456789abcdef0123456789abcdef", "them").check(&token).is_none());
+        let old = ours.issue(&user(), Utc::now() - TimeDelta::hours(2)).expect("token");
+        assert!(ours.check(&old).is_none());
+        for junk in ["", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
+            assert!(ours.check(junk).is_none(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn another_kind_of_token_under_our_key_is_not_an_access_token() {
+        let ours = jwt("0123456789abcdef0123456789abcdef", "us");
+        let claims = serde_json::json!({
+            "sub": Uuid::nil(), "name": "a", "role": "Admin", "iss": "us", "aud": AUDIENCE,
+            "iat": 0, "exp": Utc::now().timestamp() + 60,
+        });
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &ours.encoding).expect("token");
+        assert!(ours.check(&token).is_none());
+    }
+}

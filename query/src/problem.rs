@@ -1,0 +1,131 @@
+//! Errors as `application/problem+json`, and extractors whose refusals are such.
+
+use acuvim_schemas::problem::{Code, Problem};
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+/// An error answer. Whatever a handler fails with becomes one.
+#[derive(Debug)]
+pub(crate) struct ApiError(pub Problem);
+
+impl ApiError {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self(Problem::new(code, detail))
+    }
+
+    pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
+        Self(Problem::field(field, message))
+    }
+
+    /// A fault of ours: the caller gets no detail, the log does.
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(Code::Internal, "the fault is logged with the request's id")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<acuvim_control::Error> for ApiError {
+    fn from(error: acuvim_control::Error) -> Self {
+        match error.kind() {
+            acuvim_control::ErrorKind::Unavailable => {
+                tracing::info!(%error, "a request met a database that is away");
+                Self::new(Code::Unavailable, "the control database is away; try again")
+            }
+            acuvim_control::ErrorKind::Conflict => Self::new(Code::Conflict, "it is already there"),
+            acuvim_control::ErrorKind::Setup | acuvim_control::ErrorKind::Internal => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<acuvim_lakehouse::Error> for ApiError {
+    fn from(error: acuvim_lakehouse::Error) -> Self {
+        match error.kind() {
+            acuvim_lakehouse::ErrorKind::Unavailable => {
+                tracing::info!(%error, "a request met a lake that is away");
+                Self::new(Code::Unavailable, "the lake is away; try again")
+            }
+            acuvim_lakehouse::ErrorKind::Setup | acuvim_lakehouse::ErrorKind::Internal => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+/// A JSON body; what is wrong with it is a 400, 413 or 415 that says so.
+pub(crate) struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::new(
+                Code::UnsupportedMediaType,
+                "send the body as Content-Type: application/json",
+            )),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ApiError::new(Code::TooLarge, "the body is over 1 MiB"))
+            }
+            Err(JsonRejection::JsonDataError(e)) => Err(from_serde(&e.body_text())),
+            Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
+        }
+    }
+}
+
+/// serde names the field in backquotes, first of all.
+fn from_serde(text: &str) -> ApiError {
+    let text = text.rsplit_once("target type: ").map_or(text, |(_, rest)| rest);
+    let path = text.split_once(": ").map(|(path, _)| path);
+    let named = text.split('`').nth(1);
+    match (path.filter(|p| !p.contains(' ')), named) {
+        (Some(field), _) => ApiError::field(field, text),
+        (None, Some(field)) => ApiError::field(field, text),
+        (None, None) => ApiError::new(Code::BadRequest, text),
+    }
+}
+
+/// Query parameters; an unknown or unreadable one is a 400 that names it.
+pub(crate) struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let text = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, t)| t);
+                Err(from_serde(text))
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! SQL over HTTP.
+
+use std::sync::Arc;
+
+use acuvim_schemas::{
+    api::{SqlFormat, SqlRequest, SqlResponse},
+    problem::Problem,
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    App,
+    auth::Caller,
+    problem::{ApiError, Body},
+    sql::{self, Outcome, TableInfo},
+};
+
+/// Run one SELECT over `telemetry`, `dead_letters` and `devices`.
+#[utoipa::path(post, path = "/api/sql", tag = "sql", request_body = SqlRequest,
+    responses(
+        (status = 200, body = SqlResponse, description = "JSON, or text/csv if asked for"),
+        (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 422, body = Problem), (status = 429, body = Problem),
+        (status = 503, body = Problem), (status = 504, body = Problem)))]
+pub(super) async fn run(
+    State(app): State<Arc<App>>,
+    _caller: Caller,
+    headers: HeaderMap,
+    Body(request): Body<SqlRequest>,
+) -> Result<Response, ApiError> {
+    let format = request.format.unwrap_or_else(|| accepted(&headers));
+    let outcome = sql::run(&app, request).await?;
+    Ok(match format {
+        SqlFormat::Json => Json(outcome.into_json()).into_response(),
+        SqlFormat::Csv => csv(&outcome),
+    })
+}
+
+/// The tables that a query can read, with their columns.
+#[utoipa::path(get, path = "/api/sql/tables", tag = "sql",
+    responses((status = 200, body = Vec<TableInfo>), (status = 401, body = Problem)))]
+pub(super) async fn tables(_caller: Caller) -> Json<Vec<TableInfo>> {
+    Json(sql::tables())
+}
+
+fn accepted(headers: &HeaderMap) -> SqlFormat {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/csv") { SqlFormat::Csv } else { SqlFormat::Json }
+}
+
+/// The same facts as in the JSON answer, in headers.
+fn csv(outcome: &Outcome) -> Response {
+    let watermark: Vec<_> = outcome.watermark.iter().map(i64::to_string).collect();
+    let name = HeaderName::from_static;
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (name("x-lake-version"), outcome.lake_version.to_string()),
+        (name("x-watermark"), watermark.join(",")),
+        (name("x-row-count"), outcome.row_count().to_string()),
+        (name("x-truncated"), outcome.truncated.to_string()),
+    ];
+    (headers, outcome.to_csv()).into_response()
+}

@@ -1,0 +1,53 @@
+//! The latest reading of a device: the row with the highest `ts`, found by that `ts`.
+
+use acuvim_schemas::{
+    api::LatestReading,
+    reading::{LOAD_TYPE, READINGS},
+    tables::Table,
+};
+use arrow::array::RecordBatch;
+use datafusion::{
+    common::ScalarValue,
+    prelude::{col, lit},
+};
+use serde_json::{Map, Value};
+
+use super::{render, run::from_engine};
+use crate::{App, problem::ApiError};
+
+/// The reading; none if the device has sent none.
+pub(crate) async fn latest_reading(
+    app: &App,
+    device_id: &str,
+) -> Result<Option<LatestReading>, ApiError> {
+    let Some(newest) = app.lake().newest().get(device_id) else { return Ok(None) };
+    let view = app.lake().view(true)?;
+    let Some(telemetry) = view.table(Table::Telemetry) else { return Ok(None) };
+    let ts = lit(ScalarValue::TimestampMicrosecond(Some(newest), Some("UTC".into())));
+    let read = async {
+        let rows = app.parts.engine.session().read_table(telemetry)?;
+        let filter = col("device_id").eq(lit(device_id)).and(col("ts").eq(ts));
+        rows.filter(filter)?.collect().await
+    };
+    let rows = read.await.map_err(|e| from_engine(&e))?;
+    Ok(rows.iter().find(|r| r.num_rows() > 0).map(reading))
+}
+
+fn reading(row: &RecordBatch) -> LatestReading {
+    let cell = |name: &str| {
+        let column = row.column_by_name(name).map(render::values);
+        column.and_then(|values| values.into_iter().next()).unwrap_or(Value::Null)
+    };
+    let text = |name: &str| cell(name).as_str().map(str::to_owned);
+    let names = READINGS.iter().map(|r| r.name).chain([LOAD_TYPE]);
+    let data: Map<String, Value> =
+        names.map(|n| (n.to_owned(), cell(n))).filter(|(_, v)| !v.is_null()).collect();
+    LatestReading {
+        device_id: text("device_id").unwrap_or_default(),
+        ts: text("ts").unwrap_or_default(),
+        received_at: text("received_at").unwrap_or_default(),
+        source: text("source"),
+        connection: text("connection"),
+        data,
+    }
+}

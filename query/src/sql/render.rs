@@ -1,0 +1,203 @@
+//! Rows as JSON and CSV: times as RFC 3339 with milliseconds, decimals as numbers, bytes as base64.
+
+use acuvim_schemas::{api::SqlResponse, time::to_rfc3339};
+use arrow::{
+    array::{Array, ArrayRef, AsArray},
+    datatypes::{
+        DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+        Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+        TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
+    },
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::run::Outcome;
+
+impl Outcome {
+    /// The JSON answer.
+    pub(crate) fn into_json(self) -> SqlResponse {
+        let rows = self.rows();
+        SqlResponse {
+            columns: self.columns(),
+            row_count: rows.len(),
+            rows,
+            truncated: self.truncated,
+            lake_version: self.lake_version,
+            watermark: self.watermark,
+            elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The CSV answer: RFC 4180, a header line, null as nothing.
+    pub(crate) fn to_csv(&self) -> String {
+        let mut out = String::new();
+        let names = self.schema.fields().iter().map(|f| quoted(f.name()));
+        line(&mut out, names);
+        for row in self.rows() {
+            line(&mut out, row.iter().map(cell_text));
+        }
+        out
+    }
+
+    fn rows(&self) -> Vec<Vec<Value>> {
+        let mut rows = Vec::with_capacity(self.row_count());
+        for batch in &self.batches {
+            let columns: Vec<Vec<Value>> = batch.columns().iter().map(values).collect();
+            let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+            for _ in 0..batch.num_rows() {
+                rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
+            }
+        }
+        rows
+    }
+}
+
+/// A column's values as JSON.
+pub(crate) fn values(column: &ArrayRef) -> Vec<Value> {
+    macro_rules! numbers {
+        ($t:ty) => {
+            column.as_primitive::<$t>().iter().map(Value::from).collect()
+        };
+    }
+    macro_rules! times {
+        ($t:ty, $to_micros:expr) => {
+            column
+                .as_primitive::<$t>()
+                .iter()
+                .map(|t| t.map($to_micros).map(to_rfc3339).into())
+                .collect()
+        };
+    }
+    match column.data_type() {
+        DataType::Null => vec![Value::Null; column.len()],
+        DataType::Boolean => column.as_boolean().iter().map(Value::from).collect(),
+        DataType::Int8 => numbers!(Int8Type),
+        DataType::Int16 => numbers!(Int16Type),
+        DataType::Int32 => numbers!(Int32Type),
+        DataType::Int64 => numbers!(Int64Type),
+        DataType::UInt8 => numbers!(UInt8Type),
+        DataType::UInt16 => numbers!(UInt16Type),
+        DataType::UInt32 => numbers!(UInt32Type),
+        DataType::UInt64 => numbers!(UInt64Type),
+        DataType::Float32 => numbers!(Float32Type),
+        DataType::Float64 => numbers!(Float64Type),
+        DataType::Utf8 => column.as_string::<i32>().iter().map(Value::from).collect(),
+        DataType::Binary => {
+            let bytes = column.as_binary::<i32>().iter();
+            bytes.map(|b| b.map(|b| STANDARD.encode(b)).into()).collect()
+        }
+        DataType::Decimal128(_, scale) => {
+            let scale = i32::from(*scale);
+            let to_number = |v: i128| decimal(v, scale);
+            column
+                .as_primitive::<Decimal128Type>()
+                .iter()
+                .map(|v| v.map_or(Value::Null, to_number))
+                .collect()
+        }
+        DataType::Timestamp(TimeUnit::Second, _) => times!(TimestampSecondType, |t| t * 1_000_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            times!(TimestampMillisecondType, |t| t * 1000)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => times!(TimestampMicrosecondType, |t| t),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            times!(TimestampNanosecondType, |t| t / 1000)
+        }
+        _ => displayed(column),
+    }
+}
+
+/// The decimal's nearest float: a JSON number that prints as the decimal does.
+fn decimal(unscaled: i128, scale: i32) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "readings have at most 15 digits")]
+    let value = unscaled as f64 / 10_f64.powi(scale);
+    Value::from(value)
+}
+
+/// Dates, intervals, lists and whatever else, as Arrow shows them.
+fn displayed(column: &ArrayRef) -> Vec<Value> {
+    let options = FormatOptions::default();
+    let Ok(formatter) = ArrayFormatter::try_new(column, &options) else {
+        return vec![Value::Null; column.len()];
+    };
+    (0..column.len())
+        .map(|row| {
+            if column.is_null(row) {
+                Value::Null
+            } else {
+                Value::from(formatter.value(row).to_string())
+            }
+        })
+        .collect()
+}
+
+fn line(out: &mut String, cells: impl Iterator<Item = String>) {
+    for (n, cell) in cells.enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        out.push_str(&cell);
+    }
+    out.push('\n');
+}
+
+fn cell_text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) || text.is_empty() {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        Date32Array, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray,
+    };
+    use std::sync::Arc;
+
+    fn of(array: impl Array + 'static) -> Vec<Value> {
+        values(&(Arc::new(array) as ArrayRef))
+    }
+
+    #[test]
+    fn decimals_are_numbers_and_missing_ones_null() {
+        let array =
+            Decimal128Array::from(vec![Some(230_400), None, Some(-1), Some(99_999_999_900)]);
+        let array = array.with_precision_and_scale(14, 4).expect("fits");
+        let text = serde_json::to_string(&of(array)).expect("json");
+        assert_eq!(text, "[23.04,null,-0.0001,9999999.99]");
+    }
+
+    #[test]
+    fn times_dates_and_what_json_has_not() {
+        let times =
+            TimestampMicrosecondArray::from(vec![1_778_951_132_250_999]).with_timezone("UTC");
+        assert_eq!(of(times), ["2026-05-16T17:05:32.250Z"]);
+        assert_eq!(of(Date32Array::from(vec![20_589])), ["2026-05-16"]);
+        assert_eq!(of(Float64Array::from(vec![f64::NAN, 1.5])), [Value::Null, 1.5.into()]);
+    }
+
+    #[test]
+    fn csv_quotes_what_would_break_a_line() {
+        assert_eq!(quoted("plain"), "plain");
+        assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        assert_eq!(cell_text(&Value::Null), "");
+        assert_eq!(
+            of(StringArray::from(vec![""])).iter().map(cell_text).collect::<String>(),
+            "\"\""
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! A query's run: admitted, planned and executed under limits, on one view of the lake.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use acuvim_lakehouse::View;
+use acuvim_schemas::{
+    api::{Consistency, SqlColumn, SqlRequest},
+    problem::Code,
+    tables::Table,
+};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    error::DataFusionError,
+    execution::context::SQLOptions,
+    physical_plan::{SendableRecordBatchStream, execute_stream},
+    prelude::SessionContext,
+    scalar::ScalarValue,
+    sql::parser::Statement,
+};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::{gate, tables};
+use crate::{App, GateLimits, problem::ApiError};
+
+/// What one query may take.
+#[derive(Debug, Clone)]
+pub struct SqlLimits {
+    /// How large its text may be.
+    pub gate: GateLimits,
+    /// How long it may take, and takes if it does not say.
+    pub timeout: Duration,
+    /// How many rows it may answer.
+    pub max_rows: usize,
+    /// How many bytes of rows it may answer.
+    pub max_bytes: usize,
+    /// How many run at a time; more wait.
+    pub concurrent: usize,
+    /// How many rows of control's tables a query may read.
+    pub max_control_rows: i64,
+}
+
+impl Default for SqlLimits {
+    fn default() -> Self {
+        Self {
+            gate: GateLimits::default(),
+            timeout: Duration::from_secs(30),
+            max_rows: 100_000,
+            max_bytes: 64 << 20,
+            concurrent: 4,
+            max_control_rows: 200_000,
+        }
+    }
+}
+
+/// A query's answer.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub truncated: bool,
+    pub lake_version: i64,
+    pub watermark: Vec<i64>,
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    pub(crate) fn row_count(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    pub(crate) fn columns(&self) -> Vec<SqlColumn> {
+        let column = |f: &Arc<arrow::datatypes::Field>| SqlColumn {
+            name: f.name().clone(),
+            r#type: f.data_type().to_string(),
+        };
+        self.schema.fields().iter().map(column).collect()
+    }
+}
+
+/// Runs a request's query.
+pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, ApiError> {
+    let begun = Instant::now();
+    let limits = &app.parts.sql;
+    let statement = gate::check(&request.query, &limits.gate).map_err(ApiError)?;
+    let params = request.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+    let allowed = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
+    let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(allowed).min(allowed));
+    let max_rows = request.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
+    let hot = request.consistency != Some(Consistency::Lake);
+    if let Some(reason) = app.status().not_hot.filter(|_| hot) {
+        return Err(ApiError::new(
+            Code::Unavailable,
+            format!("{reason}; ask again, or with \"consistency\": \"lake\""),
+        ));
+    }
+    // A task of its own: planning can't be interrupted, but it need not be waited for.
+    let work = tokio::spawn(answer(Arc::clone(app), *statement, params, hot, max_rows));
+    let abort = work.abort_handle();
+    let late = || {
+        let detail = format!("the query took longer than {} ms", timeout.as_millis());
+        ApiError::new(Code::DeadlineExceeded, detail)
+    };
+    let finished = tokio::time::timeout(timeout, work).await.map_err(|_| {
+        abort.abort();
+        late()
+    })?;
+    let mut outcome = finished.map_err(|e| ApiError::internal(&e))??;
+    outcome.elapsed = begun.elapsed();
+    metrics::histogram!("acuvim_sql_seconds").record(outcome.elapsed);
+    Ok(outcome)
+}
+
+async fn answer(
+    app: Arc<App>,
+    statement: Statement,
+    params: Vec<ScalarValue>,
+    hot: bool,
+    max_rows: usize,
+) -> Result<Outcome, ApiError> {
+    let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
+    let _permit = app.queries.acquire().await.map_err(stopping)?;
+    let view = app.lake().view(hot)?;
+    let context = app.parts.engine.session();
+    register(&app, &context, &view, &statement).await?;
+    let stream = start(&context, statement, params).await.map_err(|e| from_engine(&e))?;
+    let schema = stream.schema();
+    let (batches, truncated) = collect(stream, max_rows, app.parts.sql.max_bytes).await?;
+    Ok(Outcome {
+        schema,
+        batches,
+        truncated,
+        lake_version: view.version,
+        watermark: view.watermark,
+        elapsed: Duration::ZERO,
+    })
+}
+
+async fn register(
+    app: &App,
+    context: &SessionContext,
+    view: &View,
+    statement: &Statement,
+) -> Result<(), ApiError> {
+    for table in Table::COMMIT_ORDER {
+        if let Some(provider) = view.table(table) {
+            context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
+        }
+    }
+    let state = context.state();
+    let asked = state.resolve_table_references(statement).map_err(|e| from_engine(&e))?;
+    if asked.iter().any(|t| t.table().eq_ignore_ascii_case(tables::DEVICES)) {
+        let devices = tables::devices(app).await?;
+        context.register_table(tables::DEVICES, devices).map_err(|e| from_engine(&e))?;
+    }
+    Ok(())
+}
+
+async fn start(
+    context: &SessionContext,
+    statement: Statement,
+    params: Vec<ScalarValue>,
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let state = context.state();
+    let plan = state.statement_to_plan(statement).await?;
+    // The gate has seen to it already; should it ever miss something, this does not.
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)?;
+    let plan = if params.is_empty() { plan } else { plan.with_param_values(params)? };
+    let plan = state.create_physical_plan(&plan).await?;
+    execute_stream(plan, context.task_ctx())
+}
+
+/// Takes rows up to the caps; says whether there were more.
+async fn collect(
+    mut stream: SendableRecordBatchStream,
+    max_rows: usize,
+    max_bytes: usize,
+) -> Result<(Vec<RecordBatch>, bool), ApiError> {
+    let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|e| from_engine(&e))?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let room = max_rows - rows;
+        if room == 0 || bytes >= max_bytes {
+            return Ok((batches, true));
+        }
+        rows += batch.num_rows().min(room);
+        bytes += batch.get_array_memory_size();
+        let over = batch.num_rows() > room;
+        batches.push(batch.slice(0, batch.num_rows().min(room)));
+        if over {
+            return Ok((batches, true));
+        }
+    }
+    Ok((batches, false))
+}
+
+fn parameter(value: &Value) -> Result<ScalarValue, ApiError> {
+    match value {
+        Value::Null => Ok(ScalarValue::Null),
+        Value::Bool(yes) => Ok(ScalarValue::Boolean(Some(*yes))),
+        Value::String(text) => Ok(ScalarValue::Utf8(Some(text.clone()))),
+        Value::Number(n) => match n.as_i64() {
+            Some(whole) => Ok(ScalarValue::Int64(Some(whole))),
+            None => Ok(ScalarValue::Float64(n.as_f64())),
+        },
+        Value::Array(_) | Value::Object(_) => {
+            Err(ApiError::field("params", "a parameter is a text, number, boolean or null"))
+        }
+    }
+}
+
+/// What the engine says, as the caller can act on it.
+pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
+    let said = || {
+        let text = error.find_root().to_string();
+        text.lines().next().unwrap_or_default().chars().take(500).collect::<String>()
+    };
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => ApiError::new(
+            Code::OutOfMemory,
+            "the query needs more memory or disk than it may take; narrow its time or its columns",
+        ),
+        DataFusionError::SQL(..)
+        | DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Diagnostic(..)
+        | DataFusionError::Execution(_)
+        | DataFusionError::ArrowError(..) => ApiError::new(Code::BadQuery, said()),
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            tracing::info!(%error, "a query met a lake that is away");
+            ApiError::new(Code::Unavailable, "the lake is away; try again")
+        }
+        _ => ApiError::internal(error),
+    }
+}

@@ -1,0 +1,132 @@
+//! The tables of a query that are not the lake's, and the list of all of them.
+
+use std::sync::Arc;
+
+use acuvim_control::DeviceFilter;
+use acuvim_schemas::{
+    api::Device,
+    problem::Code,
+    reading::READINGS,
+    tables::{Table, timestamp},
+};
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    },
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use chrono::{DateTime, Utc};
+use datafusion::{catalog::TableProvider, datasource::MemTable};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{App, problem::ApiError};
+
+/// The table of devices.
+pub(crate) const DEVICES: &str = "devices";
+
+/// A table that a query can read.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TableInfo {
+    name: String,
+    description: String,
+    columns: Vec<ColumnInfo>,
+}
+
+/// A column of a table.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ColumnInfo {
+    name: String,
+    /// The Arrow type.
+    r#type: String,
+    nullable: bool,
+    /// The unit of a reading.
+    unit: Option<String>,
+    description: Option<String>,
+}
+
+/// Every table, with its columns.
+pub(crate) fn tables() -> Vec<TableInfo> {
+    let lake = Table::COMMIT_ORDER
+        .into_iter()
+        .map(|table| (table.name(), table.description(), table.schema()));
+    let devices = (DEVICES, "Every device that has been heard of", schema());
+    lake.chain([devices])
+        .map(|(name, description, schema)| TableInfo {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            columns: schema.fields().iter().map(|f| column(f)).collect(),
+        })
+        .collect()
+}
+
+fn column(field: &Field) -> ColumnInfo {
+    let reading = READINGS.iter().find(|r| r.name == field.name());
+    ColumnInfo {
+        name: field.name().clone(),
+        r#type: field.data_type().to_string(),
+        nullable: field.is_nullable(),
+        unit: reading.map(|r| r.unit.to_owned()),
+        description: reading.map(|r| r.description.to_owned()),
+    }
+}
+
+/// The devices as they are now.
+pub(crate) async fn devices(app: &App) -> Result<Arc<dyn TableProvider>, ApiError> {
+    let limit = app.parts.sql.max_control_rows;
+    let filter = DeviceFilter { limit, ..DeviceFilter::default() };
+    let (devices, total) = app.control().devices(&filter).await?;
+    if total > limit {
+        let detail = format!("{total} devices are more than a query may read ({limit})");
+        return Err(ApiError::new(Code::Refused, detail));
+    }
+    let rows = rows(&devices).map_err(|e| ApiError::internal(&e))?;
+    let table = MemTable::try_new(schema(), vec![vec![rows]]);
+    Ok(Arc::new(table.map_err(|e| ApiError::internal(&e))?))
+}
+
+fn schema() -> SchemaRef {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        Field::new("device_id", DataType::Utf8, false),
+        text("name"),
+        text("mac_address"),
+        text("imei"),
+        text("iccid"),
+        text("hardware"),
+        text("firmware_version"),
+        Field::new("registered", DataType::Boolean, false),
+        Field::new("enabled", DataType::Boolean, false),
+        Field::new("boot_count", DataType::Int64, true),
+        Field::new("created_at", timestamp(), false),
+        Field::new("updated_at", timestamp(), false),
+    ]))
+}
+
+fn rows(devices: &[Device]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let text = |get: fn(&Device) -> Option<&str>| -> ArrayRef {
+        Arc::new(devices.iter().map(get).collect::<StringArray>())
+    };
+    let flag = |get: fn(&Device) -> bool| -> ArrayRef {
+        Arc::new(devices.iter().map(|d| Some(get(d))).collect::<BooleanArray>())
+    };
+    let time = |get: fn(&Device) -> DateTime<Utc>| -> ArrayRef {
+        let times = devices.iter().map(|d| get(d).timestamp_micros());
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+    };
+    let columns = vec![
+        text(|d| Some(&d.device_id)),
+        text(|d| d.name.as_deref()),
+        text(|d| d.mac_address.as_deref()),
+        text(|d| d.imei.as_deref()),
+        text(|d| d.iccid.as_deref()),
+        text(|d| d.hardware.as_deref()),
+        text(|d| d.firmware_version.as_deref()),
+        flag(|d| d.registered),
+        flag(|d| d.enabled),
+        Arc::new(devices.iter().map(|d| d.boot_count).collect::<Int64Array>()),
+        time(|d| d.created_at),
+        time(|d| d.updated_at),
+    ];
+    RecordBatch::try_new(schema(), columns)
+}

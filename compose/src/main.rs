@@ -1,1 +1,64 @@
-fn main() {}
+//! `acuvim`: the one binary. It reads the settings, wires the stages by hand, and runs them.
+
+mod admin;
+mod cli;
+mod commands;
+mod serve;
+mod settings;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use settings::{LogFormat, Settings};
+
+/// Deep query plans are walked by recursion; the gate keeps them within this.
+const STACK: usize = 8 << 20;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let line = format!("acuvim: {error:#}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    // Two providers are compiled in, so rustls can't choose by itself. A second call is harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Serve(flags) => {
+            let settings = Settings::load(&flags)?;
+            start_tracing(&settings);
+            serve::serve(settings).await
+        }
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Simulate(args) => commands::simulate::run(args).await,
+        Command::Sql(args) => commands::sql::run(args).await,
+        Command::Check(flags) => commands::check::run(&Settings::load(&flags)?).await,
+        Command::Config(flags) => commands::config::run(&Settings::load(&flags)?),
+    }
+}
+
+/// Lines go to stderr; what a command answers goes to stdout.
+fn start_tracing(settings: &Settings) {
+    // mqtt5 warns of every client that goes away without a goodbye, which devices do all day.
+    let default = format!("{},mqtt5=off,fjall=error,lsm_tree=error", settings.logging.level);
+    let filter = EnvFilter::try_new(&default).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only where a subscriber is set already, in which case that one serves.
+    let _ = match settings.logging.format {
+        LogFormat::Text => lines.with_target(false).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}

@@ -172,6 +172,11 @@ async fn start(
         .with_allow_dml(false)
         .with_allow_statements(false)
         .verify_plan(&plan)?;
+    let wanted = plan.get_parameter_names()?.len();
+    if wanted != params.len() {
+        let detail = format!("the query has {wanted} parameters, {} were given", params.len());
+        return Err(DataFusionError::Plan(detail));
+    }
     let plan = if params.is_empty() { plan } else { plan.with_param_values(params)? };
     let plan = state.create_physical_plan(&plan).await?;
     execute_stream(plan, context.task_ctx())
@@ -225,11 +230,16 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
         let text = error.find_root().to_string();
         text.lines().next().unwrap_or_default().chars().take(500).collect::<String>()
     };
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => ApiError::new(
+    let too_much = || {
+        ApiError::new(
             Code::OutOfMemory,
             "the query needs more memory or disk than it may take; narrow its time or its columns",
-        ),
+        )
+    };
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => too_much(),
+        // DataFusion reports a spill over its cap as a plain IO error.
+        DataFusionError::IoError(e) if e.to_string().contains("allowable limit") => too_much(),
         DataFusionError::SQL(..)
         | DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)

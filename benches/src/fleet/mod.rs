@@ -1,0 +1,7 @@
+//! A believable fleet: meters with load curves and counters, loggers with their habits.
+
+mod meter;
+mod run;
+
+pub use meter::{Meter, Site};
+pub use run::{FleetOptions, Report, Totals, run};

@@ -1,0 +1,185 @@
+//! A device's MQTT connection that knows what was acknowledged.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
+};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+
+/// Where and as whom to connect.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// The broker's host.
+    pub host: String,
+    /// The broker's port.
+    pub port: u16,
+    /// The MQTT client id.
+    pub client_id: String,
+    /// User name and password, where the broker asks for them.
+    pub login: Option<(String, String)>,
+    /// Topic and payload of the last will.
+    pub will: Option<(String, String)>,
+    /// A topic to take commands on.
+    pub subscribe: Option<String>,
+}
+
+/// Why a connection could not be made, or is no more.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The broker refused the login.
+    #[error("the broker refused the login: {0:?}")]
+    Refused(ConnectReturnCode),
+    /// The connection broke: what has no acknowledgement must be sent again.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+/// An open connection (MQTT 3.1.1). Broken once, it stays so: open another.
+#[derive(Debug)]
+pub struct Connection {
+    client: AsyncClient,
+    /// Those who wait for the packet id of their publish, in the order of publishing.
+    waiting: Arc<AsyncMutex<()>>,
+    queue: Queue,
+    /// Messages on the subscribed topic.
+    pub messages: mpsc::Receiver<(String, Vec<u8>)>,
+    driver: tokio::task::JoinHandle<()>,
+}
+
+type Queue = Arc<Mutex<VecDeque<oneshot::Sender<()>>>>;
+
+impl Connection {
+    /// Connects and waits until the broker agrees.
+    ///
+    /// # Errors
+    /// When it does not, or can't be reached.
+    pub async fn open(options: &ConnectOptions) -> Result<Self, Error> {
+        let mut mqtt = MqttOptions::new(&options.client_id, &options.host, options.port);
+        mqtt.set_keep_alive(Duration::from_secs(60))
+            .set_max_packet_size(8 << 20, 8 << 20)
+            .set_inflight(200)
+            .set_clean_session(true);
+        if let Some((user, password)) = &options.login {
+            mqtt.set_credentials(user, password);
+        }
+        if let Some((topic, payload)) = &options.will {
+            mqtt.set_last_will(LastWill::new(topic, payload.clone(), QoS::AtLeastOnce, true));
+        }
+        let (client, mut events) = AsyncClient::new(mqtt, 256);
+        connect(&mut events).await?;
+        if let Some(topic) = &options.subscribe {
+            client.subscribe(topic, QoS::AtLeastOnce).await.map_err(broken)?;
+        }
+        let queue = Queue::default();
+        let (sender, messages) = mpsc::channel(256);
+        let driver = tokio::spawn(drive(events, Arc::clone(&queue), sender));
+        Ok(Self { client, waiting: Arc::default(), queue, messages, driver })
+    }
+
+    /// Publishes with QoS 1 and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the connection ended before it came.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Vec<u8>>,
+        retain: bool,
+    ) -> Result<(), Error> {
+        self.send(topic, payload, retain).await?.await.map_err(|_| Self::lost())
+    }
+
+    /// Publishes with QoS 1; the answer is awaited on what it returns.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the connection has ended.
+    pub async fn send(
+        &self,
+        topic: &str,
+        payload: impl Into<Vec<u8>>,
+        retain: bool,
+    ) -> Result<oneshot::Receiver<()>, Error> {
+        if self.driver.is_finished() {
+            return Err(Self::lost());
+        }
+        let (sender, acknowledged) = oneshot::channel();
+        let _turn = self.waiting.lock().await;
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(sender);
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.map_err(broken)?;
+        Ok(acknowledged)
+    }
+
+    /// Publishes with QoS 0: without any promise.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the connection has ended.
+    pub async fn forget(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<(), Error> {
+        self.client.publish(topic, QoS::AtMostOnce, false, payload).await.map_err(broken)
+    }
+
+    /// Says goodbye, so that the last will is not published.
+    pub async fn close(mut self) {
+        let _ = self.client.disconnect().await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), &mut self.driver).await;
+    }
+
+    fn lost() -> Error {
+        Error::Broken("before the acknowledgement".to_owned())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn connect(events: &mut EventLoop) -> Result<(), Error> {
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(()),
+            Ok(_) => {}
+            Err(rumqttc::ConnectionError::ConnectionRefused(code)) => {
+                return Err(Error::Refused(code));
+            }
+            Err(error) => return Err(Error::Broken(error.to_string())),
+        }
+    }
+}
+
+/// Runs the connection until it breaks; then everybody who waits learns it by its end.
+async fn drive(mut events: EventLoop, queue: Queue, messages: mpsc::Sender<(String, Vec<u8>)>) {
+    let mut in_flight: HashMap<u16, oneshot::Sender<()>> = HashMap::new();
+    loop {
+        match events.poll().await {
+            Ok(Event::Outgoing(Outgoing::Publish(id) | Outgoing::AwaitAck(id))) if id != 0 => {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                if let Some(waiting) = next {
+                    in_flight.insert(id, waiting);
+                }
+            }
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                if let Some(waiting) = in_flight.remove(&ack.pkid) {
+                    let _ = waiting.send(());
+                }
+            }
+            Ok(Event::Incoming(Packet::Publish(message))) => {
+                let _ = messages.try_send((message.topic, message.payload.to_vec()));
+            }
+            Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => {
+                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                return;
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn broken(error: rumqttc::ClientError) -> Error {
+    Error::Broken(error.to_string())
+}

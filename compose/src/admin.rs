@@ -1,0 +1,64 @@
+//! Secrets of the first start: the admin's password and the key that signs tokens.
+
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use acuvim_control::{Control, new_secret};
+use acuvim_schemas::api::Role;
+use anyhow::Context as _;
+use chrono::Utc;
+
+use crate::settings::Settings;
+
+/// The file with the first admin's password, until that is changed.
+pub const PASSWORD_FILE: &str = "initial-admin-password";
+
+const JWT_FILE: &str = "jwt-secret";
+
+/// Makes the user `admin` if nobody can log in yet. A password of our own is kept in a file that
+/// only this user can read, written first: a crash in between makes a new one.
+pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Result<()> {
+    if !control.has_no_users().await? {
+        return Ok(());
+    }
+    let password = match &settings.admin.password {
+        Some(password) => password.clone(),
+        None => {
+            let password = new_secret("");
+            let path = settings.data.dir.join(PASSWORD_FILE);
+            write_private(&path, &password)?;
+            tracing::info!(file = %path.display(), "made the user admin; its password is in the file");
+            password
+        }
+    };
+    let hash = tokio::task::spawn_blocking(move || acuvim_query::hash_password(&password))
+        .await?
+        .map_err(|e| anyhow::anyhow!("the password can't be hashed: {e}"))?;
+    control.create_user("admin", &hash, Role::Admin, Utc::now()).await?;
+    Ok(())
+}
+
+/// The key that signs tokens: set, or made once and kept.
+pub fn jwt_secret(settings: &Settings) -> anyhow::Result<String> {
+    if let Some(secret) = &settings.jwt.secret {
+        return Ok(secret.clone());
+    }
+    let path = settings.data.dir.join(JWT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(secret) if secret.len() >= 32 => return Ok(secret),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    }
+    let secret = new_secret("");
+    write_private(&path, &secret)?;
+    Ok(secret)
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(path).with_context(|| path.display().to_string())?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The backend for fleets of ESP32 loggers on Acuvim II power meters: takes readings in over MQTT,
+/// keeps them as Delta tables, and answers SQL and REST over HTTP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "acuvim",
+    version,
+    after_help = "\
+Begin with `acuvim demo`: a server with a simulated fleet, and a query to paste.\n\
+Settings come from a TOML file (--config), then from environment variables\n\
+ACUVIM__SECTION__KEY, then from flags; `acuvim config` prints what is in force."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: MQTT broker, log, stream, lake and HTTP in one process.
+    Serve(ServeFlags),
+    /// Run the server with a simulated fleet, on free ports, in ./demo-data.
+    Demo(DemoArgs),
+    /// Run a simulated fleet against any MQTT broker.
+    Simulate(SimulateArgs),
+    /// Ask a running server.
+    #[command(after_help = "Example: acuvim sql \"SELECT device_id, count(*) AS n FROM telemetry \
+        GROUP BY device_id ORDER BY n DESC LIMIT 10\"")]
+    Sql(SqlArgs),
+    /// Check the settings, and reach everything they name.
+    Check(ServeFlags),
+    /// Print the settings in force, secrets masked.
+    Config(ServeFlags),
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeFlags {
+    /// A TOML file of settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept that has no URL of its own [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where HTTP listens [default: 127.0.0.1:5000].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http_listen: Option<String>,
+    /// Where the built-in broker listens [default: 127.0.0.1:1883].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub mqtt_listen: Option<String>,
+    /// Where the built-in broker listens for websockets [default: 127.0.0.1:9001].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub mqtt_websocket_listen: Option<String>,
+    /// Any other setting, as section.key=value; may be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// The demo's fleet.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// How many devices.
+    #[arg(long, default_value_t = 20)]
+    pub devices: u32,
+    /// Seconds between two readings of a device.
+    #[arg(long, default_value_t = 2.0)]
+    pub interval: f64,
+    /// Where the demo keeps its data.
+    #[arg(long, value_name = "DIR", default_value = "./demo-data")]
+    pub data_dir: PathBuf,
+    /// End by itself after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub run_for: Option<u64>,
+}
+
+/// A fleet against any broker.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// The broker.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    pub broker: String,
+    /// What topics begin with.
+    #[arg(long, default_value = "acuvim")]
+    pub topic_prefix: String,
+    /// How many devices.
+    #[arg(long, default_value_t = 10)]
+    pub devices: u32,
+    /// Seconds between two readings of a device.
+    #[arg(long, default_value_t = 10.0)]
+    pub interval: f64,
+    /// What makes one fleet differ from another.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Share of readings that are sent twice.
+    #[arg(long, default_value_t = 0.01)]
+    pub duplicates: f64,
+    /// Share of messages that are nonsense.
+    #[arg(long, default_value_t = 0.002)]
+    pub bad: f64,
+    /// Do not drain old readings from SD cards.
+    #[arg(long)]
+    pub no_sd: bool,
+    /// End by itself after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub run_for: Option<u64>,
+}
+
+/// A question to a running server.
+#[derive(Debug, Clone, Args)]
+pub struct SqlArgs {
+    /// One SELECT.
+    pub query: String,
+    /// Answer as CSV.
+    #[arg(long)]
+    pub csv: bool,
+    /// Only what is committed to the lake.
+    #[arg(long)]
+    pub lake: bool,
+    /// The server.
+    #[arg(long, env = "ACUVIM_URL", default_value = "http://127.0.0.1:5000")]
+    pub url: String,
+    /// An API key. Without one, the first admin's password is looked for in --data-dir.
+    #[arg(long, env = "ACUVIM_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// Where the server keeps its data, if it runs on this machine.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+}

@@ -1,0 +1,120 @@
+//! `acuvim demo`: a server and a fleet in one, for the first minute with the system.
+
+use std::{net::TcpListener, time::Duration};
+
+use acuvim_benches::fleet::{self, FleetOptions, Report};
+use anyhow::ensure;
+use tokio_util::sync::CancellationToken;
+
+use super::say;
+use crate::{
+    admin::PASSWORD_FILE,
+    cli::{DemoArgs, ServeFlags},
+    serve::Server,
+    settings::Settings,
+    start_tracing,
+};
+
+/// Runs both until stopped.
+pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
+    ensure!((0.05..=3600.0).contains(&args.interval), "--interval is 0.05 to 3600 seconds");
+    let mut settings = Settings::load(&ServeFlags {
+        data_dir: Some(args.data_dir.clone()),
+        set: vec!["lake.flush_interval_ms=5000".to_owned()],
+        ..ServeFlags::default()
+    })?;
+    settings.http.listen = free(&settings.http.listen);
+    settings.mqtt.listen = free(&settings.mqtt.listen);
+    settings.mqtt.websocket_listen = free(&settings.mqtt.websocket_listen);
+    settings.logging.level = "warn".to_owned();
+    start_tracing(&settings);
+    let given = settings.admin.password.clone();
+    let server = Server::start(settings).await?;
+    let file = args.data_dir.join(PASSWORD_FILE);
+    let password = match given {
+        Some(password) => password,
+        None => std::fs::read_to_string(&file)
+            .unwrap_or_else(|_| format!("(the one you set; {} is gone)", file.display())),
+    };
+    welcome(&server, &password)?;
+    let stop = CancellationToken::new();
+    let (report, fleet_stop) = (Report::default(), stop.clone());
+    let options = FleetOptions {
+        host: server.addresses.mqtt.ip().to_string(),
+        port: server.addresses.mqtt.port(),
+        topic_prefix: "acuvim".to_owned(),
+        devices: args.devices,
+        interval: Duration::from_secs_f64(args.interval),
+        seed: 1,
+        duplicates: 0.02,
+        bad: 0.01,
+        sd_drains: true,
+    };
+    let fleet = tokio::spawn(fleet::run(options, report.clone(), fleet_stop));
+    let ender = stop.clone();
+    tokio::spawn(async move {
+        let end = args.run_for.unwrap_or(u64::from(u32::MAX));
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = tokio::time::sleep(Duration::from_secs(end)) => {}
+            () = progress(&report) => {}
+        }
+        ender.cancel();
+    });
+    let ended = server.run_until(stop.clone()).await;
+    stop.cancel();
+    let _ = fleet.await;
+    ended
+}
+
+fn welcome(server: &Server, password: &str) -> anyhow::Result<()> {
+    let (http, mqtt) = (server.addresses.http, server.addresses.mqtt);
+    say(format!(
+        "
+  Tau Acuvim demo: a simulated fleet sends readings over MQTT, now.
+
+    API        http://{http}/swagger
+    MQTT       {mqtt}
+    user       admin
+    password   {password}
+
+  Count the readings, a few times:
+
+    curl -s -u :$KEY http://{http}/api/sql -H 'Content-Type: application/json' \\
+      -d '{{\"query\":\"SELECT device_id, count(*) AS n, max(ts) AS latest FROM telemetry GROUP BY device_id\"}}'
+
+  with a key from:
+
+    TOKEN=$(curl -s http://{http}/api/auth/login -H 'Content-Type: application/json' \\
+      -d '{{\"username\":\"admin\",\"password\":\"{password}\"}}' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
+    KEY=$(curl -s http://{http}/api/keys -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
+      -d '{{\"name\":\"me\",\"role\":\"Viewer\"}}' | sed 's/.*\"secret\":\"\\([^\"]*\\)\".*/\\1/')
+
+  Ctrl-C ends the demo.
+"
+    ))
+}
+
+async fn progress(report: &Report) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let t = report.totals();
+        let line = format!(
+            "{} live readings acknowledged, {} from SD cards, {} bad messages",
+            t.readings, t.sd_readings, t.bad
+        );
+        if say(line).is_err() {
+            return;
+        }
+    }
+}
+
+/// The address, or the next one like it whose port is free.
+fn free(address: &str) -> String {
+    let Some((host, port)) = address.rsplit_once(':') else { return address.to_owned() };
+    let first: u16 = port.parse().unwrap_or(0);
+    (first..first.saturating_add(100))
+        .map(|port| format!("{host}:{port}"))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or_else(|| format!("{host}:0"))
+}

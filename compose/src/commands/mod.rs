@@ -1,0 +1,17 @@
+//! The commands beside `serve`, each in a file of its name. Their answers go to stdout.
+
+pub mod check;
+pub mod config;
+pub mod demo;
+pub mod simulate;
+pub mod sql;
+
+use std::io::Write as _;
+
+/// Prints a line of an answer; a reader that went away ends the command.
+fn say(line: impl AsRef<str>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_ref().as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(())
+}

@@ -102,6 +102,7 @@ impl Meter {
             field(json, &format!("i{}", n + 1), *a, 2);
         }
         field(json, "ia", amps.iter().sum::<f64>() / 3.0, 2);
+        field(json, "in", 0.3 + self.jitter(0.1), 2);
         for (n, p) in parts.iter().enumerate() {
             field(json, &format!("p{}", n + 1), *p, 3);
             field(json, &format!("s{}", n + 1), p / pf, 3);
@@ -114,8 +115,11 @@ impl Meter {
         field(json, "pf", pf, 3);
         let unbalance = 0.4 + self.jitter(0.1).abs();
         field(json, "vu", unbalance, 2);
+        field(json, "iu", 10.0 * unbalance, 2);
+        field(json, "dp", power, 3);
         let distortion = 1.8 + self.jitter(0.1);
         field(json, "tv", distortion, 2);
+        field(json, "ti", 3.0 * distortion, 2);
     }
 
     fn counters(&self, json: &mut String) {

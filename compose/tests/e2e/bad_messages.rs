@@ -1,0 +1,123 @@
+//! Ten thousand bad messages of every kind among good ones.
+
+use std::collections::BTreeMap;
+
+use acuvim_schemas::Reason;
+
+use crate::harness::{Server, T0, reading};
+
+/// Topic (with `{}` for the device), payload, and the reason it must get.
+fn kinds() -> Vec<(&'static str, String, Reason)> {
+    let telemetry = "acuvim/{}/telemetry";
+    let long = |n: usize| "x".repeat(n);
+    vec![
+        (telemetry, String::new(), Reason::Empty),
+        (telemetry, "\u{0}binary\u{1}".to_owned(), Reason::NotJson),
+        (telemetry, "{\"ts\":1777593600".to_owned(), Reason::NotJson),
+        (telemetry, "[1,2,3]".to_owned(), Reason::NotJson),
+        (telemetry, format!("{{\"a\":{}", "[".repeat(5000)), Reason::NotJson),
+        (telemetry, "{\"f\":50}".to_owned(), Reason::NoTs),
+        (telemetry, "{\"ts\":\"yesterday\"}".to_owned(), Reason::BadTs),
+        (telemetry, "{\"ts\":{}}".to_owned(), Reason::WrongType),
+        (telemetry, "{\"ts\":1777593600,\"v1\":\"230\"}".to_owned(), Reason::WrongType),
+        (telemetry, "{\"ts\":4102444800,\"f\":50}".to_owned(), Reason::TsInFuture),
+        (telemetry, "{\"ts\":1500000000,\"f\":50}".to_owned(), Reason::TsBefore2020),
+        (telemetry, "{\"ts\":1580000000,\"f\":50}".to_owned(), Reason::Expired),
+        (telemetry, "{\"boot\":3,\"uptime_ms\":9,\"f\":50}".to_owned(), Reason::ClockUnset),
+        (telemetry, "{\"ts\":1777593600,\"device_id\":\"x\"}".to_owned(), Reason::IdMismatch),
+        (
+            telemetry,
+            format!("{{\"ts\":1777593600,\"a\":{}{}}}", "[".repeat(40), "]".repeat(40)),
+            Reason::TooDeep,
+        ),
+        (telemetry, vec!["{\"ts\":1}"; 501].join("\n"), Reason::TooManyItems),
+        ("acuvim/{}/heartbeat", "{}".to_owned(), Reason::NoTs),
+        ("acuvim/{}/heartbeat", "{\"ts\":1777593600,\"boot\":\"x\"}".to_owned(), Reason::WrongType),
+        ("acuvim/{}/status", "sideways".to_owned(), Reason::NotJson),
+        ("acuvim/{}/alerts", "{\"ts\":1777593600}".to_owned(), Reason::WrongType),
+        ("acuvim/{}/resp", "{\"status\":\"done\"}".to_owned(), Reason::WrongType),
+        ("acuvim/not a device/telemetry", "{}".to_owned(), Reason::BadDeviceId),
+        ("devices/register", "{\"imei\":\"1\"}".to_owned(), Reason::BadDeviceId),
+        (telemetry, format!("{{\"ts\":1777593600,\"a\":\"{}\"}}", long(790_000)), Reason::TooLarge),
+    ]
+}
+
+const DEVICES: usize = 10;
+const BAD: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn good_ones_are_stored_bad_ones_kept_with_a_reason_and_memory_stays_flat() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server =
+        Server::start(dir.path(), &["lake.flush_interval_ms=500", "telemetry.retention_days=2000"])
+            .await;
+    let small = kinds().len() - 1;
+    let mut good = 0;
+    let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut memory = Vec::new();
+    let each = BAD / DEVICES;
+    for part in 0..4 {
+        let mut senders = Vec::new();
+        for device in 0..DEVICES {
+            let id = format!("d{device}");
+            let connection = server.device(&id).await;
+            let range = part * each / 4..(part + 1) * each / 4;
+            for n in range.clone() {
+                // The large one, of 790 KB, only now and then.
+                let (_, _, reason) = &kinds()[if n % 250 == 0 { small } else { n % small }];
+                *wanted.entry(reason.as_str()).or_default() += 1;
+                good += i64::from(n % 5 == 0);
+            }
+            senders.push(tokio::spawn(async move {
+                let kinds = kinds();
+                let mut waiting = Vec::new();
+                for n in range {
+                    let (topic, payload, _) = &kinds[if n % 250 == 0 { small } else { n % small }];
+                    let topic = topic.replace("{}", &id);
+                    waiting
+                        .push(connection.send(&topic, payload.clone(), false).await.expect("send"));
+                    if n % 5 == 0 {
+                        let topic = format!("acuvim/{id}/telemetry");
+                        let ts = T0 + i64::try_from(n).expect("small") * 1000;
+                        waiting
+                            .push(connection.send(&topic, reading(ts), false).await.expect("send"));
+                    }
+                    if waiting.len() >= 50 {
+                        for ack in waiting.drain(..) {
+                            ack.await.expect("acknowledged");
+                        }
+                    }
+                }
+                for ack in waiting {
+                    ack.await.expect("acknowledged");
+                }
+            }));
+        }
+        for sender in senders {
+            sender.await.expect("sender");
+        }
+        memory.push(resident_mb(server.pid()));
+    }
+    server.wait_for("SELECT count(*) FROM telemetry", good).await;
+    server.wait_for("SELECT count(*) FROM dead_letters", i64::try_from(BAD).expect("small")).await;
+    let rows =
+        server.sql("SELECT reason, count(*) FROM dead_letters GROUP BY 1 ORDER BY 1").await.rows;
+    let got: BTreeMap<&str, i64> = rows
+        .iter()
+        .map(|r| (r[0].as_str().expect("text"), r[1].as_i64().expect("a number")))
+        .collect();
+    assert_eq!(got, wanted);
+    let whole = "SELECT count(*) FROM dead_letters WHERE payload_length = octet_length(payload)";
+    let cut = server.number(&whole.replace('=', ">")).await;
+    assert_eq!(cut, wanted["too_large"], "only what is too large is cut");
+    println!("resident memory after each quarter, MB: {memory:?}");
+    assert!(memory[3] < memory[0] + 150, "memory grew: {memory:?}");
+    server.stop().await;
+}
+
+fn resident_mb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("procfs");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+    let kb: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    kb / 1024
+}

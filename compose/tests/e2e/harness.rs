@@ -1,0 +1,238 @@
+//! The built binary as a test sees it: its addresses, its log lines, its end. A WARN or ERROR line
+//! that a test did not expect fails it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use acuvim_schemas::api::{LoginRequest, LoginResponse, SqlResponse};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// Long enough for the slowest machine; nothing waits so long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_acuvim")
+}
+
+pub struct Server {
+    child: Child,
+    pub http: String,
+    pub mqtt: SocketAddr,
+    pub websocket: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    stages: broadcast::Sender<String>,
+    expected: Vec<&'static str>,
+    token: Mutex<Option<String>>,
+    pub client: reqwest::Client,
+}
+
+impl Server {
+    /// Starts a server on a data directory and waits until it says that it serves.
+    pub async fn start(dir: &Path, set: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .args(["serve", "--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
+            .args(["--mqtt-websocket-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(dir)
+            .args(["--set", "logging.format=json"])
+            .args(["--set", "logging.level=info,acuvim_lakehouse=debug"])
+            // The tests' readings have fixed times, which grow old.
+            .args(["--set", "telemetry.retention_days=36500"])
+            .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        for pair in set {
+            command.args(["--set", pair]);
+        }
+        let mut child = command.spawn().expect("the binary starts");
+        let stderr = child.stderr.take().expect("stderr");
+        let (stages, mut said) = broadcast::channel(4096);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (to_lines, to_stages) = (Arc::clone(&lines), stages.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = to_stages.send(line.clone());
+                to_lines.lock().expect("lines").push(line);
+            }
+        });
+        let serving = async {
+            loop {
+                let line = said.recv().await.expect("the server ended before it served");
+                if line.contains("acuvim serves") {
+                    return serde_json::from_str::<Value>(&line).expect("a JSON line");
+                }
+            }
+        };
+        let line = match tokio::time::timeout(PATIENCE, serving).await {
+            Ok(line) => line,
+            Err(_) => panic!("no server after {PATIENCE:?}: {:?}", lines.lock().expect("lines")),
+        };
+        let fields = &line["fields"];
+        let address = |name: &str| {
+            let text = fields[name].as_str().expect(name);
+            text.trim_start_matches("Some(").trim_end_matches(')').parse().expect("an address")
+        };
+        Self {
+            child,
+            http: format!("http://{}", fields["http"].as_str().expect("http")),
+            mqtt: address("mqtt"),
+            websocket: address("websocket"),
+            lines,
+            stages,
+            expected: Vec::new(),
+            token: Mutex::default(),
+            client: reqwest::Client::new(),
+        }
+    }
+
+    /// Lets a WARN or ERROR line with this text pass.
+    pub fn expect(&mut self, text: &'static str) {
+        self.expected.push(text);
+    }
+
+    pub fn stages(&self) -> broadcast::Receiver<String> {
+        self.stages.subscribe()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: no goodbye.
+    pub fn kill(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+        self.check_lines();
+    }
+
+    /// SIGTERM: an ordered end, which must come and be a success.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().expect("kill -TERM");
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(status.success(), "{status}: {:?}", self.lines.lock().expect("lines"));
+        self.check_lines();
+    }
+
+    fn check_lines(&self) {
+        for line in self.lines.lock().expect("lines").iter() {
+            let loud = line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"");
+            let loud = loud || line.contains("panicked at");
+            let expected = self.expected.iter().any(|text| line.contains(text));
+            assert!(!loud || expected, "unexpected: {line}");
+        }
+    }
+
+    pub async fn device(&self, id: &str) -> Connection {
+        Connection::open(&connect(self.mqtt, id)).await.expect("MQTT connection")
+    }
+
+    /// The admin's token.
+    pub async fn token(&self) -> String {
+        if let Some(token) = self.token.lock().expect("token").clone() {
+            return token;
+        }
+        let login = LoginRequest { username: "admin".into(), password: PASSWORD.into() };
+        let url = format!("{}/api/auth/login", self.http);
+        let answer = self.client.post(url).json(&login).send().await.expect("login");
+        let token = answer.json::<LoginResponse>().await.expect("a token").access_token;
+        *self.token.lock().expect("token") = Some(token.clone());
+        token
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        let token = self.token().await;
+        let url = format!("{}{path}", self.http);
+        self.client.get(url).bearer_auth(token).send().await.expect("an answer")
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+        let token = self.token().await;
+        let url = format!("{}{path}", self.http);
+        self.client.post(url).bearer_auth(token).json(body).send().await.expect("an answer")
+    }
+
+    /// A query's rows; waits while the tail is catching up.
+    pub async fn sql(&self, query: &str) -> SqlResponse {
+        self.ask(json!({"query": query})).await
+    }
+
+    pub async fn ask(&self, body: Value) -> SqlResponse {
+        let begun = Instant::now();
+        loop {
+            let answer = self.post("/api/sql", &body).await;
+            let status = answer.status();
+            let text = answer.text().await.expect("a body");
+            if status.is_success() {
+                return serde_json::from_str(&text).expect("a SQL answer");
+            }
+            assert!(status == 503 && begun.elapsed() < PATIENCE, "{body}: {status} {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The one number that a query answers.
+    pub async fn number(&self, query: &str) -> i64 {
+        self.sql(query).await.rows[0][0].as_i64().expect("a number")
+    }
+
+    /// Asks until the answer is this number.
+    pub async fn wait_for(&self, query: &str, want: i64) {
+        let begun = Instant::now();
+        loop {
+            let got = self.number(query).await;
+            if got == want {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{query}: {got}, not {want}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn connect(at: SocketAddr, id: &str) -> ConnectOptions {
+    ConnectOptions {
+        host: at.ip().to_string(),
+        port: at.port(),
+        client_id: id.to_owned(),
+        login: None,
+        will: None,
+        subscribe: None,
+    }
+}
+
+/// Milliseconds of 2026-05-01T00:00:00Z: what the tests' readings begin with.
+pub const T0: i64 = 1_777_593_600_000;
+
+pub fn reading(ts_ms: i64) -> String {
+    format!("{{\"ts\":{ts_ms},\"data\":{{\"voltage_l1_v\":230.4,\"frequency_hz\":50.01}}}}")
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}

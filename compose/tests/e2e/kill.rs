@@ -1,0 +1,280 @@
+//! `kill -9` under load: every acknowledged reading is stored exactly once, every acknowledged bad
+//! message is one dead letter, and nothing is there that was not sent.
+//!
+//! And the proof of the guards: without dedup and offset skips the same test finds its fault; with
+//! one of them, it says which promise still holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use acuvim_benches::mqtt::Connection;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Server, T0, connect, reading};
+
+const DEVICES: u32 = 6;
+
+const SETTINGS: &[&str] = &[
+    "lake.flush_interval_ms=120",
+    "lake.compaction_interval_ms=100",
+    "lake.compaction_fan_in=3",
+    "mqtt.websocket_listen=127.0.0.1:0",
+];
+
+/// What the devices know: what they sent how often, and what was acknowledged.
+#[derive(Default)]
+struct Sent {
+    readings: BTreeMap<(String, i64), (usize, bool)>,
+    bad: BTreeMap<String, bool>,
+}
+
+/// What the server has: how often each reading and each bad payload is stored.
+struct Stored {
+    readings: HashMap<(String, i64), usize>,
+    dead: HashMap<String, usize>,
+}
+
+/// The moments to kill at: lines that the server says, or any time.
+const STAGES: [(&str, &[&str]); 6] = [
+    ("any moment, appends among them", &[]),
+    ("dead letters written, not committed", &["dead_letters", "flush written"]),
+    ("between the tables' commits", &["dead_letters", "flush committed"]),
+    ("readings written, not committed", &["\"telemetry\"", "flush written"]),
+    ("just behind a flush", &["\"telemetry\"", "flush committed"]),
+    ("in a compaction", &["compaction begun"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_lose_nothing_and_double_nothing() {
+    let (sent, stored, hits) = run(50, &[]).await;
+    println!("kills by moment: {hits:?}; {} readings, {} bad", sent.readings.len(), sent.bad.len());
+    assert!(STAGES.iter().all(|(stage, _)| hits.contains_key(stage)), "every moment was hit");
+    assert_eq!(readings_faults(&sent, &stored), Vec::<String>::new());
+    assert_eq!(dead_faults(&sent, &stored), Vec::<String>::new());
+    assert!(sent.readings.len() > 500 && sent.bad.len() > 50, "the load ran");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_dedup_and_offset_skips_the_test_fails() {
+    let (sent, stored, _) = run(4, &["proof.dedup=false", "proof.skip_by_offset=false"]).await;
+    let (readings, dead) = (readings_faults(&sent, &stored), dead_faults(&sent, &stored));
+    assert!(!readings.is_empty() && !dead.is_empty(), "both promises are broken");
+    println!("both off: {} readings and {} dead letters at fault", readings.len(), dead.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_dedup_alone_readings_hold_and_dead_letters_double() {
+    let (sent, stored, _) = run(4, &["proof.skip_by_offset=false"]).await;
+    assert_eq!(readings_faults(&sent, &stored), Vec::<String>::new());
+    assert!(!dead_faults(&sent, &stored).is_empty(), "nothing dedups dead letters");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_offset_skips_alone_each_record_is_stored_once_but_repetitions_double() {
+    let (sent, stored, _) = run(4, &["proof.dedup=false"]).await;
+    assert_eq!(dead_faults(&sent, &stored), Vec::<String>::new());
+    for (reading, times) in &stored.readings {
+        let (sent, _) = sent.readings[reading];
+        assert!(*times <= sent, "{reading:?} was sent {sent} times and is there {times} times");
+    }
+    assert!(!readings_faults(&sent, &stored).is_empty(), "repetitions are not told apart");
+}
+
+/// Readings that are not there exactly once.
+fn readings_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (reading, (_, acknowledged)) in &sent.readings {
+        let times = stored.readings.get(reading).copied().unwrap_or(0);
+        if times > 1 || (*acknowledged && times == 0) {
+            faults.push(format!("{reading:?} is there {times} times"));
+        }
+    }
+    let strangers = stored.readings.keys().filter(|r| !sent.readings.contains_key(*r));
+    faults.extend(strangers.map(|r| format!("{r:?} was never sent")));
+    faults
+}
+
+/// Bad messages that are not there exactly once.
+fn dead_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (payload, acknowledged) in &sent.bad {
+        let times = stored.dead.get(payload).copied().unwrap_or(0);
+        if times > 1 || (*acknowledged && times == 0) {
+            faults.push(format!("{payload} is there {times} times"));
+        }
+    }
+    let strangers = stored.dead.keys().filter(|p| !sent.bad.contains_key(*p));
+    faults.extend(strangers.map(|p| format!("{p} was never sent")));
+    faults
+}
+
+async fn run(kills: u32, set: &[&str]) -> (Sent, Stored, BTreeMap<&'static str, u32>) {
+    let dir = tempfile::tempdir().expect("dir");
+    let settings: Vec<&str> = SETTINGS.iter().chain(set).copied().collect();
+    let sent = Arc::new(Mutex::new(Sent::default()));
+    let (address, at) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let devices: Vec<_> = (0..DEVICES)
+        .map(|n| tokio::spawn(device(n, at.clone(), Arc::clone(&sent), stop.clone())))
+        .collect();
+    let mut hits = BTreeMap::new();
+    for kill in 0..kills {
+        let server = Server::start(dir.path(), &settings).await;
+        address.send_replace(Some(server.mqtt));
+        let (stage, words) = STAGES[kill as usize % STAGES.len()];
+        if moment(&server, kill, words).await {
+            *hits.entry(stage).or_insert(0) += 1;
+        }
+        address.send_replace(None);
+        server.kill();
+    }
+    let server = Server::start(dir.path(), &settings).await;
+    address.send_replace(Some(server.mqtt));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.cancel();
+    for device in devices {
+        device.await.expect("device");
+    }
+    let stored = read(&server).await;
+    server.stop().await;
+    check_again(dir.path(), &settings, &stored).await;
+    let sent = Arc::into_inner(sent).expect("the last").into_inner().expect("sent");
+    (sent, stored, hits)
+}
+
+/// Waits for the moment to kill at; false if it did not come.
+async fn moment(server: &Server, kill: u32, words: &[&str]) -> bool {
+    let mut lines = server.stages();
+    if words.is_empty() {
+        // Spread over what a flush and a start take, the same in every run.
+        let pause = 20 + (u64::from(kill) * 7919) % 600;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        return true;
+    }
+    let wanted = async {
+        loop {
+            match lines.recv().await {
+                Ok(line) if words.iter().all(|word| line.contains(word)) => return true,
+                Ok(_) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(_) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), wanted).await.unwrap_or(false)
+}
+
+/// One device's life across all the server's deaths: good readings are sent until they are
+/// acknowledged, bad messages once.
+async fn device(
+    number: u32,
+    mut at: watch::Receiver<Option<SocketAddr>>,
+    sent: Arc<Mutex<Sent>>,
+    stop: CancellationToken,
+) {
+    let id = format!("dev-{number}");
+    let topic = format!("acuvim/{id}/telemetry");
+    let mut connection: Option<Connection> = None;
+    let mut n = 0_i64;
+    while !stop.is_cancelled() {
+        let Some(open) = &connection else {
+            let address = *at.borrow_and_update();
+            match address {
+                Some(address) => connection = Connection::open(&connect(address, &id)).await.ok(),
+                None => {
+                    let _ = tokio::time::timeout(Duration::from_millis(100), at.changed()).await;
+                }
+            }
+            continue;
+        };
+        let (payload, times, bad) = message(&id, n);
+        note(&sent, &id, &times, bad.as_deref(), false);
+        let acknowledged = open.publish(&topic, payload, false).await.is_ok();
+        if acknowledged {
+            note(&sent, &id, &times, bad.as_deref(), true);
+        } else {
+            connection = None;
+        }
+        if acknowledged || bad.is_some() {
+            n += 1;
+        }
+    }
+}
+
+/// Message `n` of a device: now a reading, now a late one, a batch, a repetition, nonsense.
+fn message(id: &str, n: i64) -> (String, Vec<i64>, Option<String>) {
+    let live = T0 + n * 1000;
+    match n % 10 {
+        3 => {
+            let bad = format!("nonsense {id} {n}");
+            (bad.clone(), vec![], Some(bad))
+        }
+        5 => {
+            let late = T0 - 86_400_000 - n * 1000;
+            (reading(late), vec![late], None)
+        }
+        7 => {
+            let times = vec![live, live + 100, live + 200];
+            let items: Vec<_> = times.iter().map(|t| reading(*t)).collect();
+            (items.join("\n"), times, None)
+        }
+        9 => (reading(live - 1000), vec![live - 1000], None),
+        _ => (reading(live), vec![live], None),
+    }
+}
+
+fn note(sent: &Mutex<Sent>, id: &str, times: &[i64], bad: Option<&str>, acknowledged: bool) {
+    let mut sent = sent.lock().expect("sent");
+    for ts in times {
+        let entry = sent.readings.entry((id.to_owned(), *ts)).or_default();
+        if acknowledged {
+            entry.1 = true;
+        } else {
+            entry.0 += 1;
+        }
+    }
+    if let Some(bad) = bad {
+        let entry = sent.bad.entry(bad.to_owned()).or_default();
+        *entry |= acknowledged;
+    }
+}
+
+async fn read(server: &Server) -> Stored {
+    let readings = server
+        .sql("SELECT device_id, arrow_cast(ts, 'Int64') / 1000, count(*) FROM telemetry GROUP BY 1, 2")
+        .await;
+    let dead = server
+        .sql("SELECT arrow_cast(payload, 'Utf8'), count(*) FROM dead_letters GROUP BY 1")
+        .await;
+    assert!(!readings.truncated && !dead.truncated);
+    let text = |v: &serde_json::Value| v.as_str().expect("text").to_owned();
+    let number = |v: &serde_json::Value| v.as_i64().expect("a number");
+    let count = |v: &serde_json::Value| usize::try_from(number(v)).expect("a count");
+    Stored {
+        readings: readings
+            .rows
+            .iter()
+            .map(|r| ((text(&r[0]), number(&r[1])), count(&r[2])))
+            .collect(),
+        dead: dead.rows.iter().map(|r| (text(&r[0]), count(&r[1]))).collect(),
+    }
+}
+
+/// What one process answers, the next answers too.
+async fn check_again(dir: &Path, settings: &[&str], stored: &Stored) {
+    if settings.iter().any(|s| s.starts_with("proof.")) {
+        return;
+    }
+    let server = Server::start(dir, settings).await;
+    let again = read(&server).await;
+    let keys = |s: &Stored| s.readings.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(keys(&again), keys(stored));
+    assert_eq!(again.dead, stored.dead);
+    server.stop().await;
+}

@@ -1,0 +1,71 @@
+//! Readers that are not ours: DuckDB and Python's deltalake count the same rows at the same version.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, T0, reading, root};
+
+const SCRIPT: &str = r#"
+import json, sys, duckdb, deltalake
+path, version = sys.argv[1], int(sys.argv[2])
+table = deltalake.DeltaTable(path, version=version)
+rows = table.to_pyarrow_table()
+db = duckdb.connect()
+try:
+    db.execute("LOAD delta")
+except duckdb.Error:
+    import duckdb_extension_delta
+    duckdb_extension_delta.import_extension("delta", con=db) if hasattr(duckdb_extension_delta, "import_extension") else db.execute("INSTALL delta; LOAD delta")
+query = "SELECT count(*), count(DISTINCT (device_id, ts)), sum(voltage_l1_v)::VARCHAR FROM delta_scan(?)"
+duck = db.execute(query, [path]).fetchone()
+print(json.dumps({
+    "deltalake": rows.num_rows, "version": table.version(), "duckdb": duck[0],
+    "distinct": duck[1], "volts": duck[2], "type": str(rows.schema.field("voltage_l1_v").type),
+}))
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duckdb_and_deltalake_count_the_same_rows_at_the_same_version() {
+    let python = root().join("target/python/bin/python");
+    assert!(python.exists(), "{} is missing: run ./dev setup", python.display());
+    let dir = tempfile::tempdir().expect("dir");
+    let settings = [
+        "lake.flush_interval_ms=100",
+        "lake.compaction_interval_ms=100",
+        "lake.compaction_fan_in=3",
+    ];
+    let server = Server::start(dir.path(), &settings).await;
+    let device = server.device("d1").await;
+    for n in 0..300 {
+        // Two days, so that there are partitions to read.
+        let ts = T0 + n * 1000 + (n % 2) * 86_400_000;
+        device.publish("acuvim/d1/telemetry", reading(ts), false).await.expect("ack");
+    }
+    device.close().await;
+    server.stop().await;
+    // Nothing flushes now, so the newest version stays the newest.
+    let server = Server::start(dir.path(), &["lake.compaction_interval_ms=3600000"]).await;
+    let ours = server
+        .ask(json!({
+            "query": "SELECT count(*), arrow_cast(sum(voltage_l1_v), 'Utf8') FROM telemetry",
+            "consistency": "lake"
+        }))
+        .await;
+    let output = Command::new(python)
+        .args(["-c", SCRIPT])
+        .arg(dir.path().join("lake/telemetry"))
+        .arg(ours.lake_version.to_string())
+        .output()
+        .expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: Value = serde_json::from_slice(&output.stdout).expect("json");
+    assert_eq!(ours.rows[0][0], 300);
+    assert_eq!(theirs["deltalake"], 300);
+    assert_eq!(theirs["duckdb"], 300);
+    assert_eq!(theirs["distinct"], 300);
+    assert_eq!(theirs["version"], ours.lake_version);
+    assert_eq!(theirs["volts"], ours.rows[0][1]);
+    assert_eq!(theirs["type"], "decimal128(9, 2)");
+    server.stop().await;
+}

@@ -12,13 +12,9 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command};
 use settings::{LogFormat, Settings};
 
-/// Deep query plans are walked by recursion; the gate keeps them within this.
-const STACK: usize = 8 << 20;
-
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(error.into()),
@@ -50,10 +46,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// Libraries that call ordinary events errors: mqtt5 warns of every client that goes away without a
+/// goodbye, which devices do all day; delta-rs of a table that is not there yet and of columns
+/// without statistics. What they fail with reaches us as errors, and is logged where it is handled.
+const QUIET: &str = "mqtt5=off,buoyant_kernel=off,deltalake_core=error,fjall=error,lsm_tree=error";
+
 /// Lines go to stderr; what a command answers goes to stdout.
 fn start_tracing(settings: &Settings) {
-    // mqtt5 warns of every client that goes away without a goodbye, which devices do all day.
-    let default = format!("{},mqtt5=off,fjall=error,lsm_tree=error", settings.logging.level);
+    let default = format!("{},{QUIET}", settings.logging.level);
     let filter = EnvFilter::try_new(&default).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only where a subscriber is set already, in which case that one serves.

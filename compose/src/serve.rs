@@ -242,7 +242,7 @@ fn app(
         TimeDelta::hours(settings.jwt.expiry_hours),
         TimeDelta::days(settings.jwt.refresh_days),
     );
-    Ok(App::new(AppOptions {
+    let app = App::new(AppOptions {
         control: control.clone(),
         lake: Arc::clone(lake),
         engine,
@@ -255,7 +255,8 @@ fn app(
         },
         status,
         metrics: Arc::new(move || metrics.render()),
-    }))
+    })?;
+    Ok(app)
 }
 
 /// How the stages are doing, in the words of the API.

@@ -243,6 +243,7 @@ impl Settings {
     }
 
     fn check(&self) -> anyhow::Result<()> {
+        self.lake_url()?;
         address("http.listen", &self.http.listen)?;
         address("mqtt.listen", &self.mqtt.listen)?;
         if !self.mqtt.websocket_listen.is_empty() {
@@ -289,9 +290,12 @@ impl Settings {
     /// Where the lake is.
     pub fn lake_url(&self) -> anyhow::Result<url::Url> {
         match &self.lake.url {
-            Some(text) => url::Url::parse(text).with_context(|| {
-                format!("lake.url is `{text}`: allowed are file:// and s3:// URLs")
-            }),
+            Some(text) => url::Url::parse(text)
+                .ok()
+                .filter(|url| ["file", "s3", "s3a"].contains(&url.scheme()))
+                .with_context(|| {
+                    format!("lake.url is `{text}`: allowed are file:// and s3:// URLs")
+                }),
             None => {
                 let dir = std::path::absolute(self.data.dir.join("lake"))?;
                 url::Url::from_directory_path(&dir)

@@ -44,9 +44,39 @@ pub struct AppOptions {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
+/// Threads for queries alone: one that computes without a pause must not hold up messages, the
+/// stream or other requests.
+pub(crate) struct QueryThreads(Option<tokio::runtime::Runtime>);
+
+impl QueryThreads {
+    fn new(threads: usize, stack: usize) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("sql")
+            .thread_stack_size(stack)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.0.as_ref().map_or_else(tokio::runtime::Handle::current, |r| r.handle().clone())
+    }
+}
+
+impl Drop for QueryThreads {
+    fn drop(&mut self) {
+        // Does not wait: the queries that still run have nobody to answer.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// The state behind every handler.
 pub struct App {
     pub(crate) parts: AppOptions,
+    pub(crate) threads: QueryThreads,
     /// Queries at a time.
     pub(crate) queries: Semaphore,
     /// Password hashes at a time: each takes 19 MiB.
@@ -61,10 +91,13 @@ impl std::fmt::Debug for App {
 
 impl App {
     /// The state for these parts.
-    #[must_use]
-    pub fn new(parts: AppOptions) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When the threads for queries can't be started.
+    pub fn new(parts: AppOptions) -> std::io::Result<Arc<Self>> {
         let queries = Semaphore::new(parts.sql.concurrent);
-        Arc::new(Self { parts, queries, hashing: Semaphore::new(2) })
+        let threads = QueryThreads::new(parts.sql.threads, parts.sql.stack)?;
+        Ok(Arc::new(Self { parts, threads, queries, hashing: Semaphore::new(2) }))
     }
 
     pub(crate) fn control(&self) -> &Control {

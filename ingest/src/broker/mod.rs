@@ -102,6 +102,10 @@ impl Broker {
         let limits = ResourceLimits {
             max_connections: options.max_connections,
             max_connections_per_ip: options.max_connections,
+            // None: over them the crate acknowledges what nobody has taken.
+            max_message_rate_per_client: 0,
+            max_bandwidth_per_client: 0,
+            max_connection_rate: u32::MAX,
             ..ResourceLimits::default()
         };
         let shared = Arc::new(Shared {

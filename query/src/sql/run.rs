@@ -41,6 +41,10 @@ pub struct SqlLimits {
     pub concurrent: usize,
     /// How many rows of control's tables a query may read.
     pub max_control_rows: i64,
+    /// Threads that all queries share.
+    pub threads: usize,
+    /// Bytes of stack of each: a plan's depth, which the gate bounds, is walked by recursion.
+    pub stack: usize,
 }
 
 impl Default for SqlLimits {
@@ -52,6 +56,8 @@ impl Default for SqlLimits {
             max_bytes: 64 << 20,
             concurrent: 4,
             max_control_rows: 200_000,
+            threads: 2,
+            stack: 16 << 20,
         }
     }
 }
@@ -85,7 +91,6 @@ impl Outcome {
 pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, ApiError> {
     let begun = Instant::now();
     let limits = &app.parts.sql;
-    let statement = gate::check(&request.query, &limits.gate).map_err(ApiError)?;
     let params = request.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
     let allowed = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(allowed).min(allowed));
@@ -97,8 +102,9 @@ pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, 
             format!("{reason}; ask again, or with \"consistency\": \"lake\""),
         ));
     }
-    // A task of its own: planning can't be interrupted, but it need not be waited for.
-    let work = tokio::spawn(answer(Arc::clone(app), *statement, params, hot, max_rows));
+    // On threads of its own: planning can't be interrupted, but it need not be waited for.
+    let threads = app.threads.handle();
+    let work = threads.spawn(answer(Arc::clone(app), request.query, params, hot, max_rows));
     let abort = work.abort_handle();
     let late = || {
         let detail = format!("the query took longer than {} ms", timeout.as_millis());
@@ -116,11 +122,12 @@ pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, 
 
 async fn answer(
     app: Arc<App>,
-    statement: Statement,
+    query: String,
     params: Vec<ScalarValue>,
     hot: bool,
     max_rows: usize,
 ) -> Result<Outcome, ApiError> {
+    let statement = *gate::check(&query, &app.parts.sql.gate).map_err(ApiError)?;
     let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
     let _permit = app.queries.acquire().await.map_err(stopping)?;
     let view = app.lake().view(hot)?;
@@ -238,8 +245,8 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
     };
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => too_much(),
-        // DataFusion reports a spill over its cap as a plain IO error.
-        DataFusionError::IoError(e) if e.to_string().contains("allowable limit") => too_much(),
+        // DataFusion reports a spill over its cap as one of several plain IO errors.
+        root if root.to_string().contains("exceeded the allowable limit") => too_much(),
         DataFusionError::SQL(..)
         | DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)

@@ -83,13 +83,7 @@ impl Lake {
         tracing::debug!(table = table.name(), rows = count, files = adds.len(), "flush written");
         match lake_table.append(adds, &steps).await? {
             Committed::Overtaken(partition) => return Ok(TableFlush::Overtaken(partition)),
-            Committed::Done(snapshot) => {
-                self.believe(table, steps);
-                metrics::gauge!("acuvim_lake_version", "table" => table.name())
-                    .set(snapshot.version() as f64);
-                metrics::gauge!("acuvim_lake_files", "table" => table.name())
-                    .set(snapshot.file_count() as f64);
-            }
+            Committed::Done => self.believe(table, steps),
         }
         metrics::counter!("acuvim_rows_stored_total", "table" => table.name())
             .increment(count as u64);

@@ -57,7 +57,7 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Committed {
     /// It is in the table, once.
-    Done(Arc<Snapshot>),
+    Done,
     /// It is not: this partition has been moved by another writer.
     Overtaken(u32),
 }
@@ -91,6 +91,12 @@ impl Snapshot {
     #[must_use]
     pub fn file_count(&self) -> usize {
         self.files.len()
+    }
+
+    /// Bytes of its data files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.meta.size).sum()
     }
 
     fn new(state: DeltaTableState, covered: Covered) -> Result<Self, Error> {
@@ -171,8 +177,8 @@ impl LakeTable {
             Ok(commit) => {
                 let mut covered = base.covered.clone();
                 covered.extend(steps.iter().map(|(p, s)| (*p, s.next)));
-                let next = self.settle(&base, commit.snapshot(), covered).await?;
-                Ok(Committed::Done(next))
+                self.settle(&base, commit.snapshot(), covered).await?;
+                Ok(Committed::Done)
             }
             Err(error) => self.look_again(&base, steps, error).await,
         }
@@ -207,7 +213,7 @@ impl LakeTable {
         match committed {
             Ok(commit) => {
                 let covered = newest.covered.clone();
-                self.settle(&newest, commit.snapshot(), covered).await.map(|_| ())
+                self.settle(&newest, commit.snapshot(), covered).await
             }
             Err(error) => {
                 self.refresh(&newest).await?;
@@ -223,10 +229,19 @@ impl LakeTable {
         base: &Snapshot,
         state: DeltaTableState,
         covered: Covered,
-    ) -> Result<Arc<Snapshot>, Error> {
+    ) -> Result<(), Error> {
         let alone = state.version() == base.state.version() + 1;
         let covered = if alone { covered } else { self.covered_of(&state).await? };
+        self.install(state, covered).map(|_| ())
+    }
+
+    /// Makes a state the current snapshot.
+    fn install(&self, state: DeltaTableState, covered: Covered) -> Result<Arc<Snapshot>, Error> {
         let next = Arc::new(Snapshot::new(state, covered)?);
+        let table = self.table.name();
+        metrics::gauge!("acuvim_lake_version", "table" => table).set(next.version() as f64);
+        metrics::gauge!("acuvim_lake_files", "table" => table).set(next.file_count() as f64);
+        metrics::gauge!("acuvim_lake_bytes", "table" => table).set(next.bytes() as f64);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
     }
@@ -235,9 +250,7 @@ impl LakeTable {
         let mut state = base.state.clone();
         state.update(self.log_store.as_ref(), None).await?;
         let covered = self.covered_of(&state).await?;
-        let next = Arc::new(Snapshot::new(state, covered)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        Ok(next)
+        self.install(state, covered)
     }
 
     /// A commit that reports failure may have succeeded.
@@ -250,7 +263,7 @@ impl LakeTable {
         let now = self.refresh(base).await?;
         let ours = steps.iter().all(|(p, s)| now.covered.get(p) == Some(&s.next));
         if ours && !is_conflict(&error) {
-            return Ok(Committed::Done(now));
+            return Ok(Committed::Done);
         }
         match overtaken(&now.covered, steps) {
             Some(partition) => Ok(Committed::Overtaken(partition)),

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
 /// An error answer. Whatever a handler fails with becomes one.
@@ -78,26 +79,55 @@ impl From<acuvim_lakehouse::Error> for ApiError {
     }
 }
 
-/// A JSON body; what is wrong with it is a 400, 413 or 415 that says so.
+/// A JSON body of bounded size; what is wrong with it is a 400, 413 or 415 that says so.
 pub(crate) struct Body<T>(pub T);
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+/// How much of a larger one is taken and thrown away before it is refused: a connection that is
+/// closed while its client still writes shows the client no answer.
+const MAX_DISCARDED: usize = 16 << 20;
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Json::<T>::from_request(request, state).await {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let json = content_type
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v.trim_start().to_lowercase().starts_with("application/json"));
+        let body = read(request.into_body()).await?;
+        if !json {
+            let detail = "send the body as Content-Type: application/json";
+            return Err(ApiError::new(Code::UnsupportedMediaType, detail));
+        }
+        match Json::<T>::from_bytes(&body) {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::new(
-                Code::UnsupportedMediaType,
-                "send the body as Content-Type: application/json",
-            )),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(ApiError::new(Code::TooLarge, "the body is over 1 MiB"))
-            }
             Err(JsonRejection::JsonDataError(e)) => Err(from_serde(&e.body_text())),
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
         }
     }
+}
+
+async fn read(body: axum::body::Body) -> Result<Vec<u8>, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let broken = |e| ApiError::new(Code::BadRequest, format!("the body broke off: {e}"));
+        let chunk = chunk.map_err(broken)?;
+        length += chunk.len();
+        if length <= MAX_BODY {
+            kept.extend_from_slice(&chunk);
+        } else if length > MAX_DISCARDED {
+            break;
+        }
+    }
+    if length > MAX_BODY {
+        let detail = format!("the body is over {} KiB", MAX_BODY >> 10);
+        return Err(ApiError::new(Code::TooLarge, detail));
+    }
+    Ok(kept)
 }
 
 /// serde names the field in backquotes, first of all.

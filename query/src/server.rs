@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, header},
 };
 use tokio::net::TcpListener;
@@ -18,9 +17,6 @@ use tower_http::{
 };
 
 use crate::{App, routes};
-
-/// The largest request body, in bytes.
-const MAX_BODY: usize = 1 << 20;
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -60,7 +56,6 @@ fn router(app: Arc<App>) -> Router {
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIME))
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIME));
     routes::router(app).layer(layers)
 }

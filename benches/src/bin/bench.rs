@@ -106,7 +106,8 @@ async fn ingest(args: &Args) -> anyhow::Result<()> {
 async fn stream(args: &Args) -> anyhow::Result<()> {
     const DEVICES: u32 = 100;
     const READINGS: i64 = 8640;
-    let hold = ["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000", "lake.max_tail_mb=16"];
+    let hold =
+        ["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000", "lake.max_tail_mb=16"];
     let server = Server::start(args, "stream", &hold).await?;
     let base = chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000;
     let mut devices = Vec::new();

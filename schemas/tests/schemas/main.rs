@@ -4,8 +4,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use acuvim_schemas::{
-    Kind, Position, Reason,
-    payload,
+    Kind, Position, Reason, payload,
     telemetry::{Decoder, Limits, RecordFacts, Source},
     time::parse_rfc3339,
 };

@@ -180,6 +180,7 @@ async fn drive(mut events: EventLoop, queue: Queue, messages: mpsc::Sender<(Stri
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken(error: rumqttc::ClientError) -> Error {
     Error::Broken(error.to_string())
 }

@@ -331,7 +331,7 @@ fn address(name: &str, value: &str) -> anyhow::Result<SocketAddr> {
     })
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
+fn within<T: PartialOrd + Copy + std::fmt::Display>(
     name: &str,
     value: T,
     least: T,

@@ -10,8 +10,11 @@ use acuvim_schemas::{device::partition_of, time::Micros};
 /// The newest `ts` per device, by partition. Shared: the stream moves it on, queries look it up.
 #[derive(Debug, Clone)]
 pub struct Newest {
-    partitions: Arc<Vec<RwLock<HashMap<Arc<str>, Micros>>>>,
+    partitions: Arc<Vec<Shard>>,
 }
+
+/// The devices of one partition.
+type Shard = RwLock<HashMap<Arc<str>, Micros>>;
 
 impl Newest {
     /// Knows no device yet.
@@ -59,7 +62,7 @@ impl Newest {
         self.len() == 0
     }
 
-    fn shard(&self, device_id: &str) -> Option<&RwLock<HashMap<Arc<str>, Micros>>> {
+    fn shard(&self, device_id: &str) -> Option<&Shard> {
         let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         let shard = partition_of(device_id.as_bytes(), count);
         self.partitions.get(usize::try_from(shard).ok()?)

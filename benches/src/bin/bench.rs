@@ -296,7 +296,11 @@ impl Server {
         for _ in 0..600 {
             if let Ok(answer) = self.client.post(&url).json(&body).send().await {
                 let answer: Value = answer.json().await?;
-                self.token = answer["access_token"].as_str().unwrap_or_default().to_owned();
+                self.token = answer
+                    .pointer("/access_token")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned();
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -321,7 +325,8 @@ impl Server {
         let body = json!({"query": query, "consistency": consistency});
         let answer = self.client.post(url).bearer_auth(&self.token).json(&body).send().await?;
         let answer: Value = answer.json().await?;
-        answer["rows"][0][0].as_i64().with_context(|| format!("{query}: {answer}"))
+        let number = answer.pointer("/rows/0/0").and_then(Value::as_i64);
+        number.with_context(|| format!("{query}: {answer}"))
     }
 
     async fn wait_for_lake(&self, rows: i64) -> anyhow::Result<()> {

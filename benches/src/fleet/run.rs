@@ -150,7 +150,7 @@ impl Device {
             connection.publish(&telemetry, self.nonsense(), false).await?;
             self.report.count(|t| t.bad += 1);
         }
-        if self.sent % 6 == 0 {
+        if self.sent.is_multiple_of(6) {
             let topic = topic::uplink(&self.options.topic_prefix, &id, Kind::Heartbeat);
             connection.publish(&topic, heartbeat(now, self.sent), false).await?;
             self.report.count(|t| t.heartbeats += 1);

@@ -1,5 +1,13 @@
 //! End to end: the built binary on free ports, spoken to as devices and users speak to it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 mod bad_messages;
 mod broker;
 mod cli;

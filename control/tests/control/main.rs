@@ -1,5 +1,13 @@
 //! Every query of control, on a real database.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 use acuvim_control::{
     Applied, Changes, Control, DeviceFilter, ErrorKind, OffsetMove, Registered, Rotation,
     hash_secret,

@@ -1,5 +1,13 @@
 //! The lake on real files: flushes, the union, fences, compaction.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 mod model;
 mod support;
 

@@ -1,6 +1,14 @@
 //! The samples: one file a message, good ones and bad ones. A file's name begins with its kind; a
 //! bad one's goes on with the reason it must get.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 use std::{fs, path::Path, sync::Arc};
 
 use acuvim_schemas::{

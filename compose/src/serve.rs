@@ -119,7 +119,8 @@ impl Server {
         };
         let processor = Processor::start(processor_options(&settings), parts);
         let intake = Arc::new(intake(&settings, &log));
-        let credentials = watch_credentials(control.clone(), end.clone()).await?;
+        let anonymous = settings.mqtt.anonymous_on_loopback;
+        let credentials = watch_credentials(anonymous, control.clone(), end.clone()).await?;
         let options = BrokerOptions { max_connections: settings.mqtt.max_connections };
         let broker = Broker::start(&options, mqtt, websocket, Arc::clone(&intake), credentials);
         let status = status(intake.state(), processor.state());
@@ -132,11 +133,15 @@ impl Server {
     /// Serves until told to stop or until the stream can't go on, then ends in order: no more
     /// messages, what was taken appended, the tail flushed, HTTP closed.
     pub async fn run_until(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut state = self.processor.state();
+        let (mut state, mut failed) = (self.processor.state(), self.log.failed());
         let fatal = tokio::select! {
             () = stop.cancelled() => None,
             state = state.wait_for(|state| state.fatal.is_some()) => {
-                state.ok().and_then(|s| s.fatal.clone())
+                state.ok().and_then(|s| s.fatal.as_ref().map(ToString::to_string))
+            }
+            failed = failed.wait_for(Option::is_some) => {
+                let reason = failed.ok().and_then(|reason| reason.clone());
+                reason.map(|reason| format!("the log must be opened again: {reason}"))
             }
         };
         self.broker.stop(DRAIN).await;
@@ -149,7 +154,7 @@ impl Server {
         }
         tracing::info!("stopped");
         match fatal {
-            Some(fatal) => Err(anyhow::anyhow!("{fatal}")),
+            Some(fatal) => Err(anyhow::anyhow!(fatal)),
             None => Ok(()),
         }
     }
@@ -287,12 +292,13 @@ fn status(
 
 /// The devices' secrets, looked at every second: a cheap question as long as nothing changed.
 async fn watch_credentials(
+    anonymous: bool,
     control: Control,
     end: CancellationToken,
 ) -> anyhow::Result<watch::Receiver<Credentials>> {
     let mut version = control.credentials_version().await?;
     let secrets = Arc::new(control.device_secrets().await?);
-    let (sender, receiver) = watch::channel(Credentials { secrets });
+    let (sender, receiver) = watch::channel(Credentials { anonymous, secrets });
     tokio::spawn(end.run_until_cancelled_owned(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -306,7 +312,7 @@ async fn watch_credentials(
             // While control is away the last ones hold.
             if let Ok(Some((newest, secrets))) = read.await {
                 version = newest;
-                sender.send_replace(Credentials { secrets: Arc::new(secrets) });
+                sender.send_replace(Credentials { anonymous, secrets: Arc::new(secrets) });
             }
         }
     }));

@@ -41,6 +41,8 @@ pub struct Mqtt {
     pub topic_prefix: String,
     pub max_payload_kb: usize,
     pub max_connections: usize,
+    /// Clients on this machine need no credentials. Switch it off behind a proxy on this machine.
+    pub anonymous_on_loopback: bool,
     /// How long a message waits for a log that is away before its connection is closed.
     pub patience_seconds: u64,
 }
@@ -145,6 +147,7 @@ impl Default for Mqtt {
             topic_prefix: "acuvim".into(),
             max_payload_kb: 768,
             max_connections: 12_000,
+            anonymous_on_loopback: true,
             patience_seconds: 20,
         }
     }

@@ -10,6 +10,7 @@ CREATE TABLE users (
     username TEXT NOT NULL UNIQUE,
     password_hash TEXT NOT NULL,
     role TEXT NOT NULL,
+    session_version BIGINT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL
 );
 

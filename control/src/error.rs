@@ -38,9 +38,10 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let kind = match &error {
             sqlx::Error::Database(d) if d.is_unique_violation() => ErrorKind::Conflict,
-            sqlx::Error::Database(d) => match d.code().as_deref() {
-                // SQLITE_BUSY and its kin, SQLITE_FULL, SQLITE_IOERR: passing trouble.
-                Some("5" | "6" | "10" | "13" | "261" | "517") => ErrorKind::Unavailable,
+            // SQLite's codes are extended ones: the low byte is the kind. BUSY, LOCKED, IOERR, FULL
+            // and CANTOPEN are passing trouble.
+            sqlx::Error::Database(d) => match d.code().and_then(|c| c.parse::<i32>().ok()) {
+                Some(code) if [5, 6, 10, 13, 14].contains(&(code & 0xff)) => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
             },
             sqlx::Error::Io(_)

@@ -17,6 +17,8 @@ pub struct User {
     pub password_hash: String,
     /// What they may do.
     pub role: Role,
+    /// Grows when all sessions end: an access token of an older one is no longer good.
+    pub session_version: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -25,13 +27,20 @@ struct UserRow {
     username: String,
     password_hash: String,
     role: String,
+    session_version: i64,
 }
 
 impl TryFrom<UserRow> for User {
     type Error = Error;
     fn try_from(row: UserRow) -> Result<Self, Error> {
         let role = parse_role(&row.role)?;
-        Ok(Self { id: row.id, username: row.username, password_hash: row.password_hash, role })
+        Ok(Self {
+            id: row.id,
+            username: row.username,
+            password_hash: row.password_hash,
+            role,
+            session_version: row.session_version,
+        })
     }
 }
 
@@ -67,10 +76,11 @@ impl Control {
             username: username.to_lowercase(),
             password_hash: password_hash.to_owned(),
             role,
+            session_version: 0,
         };
         self.execute(
-            "INSERT INTO users (id, username, password_hash, role, created_at)
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO users (id, username, password_hash, role, session_version, created_at)
+             VALUES ($1, $2, $3, $4, 0, $5)",
             vec![
                 user.id.into(),
                 user.username.as_str().into(),
@@ -90,7 +100,8 @@ impl Control {
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, Error> {
         let row: Option<UserRow> = self
             .fetch_optional(
-                "SELECT id, username, password_hash, role FROM users WHERE username = $1",
+                "SELECT id, username, password_hash, role, session_version FROM users
+                 WHERE username = $1",
                 vec![username.to_lowercase().as_str().into()],
             )
             .await?;
@@ -104,7 +115,8 @@ impl Control {
     pub async fn user(&self, id: Uuid) -> Result<Option<User>, Error> {
         let row: Option<UserRow> = self
             .fetch_optional(
-                "SELECT id, username, password_hash, role FROM users WHERE id = $1",
+                "SELECT id, username, password_hash, role, session_version FROM users
+                 WHERE id = $1",
                 vec![id.into()],
             )
             .await?;
@@ -118,7 +130,8 @@ impl Control {
     pub async fn set_password(&self, id: Uuid, password_hash: &str) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         tx.execute(
-            "UPDATE users SET password_hash = $1 WHERE id = $2",
+            "UPDATE users SET password_hash = $1, session_version = session_version + 1
+             WHERE id = $2",
             vec![password_hash.into(), id.into()],
         )
         .await?;

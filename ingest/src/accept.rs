@@ -90,7 +90,9 @@ pub(crate) fn reject(message: &Incoming<'_>, key: &str, reason: Reason) -> Recor
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let length = message.payload.len() as u64;
     let mut record = record(message, key, Kind::Reject);
-    record.value = message.payload.slice(..message.payload.len().min(KEPT));
+    // A copy: a slice would keep all of the payload alive.
+    let kept = message.payload.get(..KEPT).unwrap_or(&message.payload);
+    record.value = Bytes::copy_from_slice(kept);
     record.headers.reject = Some(Reject { reason, length, sha256 });
     record
 }

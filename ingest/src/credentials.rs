@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use acuvim_schemas::{Kind, topic};
 use sha2::{Digest as _, Sha256};
 
 /// The hash of each device's secret, as control stores it; none for a device that is disabled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
+    /// Whether a client on this machine needs none.
+    pub anonymous: bool,
     /// By device id.
     pub secrets: Arc<HashMap<String, Option<String>>>,
 }
@@ -43,7 +46,9 @@ impl Credentials {
     #[must_use]
     pub fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let identity = match access.username {
-            None if access.password.is_none() && access.from.is_loopback() => Identity::Anonymous,
+            None if self.anonymous && access.password.is_none() && access.from.is_loopback() => {
+                Identity::Anonymous
+            }
             None => return None,
             Some(device) => {
                 let stored = self.secrets.get(device)?.as_deref()?;
@@ -54,11 +59,16 @@ impl Credentials {
             }
         };
         let will_is_own = match (&identity, access.will_topic) {
-            (Identity::Device(device), Some(topic)) => owns(device, topic, prefix),
+            // No other: the broker crate keeps a retained will for every topic there is.
+            (Identity::Device(device), Some(topic)) => topic == status_topic(device, prefix),
             _ => true,
         };
         will_is_own.then_some(identity)
     }
+}
+
+fn status_topic(device: &str, prefix: &str) -> String {
+    topic::uplink(prefix, device, Kind::Status)
 }
 
 /// Whether a topic is below a device's own.
@@ -95,7 +105,7 @@ mod tests {
             ("d2".to_owned(), Some(hash(b"two"))),
             ("off".to_owned(), None),
         ];
-        Credentials { secrets: Arc::new(secrets.into_iter().collect()) }
+        Credentials { anonymous: true, secrets: Arc::new(secrets.into_iter().collect()) }
     }
 
     fn access<'a>(username: Option<&'a str>, password: Option<&'a [u8]>) -> Access<'a> {
@@ -133,6 +143,8 @@ mod tests {
         let local = Access { from: Ipv4Addr::LOCALHOST.into(), ..access(None, None) };
         assert_eq!(admit(&local), Some(Identity::Anonymous));
         assert_eq!(admit(&Access { password: Some(b"x"), ..local }), None);
+        let closed = Credentials { anonymous: false, ..credentials() };
+        assert_eq!(closed.admit(&local, "acuvim"), None, "unless that is switched off");
         let wrong = Access { username: Some("d1"), password: Some(b"x"), ..local };
         assert_eq!(admit(&wrong), None, "wrong credentials are not anonymous");
     }
@@ -145,7 +157,14 @@ mod tests {
             admit(&Access { client_id: "auto-0123456789abcdef0123456789abcdef", ..d1 }).is_some()
         );
         assert!(admit(&Access { will_topic: Some("acuvim/d1/status"), ..d1 }).is_some());
-        for other in ["acuvim/d2/status", "acuvim/d11/status", "d1/status", "acuvim/d1"] {
+        for other in [
+            "acuvim/d1/status/x",
+            "acuvim/d1/telemetry",
+            "acuvim/d2/status",
+            "acuvim/d11/status",
+            "d1/status",
+            "acuvim/d1",
+        ] {
             assert_eq!(admit(&Access { will_topic: Some(other), ..d1 }), None, "{other}");
         }
     }

@@ -47,13 +47,17 @@ impl Lake {
     /// # Errors
     /// When the store fails; nothing has changed then.
     pub async fn compact(&self, policy: CompactionPolicy) -> Result<Option<Compacted>, Error> {
+        let mut failed = None;
         for table in self.tables.values() {
             let snapshot = table.current();
-            if let Some(due) = due(&snapshot.files, policy) {
-                return self.merge(table, &snapshot, due).await.map(Some);
+            let Some(due) = due(&snapshot.files, policy) else { continue };
+            match self.merge(table, &snapshot, due).await {
+                Ok(done) => return Ok(Some(done)),
+                // One table's trouble is not the others'.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
 
     async fn merge(
@@ -79,7 +83,7 @@ impl Lake {
         table: &Arc<LakeTable>,
         files: Vec<File>,
     ) -> Result<Vec<Add>, Error> {
-        let session = self.engine.merging();
+        let session = self.engine.merging(rows_at_a_time(table.table));
         let expected: Option<usize> = files.iter().map(|f| f.rows).sum();
         let scan =
             FileScan { table, files, projection: None, filters: &[], limit: None, sorted: true };
@@ -112,6 +116,14 @@ impl Lake {
             ));
         }
         Ok(adds)
+    }
+}
+
+/// Rows that a merge holds of each file it reads: dead letters can be large.
+const fn rows_at_a_time(table: Table) -> usize {
+    match table {
+        Table::Telemetry => 1024,
+        Table::DeadLetters => 16,
     }
 }
 

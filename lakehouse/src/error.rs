@@ -39,13 +39,16 @@ impl Error {
 impl From<DeltaTableError> for Error {
     fn from(error: DeltaTableError) -> Self {
         let kind = match &error {
-            DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => {
-                ErrorKind::Unavailable
-            }
+            DeltaTableError::Arrow { .. }
+            | DeltaTableError::SchemaMismatch { .. }
+            | DeltaTableError::InvalidData { .. }
+            | DeltaTableError::PartitionError { .. }
+            | DeltaTableError::NoSchema => ErrorKind::Internal,
             DeltaTableError::InvalidTableLocation(_) | DeltaTableError::NotATable(_) => {
                 ErrorKind::Setup
             }
-            _ => ErrorKind::Internal,
+            // A store's errors come wrapped in many others; trying again loses nothing.
+            _ => ErrorKind::Unavailable,
         };
         Self::new(kind, format!("lake: {error}"))
     }
@@ -59,10 +62,28 @@ impl From<ArrowError> for Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        let kind = match error.find_root() {
-            DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Unavailable,
-            _ => ErrorKind::Internal,
+        let kind = if is_store_trouble(&error) || is_over_limit(&error) {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Internal
         };
         Self::new(kind, format!("lake: {error}"))
     }
+}
+
+/// Whether an error comes from the object store or the disk, however deep it is wrapped.
+#[must_use]
+pub fn is_store_trouble(error: &DataFusionError) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<object_store::Error>() || error.is::<std::io::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    matches!(error.find_root(), DataFusionError::ObjectStore(_) | DataFusionError::IoError(_))
+}
+
+fn is_over_limit(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }

@@ -109,7 +109,9 @@ impl Lake {
         // The tail first: a flush in between then shows its rows twice here, and the cut removes
         // one of them. The other way round they could be in neither.
         let (tail, next) = if hot {
-            (self.tail.batches(), self.tail.next_offsets())
+            // The offsets before the rows: a watermark never claims rows that are not there.
+            let next = self.tail.next_offsets();
+            (self.tail.batches(), next)
         } else {
             (Vec::new(), Vec::new())
         };

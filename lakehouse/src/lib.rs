@@ -19,7 +19,7 @@ mod writer;
 
 pub use compact::{Compacted, CompactionPolicy};
 pub use dedup::{Dedup, DedupLimits, Wanted};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, is_store_trouble};
 pub use flush::Flushed;
 pub use lake::{Lake, LakeOptions};
 pub use newest::Newest;

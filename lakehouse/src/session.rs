@@ -71,8 +71,8 @@ impl Engine {
     }
 
     /// A session for merges: narrow batches, since many files are open at once.
-    pub(crate) fn merging(&self) -> SessionContext {
-        self.session_with(1, 1024)
+    pub(crate) fn merging(&self, batch_size: usize) -> SessionContext {
+        self.session_with(1, batch_size)
     }
 
     fn session_with(&self, partitions: usize, batch_size: usize) -> SessionContext {

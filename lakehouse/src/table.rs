@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use acuvim_schemas::tables::{DATE, Table};
@@ -12,7 +13,7 @@ use deltalake::{
     kernel::{
         Action, Add, StructType, Transaction,
         engine::arrow_conversion::TryIntoKernel as _,
-        transaction::{CommitBuilder, CommitConflictError, CommitProperties, TransactionError},
+        transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
     logstore::LogStoreRef,
     protocol::{DeltaOperation, SaveMode},
@@ -146,9 +147,8 @@ impl LakeTable {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds files and moves offsets, if every partition's offset is as expected.
-    ///
-    /// An error may hide a success only until the next call: each begins by looking again.
+    /// Adds files and moves offsets, if every partition's offset is as expected. An error means
+    /// that nothing was committed: one that could hide a success is looked into first.
     pub async fn append(
         &self,
         adds: Vec<Add>,
@@ -168,6 +168,7 @@ impl LakeTable {
             partition_by: Some(vec![DATE.to_owned()]),
             predicate: None,
         };
+        let paths: Vec<String> = adds.iter().map(|add| add.path.clone()).collect();
         let actions = adds.into_iter().map(Action::Add).collect();
         let committed = CommitBuilder::from(properties)
             .with_actions(actions)
@@ -180,7 +181,7 @@ impl LakeTable {
                 self.settle(&base, commit.snapshot(), covered).await?;
                 Ok(Committed::Done)
             }
-            Err(error) => self.look_again(&base, steps, error).await,
+            Err(error) => self.look_again(&base, steps, &paths, error).await,
         }
     }
 
@@ -253,16 +254,30 @@ impl LakeTable {
         self.install(state, covered)
     }
 
-    /// A commit that reports failure may have succeeded.
+    /// A commit that reports failure may have succeeded, even one that reports a conflict: with
+    /// itself, after a store's answer was lost. Its files, whose names are its own, tell. Until the
+    /// store answers, nobody else may commit.
     async fn look_again(
         &self,
         base: &Snapshot,
         steps: &BTreeMap<u32, Step>,
+        paths: &[String],
         error: DeltaTableError,
     ) -> Result<Committed, Error> {
-        let now = self.refresh(base).await?;
-        let ours = steps.iter().all(|(p, s)| now.covered.get(p) == Some(&s.next));
-        if ours && !is_conflict(&error) {
+        let mut pause = Duration::from_millis(100);
+        let now = loop {
+            match self.refresh(base).await {
+                Ok(now) => break now,
+                Err(again) => {
+                    tracing::info!(%again, "a commit's fate is not known yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(10));
+                }
+            }
+        };
+        let reached = steps.iter().all(|(p, s)| now.covered.get(p).is_some_and(|c| *c >= s.next));
+        let has = |path: &String| now.files.iter().any(|f| f.meta.location.as_ref() == path);
+        if reached && paths.iter().all(has) {
             return Ok(Committed::Done);
         }
         match overtaken(&now.covered, steps) {
@@ -287,15 +302,6 @@ fn app_id(table: Table, epoch: i32, partition: u32) -> String {
 /// The first partition whose offset is not what its step expects.
 fn overtaken(covered: &Covered, steps: &BTreeMap<u32, Step>) -> Option<u32> {
     steps.iter().find(|(p, s)| covered.get(p).copied() != s.expected).map(|(p, _)| *p)
-}
-
-fn is_conflict(error: &DeltaTableError) -> bool {
-    matches!(
-        error,
-        DeltaTableError::Transaction {
-            source: TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction)
-        }
-    )
 }
 
 /// The log is cleaned by upkeep: doing so at every commit would list the whole of it.

@@ -68,10 +68,10 @@ enum Trouble {
 
 async fn flush(parts: &Parts) -> Result<(), Trouble> {
     let flushed = parts.lake.flush().await.map_err(|e| match e.kind() {
-        acuvim_lakehouse::ErrorKind::Internal if !is_passing(&e) => {
-            Trouble::Fatal(Fatal::Broken(e.to_string()))
+        acuvim_lakehouse::ErrorKind::Internal => Trouble::Fatal(Fatal::Broken(e.to_string())),
+        acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
+            Trouble::Passing(e.to_string())
         }
-        _ => Trouble::Passing(e.to_string()),
     })?;
     match flushed {
         Flushed::Nothing => Ok(()),
@@ -88,10 +88,4 @@ async fn flush(parts: &Parts) -> Result<(), Trouble> {
             Ok(())
         }
     }
-}
-
-/// delta-rs wraps a store's errors in several of its own: until one says that rows and schemas
-/// have come apart, trying again loses nothing.
-fn is_passing(error: &acuvim_lakehouse::Error) -> bool {
-    !error.to_string().contains("schema")
 }

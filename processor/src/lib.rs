@@ -107,12 +107,13 @@ impl Processor {
         let options = Arc::new(options);
         for partition in 0..partitions {
             let worker = worker::Worker::new(partition, &options, &parts, state.clone());
-            tasks.spawn(worker.run(stop.clone()));
+            tasks.spawn(watched("a worker", worker.run(stop.clone()), state.clone()));
         }
         tasks.spawn(upkeep::run(Arc::clone(&options), Arc::clone(&parts.lake), stop.clone()));
         tasks.close();
         // Goes on behind the workers, to flush what they have read last.
-        let flusher = tokio::spawn(flusher::run(options.flush, parts, state, tasks.clone()));
+        let flusher = flusher::run(options.flush, parts, state.clone(), tasks.clone());
+        let flusher = tokio::spawn(watched("the flusher", flusher, state));
         Self { state: watch, stop, tasks, flusher }
     }
 
@@ -133,5 +134,16 @@ impl Processor {
         if tokio::time::timeout(within, ended).await.is_err() {
             tracing::warn!("the last flush was not done in time; it is done at the next start");
         }
+    }
+}
+
+/// Runs a task; its panic stops the stream, and does not pass unnoticed.
+async fn watched(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+    state: StateSender,
+) {
+    if let Err(error) = tokio::spawn(task).await {
+        state.fatal(Fatal::Broken(format!("{name} ended: {error}")));
     }
 }

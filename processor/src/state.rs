@@ -15,6 +15,8 @@ pub struct ProcessorState {
     pub tail_full: bool,
     /// Why flushes fail at present.
     pub lake_trouble: Option<String>,
+    /// Why late readings can't be told from duplicates at present: a partition waits for it.
+    pub dedup_trouble: Option<String>,
     /// Why control can't be written at present.
     pub control_trouble: Option<String>,
     /// Why the log can't be read at present.
@@ -31,6 +33,8 @@ impl ProcessorState {
             Some(format!("the stream has stopped: {fatal}"))
         } else if self.catching_up > 0 {
             Some(format!("the tail is catching up on {} partitions", self.catching_up))
+        } else if let Some(reason) = &self.dedup_trouble {
+            Some(format!("late readings wait for the lake: {reason}"))
         } else if self.tail_full {
             Some("the tail is full and waits for the lake".to_owned())
         } else {
@@ -71,6 +75,10 @@ impl StateSender {
 
     pub(crate) fn lake(&self, trouble: Option<String>) {
         self.change("lake", trouble, |s| &mut s.lake_trouble);
+    }
+
+    pub(crate) fn dedup(&self, trouble: Option<String>) {
+        self.change("lake (stored times)", trouble, |s| &mut s.dedup_trouble);
     }
 
     pub(crate) fn control(&self, trouble: Option<String>) {

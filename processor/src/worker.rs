@@ -1,14 +1,14 @@
 //! One partition's worker: log to rows to tail, and what records say of devices to control.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use acuvim_control::{Applied, Changes, OffsetMove};
-use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch};
-use acuvim_log::{Batch, ErrorKind, LogTopic, ReadLimit};
+use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch, Wanted};
+use acuvim_log::{Batch, Bounds, ErrorKind, LogTopic, ReadLimit};
 use acuvim_schemas::{Micros, device::partition_of};
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
@@ -23,9 +23,10 @@ use crate::{
     state::StateSender,
 };
 
-/// What one read brings at most: enough to be worth a batch, little enough to be quick.
+/// What one read brings at most: enough to be worth a batch, little enough to be quick, and to fit
+/// in memory even as the shortest of readings.
 const READ: ReadLimit =
-    ReadLimit { records: 4096, bytes: 8 << 20, wait: Duration::from_millis(200) };
+    ReadLimit { records: 4096, bytes: 2 << 20, wait: Duration::from_millis(200) };
 
 /// After a read with fewer records than this, more are given a moment to gather: a batch costs the
 /// same whether it holds one row or a hundred.
@@ -36,6 +37,9 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// How often control learns of progress that changes nothing else.
 const CONTROL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The cursor that tells the log what control has got.
+const CURSOR: &str = "control";
 
 /// How long to wait before asking a component again that is away.
 const AWAY: Duration = Duration::from_millis(500);
@@ -90,7 +94,7 @@ impl Worker {
 
     async fn work(&mut self) -> Result<(), Fatal> {
         let mut next = self.begin().await?;
-        let mut end_at_start = Some(self.log_end().await?);
+        let mut end_at_start = Some(self.log_bounds().await?.end);
         loop {
             if end_at_start.is_some_and(|end| next >= end) {
                 end_at_start = None;
@@ -129,12 +133,33 @@ impl Worker {
                     let ours =
                         |d: &String| partition_of(d.as_bytes(), partitions) == self.partition;
                     self.known = devices.into_iter().filter(ours).collect();
-                    self.control_at = at;
                     self.state.control(None);
-                    return Ok(self.rows_from().min(at.unwrap_or(0)));
+                    return self.begin_at(at).await;
                 }
                 Err(error) => self.control_away(&error).await?,
             }
+        }
+    }
+
+    /// Rows that the log no longer has would be lost; what control missed of it (a database that was
+    /// replaced) is only what devices said of themselves.
+    async fn begin_at(&mut self, control_at: Option<i64>) -> Result<i64, Fatal> {
+        let start = self.log_bounds().await?.start;
+        let next = control_at.unwrap_or(0);
+        if next < start {
+            let partition = self.partition;
+            tracing::warn!(partition, next, start, "control has missed records that are gone");
+        }
+        self.control_at = control_at;
+        self.note_control(next.max(start)).await;
+        Ok(self.rows_from().min(next.max(start)))
+    }
+
+    /// Tells the log's retention; behind by a little, it keeps more than it must.
+    async fn note_control(&self, next: i64) {
+        let log = &self.parts.log;
+        if let Err(error) = log.set_cursor(CURSOR, LogTopic::Uplink, self.partition, next).await {
+            tracing::debug!(%error, "the log's cursor was not noted");
         }
     }
 
@@ -142,9 +167,9 @@ impl Worker {
         self.parts.lake.next_offset(self.partition)
     }
 
-    async fn log_end(&self) -> Result<i64, Fatal> {
+    async fn log_bounds(&self) -> Result<Bounds, Fatal> {
         let bounds = self.parts.log.bounds(LogTopic::Uplink, self.partition).await;
-        bounds.map(|b| b.end).map_err(|e| Fatal::Broken(e.to_string()))
+        bounds.map_err(|e| Fatal::Broken(e.to_string()))
     }
 
     async fn read(&self, from: i64) -> Result<Batch, Fatal> {
@@ -200,7 +225,7 @@ impl Worker {
         let readings = pairs(&rows.telemetry)?;
         let wanted = self.dedup.wanted(readings.iter().copied());
         if !wanted.is_empty() {
-            for (day, times) in self.stored_times(&wanted).await {
+            for (day, times) in self.stored_times(&wanted).await? {
                 self.dedup.load(day, times);
             }
         }
@@ -214,13 +239,19 @@ impl Worker {
 
     async fn stored_times(
         &self,
-        wanted: &HashSet<acuvim_lakehouse::Wanted>,
-    ) -> std::collections::HashMap<acuvim_lakehouse::Wanted, Vec<Micros>> {
+        wanted: &HashSet<Wanted>,
+    ) -> Result<HashMap<Wanted, Vec<Micros>>, Fatal> {
         loop {
             match self.parts.lake.stored_times(wanted).await {
-                Ok(times) => return times,
+                Ok(times) => {
+                    self.state.dedup(None);
+                    return Ok(times);
+                }
+                Err(error) if error.kind() == acuvim_lakehouse::ErrorKind::Internal => {
+                    return Err(Fatal::Broken(error.to_string()));
+                }
                 Err(error) => {
-                    self.state.lake(Some(error.to_string()));
+                    self.state.dedup(Some(error.to_string()));
                     tokio::time::sleep(AWAY).await;
                 }
             }
@@ -233,22 +264,28 @@ impl Worker {
             self.told = Instant::now();
             return Ok(());
         }
-        let expected = self.control_at;
+        let (expected, mut failed) = (self.control_at, false);
         let mut changes = std::mem::take(&mut self.pending);
         changes.moves = vec![OffsetMove { partition: self.partition, expected, next }];
         loop {
             match self.parts.control.apply(self.parts.epoch, &changes).await {
                 Ok(Applied::Done) => break,
-                Ok(Applied::Overtaken { partition }) => return Err(Fatal::Overtaken(partition)),
-                Err(error) => {
-                    self.control_away(&error).await?;
-                    // The failed commit may have been made all the same.
-                    let at = self.parts.control.offset(self.parts.epoch, self.partition).await;
-                    if at.is_ok_and(|at| at == Some(next)) {
+                Ok(Applied::Overtaken { partition }) => {
+                    // A commit that failed before may have been made all the same.
+                    let at = self.parts.control.offset(self.parts.epoch, partition).await;
+                    if failed && at.is_ok_and(|at| at == Some(next)) {
                         break;
                     }
+                    return Err(Fatal::Overtaken(partition));
+                }
+                Err(error) => {
+                    failed = true;
+                    self.control_away(&error).await?;
                 }
             }
+        }
+        if self.told.elapsed() >= CONTROL_INTERVAL {
+            self.note_control(next).await;
         }
         self.state.control(None);
         self.known.extend(changes.seen.into_iter().map(|(device, _)| device));

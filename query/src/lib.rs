@@ -11,7 +11,7 @@ mod server;
 mod sql;
 
 pub use app::{App, AppOptions, Component, Status};
-pub use auth::{Jwt, hash_password};
+pub use auth::{Jwt, Session, hash_password};
 pub use routes::openapi;
 pub use server::serve;
 pub use sql::{GateLimits, SqlLimits, check_query};

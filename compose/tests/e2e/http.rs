@@ -64,6 +64,7 @@ async fn logins_sessions_keys_and_roles() {
 
     let change = json!({"current_password": PASSWORD, "new_password": "another good password"});
     assert_eq!(server.post("/api/auth/password", &change).await.status(), 204);
+    assert_eq!(server.get("/api/auth/me").await.status(), 401, "access tokens end too");
     let old = post("/api/auth/login", json!({"username": "admin", "password": PASSWORD})).await;
     assert_eq!(old.status(), 401);
     server.stop().await;

@@ -79,7 +79,7 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
         Rotation::Unknown
     );
     let changed = control.user(user.id).await.expect("ask").expect("there");
-    assert_eq!(changed.password_hash, "other");
+    assert_eq!((changed.password_hash.as_str(), changed.session_version), ("other", 1));
 }
 
 #[tokio::test]

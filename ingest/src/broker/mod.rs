@@ -35,6 +35,9 @@ const MAX_PACKET: usize = 4 << 20;
 /// How long a client may take to get through a websocket handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How often what is left of gone clients is swept up.
+const SWEEP: Duration = Duration::from_secs(300);
+
 /// How the built-in broker is set up.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -120,6 +123,7 @@ impl Broker {
             tasks: TaskTracker::new(),
         });
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
+        tasks.spawn(sweep(Arc::clone(&shared.router), stop.clone()));
         let disconnect = shared.disconnect.clone();
         let listeners = [(Some(tcp), Transport::Tcp), (websocket, Transport::WebSocket)];
         for (listener, transport) in listeners {
@@ -141,6 +145,17 @@ impl Broker {
             tracing::warn!("connections were still busy when the broker stopped");
         }
     }
+}
+
+/// Lets go of what the crate keeps of clients that are gone; its own server would do it.
+async fn sweep(router: Arc<MessageRouter>, stop: CancellationToken) {
+    let work = async {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            router.sweep_sessions().await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
 }
 
 async fn listen(shared: Arc<Shared>, listener: TcpListener, transport: Transport) {

@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::spawn_blocking,
 };
 
@@ -41,6 +41,8 @@ pub struct EmbeddedOptions {
     pub segment_bytes: u64,
     /// Appends stop when the disk has fewer bytes left, so that it is never full.
     pub min_free_bytes: u64,
+    /// The cursors of those who must have got a record of the uplink before retention drops it.
+    pub sinks: Vec<&'static str>,
 }
 
 impl EmbeddedOptions {
@@ -53,6 +55,7 @@ impl EmbeddedOptions {
             max_pending_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             min_free_bytes: 256 << 20,
+            sinks: vec!["lake", "control"],
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct EmbeddedLog {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
     pending_bytes: Arc<Semaphore>,
+    failed: watch::Receiver<Option<String>>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -91,9 +95,17 @@ impl EmbeddedLog {
         let shared = Arc::new(shared);
         let pending_bytes = Arc::new(Semaphore::new(shared.options.max_pending_bytes));
         let (requests, queue) = mpsc::channel(1024);
-        let writer = writer::start(Arc::clone(&shared), queue)?;
+        let (failing, failed) = watch::channel(None);
+        let writer = writer::start(Arc::clone(&shared), queue, failing)?;
         let writer = std::sync::Mutex::new(Some(writer));
-        Ok(Self { shared, requests, pending_bytes, writer })
+        Ok(Self { shared, requests, pending_bytes, failed, writer })
+    }
+
+    /// Says when a write has failed: from then on the log takes nothing until it is opened again,
+    /// since nobody can tell what of that write is on the disk.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.failed.clone()
     }
 
     /// Drops closed segments that are too old or too many and that every sink has got.

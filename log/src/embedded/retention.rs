@@ -43,16 +43,23 @@ pub(super) fn retain(shared: &Shared, now: SystemTime, keep: Retention) -> Resul
     Ok(freed)
 }
 
-/// What every sink has got, as far as their cursors say; none if a topic whose records are owed to
-/// a sink has no cursor yet. Events are owed to nobody.
+/// What every sink has got, as far as their cursors say; none if one that records of the topic are
+/// owed to has no cursor yet. Events are owed to nobody.
 fn slowest_sink(shared: &Shared, topic: LogTopic, number: u32) -> Result<Option<i64>, Error> {
     let prefix = format!("cursor/{}/{number}/", topic.name());
-    let mut slowest = (topic == LogTopic::Events).then_some(i64::MAX);
+    let (mut slowest, mut names) = (i64::MAX, Vec::new());
     for guard in shared.meta.prefix(prefix.as_bytes()) {
-        let value = guard.value().map_err(disk)?;
+        let (key, value) = guard.into_inner().map_err(disk)?;
         if let Ok(offset) = value.as_ref().try_into().map(i64::from_be_bytes) {
-            slowest = Some(slowest.map_or(offset, |s| s.min(offset)));
+            slowest = slowest.min(offset);
+            names.push(String::from_utf8_lossy(&key).rsplit('/').next().map(str::to_owned));
         }
     }
-    Ok(slowest)
+    let told = |sink: &&str| names.iter().flatten().any(|name| name == sink);
+    let owed = match topic {
+        LogTopic::Uplink => !shared.options.sinks.iter().all(|sink| told(&sink)),
+        LogTopic::Commands => names.is_empty(),
+        LogTopic::Events => false,
+    };
+    Ok((!owed).then_some(slowest))
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, thread};
 
 use fjall::PersistMode;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::{Shared, disk};
 use crate::{Entry, Error, ErrorKind, LogTopic, Position, entry};
@@ -26,13 +26,21 @@ pub(super) struct Request {
 pub(super) fn start(
     shared: Arc<Shared>,
     mut queue: mpsc::Receiver<Request>,
+    failing: watch::Sender<Option<String>>,
 ) -> Result<thread::JoinHandle<()>, Error> {
     thread::Builder::new()
         .name("log-writer".to_owned())
         .spawn(move || {
             while let Some(first) = queue.blocking_recv() {
                 let group = gather(first, &mut queue);
-                let written = write(&shared, &group);
+                let written = match check_free_space(&shared) {
+                    Ok(()) => write(&shared, &group).inspect_err(|error| {
+                        failing.send_if_modified(|said| {
+                            said.is_none().then(|| *said = Some(error.to_string())).is_some()
+                        });
+                    }),
+                    Err(full) => Err(full),
+                };
                 answer(group, written);
             }
         })
@@ -54,7 +62,6 @@ fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
 
 /// Writes a group durably; answers with each request's positions.
 fn write(shared: &Shared, group: &[Request]) -> Result<Vec<Vec<Position>>, Error> {
-    check_free_space(shared)?;
     let mut runs: BTreeMap<(LogTopic, u32), Vec<&Entry>> = BTreeMap::new();
     let mut positions = Vec::with_capacity(group.len());
     for request in group {

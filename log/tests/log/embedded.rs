@@ -83,6 +83,7 @@ async fn retention_frees_disk_and_never_passes_a_sink() {
         async |log: &EmbeddedLog| log.bounds(LogTopic::Uplink, 0).await.expect("bounds").start;
     assert_eq!(log.retain(now, all).await.expect("no sink yet: nothing goes"), 0);
     log.set_cursor("lake", LogTopic::Uplink, 0, 14).await.expect("cursor");
+    assert_eq!(log.retain(now, all).await.expect("control has said nothing yet"), 0);
     log.set_cursor("control", LogTopic::Uplink, 0, 9).await.expect("cursor");
     assert_eq!(log.retain(now, nothing).await.expect("young and small"), 0);
     let freed = log.retain(now, all).await.expect("retain");

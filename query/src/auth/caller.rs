@@ -51,12 +51,22 @@ impl FromRequestParts<Arc<App>> for Caller {
         let caller = if token.starts_with(KEY_PREFIX) {
             by_key(app, &token).await?
         } else {
-            app.parts.jwt.check(&token).map(|user| Self { user, is_user: true })
+            by_token(app, &token).await?
         };
         caller.ok_or_else(|| {
             ApiError::new(Code::Unauthorized, "the token or key is not valid, or has expired")
         })
     }
+}
+
+/// The role is the one the user has now, not the one the token was made with.
+async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
+    let Some(session) = app.parts.jwt.check(token) else { return Ok(None) };
+    let user = app.control().user(session.user.id).await?;
+    Ok(user.filter(|u| u.session_version == session.version).map(|user| Caller {
+        user: UserInfo { id: user.id, username: user.username, role: user.role },
+        is_user: true,
+    }))
 }
 
 async fn by_key(app: &App, secret: &str) -> Result<Option<Caller>, ApiError> {

@@ -13,6 +13,15 @@ const AUDIENCE: &str = "acuvim-api";
 /// What kind of token it is: RFC 9068.
 const TYPE: &str = "at+jwt";
 
+/// What a good access token says; whether its session still stands, control knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Who.
+    pub user: UserInfo,
+    /// The session version it was made for.
+    pub version: i64,
+}
+
 /// Makes and checks access tokens.
 pub struct Jwt {
     encoding: EncodingKey,
@@ -36,6 +45,8 @@ struct Claims {
     sub: Uuid,
     name: String,
     role: Role,
+    /// The user's session version, which a change of password raises.
+    sv: i64,
     iss: String,
     aud: String,
     iat: i64,
@@ -76,6 +87,7 @@ impl Jwt {
             sub: user.id,
             name: user.username.clone(),
             role: user.role,
+            sv: user.session_version,
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
             iat: now.timestamp(),
@@ -86,12 +98,15 @@ impl Jwt {
 
     /// Who a token is of; none if it is forged, expired, for someone else or of another kind.
     #[must_use]
-    pub fn check(&self, token: &str) -> Option<UserInfo> {
+    pub fn check(&self, token: &str) -> Option<Session> {
         let data = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
-        (data.header.typ.as_deref() == Some(TYPE)).then_some(UserInfo {
-            id: data.claims.sub,
-            username: data.claims.name,
-            role: data.claims.role,
+        (data.header.typ.as_deref() == Some(TYPE)).then_some(Session {
+            version: data.claims.sv,
+            user: UserInfo {
+                id: data.claims.sub,
+                username: data.claims.name,
+                role: data.claims.role,
+            },
         })
     }
 }
@@ -110,6 +125,7 @@ mod tests {
             username: "a".into(),
             password_hash: String::new(),
             role: Role::Operator,
+            session_version: 0,
         }
     }
 
@@ -117,7 +133,7 @@ mod tests {
     fn a_token_is_good_until_it_expires_and_only_where_it_belongs() {
         let ours = jwt("0123456789abcdef0123456789abcdef", "us");
         let token = ours.issue(&user(), Utc::now()).expect("token");
-        assert_eq!(ours.check(&token).map(|u| u.role), Some(Role::Operator));
+        assert_eq!(ours.check(&token).map(|s| s.user.role), Some(Role::Operator));
         assert!(jwt("another secret, as long as that one", "us").check(&token).is_none());
         assert!(jwt("0123456789abcdef0123456789abcdef", "them").check(&token).is_none());
         let old = ours.issue(&user(), Utc::now() - TimeDelta::hours(2)).expect("token");
@@ -131,7 +147,7 @@ mod tests {
     fn another_kind_of_token_under_our_key_is_not_an_access_token() {
         let ours = jwt("0123456789abcdef0123456789abcdef", "us");
         let claims = serde_json::json!({
-            "sub": Uuid::nil(), "name": "a", "role": "Admin", "iss": "us", "aud": AUDIENCE,
+            "sub": Uuid::nil(), "name": "a", "role": "Admin", "sv": 0, "iss": "us", "aud": AUDIENCE,
             "iat": 0, "exp": Utc::now().timestamp() + 60,
         });
         let token = encode(&Header::new(Algorithm::HS256), &claims, &ours.encoding).expect("token");

@@ -5,6 +5,6 @@ mod jwt;
 mod password;
 
 pub(crate) use caller::Caller;
-pub use jwt::Jwt;
+pub use jwt::{Jwt, Session};
 pub use password::hash_password;
 pub(crate) use password::{check_new_password, verify_password};

@@ -11,8 +11,8 @@ use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
     sqlparser::{
         ast::{
-            self, Expr, FunctionArguments, ObjectName, ObjectNamePart, Query, Select, SetExpr,
-            TableFactor, Visit, Visitor,
+            self, BinaryOperator, DataType, Expr, FunctionArguments, ObjectName, ObjectNamePart,
+            Query, Select, SetExpr, TableFactor, Visit, Visitor,
         },
         dialect::GenericDialect,
         keywords::Keyword,
@@ -31,11 +31,25 @@ pub struct GateLimits {
     pub tokens: usize,
     /// Nesting of parentheses and subqueries.
     pub depth: usize,
+    /// Names in FROM: each is a table to join.
+    pub relations: usize,
+    /// Queries in WITH: each use of one is a copy of it.
+    pub ctes: usize,
+    /// Uses of `||`, each of which may double a text.
+    pub concatenations: usize,
 }
 
 impl Default for GateLimits {
     fn default() -> Self {
-        Self { text: 64 << 10, structure: 600, tokens: 8000, depth: 40 }
+        Self {
+            text: 64 << 10,
+            structure: 600,
+            tokens: 8000,
+            depth: 40,
+            relations: 20,
+            ctes: 8,
+            concatenations: 4,
+        }
     }
 }
 
@@ -43,7 +57,7 @@ impl Default for GateLimits {
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
     // aggregates
-    "approx_distinct", "approx_median", "approx_percentile_cont", "avg", "bit_and", "bit_or",
+    "approx_distinct", "approx_median", "avg", "bit_and", "bit_or",
     "bool_and", "bool_or", "corr", "count", "covar_pop", "covar_samp", "first_value", "last_value",
     "max", "mean", "median", "min", "nth_value", "regr_intercept", "regr_r2", "regr_slope",
     "stddev", "stddev_pop", "stddev_samp", "sum", "var", "var_pop", "var_samp",
@@ -59,12 +73,11 @@ const FUNCTIONS: &[&str] = &[
     "to_timestamp", "to_timestamp_micros", "to_timestamp_millis", "to_timestamp_seconds",
     "to_unixtime",
     // texts
-    "ascii", "bit_length", "btrim", "char_length", "character_length", "concat", "concat_ws",
-    "contains", "decode", "encode", "ends_with", "left", "length", "lower", "ltrim",
+    "ascii", "bit_length", "btrim", "char_length", "character_length", "contains", "decode", "encode", "ends_with", "left", "length", "lower", "ltrim",
     "octet_length", "position", "regexp_like", "right", "rtrim", "sha256", "split_part",
     "starts_with", "strpos", "substr", "substring", "trim", "upper",
     // choices and types
-    "arrow_cast", "arrow_typeof", "coalesce", "ifnull", "nullif", "nvl", "nvl2",
+    "arrow_typeof", "coalesce", "ifnull", "nullif", "nvl", "nvl2",
 ];
 
 /// Lets a query pass, or says what is wrong with it.
@@ -85,7 +98,7 @@ pub fn check(text: &str, limits: &GateLimits) -> Result<Box<Statement>, Problem>
     };
     let Statement::Statement(inner) = &statement else { return Err(only_select()) };
     let ast::Statement::Query(query) = inner.as_ref() else { return Err(only_select()) };
-    match query.visit(&mut Gate) {
+    match query.visit(&mut Gate { limits: *limits, relations: 0, ctes: 0, concatenations: 0 }) {
         ControlFlow::Break(problem) => Err(*problem),
         ControlFlow::Continue(()) => Ok(Box::new(statement)),
     }
@@ -136,7 +149,12 @@ fn check_size(text: &str, limits: &GateLimits) -> Result<(), Problem> {
 }
 
 /// Looks at every part of a query.
-struct Gate;
+struct Gate {
+    limits: GateLimits,
+    relations: usize,
+    ctes: usize,
+    concatenations: usize,
+}
 
 impl Gate {
     fn stop(detail: impl Into<String>) -> ControlFlow<Box<Problem>> {
@@ -150,6 +168,10 @@ impl Visitor for Gate {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         if query.with.as_ref().is_some_and(|with| with.recursive) {
             return Self::stop("WITH RECURSIVE is not allowed");
+        }
+        self.ctes += query.with.as_ref().map_or(0, |with| with.cte_tables.len());
+        if self.ctes > self.limits.ctes {
+            return Self::stop(format!("more than {} queries in WITH", self.limits.ctes));
         }
         if !query.locks.is_empty() || query.for_clause.is_some() || query.settings.is_some() {
             return Self::stop("FOR and SETTINGS are not allowed");
@@ -179,8 +201,32 @@ impl Visitor for Gate {
         }
     }
 
+    fn pre_visit_relation(&mut self, _: &ObjectName) -> ControlFlow<Self::Break> {
+        self.relations += 1;
+        if self.relations > self.limits.relations {
+            return Self::stop(format!("more than {} tables in FROM", self.limits.relations));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let function = match expr {
+            Expr::Function(function) => function,
+            Expr::Cast { data_type, .. } => return plain_type(data_type),
+            Expr::TypedString(typed) => return plain_type(&typed.data_type),
+            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
+                self.concatenations += 1;
+                if self.concatenations > self.limits.concatenations {
+                    let most = self.limits.concatenations;
+                    return Self::stop(format!("more than {most} uses of ||"));
+                }
+                return ControlFlow::Continue(());
+            }
+            Expr::Lambda(_) | Expr::Map(_) | Expr::Dictionary(_) | Expr::Overlay { .. } => {
+                return Self::stop(format!("{expr} is not allowed here"));
+            }
+            _ => return ControlFlow::Continue(()),
+        };
         let name = name_of(&function.name);
         if name.as_deref().is_none_or(|name| !FUNCTIONS.contains(&name)) {
             let name = &function.name;
@@ -190,6 +236,41 @@ impl Visitor for Gate {
             return Self::stop("a subquery can't be a function's argument");
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// A type whose values have a size of their own: lists and fixed sizes take memory for nothing.
+fn plain_type(data_type: &DataType) -> ControlFlow<Box<Problem>> {
+    const PLAIN: &[&str] = &[
+        "BIGINT",
+        "BOOL",
+        "BOOLEAN",
+        "BYTEA",
+        "CHAR",
+        "DATE",
+        "DECIMAL",
+        "DOUBLE",
+        "FLOAT",
+        "INT",
+        "INTEGER",
+        "INTERVAL",
+        "NUMERIC",
+        "REAL",
+        "SMALLINT",
+        "STRING",
+        "TEXT",
+        "TIME",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "TINYINT",
+        "VARCHAR",
+    ];
+    let text = data_type.to_string().to_uppercase();
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    if PLAIN.contains(&word) && !text.contains(['[', '<']) {
+        ControlFlow::Continue(())
+    } else {
+        Gate::stop(format!("the type {text} is not allowed here"))
     }
 }
 
@@ -264,11 +345,34 @@ mod tests {
             ("SELECT a FROM telemetry WHERE array_repeat(1, 9) IS NULL", "array_repeat"),
             ("SELECT count(*) FILTER (WHERE lpad('x', 999999999) = 'x') FROM telemetry", "lpad"),
             ("SELECT 1 ORDER BY repeat('x', 9)", "repeat"),
+            (
+                "SELECT approx_percentile_cont(seq, 0.5, 1000000000000000) FROM telemetry",
+                "approx_percentile",
+            ),
+            ("SELECT arrow_cast(NULL, 'FixedSizeBinary(2147483647)') FROM telemetry", "arrow_cast"),
+            ("SELECT CAST(NULL AS BIGINT[2000000000]) FROM telemetry", "BIGINT[2000000000]"),
+            ("SELECT NULL::STRUCT<a INT> FROM telemetry", "STRUCT"),
+            ("SELECT a||a||a||a||a||a FROM (SELECT 'x' AS a)", "||"),
             ("SELECT * FROM telemetry, LATERAL (SELECT repeat('x', 9))", "repeat"),
         ] {
             let got = verdict(bad).expect_err(bad);
             assert!(got.contains(why), "{bad}: {got}");
         }
+    }
+
+    #[test]
+    fn what_multiplies_is_counted() {
+        let doubling: Vec<String> = (1..30)
+            .map(|n| format!("c{n} AS (SELECT l.x FROM c{} l, c{} r)", n - 1, n - 1))
+            .collect();
+        let text = format!("WITH c0 AS (SELECT 1 AS x), {} SELECT x FROM c29", doubling.join(","));
+        assert!(verdict(&text).expect_err("doubling").contains("WITH"));
+        let many = format!("SELECT 1 FROM {}", vec!["telemetry"; 500].join(","));
+        assert!(verdict(&many).expect_err("joins").contains("tables in FROM"));
+        assert_eq!(
+            verdict("SELECT CAST(payload AS VARCHAR), ts::date, a || 'x' FROM dead_letters"),
+            Ok(())
+        );
     }
 
     #[test]

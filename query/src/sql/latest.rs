@@ -1,7 +1,10 @@
 //! The latest reading of a device: the row with the highest `ts`, found by that `ts`.
 
+use std::time::Duration;
+
 use acuvim_schemas::{
     api::LatestReading,
+    problem::Code,
     reading::{LOAD_TYPE, READINGS},
     tables::Table,
 };
@@ -20,9 +23,29 @@ pub(crate) async fn latest_reading(
     app: &App,
     device_id: &str,
 ) -> Result<Option<LatestReading>, ApiError> {
-    let Some(newest) = app.lake().newest().get(device_id) else { return Ok(None) };
+    // Dedup knows a reading a moment before the tail has it.
+    for _ in 0..100 {
+        match find(app, device_id).await? {
+            Found::NotYet => tokio::time::sleep(Duration::from_millis(5)).await,
+            Found::Reading(reading) => return Ok(Some(reading)),
+            Found::Nothing => return Ok(None),
+        }
+    }
+    Err(ApiError::new(Code::Unavailable, "the reading is not in the tail yet; try again"))
+}
+
+enum Found {
+    Reading(LatestReading),
+    NotYet,
+    Nothing,
+}
+
+async fn find(app: &App, device_id: &str) -> Result<Found, ApiError> {
+    let Some(newest) = app.lake().newest().get(device_id) else { return Ok(Found::Nothing) };
     let view = app.lake().view(true)?;
-    let Some(telemetry) = view.table(Table::Telemetry) else { return Ok(None) };
+    let Some(telemetry) = view.table(Table::Telemetry) else {
+        return Ok(Found::Nothing);
+    };
     let ts = lit(ScalarValue::TimestampMicrosecond(Some(newest), Some("UTC".into())));
     let read = async {
         let rows = app.parts.engine.session().read_table(telemetry)?;
@@ -30,7 +53,8 @@ pub(crate) async fn latest_reading(
         rows.filter(filter)?.collect().await
     };
     let rows = read.await.map_err(|e| from_engine(&e))?;
-    Ok(rows.iter().find(|r| r.num_rows() > 0).map(reading))
+    let row = rows.iter().find(|r| r.num_rows() > 0);
+    Ok(row.map_or(Found::NotYet, |row| Found::Reading(reading(row))))
 }
 
 fn reading(row: &RecordBatch) -> LatestReading {

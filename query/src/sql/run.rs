@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::View;
+use acuvim_lakehouse::{View, is_store_trouble};
 use acuvim_schemas::{
     api::{Consistency, SqlColumn, SqlRequest},
     problem::Code,
@@ -247,6 +247,10 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
         DataFusionError::ResourcesExhausted(_) => too_much(),
         // DataFusion reports a spill over its cap as one of several plain IO errors.
         root if root.to_string().contains("exceeded the allowable limit") => too_much(),
+        _ if is_store_trouble(error) => {
+            tracing::info!(%error, "a query met a lake that is away");
+            ApiError::new(Code::Unavailable, "the lake is away; try again")
+        }
         DataFusionError::SQL(..)
         | DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
@@ -254,10 +258,6 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
         | DataFusionError::Diagnostic(..)
         | DataFusionError::Execution(_)
         | DataFusionError::ArrowError(..) => ApiError::new(Code::BadQuery, said()),
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            tracing::info!(%error, "a query met a lake that is away");
-            ApiError::new(Code::Unavailable, "the lake is away; try again")
-        }
         _ => ApiError::internal(error),
     }
 }

@@ -212,6 +212,7 @@ fn processor_options(settings: &Settings) -> ProcessorOptions {
             ..CompactionPolicy::default()
         },
         compaction_interval: Duration::from_millis(lake.compaction_interval_ms),
+        keep_files: Duration::from_secs(lake.keep_files_hours * 3600),
         max_tail_bytes: lake.max_tail_mb << 20,
         limits: Limits {
             max_age: settings.telemetry.retention_days * time::DAY,

@@ -66,6 +66,8 @@ pub struct Lake {
     pub flush_rows: usize,
     pub compaction_interval_ms: u64,
     pub compaction_fan_in: usize,
+    /// How long merged and orphaned files stay for readers of older versions.
+    pub keep_files_hours: u64,
     pub max_tail_mb: usize,
 }
 
@@ -165,6 +167,7 @@ impl Default for Lake {
             flush_rows: 100_000,
             compaction_interval_ms: 10_000,
             compaction_fan_in: 8,
+            keep_files_hours: 24,
             max_tail_mb: 512,
         }
     }
@@ -267,6 +270,7 @@ impl Settings {
         within("lake.flush_rows", self.lake.flush_rows, 1, 10_000_000)?;
         within("lake.compaction_interval_ms", self.lake.compaction_interval_ms, 50, 3_600_000)?;
         within("lake.compaction_fan_in", self.lake.compaction_fan_in, 2, 100)?;
+        within("lake.keep_files_hours", self.lake.keep_files_hours, 2, 24 * 365)?;
         within("lake.max_tail_mb", self.lake.max_tail_mb, 16, 1 << 20)?;
         within("jwt.expiry_hours", self.jwt.expiry_hours, 1, 24 * 30)?;
         within("jwt.refresh_days", self.jwt.refresh_days, 1, 365)?;

@@ -4,6 +4,7 @@
 //! A [`Lake`] is given decoded rows by partition and offset; it keeps them in its [`Tail`], writes
 //! them as sorted Parquet, and commits them together with the offsets they cover.
 
+mod clean;
 mod compact;
 mod dedup;
 mod error;
@@ -17,6 +18,7 @@ mod tail;
 mod union;
 mod writer;
 
+pub use clean::Cleaned;
 pub use compact::{Compacted, CompactionPolicy};
 pub use dedup::{Dedup, DedupLimits, Wanted};
 pub use error::{Error, ErrorKind, is_store_trouble};

@@ -72,7 +72,7 @@ pub(crate) struct LakeTable {
     partitions: u32,
     current: RwLock<Arc<Snapshot>>,
     /// Commits of this process go one by one, each on the newest snapshot.
-    turn: tokio::sync::Mutex<()>,
+    pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Snapshot {
@@ -247,7 +247,7 @@ impl LakeTable {
         Ok(next)
     }
 
-    async fn refresh(&self, base: &Snapshot) -> Result<Arc<Snapshot>, Error> {
+    pub async fn refresh(&self, base: &Snapshot) -> Result<Arc<Snapshot>, Error> {
         let mut state = base.state.clone();
         state.update(self.log_store.as_ref(), None).await?;
         let covered = self.covered_of(&state).await?;
@@ -305,7 +305,7 @@ fn overtaken(covered: &Covered, steps: &BTreeMap<u32, Step>) -> Option<u32> {
 }
 
 /// The log is cleaned by upkeep: doing so at every commit would list the whole of it.
-fn properties() -> CommitProperties {
+pub(crate) fn properties() -> CommitProperties {
     CommitProperties::default().with_create_checkpoint(true).with_cleanup_expired_logs(Some(false))
 }
 

@@ -33,6 +33,8 @@ pub struct ProcessorOptions {
     pub compaction: CompactionPolicy,
     /// How often files that are due for it are looked for.
     pub compaction_interval: Duration,
+    /// How long files stay that no newer version of a table refers to: longer than any query runs.
+    pub keep_files: Duration,
     /// Bytes the tail may hold before reading stops.
     pub max_tail_bytes: usize,
     /// What telemetry is judged by.
@@ -49,6 +51,7 @@ impl Default for ProcessorOptions {
             flush: FlushPolicy::default(),
             compaction: CompactionPolicy::default(),
             compaction_interval: Duration::from_secs(10),
+            keep_files: Duration::from_secs(24 * 3600),
             max_tail_bytes: 512 << 20,
             limits: Limits::default(),
             aliases: Arc::default(),

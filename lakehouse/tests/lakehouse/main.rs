@@ -131,6 +131,32 @@ async fn compaction_keeps_every_row_sorts_and_bounds_the_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cleaning_removes_what_was_merged_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    for round in 0..8 {
+        push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
+        lake.flush().await.expect("flush");
+    }
+    let policy = CompactionPolicy { fan_in: 2, max_files: 16 };
+    while lake.compact(policy).await.expect("compact").is_some() {}
+    let on_disk = || {
+        let day = dir.path().join("telemetry/date=2026-05-16");
+        std::fs::read_dir(day).expect("dir").count()
+    };
+    let files = lake.snapshot(Table::Telemetry).expect("snapshot").file_count();
+    assert!(on_disk() > files);
+    let kept = lake.clean(std::time::Duration::from_secs(3600)).await.expect("clean");
+    assert_eq!(kept.files, 0, "a query may still read them");
+    let cleaned = lake.clean(std::time::Duration::ZERO).await.expect("clean");
+    assert!(cleaned.files >= 8, "{cleaned:?}");
+    assert_eq!(on_disk(), files);
+    push(&lake, 0, 8, &[reading("a", T0 + 8)], &[]);
+    lake.flush().await.expect("flush goes on");
+    assert_eq!(count(&support::lake(dir.path()).await, false).await.0, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flush_and_a_compaction_at_once_lose_nothing() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = std::sync::Arc::new(lake(dir.path()).await);

@@ -57,7 +57,7 @@ fn slowest_sink(shared: &Shared, topic: LogTopic, number: u32) -> Result<Option<
     }
     let told = |sink: &&str| names.iter().flatten().any(|name| name == sink);
     let owed = match topic {
-        LogTopic::Uplink => !shared.options.sinks.iter().all(|sink| told(sink)),
+        LogTopic::Uplink => !shared.options.sinks.iter().all(told),
         LogTopic::Commands => names.is_empty(),
         LogTopic::Events => false,
     };

@@ -28,9 +28,9 @@ use crate::{
 const READ: ReadLimit =
     ReadLimit { records: 4096, bytes: 2 << 20, wait: Duration::from_millis(200) };
 
-/// After a read with fewer records than this, more are given a moment to gather: a batch costs the
-/// same whether it holds one row or a hundred.
-const GATHER_BELOW: usize = 256;
+/// After a read of fewer bytes than this, more are given a moment to gather: a batch costs the same
+/// whether it holds one row or a hundred.
+const GATHER_BELOW: usize = 128 << 10;
 
 /// That moment: small beside the time that a reading may take to be visible.
 const GATHER: Duration = Duration::from_millis(10);
@@ -108,7 +108,8 @@ impl Worker {
                 }
                 continue;
             }
-            let few = batch.entries.len() < GATHER_BELOW;
+            let bytes: usize = batch.entries.iter().map(|(_, entry)| entry.size()).sum();
+            let few = bytes < GATHER_BELOW;
             next = batch.next;
             self.process(batch).await?;
             if few {

@@ -30,10 +30,10 @@ const READ: ReadLimit =
 
 /// After a read of fewer bytes than this, more are given a moment to gather: a batch costs the same
 /// whether it holds one row or a hundred.
-const GATHER_BELOW: usize = 128 << 10;
+const GATHER_BELOW: usize = 256 << 10;
 
 /// That moment: small beside the time that a reading may take to be visible.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(25);
 
 /// How often control learns of progress that changes nothing else.
 const CONTROL_INTERVAL: Duration = Duration::from_secs(5);

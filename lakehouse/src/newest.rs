@@ -41,27 +41,6 @@ impl Newest {
         }
     }
 
-    /// Forgets a partition, which will be read again.
-    pub fn clear(&self, partition: u32) {
-        if let Some(shard) = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p)) {
-            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-    }
-
-    /// How many devices are known.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let count =
-            |s: &RwLock<HashMap<_, _>>| s.read().unwrap_or_else(PoisonError::into_inner).len();
-        self.partitions.iter().map(count).sum()
-    }
-
-    /// Whether no device is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn shard(&self, device_id: &str) -> Option<&Shard> {
         let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         let shard = partition_of(device_id.as_bytes(), count);

@@ -126,12 +126,6 @@ impl Tail {
         });
     }
 
-    /// Lets go of everything of a partition, which will be read again from the table.
-    pub fn clear(&self, partition: u32) {
-        self.trim(partition, i64::MAX);
-        self.with_mut(partition, |p| p.next = None);
-    }
-
     /// How much is held, to wait for room with.
     #[must_use]
     pub fn size(&self) -> tokio::sync::watch::Receiver<TailSize> {

@@ -50,12 +50,6 @@ impl UnionTable {
     ) -> Self {
         Self { table, snapshot, tail }
     }
-
-    /// Which table it is.
-    #[must_use]
-    pub fn kind(&self) -> Table {
-        self.table.table
-    }
 }
 
 #[async_trait]

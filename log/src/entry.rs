@@ -1,9 +1,6 @@
 //! An entry of the log, and how a batch of them is laid out in the embedded log's values.
 
-use acuvim_schemas::{
-    Headers, Record,
-    record::{BadHeader, Reject},
-};
+use acuvim_schemas::{Headers, Record, record::BadHeader};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What the log keeps of a record: key, value and headers, as bytes. Cloning shares them.
@@ -31,14 +28,14 @@ impl From<Record> for Entry {
     }
 }
 
-impl TryFrom<Entry> for Record {
+impl TryFrom<&Entry> for Record {
     type Error = BadEntry;
-    fn try_from(entry: Entry) -> Result<Self, BadEntry> {
+    /// Shares the entry's bytes.
+    fn try_from(entry: &Entry) -> Result<Self, BadEntry> {
         let pairs =
             entry.headers.iter().filter_map(|(n, v)| Some((std::str::from_utf8(n).ok()?, v)));
         let headers = Headers::from_pairs(pairs)?;
-        debug_assert!(headers.reject.as_ref().is_none_or(|r: &Reject| !r.sha256.is_empty()));
-        Ok(Self { key: entry.key, value: entry.value, headers })
+        Ok(Self { key: entry.key.clone(), value: entry.value.clone(), headers })
     }
 }
 
@@ -111,7 +108,7 @@ fn length(n: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::{Kind, Reason};
+    use acuvim_schemas::{Kind, Reason, record::Reject};
     use proptest::prelude::*;
 
     fn bytes() -> impl Strategy<Value = Bytes> {
@@ -156,7 +153,7 @@ mod tests {
                 reject: Some(Reject { reason: Reason::TooLarge, length: 3, sha256: "00".into() }),
             },
         };
-        assert_eq!(Record::try_from(Entry::from(record.clone())), Ok(record));
-        assert!(Record::try_from(Entry::default()).is_err());
+        assert_eq!(Record::try_from(&Entry::from(record.clone())), Ok(record));
+        assert!(Record::try_from(&Entry::default()).is_err());
     }
 }

@@ -63,7 +63,7 @@ impl StreamDecoder {
     ) -> Result<Decoded, ArrowError> {
         let mut changes = Changes::default();
         for (offset, entry) in entries {
-            match Record::try_from(entry.clone()) {
+            match Record::try_from(&entry) {
                 Ok(record) => self.record(offset, &record, owed, is_known, &mut changes),
                 Err(error) => {
                     let letter = DeadLetter::whole(

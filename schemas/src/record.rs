@@ -149,14 +149,6 @@ impl Headers {
     }
 }
 
-impl Record {
-    /// Roughly the memory it holds, for bounds on queues.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.key.len() + self.value.len() + self.headers.topic.len() + 64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

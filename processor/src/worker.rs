@@ -83,22 +83,33 @@ impl Worker {
         }
     }
 
-    /// Works until told to stop, or until it can't go on.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    /// Works until told to stop and done with what the log has by then, until told to give up, or
+    /// until it can't go on.
+    pub(crate) async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) {
         let state = self.state.clone();
-        // Stopped in the middle it owes nothing: the next start reads from the lower position.
-        if let Some(Err(fatal)) = stop.run_until_cancelled(self.work()).await {
+        // Given up in the middle it owes nothing: the next start reads from the lower position.
+        if let Some(Err(fatal)) = give_up.run_until_cancelled(self.work(stop)).await {
             state.fatal(fatal);
         }
     }
 
-    async fn work(&mut self) -> Result<(), Fatal> {
+    async fn work(&mut self, stop: CancellationToken) -> Result<(), Fatal> {
         let mut next = self.begin().await?;
         let mut end_at_start = Some(self.log_bounds().await?.end);
+        let mut end_at_stop = None;
         loop {
             if end_at_start.is_some_and(|end| next >= end) {
                 end_at_start = None;
                 self.state.caught_up();
+            }
+            if stop.is_cancelled() {
+                let end = match end_at_stop {
+                    Some(end) => end,
+                    None => *end_at_stop.insert(self.log_bounds().await?.end),
+                };
+                if next >= end {
+                    return self.tell_control(next).await;
+                }
             }
             self.wait_for_room().await;
             let batch = self.read(next).await?;

@@ -48,6 +48,30 @@ async fn a_reading_goes_from_mqtt_to_sql_rest_and_csv_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_end_leaves_nothing_for_the_next_start() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let device = server.device("d1").await;
+    for round in 0..20 {
+        let mut waiting = Vec::new();
+        for n in 0..50 {
+            let payload = reading(T0 + (round * 50 + n) * 1000);
+            waiting.push(device.send("acuvim/d1/telemetry", payload, false).await.expect("send"));
+        }
+        for acknowledgement in waiting {
+            acknowledgement.await.expect("acknowledged");
+        }
+    }
+    device.close().await;
+    server.stop().await;
+    let server = Server::start(dir.path(), &[]).await;
+    let query = "SELECT count(*) FROM telemetry";
+    let flushed = server.ask(json!({"query": query, "consistency": "lake"})).await;
+    assert_eq!(flushed.rows[0][0], 1000);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_lines_aliases_of_time_and_a_last_will() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &["lake.flush_interval_ms=200"]).await;

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use acuvim_control::{Control, new_secret};
+use acuvim_control::{Control, ErrorKind, new_secret};
 use acuvim_schemas::api::Role;
 use anyhow::Context as _;
 use chrono::Utc;
@@ -11,8 +11,6 @@ use crate::settings::Settings;
 
 /// The file with the first admin's password, until that is changed.
 pub const PASSWORD_FILE: &str = "initial-admin-password";
-
-const JWT_FILE: &str = "jwt-secret";
 
 /// Makes the user `admin` if nobody can log in yet. A password of our own is kept in a file that
 /// only this user can read, written first: a crash in between makes a new one.
@@ -33,25 +31,26 @@ pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Resu
     let hash = tokio::task::spawn_blocking(move || acuvim_query::hash_password(&password))
         .await?
         .map_err(|e| anyhow::anyhow!("the password can't be hashed: {e}"))?;
-    control.create_user("admin", &hash, Role::Admin, Utc::now()).await?;
-    Ok(())
+    match control.create_user("admin", &hash, Role::Admin, Utc::now()).await {
+        Ok(_) => Ok(()),
+        // Another process that started at the same moment: its password holds.
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            if settings.admin.password.is_none() {
+                fs::remove_file(settings.data.dir.join(PASSWORD_FILE))?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// The key that signs tokens: set, or made once and kept.
-pub fn jwt_secret(settings: &Settings) -> anyhow::Result<String> {
-    if let Some(secret) = &settings.jwt.secret {
-        return Ok(secret.clone());
+/// The key that signs tokens: set, or made once and kept in control, where every process that
+/// serves the API finds it.
+pub async fn jwt_secret(settings: &Settings, control: &Control) -> anyhow::Result<String> {
+    match &settings.jwt.secret {
+        Some(secret) => Ok(secret.clone()),
+        None => Ok(control.shared_secret("jwt.secret").await?),
     }
-    let path = settings.data.dir.join(JWT_FILE);
-    match fs::read_to_string(&path) {
-        Ok(secret) if secret.len() >= 32 => return Ok(secret),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    }
-    let secret = new_secret("");
-    write_private(&path, &secret)?;
-    Ok(secret)
 }
 
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {

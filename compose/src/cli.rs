@@ -46,6 +46,10 @@ pub struct ServeFlags {
     /// A TOML file of settings.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What this process does [default: ingest,processor,query]. Roles in processes of their own
+    /// share Kafka (log.url) and PostgreSQL (control.url).
+    #[arg(long, value_name = "ROLE,...")]
+    pub role: Option<String>,
     /// Where everything is kept that has no URL of its own [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -1,21 +1,28 @@
 //! The settings: a TOML file, environment variables over it, flags over both. Unknown keys and
 //! values out of range stop the start with one line that names the setting and what is allowed.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod check;
+mod places;
 
-use anyhow::{Context as _, bail, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
 use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServeFlags;
+pub use places::Role;
+use places::masked_url;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    pub process: Process,
     pub http: Http,
     pub mqtt: Mqtt,
     pub log: Log,
+    pub control: Control,
     pub lake: Lake,
     pub jwt: Jwt,
     pub admin: Admin,
@@ -28,6 +35,13 @@ pub struct Settings {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct Process {
+    /// What this process does: ingest, processor, query, separated by commas.
+    pub roles: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Http {
     pub listen: String,
 }
@@ -35,6 +49,21 @@ pub struct Http {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mqtt {
+    /// A broker to bridge to, as mqtt://host:1883 or mqtts://host:8883. Unset: the built-in broker.
+    pub url: Option<String>,
+    /// The bridge's; with it go the session at the broker and what waits in it.
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    /// Share telemetry with all bridges of this group; each needs a client id of its own.
+    pub share_group: Option<String>,
+    /// Messages that the broker may send ahead of our acknowledgements.
+    pub receive_maximum: u16,
+    /// How long the broker keeps our session, and what waits in it, while we are away.
+    pub session_expiry_hours: u64,
+    pub version: MqttVersion,
+    /// A PEM file of certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
     pub listen: String,
     /// Empty: no websockets.
     pub websocket_listen: String,
@@ -50,11 +79,30 @@ pub struct Mqtt {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
+    /// kafka://host:9092,host:9092. Unset: the embedded log, for one process.
+    pub url: Option<String>,
     pub partitions: u32,
     pub retention_hours: u64,
     /// Per partition, after every sink has got it.
     pub retention_mb: u64,
     pub min_free_mb: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// postgres://user:password@host/database. Unset: SQLite in the data directory.
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MqttVersion {
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "5")]
+    V5,
+    #[serde(rename = "3.1.1")]
+    V311,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -136,6 +184,11 @@ pub struct Proof {
     pub skip_by_offset: bool,
 }
 
+impl Default for Process {
+    fn default() -> Self {
+        Self { roles: "ingest,processor,query".into() }
+    }
+}
 impl Default for Http {
     fn default() -> Self {
         Self { listen: "127.0.0.1:5000".into() }
@@ -144,6 +197,15 @@ impl Default for Http {
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
+            url: None,
+            client_id: "acuvim-console".into(),
+            username: None,
+            password: None,
+            share_group: None,
+            receive_maximum: 500,
+            session_expiry_hours: 168,
+            version: MqttVersion::Auto,
+            ca_file: None,
             listen: "127.0.0.1:1883".into(),
             websocket_listen: "127.0.0.1:9001".into(),
             topic_prefix: "acuvim".into(),
@@ -156,7 +218,13 @@ impl Default for Mqtt {
 }
 impl Default for Log {
     fn default() -> Self {
-        Self { partitions: 4, retention_hours: 168, retention_mb: 1024, min_free_mb: 256 }
+        Self {
+            url: None,
+            partitions: 4,
+            retention_hours: 168,
+            retention_mb: 1024,
+            min_free_mb: 256,
+        }
     }
 }
 impl Default for Lake {
@@ -230,6 +298,7 @@ impl Settings {
         let dir = flags.data_dir.as_ref().map(|d| d.to_string_lossy().into_owned());
         let named = [
             ("data.dir", dir),
+            ("process.roles", flags.role.clone()),
             ("http.listen", flags.http_listen.clone()),
             ("mqtt.listen", flags.mqtt_listen.clone()),
             ("mqtt.websocket_listen", flags.mqtt_websocket_listen.clone()),
@@ -248,69 +317,6 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        self.lake_url()?;
-        address("http.listen", &self.http.listen)?;
-        address("mqtt.listen", &self.mqtt.listen)?;
-        if !self.mqtt.websocket_listen.is_empty() {
-            address("mqtt.websocket_listen", &self.mqtt.websocket_listen)?;
-        }
-        ensure!(
-            acuvim_schemas::topic::is_prefix(&self.mqtt.topic_prefix),
-            "mqtt.topic_prefix is `{}`: allowed are topic levels without + and #",
-            self.mqtt.topic_prefix
-        );
-        within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
-        within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
-        within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
-        within("log.partitions", self.log.partitions, 1, 64)?;
-        within("log.retention_hours", self.log.retention_hours, 1, 24 * 365)?;
-        within("log.retention_mb", self.log.retention_mb, 64, 1 << 20)?;
-        within("lake.flush_interval_ms", self.lake.flush_interval_ms, 50, 3_600_000)?;
-        within("lake.flush_rows", self.lake.flush_rows, 1, 10_000_000)?;
-        within("lake.compaction_interval_ms", self.lake.compaction_interval_ms, 50, 3_600_000)?;
-        within("lake.compaction_fan_in", self.lake.compaction_fan_in, 2, 100)?;
-        within("lake.keep_files_hours", self.lake.keep_files_hours, 2, 24 * 365)?;
-        within("lake.max_tail_mb", self.lake.max_tail_mb, 16, 1 << 20)?;
-        within("jwt.expiry_hours", self.jwt.expiry_hours, 1, 24 * 30)?;
-        within("jwt.refresh_days", self.jwt.refresh_days, 1, 365)?;
-        within("telemetry.retention_days", self.telemetry.retention_days, 1, 36_500)?;
-        within("telemetry.max_future_hours", self.telemetry.max_future_hours, 0, 24 * 30)?;
-        within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
-        within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
-        within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
-        within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
-        if let Some(secret) = &self.jwt.secret {
-            let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
-            ensure!(
-                !weak,
-                "jwt.secret is a placeholder or too short: allowed are 32 bytes or more"
-            );
-        }
-        if let Some(password) = &self.admin.password {
-            let length = password.chars().count();
-            ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
-        }
-        Ok(())
-    }
-
-    /// Where the lake is.
-    pub fn lake_url(&self) -> anyhow::Result<url::Url> {
-        match &self.lake.url {
-            Some(text) => url::Url::parse(text)
-                .ok()
-                .filter(|url| ["file", "s3", "s3a"].contains(&url.scheme()))
-                .with_context(|| {
-                    format!("lake.url is `{text}`: allowed are file:// and s3:// URLs")
-                }),
-            None => {
-                let dir = std::path::absolute(self.data.dir.join("lake"))?;
-                url::Url::from_directory_path(&dir)
-                    .map_err(|()| anyhow::anyhow!("{} is no path for data.dir", dir.display()))
-            }
-        }
-    }
-
     /// The settings with every secret masked.
     pub fn masked(&self) -> Self {
         let mut shown = self.clone();
@@ -321,31 +327,12 @@ impl Settings {
         };
         mask(&mut shown.jwt.secret);
         mask(&mut shown.admin.password);
-        if let Some(url) = &shown.lake.url
-            && let Ok(mut parsed) = url::Url::parse(url)
-            && parsed.password().is_some()
-        {
-            let _ = parsed.set_password(Some("********"));
-            shown.lake.url = Some(parsed.to_string());
+        mask(&mut shown.mqtt.password);
+        for url in [&mut shown.lake.url, &mut shown.log.url, &mut shown.control.url] {
+            *url = url.as_deref().map(masked_url);
         }
         shown
     }
-}
-
-fn address(name: &str, value: &str) -> anyhow::Result<SocketAddr> {
-    value.parse().map_err(|_| {
-        anyhow::anyhow!("{name} is `{value}`: allowed is ADDRESS:PORT, as 127.0.0.1:5000")
-    })
-}
-
-fn within<T: PartialOrd + Copy + std::fmt::Display>(
-    name: &str,
-    value: T,
-    least: T,
-    most: T,
-) -> anyhow::Result<()> {
-    ensure!(value >= least && value <= most, "{name} is {value}: allowed are {least} to {most}");
-    Ok(())
 }
 
 #[cfg(test)]

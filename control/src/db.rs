@@ -1,19 +1,16 @@
-//! The one place that knows which database it is: pools, transactions, binding and fetching.
+//! The one place that knows which database it is: pools, transactions, fetching.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use sqlx::{
-    Arguments, FromRow, SqlStr, Sqlite, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
-    sqlite::{
-        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
-        SqliteSynchronous,
-    },
+use sqlx::{FromRow, PgPool, Postgres, Sqlite, SqlitePool, postgres::PgRow, sqlite::SqliteRow};
+
+use crate::{
+    Error, ErrorKind,
+    value::{Value, bind},
 };
-use uuid::Uuid;
 
-use crate::{Error, ErrorKind};
+/// How long a statement may take, the wait for a connection included.
+pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
 /// The control database. Cloning shares its connections.
 #[derive(Debug, Clone)]
@@ -22,108 +19,48 @@ pub struct Control {
 }
 
 #[derive(Debug, Clone)]
-enum Pool {
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
+    Postgres(PgPool),
 }
 
 /// A transaction; dropped without `commit` it changes nothing.
 pub(crate) enum Tx {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-}
-
-/// A value to bind. Each kind can be null, and says its type even then, which PostgreSQL needs.
-#[derive(Debug, Clone)]
-pub(crate) enum Value {
-    Text(Option<String>),
-    Int(Option<i64>),
-    Bool(bool),
-    Time(Option<DateTime<Utc>>),
-    Id(Uuid),
-    Json(serde_json::Value),
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(Some(text.to_owned()))
-    }
-}
-impl From<Option<String>> for Value {
-    fn from(text: Option<String>) -> Self {
-        Self::Text(text)
-    }
-}
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Int(Some(number))
-    }
-}
-impl From<Option<i64>> for Value {
-    fn from(number: Option<i64>) -> Self {
-        Self::Int(number)
-    }
-}
-impl From<bool> for Value {
-    fn from(yes: bool) -> Self {
-        Self::Bool(yes)
-    }
-}
-impl From<DateTime<Utc>> for Value {
-    fn from(time: DateTime<Utc>) -> Self {
-        Self::Time(Some(time))
-    }
-}
-impl From<Option<DateTime<Utc>>> for Value {
-    fn from(time: Option<DateTime<Utc>>) -> Self {
-        Self::Time(time)
-    }
-}
-impl From<Uuid> for Value {
-    fn from(id: Uuid) -> Self {
-        Self::Id(id)
-    }
-}
-impl From<serde_json::Value> for Value {
-    fn from(json: serde_json::Value) -> Self {
-        Self::Json(json)
-    }
+    Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
 /// A row type that every engine can fill.
-pub(crate) trait Row: for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
-impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+pub(crate) trait Row:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
+{
+}
+impl<T> Row for T where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
+{
+}
+
+/// A server that stopped answering must not hold a caller for ever.
+async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Error::new(ErrorKind::Unavailable, "control database: no answer")),
+    }
+}
 
 impl Control {
-    /// Opens the SQLite database at a path, makes it if it is not there, and brings it to this
-    /// version's schema.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Setup`] when the file can't be used or belongs to a newer version.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A 2xx must survive a power cut, not only a kill.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10))
-            .foreign_keys(true);
-        let setup = |what: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Setup, format!("{} (control.url): {what}", path.display()))
-        };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(15))
-            .connect_with(options)
-            .await
-            .map_err(|e| setup(&e))?;
-        migrations().run(&pool).await.map_err(|e| setup(&e))?;
-        Ok(Self { pool: Pool::Sqlite(pool) })
+    pub(crate) const fn new(pool: Pool) -> Self {
+        Self { pool }
     }
 
     /// Ends its connections.
     pub async fn close(&self) {
         match &self.pool {
             Pool::Sqlite(pool) => pool.close().await,
+            // One that does not answer is not waited for.
+            Pool::Postgres(pool) => {
+                let _ = tokio::time::timeout(Duration::from_secs(5), pool.close()).await;
+            }
         }
     }
 
@@ -131,7 +68,10 @@ impl Control {
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         match &self.pool {
             // IMMEDIATE: a writer waits at the start, and is never refused in the middle.
-            Pool::Sqlite(pool) => Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+            Pool::Sqlite(pool) => {
+                Ok(Tx::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?))
+            }
+            Pool::Postgres(pool) => Ok(Tx::Postgres(answered(pool.begin()).await?)),
         }
     }
 
@@ -142,8 +82,12 @@ impl Control {
     ) -> Result<Vec<T>, Error> {
         match &self.pool {
             Pool::Sqlite(pool) => {
-                let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind(values)?);
-                Ok(query.fetch_all(pool).await?)
+                let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
+                answered(query.fetch_all(pool)).await
+            }
+            Pool::Postgres(pool) => {
+                let query = sqlx::query_as_with::<Postgres, T, _>(sql, bind::<Postgres>(values)?);
+                answered(query.fetch_all(pool)).await
             }
         }
     }
@@ -164,8 +108,12 @@ impl Control {
     ) -> Result<u64, Error> {
         match &self.pool {
             Pool::Sqlite(pool) => {
-                let query = sqlx::query_with::<Sqlite, _>(sql, bind(values)?);
-                Ok(query.execute(pool).await?.rows_affected())
+                let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
+                Ok(answered(query.execute(pool)).await?.rows_affected())
+            }
+            Pool::Postgres(pool) => {
+                let query = sqlx::query_with::<Postgres, _>(sql, bind::<Postgres>(values)?);
+                Ok(answered(query.execute(pool)).await?.rows_affected())
             }
         }
     }
@@ -179,8 +127,12 @@ impl Tx {
     ) -> Result<Vec<T>, Error> {
         match self {
             Self::Sqlite(tx) => {
-                let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind(values)?);
-                Ok(query.fetch_all(&mut **tx).await?)
+                let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
+                answered(query.fetch_all(&mut **tx)).await
+            }
+            Self::Postgres(tx) => {
+                let query = sqlx::query_as_with::<Postgres, T, _>(sql, bind::<Postgres>(values)?);
+                answered(query.fetch_all(&mut **tx)).await
             }
         }
     }
@@ -192,8 +144,12 @@ impl Tx {
     ) -> Result<u64, Error> {
         match self {
             Self::Sqlite(tx) => {
-                let query = sqlx::query_with::<Sqlite, _>(sql, bind(values)?);
-                Ok(query.execute(&mut **tx).await?.rows_affected())
+                let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
+                Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
+            }
+            Self::Postgres(tx) => {
+                let query = sqlx::query_with::<Postgres, _>(sql, bind::<Postgres>(values)?);
+                Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
             }
         }
     }
@@ -201,34 +157,8 @@ impl Tx {
     /// Makes it so. An error may hide a success: look before trying again.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(tx) => Ok(tx.commit().await?),
+            Self::Sqlite(tx) => answered(tx.commit()).await,
+            Self::Postgres(tx) => answered(tx.commit()).await,
         }
     }
-}
-
-fn bind(values: Vec<Value>) -> Result<SqliteArguments, Error> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Text(v) => arguments.add(v),
-            Value::Int(v) => arguments.add(v),
-            Value::Bool(v) => arguments.add(v),
-            Value::Time(v) => arguments.add(v),
-            Value::Id(v) => arguments.add(v),
-            Value::Json(v) => arguments.add(v),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(arguments)
-}
-
-fn migrations() -> Migrator {
-    let start = SqlStr::from_static(include_str!("../migrations/0001_start.sql"));
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "start".into(),
-        MigrationType::Simple,
-        start,
-        false,
-    )])
 }

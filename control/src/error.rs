@@ -1,5 +1,7 @@
 //! What can go wrong with control, told apart by what the caller may do.
 
+use sqlx::postgres::PgDatabaseError;
+
 /// What the caller may do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -38,18 +40,40 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let kind = match &error {
             sqlx::Error::Database(d) if d.is_unique_violation() => ErrorKind::Conflict,
-            // SQLite's codes are extended ones: the low byte is the kind. BUSY, LOCKED, IOERR, FULL
-            // and CANTOPEN are passing trouble.
-            sqlx::Error::Database(d) => match d.code().and_then(|c| c.parse::<i32>().ok()) {
-                Some(code) if [5, 6, 10, 13, 14].contains(&(code & 0xff)) => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
+            sqlx::Error::Database(d) => match d.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => postgres_kind(error.code()),
+                None => sqlite_kind(d.code().and_then(|c| c.parse().ok())),
             },
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
+            | sqlx::Error::WorkerCrashed
+            // A connection that broke in the middle of a message.
+            | sqlx::Error::Protocol(_) => ErrorKind::Unavailable,
+            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => ErrorKind::Setup,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, format!("control database: {error}"))
+    }
+}
+
+/// SQLite's codes are extended ones: the low byte is the kind. BUSY, LOCKED, IOERR, FULL and
+/// CANTOPEN are passing trouble.
+fn sqlite_kind(code: Option<i32>) -> ErrorKind {
+    match code {
+        Some(code) if [5, 6, 10, 13, 14].contains(&(code & 0xff)) => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// By the class of an SQLSTATE (PostgreSQL's appendix A): connections, rollbacks, resources,
+/// operators and the system pass; credentials and database names are for a person.
+fn postgres_kind(code: &str) -> ErrorKind {
+    match code.get(..2) {
+        Some("08" | "25" | "40" | "53" | "55" | "57" | "58") => ErrorKind::Unavailable,
+        Some("28" | "3D") => ErrorKind::Setup,
+        // No right to make or read tables.
+        Some("42") if code == "42501" => ErrorKind::Setup,
+        _ => ErrorKind::Internal,
     }
 }

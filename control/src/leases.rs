@@ -50,4 +50,37 @@ impl Control {
         tx.commit().await?;
         Ok(rows.first().map(|(epoch,)| Lease { epoch: *epoch, until }))
     }
+
+    /// Gives a lease up, so that another need not wait until it runs out.
+    ///
+    /// # Errors
+    /// When the database can't be asked; it then runs out by itself.
+    pub async fn drop_lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.execute(
+            "UPDATE leases SET until = $1 WHERE name = $2 AND holder = $3 AND until > $1",
+            vec![now.into(), name.into(), holder.into()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// The names of leases that begin so and are held at present.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn held_leases(
+        &self,
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, Error> {
+        let rows: Vec<(String,)> = self
+            .fetch_all("SELECT name FROM leases WHERE until > $1 ORDER BY name", vec![now.into()])
+            .await?;
+        Ok(rows.into_iter().map(|(name,)| name).filter(|name| name.starts_with(prefix)).collect())
+    }
 }

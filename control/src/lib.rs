@@ -1,5 +1,5 @@
 //! The small mutable state: users, keys, devices, offsets, leases and the facts fixed at the first
-//! start. SQLite by default; every statement is one text that PostgreSQL runs as well.
+//! start. SQLite by default, PostgreSQL to scale out; every statement is one text for both.
 
 mod db;
 mod devices;
@@ -7,10 +7,12 @@ mod error;
 mod keys;
 mod leases;
 mod log_facts;
+mod open;
 mod secrets;
 mod sessions;
 mod stream;
 mod users;
+mod value;
 
 pub use db::Control;
 pub use devices::{DeviceFilter, DeviceSecrets};

@@ -9,7 +9,11 @@ use acuvim_log::{Entry, ErrorKind, Log, LogTopic};
 use acuvim_schemas::{Micros, Reason, Record, device::partition_of};
 use tokio::{sync::watch, time::Instant};
 
-use crate::accept::{AcceptLimits, Incoming, Verdict, accept, named_by, reject};
+use crate::accept::{AcceptLimits, DropReason, Incoming, Verdict, accept, named_by, reject};
+
+/// How long to wait before the log is asked again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +67,7 @@ impl Intake {
     pub async fn take(&self, message: Incoming<'_>) -> Taken {
         match accept(&self.limits, &message) {
             Verdict::Drop(reason) => {
-                metrics::counter!("acuvim_ingest_dropped_total", "reason" => reason.as_str())
-                    .increment(1);
+                dropped(reason);
                 Taken::Dropped
             }
             Verdict::Append(record) => self.append(record, &message).await,
@@ -75,13 +78,13 @@ impl Intake {
         let kind = record.headers.kind.as_str();
         let deadline = Instant::now() + self.patience;
         let mut entry = self.place(record);
-        let mut pause = Duration::from_millis(20);
+        let mut pause = FIRST_PAUSE;
         loop {
             let appended = self.log.append(LogTopic::Uplink, vec![entry.clone()]);
             let error = match tokio::time::timeout_at(deadline, appended).await {
                 Ok(Ok(_)) => {
                     self.state.send_if_modified(recover);
-                    metrics::counter!("acuvim_ingest_stored_total", "kind" => kind).increment(1);
+                    stored(kind);
                     return Taken::Stored;
                 }
                 Ok(Err(error)) if error.kind() == ErrorKind::Refused => {
@@ -98,7 +101,55 @@ impl Intake {
                 return Taken::Withheld;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Takes messages in their order. Answers only when the log has all that it is to have, however
+    /// long that takes; dropped before, any of them may be there.
+    pub async fn take_all(&self, messages: &[Incoming<'_>]) {
+        let mut records = Vec::with_capacity(messages.len());
+        for message in messages {
+            match accept(&self.limits, message) {
+                Verdict::Drop(reason) => dropped(reason),
+                Verdict::Append(record) => records.push((record, message)),
+            }
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let entries = records.iter().map(|(record, _)| self.place(record.clone())).collect();
+            let error = match self.log.append(LogTopic::Uplink, entries).await {
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::Refused => {
+                    self.reject_refused(&mut records).await;
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            self.withhold(error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.state.send_if_modified(recover);
+        for (record, _) in &records {
+            stored(record.headers.kind.as_str());
+        }
+    }
+
+    /// Of records among which the log refuses one for good: makes a reject of the largest that is
+    /// none yet. Rejects are small: after a few rounds the log takes what is left.
+    async fn reject_refused(&self, records: &mut [(Record, &Incoming<'_>)]) {
+        let largest = records
+            .iter_mut()
+            .filter(|(record, _)| record.headers.reject.is_none())
+            .max_by_key(|(record, _)| record.value.len());
+        match largest {
+            Some((record, message)) => {
+                let key = named_by(&self.limits.topic_prefix, message);
+                *record = reject(message, &key, Reason::RefusedByLog);
+            }
+            // Nothing of ours explains it: as good as a log that is away.
+            None => tokio::time::sleep(LONGEST_PAUSE).await,
         }
     }
 
@@ -118,6 +169,14 @@ impl Intake {
             first
         });
     }
+}
+
+fn dropped(reason: DropReason) {
+    metrics::counter!("acuvim_ingest_dropped_total", "reason" => reason.as_str()).increment(1);
+}
+
+fn stored(kind: &'static str) {
+    metrics::counter!("acuvim_ingest_stored_total", "kind" => kind).increment(1);
 }
 
 fn recover(state: &mut IntakeState) -> bool {

@@ -1,14 +1,17 @@
 //! MQTT into the log: a message is checked, appended, and acknowledged only once the log has it.
 //!
 //! [`accept`] judges a message and is pure; [`Intake`] gives what it takes to the log; the built-in
-//! broker ([`Broker`]) speaks MQTT to devices. A bridge to another broker shares the first two.
+//! broker ([`Broker`]) speaks MQTT to devices. The bridge ([`Bridge`]) to any other broker shares
+//! the first two.
 
 mod accept;
+mod bridge;
 mod broker;
 mod credentials;
 mod intake;
 
 pub use accept::{AcceptLimits, DropReason, Incoming, Verdict, accept};
+pub use bridge::{Bridge, BridgeOptions, BridgeState, MqttVersion};
 pub use broker::{Broker, BrokerOptions};
 pub use credentials::{Access, Credentials, Identity};
 pub use intake::{Intake, IntakeState, Taken};

@@ -34,6 +34,36 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
+
+    /// The same, with the place that it is about.
+    pub(crate) fn at(self, url: &url::Url) -> Self {
+        Self { kind: self.kind, message: format!("{url} (lake.url): {}", self.message) }
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        Self::new(crate::store::kind(&error), format!("lake: {}", one_line(&error)))
+    }
+}
+
+/// A store's answer may bring a page of XML.
+fn one_line(error: &dyn std::fmt::Display) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The store's own error, however deep it is wrapped.
+fn store_error<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a object_store::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<object_store::Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl From<DeltaTableError> for Error {
@@ -48,9 +78,9 @@ impl From<DeltaTableError> for Error {
                 ErrorKind::Setup
             }
             // A store's errors come wrapped in many others; trying again loses nothing.
-            _ => ErrorKind::Unavailable,
+            other => store_error(other).map_or(ErrorKind::Unavailable, crate::store::kind),
         };
-        Self::new(kind, format!("lake: {error}"))
+        Self::new(kind, format!("lake: {}", one_line(&error)))
     }
 }
 

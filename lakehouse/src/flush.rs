@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::PoisonError,
     time::Instant,
 };
 
@@ -27,7 +26,8 @@ pub enum Flushed {
         /// Rows written, by table name.
         rows: HashMap<&'static str, usize>,
     },
-    /// Another writer has moved this partition: what this process holds of it is not its own.
+    /// Another writer has moved this partition in between. Nothing was committed; the next flush
+    /// begins at what that one left.
     Overtaken {
         /// Which partition.
         partition: u32,
@@ -35,17 +35,23 @@ pub enum Flushed {
 }
 
 impl Lake {
-    /// Writes and commits everything in the tail at this moment.
+    /// Writes and commits what the tail has at this moment of the partitions that are owned.
     ///
     /// # Errors
     /// When the store fails; the tail keeps its rows, and the next flush tries again.
     pub async fn flush(&self) -> Result<Flushed, Error> {
+        let owned = self.owned();
         let batches = self.tail().batches();
-        let ends: Covered =
-            (0..).zip(&batches).filter_map(|(p, b)| b.last().map(|last| (p, last.next))).collect();
+        let ends: Covered = (0..)
+            .zip(&batches)
+            .filter(|(p, _)| owned.contains(p))
+            .filter_map(|(p, b)| b.last().map(|last| (p, last.next)))
+            .collect();
         if ends.is_empty() {
             return Ok(Flushed::Nothing);
         }
+        // The other tables' offsets move only with rows, so `telemetry` speaks for them.
+        check_no_gap(&batches, self.snapshot(Table::Telemetry)?.covered(), &ends)?;
         let mut rows = HashMap::new();
         for table in Table::COMMIT_ORDER {
             match self.flush_table(table, &batches, &ends).await? {
@@ -66,24 +72,25 @@ impl Lake {
         ends: &Covered,
     ) -> Result<TableFlush, Error> {
         let begun = Instant::now();
-        let believed = self.believes(table);
-        let skip = if self.options.skip_by_offset { believed.clone() } else { Covered::new() };
-        let rows = beyond(table, batches, &skip)?;
-        let count = rows.iter().map(|r| r.num_rows()).sum();
-        let steps = if self.options.skip_by_offset {
-            steps(&believed, ends)
+        let lake_table = self.table(table)?;
+        let snapshot = lake_table.current();
+        let covered = snapshot.covered();
+        let nothing = Covered::new();
+        let (skip, steps) = if self.options.skip_by_offset {
+            (covered, steps(covered, ends))
         } else {
-            forced_steps(&believed, ends)
+            (&nothing, forced_steps(covered, ends))
         };
+        let rows = beyond(table, batches, skip, &|partition| ends.contains_key(&partition))?;
+        let count = rows.iter().map(|r| r.num_rows()).sum();
         if steps.is_empty() || (count == 0 && table != Table::Telemetry) {
             return Ok(TableFlush::Wrote(0));
         }
-        let lake_table = self.table(table)?;
         let adds = write_sorted(lake_table, &rows).await?;
         tracing::debug!(table = table.name(), rows = count, files = adds.len(), "flush written");
         match lake_table.append(adds, &steps).await? {
             Committed::Overtaken(partition) => return Ok(TableFlush::Overtaken(partition)),
-            Committed::Done => self.believe(table, steps),
+            Committed::Done => {}
         }
         metrics::counter!("acuvim_rows_stored_total", "table" => table.name())
             .increment(count as u64);
@@ -92,12 +99,29 @@ impl Lake {
         tracing::debug!(table = table.name(), rows = count, "flush committed");
         Ok(TableFlush::Wrote(count))
     }
+}
 
-    fn believe(&self, table: Table, steps: BTreeMap<u32, Step>) {
-        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        let believed = believed.entry(table).or_default();
-        believed.extend(steps.into_iter().map(|(partition, step)| (partition, step.next)));
+/// A tail that begins behind what `telemetry` covers has lost what lies between: nothing may be
+/// committed over that.
+fn check_no_gap(
+    batches: &[Vec<TailBatch>],
+    covered: &Covered,
+    ends: &Covered,
+) -> Result<(), Error> {
+    for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| ends.contains_key(p)) {
+        let at = covered.get(&partition).copied().unwrap_or(0);
+        if let Some(first) = batches.first().filter(|first| first.from > at) {
+            return Err(Error::new(
+                crate::ErrorKind::Internal,
+                format!(
+                    "partition {partition} is covered to {at} and its tail begins at {}: the \
+                     tables were replaced or set back",
+                    first.from
+                ),
+            ));
+        }
     }
+    Ok(())
 }
 
 enum TableFlush {
@@ -106,18 +130,18 @@ enum TableFlush {
 }
 
 /// A step for every partition that has come further than the table covers.
-fn steps(believed: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
+fn steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
     ends.iter()
-        .map(|(p, next)| (*p, Step { expected: believed.get(p).copied(), next: *next }))
+        .map(|(p, next)| (*p, Step { expected: covered.get(p).copied(), next: *next }))
         .filter(|(_, step)| step.expected.is_none_or(|e| e < step.next))
         .collect()
 }
 
 /// A step for every partition, never back: what a writer that ignores offsets would commit.
-fn forced_steps(believed: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
+fn forced_steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
     ends.iter()
         .map(|(p, next)| {
-            let expected = believed.get(p).copied();
+            let expected = covered.get(p).copied();
             (*p, Step { expected, next: expected.map_or(*next, |e| e.max(*next)) })
         })
         .collect()

@@ -1,7 +1,7 @@
 //! The lake as a whole: its tables, its tail, and the views that queries read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,8 +18,10 @@ use futures::TryStreamExt as _;
 use url::Url;
 
 use crate::{
-    Covered, Engine, Error, ErrorKind, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted,
-    table::LakeTable, tail::beyond, writer::column,
+    Engine, Error, ErrorKind, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted, store,
+    table::{LakeTable, table_url},
+    tail::beyond,
+    writer::column,
 };
 
 /// Where a lake is and what log it belongs to.
@@ -43,32 +45,33 @@ pub struct Lake {
     pub(crate) tables: BTreeMap<&'static str, Arc<LakeTable>>,
     pub(crate) options: LakeOptions,
     pub(crate) engine: Engine,
-    /// What this writer believes that each table covers.
-    pub(crate) believed: Mutex<HashMap<Table, Covered>>,
+    /// Partitions whose rows this process writes.
+    owned: Mutex<BTreeSet<u32>>,
     tail: Tail,
     newest: Newest,
 }
 
 impl Lake {
-    /// Opens every table, makes what is missing, and learns each device's newest `ts`.
+    /// Opens every table and makes what is missing. No partition is followed or written yet.
     ///
     /// # Errors
     /// [`ErrorKind::Setup`] when the URL can't be used, [`ErrorKind::Unavailable`] when the store
     /// is away.
     pub async fn open(options: LakeOptions, engine: Engine) -> Result<Self, Error> {
         let mut tables = BTreeMap::new();
-        let mut believed = HashMap::new();
+        let storage = store::options(&options.url, &options.storage);
+        if store::is_s3(&options.url) {
+            let first = table_url(&options.url, Table::Telemetry)?;
+            store::check_conditional_puts(&first, &storage).await?;
+        }
         for table in Table::COMMIT_ORDER {
             let log = (options.epoch, options.partitions);
-            let opened = LakeTable::open(&options.url, &options.storage, table, log).await?;
-            believed.insert(table, opened.current().covered().clone());
+            let url = table_url(&options.url, table)?;
+            let opened = LakeTable::open(url, &storage, table, log).await?;
             tables.insert(table.name(), Arc::new(opened));
         }
         let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));
-        let believed = Mutex::new(believed);
-        let lake = Self { tables, options, engine, believed, tail, newest };
-        lake.learn_newest().await?;
-        Ok(lake)
+        Ok(Self { tables, options, engine, owned: Mutex::default(), tail, newest })
     }
 
     /// The rows that are not in the tables yet.
@@ -77,19 +80,88 @@ impl Lake {
         &self.tail
     }
 
+    /// What its queries and merges run on.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The newest `ts` of every device.
     #[must_use]
     pub const fn newest(&self) -> &Newest {
         &self.newest
     }
 
+    /// Begins to follow partitions from where `telemetry` is: their tails start there, and the
+    /// newest `ts` of their devices are learnt of exactly that version.
+    ///
+    /// # Errors
+    /// When the store fails; the partitions are then not followed.
+    pub async fn follow(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
+        self.catch_up().await?;
+        let snapshot = self.snapshot(Table::Telemetry)?;
+        let view = View::of_files(self.table(Table::Telemetry)?, &snapshot);
+        for partition in partitions {
+            self.newest.forget(*partition);
+        }
+        self.learn_newest(view, partitions).await?;
+        for partition in partitions {
+            self.tail.start(*partition, self.covered(&snapshot, *partition));
+        }
+        Ok(())
+    }
+
+    /// Stops following a partition: its rows beyond the tables are in no view any more.
+    pub fn unfollow(&self, partition: u32) {
+        self.own(partition, false);
+        self.tail.stop(partition);
+        self.newest.forget(partition);
+    }
+
+    /// Says whether flushes write a partition that is followed. The rows are the same whoever
+    /// writes them, since they are a function of the log and the tables alone.
+    pub fn own(&self, partition: u32, own: bool) {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        if own {
+            owned.insert(partition);
+        } else {
+            owned.remove(&partition);
+        }
+    }
+
+    pub(crate) fn owned(&self) -> BTreeSet<u32> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Where the stream goes on: the next offset that `telemetry` does not cover.
     #[must_use]
     pub fn next_offset(&self, partition: u32) -> i64 {
+        self.snapshot(Table::Telemetry).map_or(0, |snapshot| self.covered(&snapshot, partition))
+    }
+
+    fn covered(&self, snapshot: &Snapshot, partition: u32) -> i64 {
         if !self.options.skip_by_offset {
             return 0;
         }
-        self.believes(Table::Telemetry).get(&partition).copied().unwrap_or(0)
+        snapshot.covered().get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Learns of what other processes have committed, and lets go of rows that the tables have.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn catch_up(&self) -> Result<(), Error> {
+        // `telemetry` commits last: what it covers the other tables have by then.
+        let telemetry = self.table(Table::Telemetry)?.catch_up().await?;
+        for table in self.tables.values().filter(|t| t.table != Table::Telemetry) {
+            table.catch_up().await?;
+        }
+        if self.options.skip_by_offset {
+            for (partition, next) in telemetry.covered() {
+                self.tail.trim(*partition, *next);
+            }
+        }
+        Ok(())
     }
 
     /// The newest snapshot of a table.
@@ -122,7 +194,7 @@ impl Lake {
         let mut tables = Vec::with_capacity(self.tables.len());
         for table in self.tables.values() {
             let snapshot = table.current();
-            let rows = beyond(table.table, tail, snapshot.covered())?;
+            let rows = beyond(table.table, tail, snapshot.covered(), &|_| true)?;
             tables.push((Arc::clone(table), snapshot, rows));
         }
         let telemetry = self.table(Table::Telemetry)?.table;
@@ -185,14 +257,12 @@ impl Lake {
         self.tables.get(table.name()).ok_or_else(no_table)
     }
 
-    pub(crate) fn believes(&self, table: Table) -> Covered {
-        let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        believed.get(&table).cloned().unwrap_or_default()
-    }
-
-    async fn learn_newest(&self) -> Result<(), Error> {
+    async fn learn_newest(
+        &self,
+        telemetry: Arc<UnionTable>,
+        partitions: &BTreeSet<u32>,
+    ) -> Result<(), Error> {
         use datafusion::functions_aggregate::expr_fn::max;
-        let telemetry = self.view(false)?.table(Table::Telemetry).ok_or_else(no_table)?;
         let mut rows = self
             .engine
             .session()
@@ -202,7 +272,9 @@ impl Lake {
             .await?;
         while let Some(batch) = rows.try_next().await? {
             for (device, ts) in device_times(std::slice::from_ref(&batch))? {
-                self.newest.note(device, ts);
+                if partitions.contains(&self.newest.partition(device)) {
+                    self.newest.note(device, ts);
+                }
             }
         }
         Ok(())

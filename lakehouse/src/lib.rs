@@ -13,6 +13,7 @@ mod flush;
 mod lake;
 mod newest;
 mod session;
+mod store;
 mod table;
 mod tail;
 mod union;

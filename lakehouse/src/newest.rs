@@ -41,10 +41,21 @@ impl Newest {
         }
     }
 
+    /// Lets go of a partition's devices.
+    pub fn forget(&self, partition: u32) {
+        if let Some(shard) = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p)) {
+            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// The partition that a device is in.
+    #[must_use]
+    pub fn partition(&self, device_id: &str) -> u32 {
+        partition_of(device_id.as_bytes(), u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))
+    }
+
     fn shard(&self, device_id: &str) -> Option<&Shard> {
-        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        let shard = partition_of(device_id.as_bytes(), count);
-        self.partitions.get(usize::try_from(shard).ok()?)
+        self.partitions.get(usize::try_from(self.partition(device_id)).ok()?)
     }
 
     fn read<T>(

@@ -63,6 +63,16 @@ pub(crate) enum Committed {
     Overtaken(u32),
 }
 
+/// Where a table lies under the lake's URL.
+pub(crate) fn table_url(lake: &Url, table: Table) -> Result<Url, Error> {
+    let mut url = lake.clone();
+    url.path_segments_mut()
+        .map_err(|()| Error::new(ErrorKind::Setup, format!("{lake} (lake.url) has no path")))?
+        .pop_if_empty()
+        .push(table.name());
+    Ok(url)
+}
+
 /// One table of the lake.
 #[derive(Debug)]
 pub(crate) struct LakeTable {
@@ -118,18 +128,13 @@ impl Snapshot {
 }
 
 impl LakeTable {
-    /// Opens a table under the lake's URL; makes it if it is missing.
+    /// Opens a table at its URL; makes it if it is missing.
     pub async fn open(
-        lake: &Url,
+        url: Url,
         options: &HashMap<String, String>,
         table: Table,
         (epoch, partitions): (i32, u32),
     ) -> Result<Self, Error> {
-        let mut url = lake.clone();
-        url.path_segments_mut()
-            .map_err(|()| Error::new(ErrorKind::Setup, format!("{lake} (lake.url) has no path")))?
-            .pop_if_empty()
-            .push(table.name());
         let delta = open_or_create(url, options, table).await?;
         let log_store = delta.log_store();
         let state = delta.state.ok_or_else(|| {
@@ -247,6 +252,19 @@ impl LakeTable {
         Ok(next)
     }
 
+    /// Learns of commits that other processes have made since.
+    ///
+    /// One small read when there are none, and no listing.
+    pub async fn catch_up(&self) -> Result<Arc<Snapshot>, Error> {
+        let _turn = self.turn.lock().await;
+        let base = self.current();
+        let next = base.state.version() + 1;
+        match self.log_store.read_commit_entry(next).await? {
+            Some(_) => self.refresh(&base).await,
+            None => Ok(base),
+        }
+    }
+
     pub async fn refresh(&self, base: &Snapshot) -> Result<Arc<Snapshot>, Error> {
         let mut state = base.state.clone();
         state.update(self.log_store.as_ref(), None).await?;
@@ -331,12 +349,19 @@ async fn open_or_create(
     options: &HashMap<String, String>,
     table: Table,
 ) -> Result<DeltaTable, Error> {
-    let setup = |e: DeltaTableError| {
-        Error::new(ErrorKind::Setup, format!("{} can't be opened: {e}", table.name()))
+    let local = url.scheme() == "file";
+    let failed = |e: DeltaTableError| match Error::from(e) {
+        // A folder that can't be used does not get better by waiting.
+        error if local => Error::new(
+            ErrorKind::Setup,
+            format!("{} (lake.url) can't be opened: {error}", table.name()),
+        ),
+        error => error,
     };
-    let url = deltalake::ensure_table_uri(url.as_str()).map_err(setup)?;
-    let mut delta =
-        DeltaTable::try_from_url_with_storage_options(url, options.clone()).await.map_err(setup)?;
+    let url = deltalake::ensure_table_uri(url.as_str()).map_err(failed)?;
+    let mut delta = DeltaTable::try_from_url_with_storage_options(url, options.clone())
+        .await
+        .map_err(failed)?;
     if delta.version().is_some() {
         return Ok(delta);
     }
@@ -360,7 +385,7 @@ async fn open_or_create(
             delta.load().await?;
             Ok(delta)
         }
-        Err(error) => Err(setup(error)),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -83,6 +83,24 @@ impl Tail {
         Self { partitions, size: tokio::sync::watch::Sender::default() }
     }
 
+    /// Begins a partition anew at an offset, with no rows.
+    pub fn start(&self, partition: u32, next: i64) {
+        self.clear(partition, Some(next));
+    }
+
+    /// Lets go of a partition, rows and place.
+    pub fn stop(&self, partition: u32) {
+        self.clear(partition, None);
+    }
+
+    fn clear(&self, partition: u32, next: Option<i64>) {
+        let freed = self.with_mut(partition, |p| {
+            p.next = next;
+            std::mem::take(&mut p.batches)
+        });
+        self.freed(freed.iter().flatten());
+    }
+
     /// Adds what the next records came to.
     pub fn push(&self, partition: u32, batch: TailBatch) {
         let size = batch.rows.size();
@@ -116,10 +134,14 @@ impl Tail {
     pub fn trim(&self, partition: u32, before: i64) {
         let freed = self.with_mut(partition, |p| {
             let gone = p.batches.iter().take_while(|b| b.next <= before).count();
-            p.batches.drain(..gone).map(|b| b.rows.size()).collect::<Vec<_>>()
+            p.batches.drain(..gone).collect::<Vec<_>>()
         });
+        self.freed(freed.iter().flatten());
+    }
+
+    fn freed<'a>(&self, batches: impl Iterator<Item = &'a TailBatch>) {
         self.size.send_modify(|all| {
-            for size in freed.unwrap_or_default() {
+            for size in batches.map(|b| b.rows.size()) {
                 all.bytes = all.bytes.saturating_sub(size.bytes);
                 all.rows = all.rows.saturating_sub(size.rows);
             }
@@ -138,14 +160,16 @@ impl Tail {
     }
 }
 
-/// The rows of a table that lie behind what a snapshot covers, cut inside a batch where needed.
+/// The rows of a table that lie behind what a snapshot covers, cut inside a batch where needed, of
+/// the partitions that are wanted.
 pub(crate) fn beyond(
     table: Table,
     batches: &[Vec<TailBatch>],
     covered: &Covered,
+    wanted: &dyn Fn(u32) -> bool,
 ) -> Result<Vec<RecordBatch>, Error> {
     let mut rows = Vec::new();
-    for (partition, batches) in (0_u32..).zip(batches) {
+    for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
         let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
         for batch in batches.iter().filter(|b| b.next > covered) {
             let held = batch.rows.of(table);

@@ -40,6 +40,11 @@ impl View {
     pub fn table(&self, table: Table) -> Option<Arc<UnionTable>> {
         self.tables.iter().find(|t| t.table.table == table).cloned()
     }
+
+    /// A snapshot's rows alone.
+    pub(crate) fn of_files(table: &Arc<LakeTable>, snapshot: &Arc<Snapshot>) -> Arc<UnionTable> {
+        Arc::new(UnionTable::new(Arc::clone(table), Arc::clone(snapshot), Vec::new()))
+    }
 }
 
 impl UnionTable {

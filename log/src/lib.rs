@@ -3,18 +3,22 @@
 //! One trait, [`Log`], so that the embedded log and Kafka are exchanged by a setting. What a record
 //! means is not this crate's matter: it moves [`Entry`] values, bytes with headers.
 
+mod claim;
 mod embedded;
 mod entry;
 mod error;
+mod kafka;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use acuvim_schemas::record::{LogTopic, Position};
+pub use claim::Claim;
 pub use embedded::{EmbeddedLog, EmbeddedOptions, Retention};
 pub use entry::{BadEntry, Entry};
 pub use error::{Error, ErrorKind};
+pub use kafka::{KafkaLog, KafkaOptions};
 
 /// What a partition holds: offsets from `start` up to but not including `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,4 +102,7 @@ pub trait Log: Send + Sync + std::fmt::Debug {
         partition: u32,
         offset: i64,
     ) -> Result<(), Error>;
+
+    /// Claims a share of the uplink's partitions, together with all others of the group.
+    async fn claim(&self, group: &str) -> Result<Claim, Error>;
 }

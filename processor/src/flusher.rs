@@ -1,12 +1,15 @@
 //! When the tail goes to the lake: after a time or so many rows, and at the end.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use acuvim_lakehouse::Flushed;
 use acuvim_log::LogTopic;
 use tokio_util::task::TaskTracker;
 
-use crate::{Fatal, Parts, state::StateSender};
+use crate::{Fatal, Parts, ProcessorOptions, state::StateSender};
 
 /// The cursor that tells the log what the lake has got.
 const CURSOR: &str = "lake";
@@ -28,11 +31,12 @@ impl Default for FlushPolicy {
 
 /// Flushes until the workers are done, and once more behind them.
 pub(crate) async fn run(
-    policy: FlushPolicy,
+    options: Arc<ProcessorOptions>,
     parts: Parts,
     state: StateSender,
     workers: TaskTracker,
 ) {
+    let policy = options.flush;
     let mut size = parts.lake.tail().size();
     let mut pause = Duration::from_millis(100);
     loop {
@@ -49,6 +53,16 @@ pub(crate) async fn run(
                 pause = Duration::from_millis(100);
             }
             Err(Trouble::Fatal(fatal)) => return state.fatal(fatal),
+            Err(Trouble::Overtaken(partition)) => {
+                if !state.overtaken(partition, options.shared) {
+                    return;
+                }
+                // At once, behind what the other has committed.
+                pause = Duration::from_millis(100);
+                if !last {
+                    continue;
+                }
+            }
             Err(Trouble::Passing(reason)) => {
                 state.lake(Some(reason));
                 tokio::time::sleep(pause).await;
@@ -63,6 +77,7 @@ pub(crate) async fn run(
 
 enum Trouble {
     Passing(String),
+    Overtaken(u32),
     Fatal(Fatal),
 }
 
@@ -75,7 +90,7 @@ async fn flush(parts: &Parts) -> Result<(), Trouble> {
     })?;
     match flushed {
         Flushed::Nothing => Ok(()),
-        Flushed::Overtaken { partition } => Err(Trouble::Fatal(Fatal::Overtaken(partition))),
+        Flushed::Overtaken { partition } => Err(Trouble::Overtaken(partition)),
         Flushed::Done { covered, rows } => {
             for (partition, next) in covered {
                 // Only retention reads it: behind by one flush, it keeps more than it must.

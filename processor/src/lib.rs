@@ -1,21 +1,25 @@
 //! The stream: reads the log, decodes it into rows, drops duplicates, keeps the rows in the tail
 //! and flushes them to the lake; notes in control what records say of devices.
 //!
-//! One worker a partition, one flusher, one upkeep task. Every offset moves only together with what
+//! One worker a partition, one flusher, one upkeep task. Where several processes share the
+//! partitions, each writes those that it has claimed. Every offset moves only together with what
 //! it covers: rows in the lake's commits, changes in control's transactions.
 
 mod decode;
 mod flusher;
+mod follower;
 mod state;
+mod supervisor;
 mod upkeep;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{CompactionPolicy, Lake};
-use acuvim_log::Log;
+use acuvim_log::{Claim, Log};
 use acuvim_schemas::telemetry::{Aliases, Limits};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use decode::{Decoded, StreamDecoder};
@@ -23,6 +27,7 @@ pub use flusher::FlushPolicy;
 pub use state::{ProcessorState, StateWatch};
 
 use state::StateSender;
+use supervisor::Supervisor;
 
 /// How the stream is processed.
 #[derive(Debug, Clone)]
@@ -43,6 +48,9 @@ pub struct ProcessorOptions {
     pub aliases: Arc<Aliases>,
     /// Drop duplicates. Off only to prove that it matters.
     pub dedup: bool,
+    /// Whether other processes write the same tables from the same log: being overtaken is then
+    /// expected, and otherwise the sign of a mistake.
+    pub shared: bool,
 }
 
 impl Default for ProcessorOptions {
@@ -56,6 +64,7 @@ impl Default for ProcessorOptions {
             limits: Limits::default(),
             aliases: Arc::default(),
             dedup: true,
+            shared: false,
         }
     }
 }
@@ -71,6 +80,15 @@ pub struct Parts {
     pub control: Control,
     /// The log's epoch.
     pub epoch: i32,
+}
+
+/// What this process does.
+#[derive(Debug)]
+pub struct Duties {
+    /// The partitions that it writes; none: it writes nothing.
+    pub claim: Option<Claim>,
+    /// Whether it follows all other partitions, for queries.
+    pub follow: bool,
 }
 
 /// Why the stream stopped for good.
@@ -98,29 +116,50 @@ pub struct Processor {
     give_up: CancellationToken,
     tasks: TaskTracker,
     flusher: tokio::task::JoinHandle<()>,
+    /// Given up last, so that nobody takes over what is still being flushed.
+    claim: Option<Claim>,
 }
 
 impl Processor {
-    /// Starts to process every partition of the log.
+    /// Starts to process the partitions that the duties say.
     #[must_use]
-    pub fn start(options: ProcessorOptions, parts: Parts) -> Self {
+    pub fn start(options: ProcessorOptions, parts: Parts, duties: Duties) -> Self {
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let partitions = parts.log.partitions();
-        let state = StateSender::new(partitions);
-        let watch = state.watch();
         let options = Arc::new(options);
-        for partition in 0..partitions {
-            let worker = worker::Worker::new(partition, &options, &parts, state.clone());
-            let work = worker.run(stop.clone(), give_up.clone());
-            tasks.spawn(watched("a worker", work, state.clone()));
+        let owned = match &duties.claim {
+            Some(claim) => claim.owned(),
+            None => watch::Sender::new(BTreeSet::new()).subscribe(),
+        };
+        let at_first: Vec<u32> = if duties.follow {
+            (0..parts.log.partitions()).collect()
+        } else {
+            owned.borrow().iter().copied().collect()
+        };
+        let state = StateSender::new(at_first);
+        let watch = state.watch();
+        let supervisor = Supervisor {
+            options: Arc::clone(&options),
+            parts: parts.clone(),
+            state: state.clone(),
+            owned,
+            follow_others: duties.follow,
+            stop: stop.clone(),
+            give_up: give_up.clone(),
+        };
+        tasks.spawn(watched("the supervisor", supervisor.run(), state.clone()));
+        if options.shared {
+            let lake = Arc::clone(&parts.lake);
+            tasks.spawn(follower::run(lake, state.clone(), stop.clone(), give_up.clone()));
         }
-        tasks.spawn(upkeep::run(Arc::clone(&options), Arc::clone(&parts.lake), stop.clone()));
+        if duties.claim.is_some() {
+            tasks.spawn(upkeep::run(Arc::clone(&options), parts.clone(), stop.clone()));
+        }
         tasks.close();
         // Goes on behind the workers, to flush what they have read last.
-        let flusher = flusher::run(options.flush, parts, state.clone(), tasks.clone());
+        let flusher = flusher::run(Arc::clone(&options), parts, state.clone(), tasks.clone());
         let flusher = tokio::spawn(watched("the flusher", flusher, state));
-        Self { state: watch, stop, give_up, tasks, flusher }
+        Self { state: watch, stop, give_up, tasks, flusher, claim: duties.claim }
     }
 
     /// How it is doing.
@@ -145,6 +184,7 @@ impl Processor {
         if tokio::time::timeout(within, ended).await.is_err() {
             tracing::warn!("the last flush was not done in time; it is done at the next start");
         }
+        drop(self.claim);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the stream is doing, for `/readyz`, for hot queries, and for whoever must stop with it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -9,12 +9,14 @@ use crate::Fatal;
 /// How the stream is doing.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessorState {
-    /// Partitions that have not yet reached the log's end as it was at the start.
-    pub catching_up: usize,
+    /// Partitions that have not yet reached the log's end as it was at their start.
+    pub catching_up: BTreeSet<u32>,
     /// Whether reading waits for room in the tail.
     pub tail_full: bool,
     /// Why flushes fail at present.
     pub lake_trouble: Option<String>,
+    /// Why other processes' commits can't be seen at present.
+    pub follow_trouble: Option<String>,
     /// Why late readings can't be told from duplicates at present: a partition waits for it.
     pub dedup_trouble: Option<String>,
     /// Why control can't be written at present.
@@ -31,8 +33,8 @@ impl ProcessorState {
     pub fn not_hot(&self) -> Option<String> {
         if let Some(fatal) = &self.fatal {
             Some(format!("the stream has stopped: {fatal}"))
-        } else if self.catching_up > 0 {
-            Some(format!("the tail is catching up on {} partitions", self.catching_up))
+        } else if !self.catching_up.is_empty() {
+            Some(format!("the tail is catching up on {} partitions", self.catching_up.len()))
         } else if let Some(reason) = &self.dedup_trouble {
             Some(format!("late readings wait for the lake: {reason}"))
         } else if self.tail_full {
@@ -51,8 +53,8 @@ pub type StateWatch = watch::Receiver<ProcessorState>;
 pub(crate) struct StateSender(watch::Sender<ProcessorState>);
 
 impl StateSender {
-    pub(crate) fn new(partitions: u32) -> Self {
-        let catching_up = usize::try_from(partitions).unwrap_or(usize::MAX);
+    pub(crate) fn new(partitions: impl IntoIterator<Item = u32>) -> Self {
+        let catching_up = partitions.into_iter().collect();
         Self(watch::Sender::new(ProcessorState { catching_up, ..ProcessorState::default() }))
     }
 
@@ -60,8 +62,28 @@ impl StateSender {
         self.0.subscribe()
     }
 
-    pub(crate) fn caught_up(&self) {
-        self.0.send_modify(|s| s.catching_up = s.catching_up.saturating_sub(1));
+    pub(crate) fn catching_up(&self, partition: u32) {
+        self.0.send_if_modified(|s| s.catching_up.insert(partition));
+    }
+
+    pub(crate) fn caught_up(&self, partition: u32) {
+        self.0.send_if_modified(|s| s.catching_up.remove(&partition));
+    }
+
+    /// A partition is not this process's any more.
+    pub(crate) fn left(&self, partition: u32) {
+        self.caught_up(partition);
+    }
+
+    /// Another process has moved a partition on; false if that ends the stream.
+    pub(crate) fn overtaken(&self, partition: u32, shared: bool) -> bool {
+        if shared {
+            metrics::counter!("acuvim_overtaken_total").increment(1);
+            tracing::info!(partition, "overtaken by another process; goes on behind it");
+        } else {
+            self.fatal(Fatal::Overtaken(partition));
+        }
+        shared
     }
 
     pub(crate) fn tail_full(&self, full: bool) {
@@ -75,6 +97,10 @@ impl StateSender {
 
     pub(crate) fn lake(&self, trouble: Option<String>) {
         self.change("lake", trouble, |s| &mut s.lake_trouble);
+    }
+
+    pub(crate) fn follow(&self, trouble: Option<String>) {
+        self.change("lake (other processes' commits)", trouble, |s| &mut s.follow_trouble);
     }
 
     pub(crate) fn dedup(&self, trouble: Option<String>) {

@@ -6,20 +6,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::Lake;
+use chrono::{TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
-use crate::ProcessorOptions;
+use crate::{Parts, ProcessorOptions};
 
 /// How often what nobody needs is removed.
 const CLEANING: Duration = Duration::from_secs(3600);
 
+/// The lease of the one process that does it, and how long it is held without being renewed.
+const LEASE: &str = "upkeep";
+const LEASE_SECONDS: i64 = 60;
+
 /// Looks for work now and then, and does all there is.
-pub(crate) async fn run(options: Arc<ProcessorOptions>, lake: Arc<Lake>, stop: CancellationToken) {
+pub(crate) async fn run(options: Arc<ProcessorOptions>, parts: Parts, stop: CancellationToken) {
     let work = async {
+        let lake = &parts.lake;
+        let holder = uuid::Uuid::new_v4().to_string();
         let mut cleaned = Instant::now();
         loop {
             tokio::time::sleep(options.compaction_interval).await;
+            if options.shared && !holds(&parts, &holder).await {
+                continue;
+            }
             loop {
                 match lake.compact(options.compaction).await {
                     Ok(Some(_)) => {}
@@ -39,5 +48,13 @@ pub(crate) async fn run(options: Arc<ProcessorOptions>, lake: Arc<Lake>, stop: C
             }
         }
     };
-    stop.run_until_cancelled(work).await;
+    stop.run_until_cancelled(Box::pin(work)).await;
+}
+
+/// Whether the work is this process's. Two that both think so do no harm: the second commit of a
+/// merge of the same files is refused.
+async fn holds(parts: &Parts, holder: &str) -> bool {
+    let length = TimeDelta::seconds(LEASE_SECONDS);
+    let held = parts.control.hold_lease(LEASE, holder, Utc::now(), length).await;
+    matches!(held, Ok(Some(_)))
 }

@@ -21,6 +21,7 @@ use crate::{
     Fatal, Parts, ProcessorOptions,
     decode::{Decoded, Owed, StreamDecoder},
     state::StateSender,
+    supervisor::Duty,
 };
 
 /// What one read brings at most: enough to be worth a batch, little enough to be quick, and to fit
@@ -44,9 +45,29 @@ const CURSOR: &str = "control";
 /// How long to wait before asking a component again that is away.
 const AWAY: Duration = Duration::from_millis(500);
 
+/// How often a log is asked again that ends before the place where it was left.
+const PATIENCE: u32 = 20;
+
+/// How a worker's work ended.
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another process has moved the partition on in control; what this one holds of it is old.
+    Overtaken,
+    /// It can't go on, and neither can the stream.
+    Fatal(Fatal),
+}
+
+impl From<Fatal> for Ended {
+    fn from(fatal: Fatal) -> Self {
+        Self::Fatal(fatal)
+    }
+}
+
 /// See the module.
 pub(crate) struct Worker {
     partition: u32,
+    duty: Duty,
     parts: Parts,
     options: Arc<ProcessorOptions>,
     state: StateSender,
@@ -63,6 +84,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         partition: u32,
+        duty: Duty,
         options: &Arc<ProcessorOptions>,
         parts: &Parts,
         state: StateSender,
@@ -71,6 +93,7 @@ impl Worker {
         let newest = parts.lake.newest().clone();
         Self {
             partition,
+            duty,
             parts: parts.clone(),
             options: Arc::clone(options),
             state,
@@ -85,24 +108,31 @@ impl Worker {
 
     /// Works until told to stop and done with what the log has by then, until told to give up, or
     /// until it can't go on.
-    pub(crate) async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) {
-        let state = self.state.clone();
+    pub(crate) async fn run(
+        mut self,
+        stop: CancellationToken,
+        give_up: CancellationToken,
+    ) -> Ended {
         // Given up in the middle it owes nothing: the next start reads from the lower position.
-        if let Some(Err(fatal)) = give_up.run_until_cancelled(self.work(stop)).await {
-            state.fatal(fatal);
+        match give_up.run_until_cancelled(Box::pin(self.work(stop))).await {
+            None | Some(Ok(())) => Ended::Stopped,
+            Some(Err(ended)) => ended,
         }
     }
 
-    async fn work(&mut self, stop: CancellationToken) -> Result<(), Fatal> {
+    async fn work(&mut self, stop: CancellationToken) -> Result<(), Ended> {
         let mut next = self.begin().await?;
         let mut end_at_start = Some(self.log_bounds().await?.end);
         let mut end_at_stop = None;
         loop {
             if end_at_start.is_some_and(|end| next >= end) {
                 end_at_start = None;
-                self.state.caught_up();
+                self.state.caught_up(self.partition);
             }
             if stop.is_cancelled() {
+                if self.duty == Duty::Follow {
+                    return Ok(());
+                }
                 let end = match end_at_stop {
                     Some(end) => end,
                     None => *end_at_stop.insert(self.log_bounds().await?.end),
@@ -112,7 +142,10 @@ impl Worker {
                 }
             }
             self.wait_for_room().await;
-            let batch = self.read(next).await?;
+            let Some(batch) = self.read(next).await? else {
+                next = self.skip_lost(next).await?;
+                continue;
+            };
             if batch.entries.is_empty() {
                 if self.told.elapsed() >= CONTROL_INTERVAL {
                     self.tell_control(next).await?;
@@ -134,6 +167,9 @@ impl Worker {
 
     /// Learns where both sinks are; answers with the lower of their positions.
     async fn begin(&mut self) -> Result<i64, Fatal> {
+        if self.duty == Duty::Follow {
+            return Ok(self.rows_from());
+        }
         loop {
             let asked = async {
                 let at = self.parts.control.offset(self.parts.epoch, self.partition).await?;
@@ -153,8 +189,8 @@ impl Worker {
         }
     }
 
-    /// Rows that the log no longer has would be lost; what control missed of it (a database that was
-    /// replaced) is only what devices said of themselves.
+    /// What control missed of the log (a database that was replaced) is only what devices said of
+    /// themselves.
     async fn begin_at(&mut self, control_at: Option<i64>) -> Result<i64, Fatal> {
         let start = self.log_bounds().await?.start;
         let next = control_at.unwrap_or(0);
@@ -175,38 +211,91 @@ impl Worker {
         }
     }
 
+    /// The next offset whose rows the tail has not got.
     fn rows_from(&self) -> i64 {
-        self.parts.lake.next_offset(self.partition)
+        let next = self.parts.lake.tail().next_offsets();
+        let next =
+            usize::try_from(self.partition).ok().and_then(|p| next.get(p).copied().flatten());
+        next.unwrap_or_else(|| self.parts.lake.next_offset(self.partition))
     }
 
     async fn log_bounds(&self) -> Result<Bounds, Fatal> {
-        let bounds = self.parts.log.bounds(LogTopic::Uplink, self.partition).await;
-        bounds.map_err(|e| Fatal::Broken(e.to_string()))
-    }
-
-    async fn read(&self, from: i64) -> Result<Batch, Fatal> {
         loop {
-            match self.parts.log.read(LogTopic::Uplink, self.partition, from, READ).await {
-                Ok(batch) => {
+            match self.parts.log.bounds(LogTopic::Uplink, self.partition).await {
+                Ok(bounds) => {
                     self.state.log(None);
-                    return Ok(batch);
+                    return Ok(bounds);
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::OutOfRange => return Err(Fatal::Lost(error.to_string())),
-                    ErrorKind::Corrupt => return Err(Fatal::Broken(error.to_string())),
-                    ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Setup => {
-                        self.state.log(Some(error.to_string()));
-                        tokio::time::sleep(AWAY).await;
-                    }
-                },
+                Err(error) => self.log_away(&error).await?,
             }
         }
     }
 
+    /// What comes next; none if it is not in the log.
+    async fn read(&self, from: i64) -> Result<Option<Batch>, Fatal> {
+        loop {
+            match self.parts.log.read(LogTopic::Uplink, self.partition, from, READ).await {
+                Ok(batch) => {
+                    self.state.log(None);
+                    return Ok(Some(batch));
+                }
+                Err(error) if error.kind() == ErrorKind::OutOfRange => return Ok(None),
+                Err(error) => self.log_away(&error).await?,
+            }
+        }
+    }
+
+    async fn log_away(&self, error: &acuvim_log::Error) -> Result<(), Fatal> {
+        if error.kind() == ErrorKind::Corrupt {
+            return Err(Fatal::Broken(error.to_string()));
+        }
+        self.state.log(Some(error.to_string()));
+        tokio::time::sleep(AWAY).await;
+        Ok(())
+    }
+
+    /// Where to go on when the log has dropped what comes next. Rows among it that are in no table
+    /// are lost, and that is said as loud as can be: nothing brings them back.
+    async fn skip_lost(&self, next: i64) -> Result<i64, Fatal> {
+        let (partition, mut bounds) = (self.partition, self.log_bounds().await?);
+        // A new leader may take a moment to know its end.
+        for _ in 0..PATIENCE {
+            if next <= bounds.end {
+                break;
+            }
+            tokio::time::sleep(AWAY).await;
+            bounds = self.log_bounds().await?;
+        }
+        if next > bounds.end {
+            return Err(Fatal::Lost(format!(
+                "partition {partition} ends at {}, and the tables have come to {next}: the log \
+                 was replaced or set back",
+                bounds.end
+            )));
+        }
+        let (from, to) = (self.rows_from(), bounds.start);
+        if from < to {
+            let lost = u64::try_from(to - from).unwrap_or(0);
+            metrics::counter!("acuvim_log_lost_records_total").increment(lost);
+            tracing::error!(
+                partition,
+                from,
+                to,
+                "the log has dropped records that are in no table: they are lost; keep records for \
+                 longer than the lake can be away"
+            );
+        }
+        Ok(next.max(to))
+    }
+
     /// Decodes a batch, drops its duplicates, and puts the rest into the tail.
     async fn process(&mut self, batch: Batch) -> Result<(), Fatal> {
-        let rows_from = self.tail_next().unwrap_or_else(|| self.rows_from());
-        let owed = Owed { rows_from, changes_from: self.control_at.unwrap_or(0) };
+        let rows_from = self.rows_from();
+        let changes_from = match self.duty {
+            Duty::Write => self.control_at.unwrap_or(0),
+            Duty::Follow => i64::MAX,
+        };
+        let owed = Owed { rows_from, changes_from };
         let (next, count) = (batch.next, batch.entries.len());
         let known = |device: &str| self.known.contains(device);
         let decoded =
@@ -271,8 +360,8 @@ impl Worker {
     }
 
     /// Commits to control what it has yet to know, together with the offset.
-    async fn tell_control(&mut self, next: i64) -> Result<(), Fatal> {
-        if self.control_at.is_some_and(|at| next <= at) {
+    async fn tell_control(&mut self, next: i64) -> Result<(), Ended> {
+        if self.duty == Duty::Follow || self.control_at.is_some_and(|at| next <= at) {
             self.told = Instant::now();
             return Ok(());
         }
@@ -288,7 +377,7 @@ impl Worker {
                     if failed && at.is_ok_and(|at| at == Some(next)) {
                         break;
                     }
-                    return Err(Fatal::Overtaken(partition));
+                    return Err(Ended::Overtaken);
                 }
                 Err(error) => {
                     failed = true;
@@ -325,11 +414,6 @@ impl Worker {
         self.state.tail_full(true);
         let _ = size.wait_for(|size| size.bytes < max).await;
         self.state.tail_full(false);
-    }
-
-    fn tail_next(&self) -> Option<i64> {
-        let next = self.parts.lake.tail().next_offsets();
-        usize::try_from(self.partition).ok().and_then(|p| next.get(p).copied().flatten())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
+use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
 use crate::{Jwt, SqlLimits};
@@ -26,6 +27,27 @@ pub struct Component {
     pub reason: String,
 }
 
+/// What those who run the system may ask of every process, whatever its roles.
+#[derive(Clone)]
+pub struct System {
+    /// How the stages are doing.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// The metrics in Prometheus' text form.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("System").field("status", &(self.status)()).finish_non_exhaustive()
+    }
+}
+
+impl FromRef<Arc<App>> for System {
+    fn from_ref(app: &Arc<App>) -> Self {
+        app.parts.system.clone()
+    }
+}
+
 /// What the API is made of.
 pub struct AppOptions {
     /// Users, keys, devices.
@@ -39,9 +61,7 @@ pub struct AppOptions {
     /// What one query may take.
     pub sql: SqlLimits,
     /// How the other stages are doing.
-    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
-    /// The metrics in Prometheus' text form.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub system: System,
 }
 
 /// Threads for queries alone: one that computes without a pause must not hold up messages, the
@@ -109,6 +129,6 @@ impl App {
     }
 
     pub(crate) fn status(&self) -> Status {
-        (self.parts.status)()
+        (self.parts.system.status)()
     }
 }

@@ -10,8 +10,8 @@ mod routes;
 mod server;
 mod sql;
 
-pub use app::{App, AppOptions, Component, Status};
+pub use app::{App, AppOptions, Component, Status, System};
 pub use auth::{Jwt, Session, hash_password};
 pub use routes::openapi;
-pub use server::serve;
+pub use server::{serve, serve_system};
 pub use sql::{GateLimits, SqlLimits, check_query};

@@ -16,7 +16,7 @@ use tower_http::{
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, routes};
+use crate::{App, System, routes};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -30,10 +30,24 @@ pub async fn serve(
     app: Arc<App>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let router = layered(routes::router(app));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-fn router(app: Arc<App>) -> Router {
+/// Serves `/livez`, `/readyz` and `/metrics` alone until `stop`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_system(
+    listener: TcpListener,
+    system: System,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router = layered(routes::system_router(system));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn layered(routes: Router) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     let fixed =
         |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
@@ -57,5 +71,5 @@ fn router(app: Arc<App>) -> Router {
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIME));
-    routes::router(app).layer(layers)
+    routes.layer(layers)
 }

@@ -1,26 +1,31 @@
 //! `acuvim check`: reaches everything that the settings name, and says how it went.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use acuvim_control::Control;
-use acuvim_lakehouse::{Engine, EngineLimits, Lake};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use tokio::net::TcpStream;
 
 use super::say;
 use crate::{serve, settings::Settings};
 
-/// Opens each component; the first that can't be opened is named, and the exit code says so.
+/// How long a broker may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Opens each component; those that can't be opened are named, and the exit code says so.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     say("ok   settings")?;
     let dir = &settings.data.dir;
-    if !dir.exists() {
+    if !dir.exists() && settings.control.url.is_none() {
         say(format!("ok   {} is made at the first start (data.dir)", dir.display()))?;
         return Ok(());
     }
     let mut failed = 0;
-    let control = Control::open_sqlite(&dir.join("control.db")).await;
+    if let Some((host, port, _)) = settings.broker()? {
+        report("mqtt", &reach(&host, port).await, &mut failed)?;
+    }
+    let control = serve::control(settings).await;
     report("control", &control, &mut failed)?;
-    let facts = match control {
+    let facts = match &control {
         Ok(control) => {
             let facts = control.log_facts(settings.log.partitions).await;
             report("partitions", &facts, &mut failed)?;
@@ -28,19 +33,23 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         }
         Err(_) => None,
     };
-    report("log", &serve::open_log(settings).await, &mut failed)?;
     if let Some(facts) = facts {
-        let lake = async {
-            let engine = Engine::new(&EngineLimits::default())?;
-            let lake = Lake::open(serve::lake_options(settings, facts)?, engine).await;
-            lake.map(Arc::new).context("lake.url")
-        };
-        report("lake", &lake.await, &mut failed)?;
+        report("log", &serve::AnyLog::open(settings, facts).await, &mut failed)?;
+        let lake = serve::lake(settings, facts, serve::engine(settings)?).await;
+        report("lake", &lake, &mut failed)?;
     }
     if failed > 0 {
         bail!("{failed} of the components can't be used");
     }
     Ok(())
+}
+
+async fn reach(host: &str, port: u16) -> anyhow::Result<()> {
+    match tokio::time::timeout(ANSWER, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => bail!("{host}:{port} (mqtt.url): {error}"),
+        Err(_) => bail!("{host}:{port} (mqtt.url) does not answer"),
+    }
 }
 
 fn report<T, E: std::fmt::Display>(

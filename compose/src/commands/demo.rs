@@ -1,9 +1,12 @@
 //! `acuvim demo`: a server and a fleet in one, for the first minute with the system.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use acuvim_benches::fleet::{self, FleetOptions, Report};
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use tokio_util::sync::CancellationToken;
 
 use super::say;
@@ -11,7 +14,7 @@ use crate::{
     admin::PASSWORD_FILE,
     cli::{DemoArgs, ServeFlags},
     serve::Server,
-    settings::Settings,
+    settings::{Process, Settings},
     start_tracing,
 };
 
@@ -23,6 +26,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         set: vec!["lake.flush_interval_ms=5000".to_owned()],
         ..ServeFlags::default()
     })?;
+    // The demo needs nothing else, whatever the environment names.
+    (settings.mqtt.url, settings.log.url, settings.control.url) = (None, None, None);
+    settings.process = Process::default();
     settings.http.listen = free(&settings.http.listen);
     settings.mqtt.listen = free(&settings.mqtt.listen);
     settings.mqtt.websocket_listen = free(&settings.mqtt.websocket_listen);
@@ -36,12 +42,13 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         None => std::fs::read_to_string(&file)
             .unwrap_or_else(|_| format!("(the one you set; {} is gone)", file.display())),
     };
-    welcome(&server, &password)?;
+    let Some(mqtt) = server.addresses.mqtt else { bail!("the demo has no broker") };
+    welcome(&server, mqtt, &password)?;
     let stop = CancellationToken::new();
     let (report, fleet_stop) = (Report::default(), stop.clone());
     let options = FleetOptions {
-        host: server.addresses.mqtt.ip().to_string(),
-        port: server.addresses.mqtt.port(),
+        host: mqtt.ip().to_string(),
+        port: mqtt.port(),
         topic_prefix: "acuvim".to_owned(),
         devices: args.devices,
         interval: Duration::from_secs_f64(args.interval),
@@ -67,8 +74,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     ended
 }
 
-fn welcome(server: &Server, password: &str) -> anyhow::Result<()> {
-    let (http, mqtt) = (server.addresses.http, server.addresses.mqtt);
+fn welcome(server: &Server, mqtt: SocketAddr, password: &str) -> anyhow::Result<()> {
+    let http = server.addresses.http;
     say(format!(
         "
   Tau Acuvim demo: a simulated fleet sends readings over MQTT, now.

@@ -33,12 +33,39 @@ fn a_bad_setting_is_named_with_what_is_allowed() {
         ("jwt.secret=please-change-me-please-change-me-please", "jwt.secret"),
         ("log.partitons=4", "partitons"),
         ("lake.flush_rows=many", "lake.flush_rows"),
+        ("process.roles=ingest", "need log.url = kafka://..., since the embedded log is for one"),
+        ("process.roles=cook", "allowed are ingest, processor and query"),
+        ("log.url=redis://x", "allowed is kafka://host:9092"),
+        ("log.url=kafka://host", "allowed is kafka://host:9092"),
+        ("mqtt.url=http://x", "allowed are mqtt://host:1883"),
+        ("mqtt.url=mqtt://u:secret@x", "`mqtt://u:********@x`"),
+        ("mqtt.share_group=a/b", "mqtt.share_group"),
+        ("control.url=mysql://u:secret@h/d", "`mysql://u:********@h/d`"),
     ] {
         let error = format!("{:#}", load(&[set], &[]).expect_err(set));
         assert!(error.contains(say), "{set}: {error}");
         assert!(!error.contains('\n'), "one line: {error}");
     }
     assert!(load(&[], &[("ACUVIM__NO__SUCH", "1")]).is_err());
+}
+
+#[test]
+fn the_parts_of_a_larger_system_are_named_by_urls() {
+    let kafka = "log.url=kafka://u:p@a:9092,b:9093";
+    let apart = ["process.roles=query", kafka];
+    let error = format!("{:#}", load(&apart, &[]).expect_err("SQLite"));
+    assert!(error.contains("control.url = postgres://"), "{error}");
+    let postgres = "control.url=postgres://u:p@h/d";
+    let settings = load(&[apart[0], kafka, postgres, "mqtt.url=mqtts://broker"], &[]);
+    let settings = settings.expect("valid");
+    assert_eq!(settings.roles().expect("roles"), [Role::Query].into());
+    assert_eq!(settings.broker().expect("url"), Some(("broker".to_owned(), 8883, true)));
+    let kafka = settings.kafka().expect("url").expect("set");
+    let login = Some(("u".to_owned(), "p".to_owned()));
+    assert_eq!((kafka.brokers.as_str(), kafka.login), ("a:9092,b:9093", login));
+    let shown = toml::to_string(&settings.masked()).expect("toml");
+    assert!(shown.contains("kafka://u:********@a:9092,b:9093"), "{shown}");
+    assert!(!shown.contains("u:p@"), "{shown}");
 }
 
 #[test]

@@ -79,10 +79,7 @@ impl Server {
             Err(_) => panic!("no server after {PATIENCE:?}: {:?}", lines.lock().expect("lines")),
         };
         let fields = &line["fields"];
-        let address = |name: &str| {
-            let text = fields[name].as_str().expect(name);
-            text.trim_start_matches("Some(").trim_end_matches(')').parse().expect("an address")
-        };
+        let address = |name: &str| fields[name].as_str().expect(name).parse().expect("an address");
         Self {
             child,
             http: format!("http://{}", fields["http"].as_str().expect("http")),

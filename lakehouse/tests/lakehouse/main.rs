@@ -65,18 +65,50 @@ async fn a_new_process_goes_on_where_the_table_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_writers_the_second_is_overtaken_and_changes_nothing() {
+async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_there_twice() {
     let dir = tempfile::tempdir().expect("dir");
     let (one, two) = (lake(dir.path()).await, lake(dir.path()).await);
-    push(&one, 0, 0, &[reading("a", T0)], &[]);
-    push(&two, 0, 0, &[reading("a", T0)], &[]);
+    push(&one, 0, 0, &[reading("a", T0)], &[dead("a")]);
+    push(&two, 0, 0, &[reading("a", T0)], &[dead("a")]);
     push(&two, 1, 0, &[reading("b", T0)], &[]);
     assert!(matches!(one.flush().await.expect("flush"), Flushed::Done { .. }));
     assert_eq!(two.flush().await.expect("flush"), Flushed::Overtaken { partition: 0 });
-    assert_eq!(two.flush().await.expect("again"), Flushed::Overtaken { partition: 0 });
     let reader = lake(dir.path()).await;
-    assert_eq!(count(&reader, false).await.0, 1);
-    assert_eq!((reader.next_offset(0), reader.next_offset(1)), (1, 0));
+    assert_eq!(count(&reader, false).await, (1, 1), "all or nothing");
+    assert_eq!(count(&two, true).await, (2, 1), "the cut knows what the other committed");
+    // It goes on behind the other, whoever is right to.
+    push(&two, 0, 2, &[reading("a", T0 + 1)], &[]);
+    assert_eq!(two.flush().await.expect("dead letters"), Flushed::Overtaken { partition: 0 });
+    assert!(matches!(two.flush().await.expect("again"), Flushed::Done { .. }));
+    let reader = lake(dir.path()).await;
+    assert_eq!(count(&reader, false).await, (3, 1));
+    assert_eq!((reader.next_offset(0), reader.next_offset(1)), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_followed_is_seen_whole_and_not_written() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (writer, follower) = (lake(dir.path()).await, lake(dir.path()).await);
+    (0..4).for_each(|partition| follower.own(partition, false));
+    for round in 0..6 {
+        let rows = [reading("a", T0 + round)];
+        push(&follower, 0, round, &rows, &[]);
+        let seen = usize::try_from(round).expect("small") + 1;
+        assert_eq!(count(&follower, true).await.0, seen);
+        push(&writer, 0, round, &rows, &[]);
+        writer.flush().await.expect("flush");
+        assert_eq!(follower.flush().await.expect("nothing to write"), Flushed::Nothing);
+        assert_eq!(count(&follower, true).await.0, seen, "before it knows of the commit");
+        follower.catch_up().await.expect("catch up");
+        assert_eq!(count(&follower, true).await.0, seen, "and behind it");
+        assert_eq!(follower.tail().size().borrow().rows, 0, "what the tables have is let go");
+    }
+    follower.unfollow(0);
+    writer.unfollow(0);
+    push(&writer, 0, 9, &[reading("a", T0 + 9)], &[]);
+    writer.own(0, true);
+    let error = writer.flush().await.expect_err("a gap is not committed over");
+    assert_eq!(error.kind(), acuvim_lakehouse::ErrorKind::Internal);
 }
 
 #[tokio::test(flavor = "multi_thread")]

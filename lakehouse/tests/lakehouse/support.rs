@@ -30,6 +30,7 @@ pub fn dead(device: &str) -> Dead {
     Dead(device.to_owned())
 }
 
+/// A lake that follows and owns every partition.
 pub async fn lake(dir: &Path) -> Lake {
     let options = LakeOptions {
         url: url::Url::from_directory_path(dir).expect("url"),
@@ -39,7 +40,10 @@ pub async fn lake(dir: &Path) -> Lake {
         skip_by_offset: true,
     };
     let engine = Engine::new(&EngineLimits::default()).expect("engine");
-    Lake::open(options, engine).await.expect("open")
+    let lake = Lake::open(options, engine).await.expect("open");
+    lake.follow(&(0..4).collect()).await.expect("follow");
+    (0..4).for_each(|partition| lake.own(partition, true));
+    lake
 }
 
 /// Pushes one record per reading and dead letter, from an offset on.

@@ -22,7 +22,7 @@ use tokio::{
 
 pub use retention::Retention;
 
-use crate::{Batch, Bounds, Entry, Error, ErrorKind, Log, LogTopic, Position, ReadLimit};
+use crate::{Batch, Bounds, Claim, Entry, Error, ErrorKind, Log, LogTopic, Position, ReadLimit};
 use partition::Partition;
 use writer::Request;
 
@@ -262,6 +262,11 @@ impl Log for EmbeddedLog {
         })
         .await
         .map_err(stopped)?
+    }
+
+    /// All of them: the embedded log is for one process.
+    async fn claim(&self, _group: &str) -> Result<Claim, Error> {
+        Ok(Claim::of(0..self.shared.options.partitions))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The log's tests: one conformance suite for every implementation, and what is the embedded
-//! log's own: crashes, torn ends, retention.
+//! The log's tests: one conformance suite for every implementation, and what is each one's own:
+//! crashes, torn ends, retention; topics, brokers that go away, shares.
 
 #![allow(
     clippy::expect_used,
@@ -12,3 +12,6 @@
 mod conformance;
 mod crash;
 mod embedded;
+mod kafka;
+#[path = "../../../compose/services/services.rs"]
+mod services;

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{App, problem::ApiError};
+use crate::{App, System, problem::ApiError};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -79,6 +79,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the route takes another method; see /swagger")
         })
+}
+
+/// What a process answers that serves no API: one of other roles, or one that is still starting.
+pub(crate) fn system_router(system: System) -> Router {
+    let (routes, _) = OpenApiRouter::new()
+        .routes(routes!(system::livez))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::metrics))
+        .split_for_parts();
+    routes.with_state(system).fallback(async || {
+        ApiError::new(Code::Unavailable, "this process does not serve the API now; see /readyz")
+    })
 }
 
 /// How many items a page has, unless the caller says.

@@ -1,7 +1,5 @@
 //! What those who run the system ask, without a login.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::State,
@@ -11,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, Component};
+use crate::{Component, System};
 
 /// Whether it is ready, and what is not.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,8 +29,8 @@ pub(super) async fn livez() -> &'static str {
 /// Whether everything works, and what does not.
 #[utoipa::path(get, path = "/readyz", tag = "system", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let status = app.status();
+pub(super) async fn readyz(State(system): State<System>) -> Response {
+    let status = (system.status)();
     let mut not_ready = status.not_ready;
     if let Some(reason) = status.not_hot {
         not_ready.push(Component { component: "processor".to_owned(), reason });
@@ -48,7 +46,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 /// The metrics, in Prometheus' text form.
 #[utoipa::path(get, path = "/metrics", tag = "system", security(()),
     responses((status = 200, content_type = "text/plain", body = String)))]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = (app.parts.metrics)();
+pub(super) async fn metrics(State(system): State<System>) -> Response {
+    let text = (system.metrics)();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,0 +1,200 @@
+//! The ingest role: the built-in broker, or the bridge to another while its lease is held.
+
+use std::{sync::Arc, time::Duration};
+
+use acuvim_control::Control;
+use acuvim_ingest::{
+    AcceptLimits, Bridge, BridgeOptions, BridgeState, Broker, BrokerOptions, Credentials, Intake,
+    MqttVersion,
+};
+use acuvim_log::Log;
+use anyhow::Context as _;
+use chrono::{TimeDelta, Utc};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use super::status::Stages;
+use crate::settings::{self, Settings};
+
+/// How long the bridge's lease is held without being renewed, and how often it is.
+const LEASE: TimeDelta = TimeDelta::seconds(15);
+const RENEWED: Duration = Duration::from_secs(3);
+
+/// The running role.
+pub enum Ingest {
+    /// Devices connect to us.
+    Broker(Broker),
+    /// Devices connect to another broker.
+    Bridge {
+        /// Holds the lease, and runs the bridge while it does.
+        task: tokio::task::JoinHandle<()>,
+        /// Ends it.
+        stop: CancellationToken,
+    },
+}
+
+impl Ingest {
+    /// Starts the built-in broker on its listeners.
+    pub async fn broker(
+        settings: &Settings,
+        intake: Arc<Intake>,
+        control: &Control,
+        (tcp, websocket): (TcpListener, Option<TcpListener>),
+        end: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let anonymous = settings.mqtt.anonymous_on_loopback;
+        let credentials = watch_credentials(anonymous, control.clone(), end).await?;
+        let options = BrokerOptions { max_connections: settings.mqtt.max_connections };
+        Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials)))
+    }
+
+    /// Starts to bridge to a broker whenever no other process does so under this client id.
+    pub fn bridge(
+        options: BridgeOptions,
+        intake: Arc<Intake>,
+        control: Control,
+        stages: &Stages,
+    ) -> Self {
+        let (state, watched) = watch::channel(BridgeState::Away("not connected yet".into()));
+        stages.bridge(watched);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(hold_bridge(options, intake, control, state, stop.clone()));
+        Self::Bridge { task, stop }
+    }
+
+    /// Stops taking messages; answers when what was taken has its fate, or when the time is over.
+    pub async fn stop(self, within: Duration) {
+        match self {
+            Self::Broker(broker) => broker.stop(within).await,
+            Self::Bridge { task, stop } => {
+                stop.cancel();
+                let _ = tokio::time::timeout(within, task).await;
+            }
+        }
+    }
+}
+
+/// The step that both shapes share.
+pub fn intake(settings: &Settings, log: Arc<dyn Log>) -> Intake {
+    let limits = AcceptLimits {
+        topic_prefix: settings.mqtt.topic_prefix.clone(),
+        max_payload: settings.mqtt.max_payload_kb << 10,
+    };
+    Intake::new(log, limits, Duration::from_secs(settings.mqtt.patience_seconds))
+}
+
+/// What the settings say of a bridge; none without one.
+pub fn bridge_options(settings: &Settings) -> anyhow::Result<Option<BridgeOptions>> {
+    let Some((host, port, tls)) = settings.broker()? else { return Ok(None) };
+    let mqtt = &settings.mqtt;
+    let password = mqtt.password.clone().unwrap_or_default();
+    Ok(Some(BridgeOptions {
+        host,
+        port,
+        tls: tls.then(|| trust(settings)).transpose()?,
+        login: mqtt.username.clone().map(|user| (user, password)),
+        client_id: mqtt.client_id.clone(),
+        share_group: mqtt.share_group.clone(),
+        receive_maximum: mqtt.receive_maximum,
+        session_expiry: Duration::from_secs(mqtt.session_expiry_hours * 3600),
+        version: match mqtt.version {
+            settings::MqttVersion::Auto => MqttVersion::Auto,
+            settings::MqttVersion::V5 => MqttVersion::V5,
+            settings::MqttVersion::V311 => MqttVersion::V311,
+        },
+    }))
+}
+
+/// Whose certificates a broker may show: those that the system trusts, and those of `mqtt.ca_file`.
+fn trust(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &settings.mqtt.ca_file {
+        let name = || format!("{} (mqtt.ca_file)", path.display());
+        for certificate in CertificateDer::pem_file_iter(path).with_context(name)? {
+            roots.add(certificate.with_context(name)?).with_context(name)?;
+        }
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok(Arc::new(config.with_no_client_auth()))
+}
+
+/// Runs the bridge while its lease is held: the broker ends the older of two connections with the
+/// same client id, so that two bridges would only push each other out.
+async fn hold_bridge(
+    options: BridgeOptions,
+    intake: Arc<Intake>,
+    control: Control,
+    state: watch::Sender<BridgeState>,
+    stop: CancellationToken,
+) {
+    let lease = format!("bridge:{}", options.client_id);
+    let holder = uuid::Uuid::new_v4().to_string();
+    let mut bridge: Option<Bridge> = None;
+    loop {
+        match control.hold_lease(&lease, &holder, Utc::now(), LEASE).await {
+            Ok(Some(_)) if bridge.is_none() => {
+                let started = Bridge::start(options.clone(), Arc::clone(&intake));
+                tokio::spawn(pass_on(started.state(), state.clone()));
+                bridge = Some(started);
+            }
+            Ok(None) => {
+                if let Some(bridge) = bridge.take() {
+                    tracing::info!(lease, "another process has the bridge now");
+                    bridge.stop(RENEWED).await;
+                }
+                // Standing by is all that this one is to do.
+                state.send_replace(BridgeState::Connected);
+            }
+            // While control is away nobody else can get it.
+            Ok(Some(_)) | Err(_) => {}
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(RENEWED)).await.is_none() {
+            break;
+        }
+    }
+    if let Some(bridge) = bridge {
+        bridge.stop(Duration::from_secs(8)).await;
+        let _ = control.drop_lease(&lease, &holder, Utc::now()).await;
+    }
+}
+
+async fn pass_on(mut from: watch::Receiver<BridgeState>, to: watch::Sender<BridgeState>) {
+    loop {
+        let state = from.borrow_and_update().clone();
+        to.send_replace(state);
+        if from.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The devices' secrets, looked at every second: a cheap question as long as nothing changed.
+async fn watch_credentials(
+    anonymous: bool,
+    control: Control,
+    end: CancellationToken,
+) -> anyhow::Result<watch::Receiver<Credentials>> {
+    let mut version = control.credentials_version().await?;
+    let secrets = Arc::new(control.device_secrets().await?);
+    let (sender, receiver) = watch::channel(Credentials { anonymous, secrets });
+    tokio::spawn(end.run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let read = async {
+                let newest = control.credentials_version().await?;
+                if newest == version {
+                    return Ok(None);
+                }
+                Ok::<_, acuvim_control::Error>(Some((newest, control.device_secrets().await?)))
+            };
+            // While control is away the last ones hold.
+            if let Ok(Some((newest, secrets))) = read.await {
+                version = newest;
+                sender.send_replace(Credentials { anonymous, secrets: Arc::new(secrets) });
+            }
+        }
+    }));
+    Ok(receiver)
+}

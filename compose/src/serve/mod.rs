@@ -1,0 +1,425 @@
+//! The composition root: opens what the settings name, wires the stages by hand, and ends them in
+//! the order in which data flows.
+
+mod ingest;
+mod parts;
+mod status;
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use acuvim_control::{Control, LogFacts};
+use acuvim_lakehouse::{CompactionPolicy, Lake};
+use acuvim_processor::{Duties, FlushPolicy, Parts, Processor, ProcessorOptions};
+use acuvim_query::{App, AppOptions, Jwt, SqlLimits, System};
+use acuvim_schemas::{telemetry::Limits, time};
+use anyhow::Context as _;
+use chrono::{TimeDelta, Utc};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    settings::{Role, Settings},
+};
+use ingest::{Ingest, bridge_options, intake};
+use parts::bind;
+pub use parts::{AnyLog, control, engine, lake};
+use status::Stages;
+
+/// How long each part may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The last flush may write a full tail.
+const LAST_FLUSH: Duration = Duration::from_secs(60);
+
+/// The group of all processes that turn the log into tables.
+const PROCESSORS: &str = "acuvim.processor";
+
+/// The leases that say which processes run, so that nobody lays the log out anew under them.
+pub const PROCESS_LEASES: &str = "process:";
+const PROCESS_LEASE: TimeDelta = TimeDelta::seconds(30);
+const PROCESS_RENEWED: Duration = Duration::from_secs(8);
+
+/// Where a running server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    /// The built-in broker, where there is one.
+    pub mqtt: Option<SocketAddr>,
+    pub websocket: Option<SocketAddr>,
+}
+
+/// Runs until SIGINT or SIGTERM; a second one ends the process at once.
+pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    // Told to stop while it waits for a component, it has nothing to end in order.
+    let Some(server) = stop.run_until_cancelled(Server::start(settings)).await.transpose()? else {
+        return Ok(());
+    };
+    let at = server.addresses;
+    let shown = |at: Option<SocketAddr>| at.map(|at| at.to_string()).unwrap_or_default();
+    tracing::info!(
+        http = %at.http, mqtt = shown(at.mqtt), websocket = shown(at.websocket),
+        "acuvim serves; see http://{}/swagger", at.http
+    );
+    server.run_until(stop).await
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for first in [true, false] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if first {
+            tracing::info!("stopping; a second signal ends the process at once");
+            stop.cancel();
+        }
+    }
+    std::process::exit(130);
+}
+
+/// The running stages.
+pub struct Server {
+    pub addresses: Addresses,
+    log: AnyLog,
+    control: Control,
+    ingest: Option<Ingest>,
+    processor: Option<Processor>,
+    http: JoinHandle<std::io::Result<()>>,
+    /// Ends HTTP and the tasks beside the stages.
+    end: CancellationToken,
+    beside: Vec<JoinHandle<()>>,
+}
+
+/// The sockets, taken before anything else: a port in use is said at once.
+struct Listeners {
+    http: TcpListener,
+    mqtt: Option<(TcpListener, Option<TcpListener>)>,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings, roles: &BTreeSet<Role>) -> anyhow::Result<Self> {
+        let http = bind(&settings.http.listen, "http.listen", "--http-listen").await?;
+        if !roles.contains(&Role::Ingest) || settings.mqtt.url.is_some() {
+            return Ok(Self { http, mqtt: None });
+        }
+        let mqtt = bind(&settings.mqtt.listen, "mqtt.listen", "--mqtt-listen").await?;
+        let websocket = match settings.mqtt.websocket_listen.as_str() {
+            "" => None,
+            at => Some(bind(at, "mqtt.websocket_listen", "--mqtt-websocket-listen").await?),
+        };
+        Ok(Self { http, mqtt: Some((mqtt, websocket)) })
+    }
+
+    fn addresses(&self) -> std::io::Result<Addresses> {
+        let at = |listener: &TcpListener| listener.local_addr();
+        let (mqtt, websocket) = match &self.mqtt {
+            Some((mqtt, websocket)) => (Some(at(mqtt)?), websocket.as_ref().map(at).transpose()?),
+            None => (None, None),
+        };
+        Ok(Addresses { http: at(&self.http)?, mqtt, websocket })
+    }
+}
+
+impl Server {
+    /// Opens and starts everything; waits for components that are away, and says so at `/readyz`.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let dir = &settings.data.dir;
+        std::fs::create_dir_all(dir).with_context(|| format!("{} (data.dir)", dir.display()))?;
+        let roles = settings.roles()?;
+        let listeners = Listeners::bind(&settings, &roles).await?;
+        let addresses = listeners.addresses()?;
+        let (metrics, stages) = (recorder()?, Stages::default());
+        let system = system(&stages, &metrics);
+
+        let std_http = listeners.http.into_std()?;
+        let waiting = CancellationToken::new();
+        let early = TcpListener::from_std(std_http.try_clone()?)?;
+        let early =
+            tokio::spawn(acuvim_query::serve_system(early, system.clone(), waiting.clone()));
+        let opened = Opened::open(&settings, &roles, &stages).await;
+        waiting.cancel();
+        let http = TcpListener::from_std(std_http)?;
+        let opened = opened?;
+
+        let end = CancellationToken::new();
+        let settings = Arc::new(settings);
+        let Opened { control, facts, log, lake } = opened;
+        let ingest = match roles.contains(&Role::Ingest) {
+            true => {
+                Some(start_ingest(&settings, &log, &control, listeners.mqtt, &stages, &end).await?)
+            }
+            false => None,
+        };
+        let processor = match &lake {
+            Some(lake) => Some(
+                start_processor(&settings, &roles, &log, lake, &control, facts, &stages).await?,
+            ),
+            None => None,
+        };
+        let http = match (&lake, roles.contains(&Role::Query)) {
+            (Some(lake), true) => {
+                let app = app(&settings, &control, lake, system).await?;
+                tokio::spawn(acuvim_query::serve(http, app, end.clone()))
+            }
+            _ => tokio::spawn(acuvim_query::serve_system(http, system, end.clone())),
+        };
+        early.abort();
+        let beside = vec![
+            tokio::spawn(upkeep(log.clone(), Arc::clone(&settings), metrics, end.clone())),
+            tokio::spawn(say_alive(control.clone(), roles, end.clone())),
+        ];
+        stages.serving();
+        Ok(Self { addresses, log, control, ingest, processor, http, end, beside })
+    }
+
+    /// Serves until told to stop or until the stream can't go on, then ends in order: no more
+    /// messages, what was taken appended, the tail flushed, HTTP closed.
+    pub async fn run_until(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let fatal = tokio::select! {
+            () = stop.cancelled() => None,
+            fatal = stream_failed(self.processor.as_ref()) => Some(fatal),
+            failed = self.log.failed() => Some(failed),
+        };
+        if let Some(ingest) = self.ingest {
+            ingest.stop(DRAIN).await;
+        }
+        if let Some(processor) = self.processor {
+            processor.stop(LAST_FLUSH).await;
+        }
+        self.end.cancel();
+        let _ = tokio::time::timeout(DRAIN, self.http).await;
+        for task in self.beside {
+            let _ = tokio::time::timeout(DRAIN, task).await;
+        }
+        self.control.close().await;
+        self.log.close().await;
+        tracing::info!("stopped");
+        match fatal {
+            Some(fatal) => Err(anyhow::anyhow!(fatal)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the stages work on.
+struct Opened {
+    control: Control,
+    facts: LogFacts,
+    log: AnyLog,
+    /// For the processor and query roles.
+    lake: Option<Arc<Lake>>,
+}
+
+impl Opened {
+    async fn open(
+        settings: &Settings,
+        roles: &BTreeSet<Role>,
+        stages: &Stages,
+    ) -> anyhow::Result<Self> {
+        let passing =
+            |e: &acuvim_control::Error| e.kind() == acuvim_control::ErrorKind::Unavailable;
+        let control = stages.wait("control", passing, async || control(settings).await).await?;
+        let facts = async || control.log_facts(settings.log.partitions).await;
+        let facts = stages.wait("control", passing, facts).await?;
+        let log_passing = |e: &acuvim_log::Error| e.kind() == acuvim_log::ErrorKind::Unavailable;
+        let (log, identity) = stages
+            .wait("log", log_passing, async || {
+                let log = AnyLog::open(settings, facts).await?;
+                let identity = log.identity().await?;
+                Ok((log, identity))
+            })
+            .await?;
+        stages.wait("control", passing, async || control.check_log(&identity).await).await?;
+        let lake = match roles.contains(&Role::Processor) || roles.contains(&Role::Query) {
+            true => {
+                let engine = engine(settings)?;
+                let passing = |e: &acuvim_lakehouse::Error| {
+                    e.kind() == acuvim_lakehouse::ErrorKind::Unavailable
+                };
+                let open = async || lake(settings, facts, engine.clone()).await;
+                Some(Arc::new(stages.wait("lake", passing, open).await?))
+            }
+            false => None,
+        };
+        Ok(Self { control, facts, log, lake })
+    }
+}
+
+async fn start_ingest(
+    settings: &Settings,
+    log: &AnyLog,
+    control: &Control,
+    listeners: Option<(TcpListener, Option<TcpListener>)>,
+    stages: &Stages,
+    end: &CancellationToken,
+) -> anyhow::Result<Ingest> {
+    let intake = Arc::new(intake(settings, log.log()));
+    stages.intake(intake.state());
+    match (bridge_options(settings)?, listeners) {
+        (Some(options), _) => Ok(Ingest::bridge(options, intake, control.clone(), stages)),
+        (None, Some(listeners)) => {
+            Ingest::broker(settings, intake, control, listeners, end.clone()).await
+        }
+        (None, None) => anyhow::bail!("the ingest role has neither a broker nor a bridge"),
+    }
+}
+
+async fn start_processor(
+    settings: &Settings,
+    roles: &BTreeSet<Role>,
+    log: &AnyLog,
+    lake: &Arc<Lake>,
+    control: &Control,
+    facts: LogFacts,
+    stages: &Stages,
+) -> anyhow::Result<Processor> {
+    let claim = match roles.contains(&Role::Processor) {
+        true => Some(log.log().claim(PROCESSORS).await?),
+        false => None,
+    };
+    let duties = Duties { claim, follow: roles.contains(&Role::Query) };
+    let parts = Parts {
+        log: log.log(),
+        lake: Arc::clone(lake),
+        control: control.clone(),
+        epoch: facts.epoch,
+    };
+    let options = processor_options(settings, log.is_shared());
+    let processor = Processor::start(options, parts, duties);
+    stages.stream(processor.state());
+    Ok(processor)
+}
+
+/// Resolves with the reason when the stream can't go on.
+async fn stream_failed(processor: Option<&Processor>) -> String {
+    let Some(processor) = processor else { return std::future::pending().await };
+    let mut state = processor.state();
+    let failed = state.wait_for(|state| state.fatal.is_some()).await;
+    match failed.ok().and_then(|s| s.fatal.as_ref().map(ToString::to_string)) {
+        Some(fatal) => fatal,
+        None => std::future::pending().await,
+    }
+}
+
+fn recorder() -> anyhow::Result<PrometheusHandle> {
+    let seconds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+    Ok(PrometheusBuilder::new().set_buckets(&seconds)?.install_recorder()?)
+}
+
+fn system(stages: &Stages, metrics: &PrometheusHandle) -> System {
+    let (stages, metrics) = (stages.clone(), metrics.clone());
+    System {
+        status: Arc::new(move || stages.status()),
+        metrics: Arc::new(move || metrics.render()),
+    }
+}
+
+fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
+    let lake = &settings.lake;
+    if !settings.proof.dedup || !settings.proof.skip_by_offset {
+        tracing::info!(proof = ?settings.proof, "guards are switched off: rows will be stored twice");
+    }
+    ProcessorOptions {
+        flush: FlushPolicy {
+            interval: Duration::from_millis(lake.flush_interval_ms),
+            rows: lake.flush_rows,
+        },
+        compaction: CompactionPolicy {
+            fan_in: lake.compaction_fan_in,
+            ..CompactionPolicy::default()
+        },
+        compaction_interval: Duration::from_millis(lake.compaction_interval_ms),
+        keep_files: Duration::from_secs(lake.keep_files_hours * 3600),
+        max_tail_bytes: lake.max_tail_mb << 20,
+        limits: Limits {
+            max_age: settings.telemetry.retention_days * time::DAY,
+            max_future: settings.telemetry.max_future_hours * 3600 * time::SECOND,
+            ..Limits::default()
+        },
+        dedup: settings.proof.dedup,
+        shared,
+        ..ProcessorOptions::default()
+    }
+}
+
+async fn app(
+    settings: &Settings,
+    control: &Control,
+    lake: &Arc<Lake>,
+    system: System,
+) -> anyhow::Result<Arc<App>> {
+    admin::first_admin(settings, control).await?;
+    let secret = admin::jwt_secret(settings, control).await?;
+    let jwt = Jwt::new(
+        secret.as_bytes(),
+        &settings.jwt.issuer,
+        TimeDelta::hours(settings.jwt.expiry_hours),
+        TimeDelta::days(settings.jwt.refresh_days),
+    );
+    let app = App::new(AppOptions {
+        control: control.clone(),
+        lake: Arc::clone(lake),
+        engine: lake.engine().clone(),
+        jwt,
+        sql: SqlLimits {
+            timeout: Duration::from_millis(settings.sql.timeout_ms),
+            max_rows: settings.sql.max_rows,
+            concurrent: settings.sql.concurrent,
+            ..SqlLimits::default()
+        },
+        system,
+    })?;
+    Ok(app)
+}
+
+/// What is done now and then beside the stages.
+async fn upkeep(
+    log: AnyLog,
+    settings: Arc<Settings>,
+    metrics: PrometheusHandle,
+    end: CancellationToken,
+) {
+    let work = async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(5));
+        for tick in 0_u64.. {
+            ticks.tick().await;
+            metrics.run_upkeep();
+            if tick % 12 == 6 {
+                match log.retain(&settings).await {
+                    Ok(0) => {}
+                    Ok(bytes) => tracing::info!(bytes, "the log let go of old segments"),
+                    Err(error) => tracing::warn!(%error, "the log's retention failed"),
+                }
+            }
+        }
+    };
+    end.run_until_cancelled(Box::pin(work)).await;
+}
+
+/// Holds a lease that says this process runs.
+async fn say_alive(control: Control, roles: BTreeSet<Role>, end: CancellationToken) {
+    let holder = uuid::Uuid::new_v4().to_string();
+    let roles: Vec<&str> = roles.into_iter().map(Role::as_str).collect();
+    let name = format!("{PROCESS_LEASES}{}:{holder}", roles.join(","));
+    let work = async {
+        loop {
+            if let Err(error) = control.hold_lease(&name, &holder, Utc::now(), PROCESS_LEASE).await
+            {
+                tracing::debug!(%error, "the process's lease was not renewed");
+            }
+            tokio::time::sleep(PROCESS_RENEWED).await;
+        }
+    };
+    end.run_until_cancelled(Box::pin(work)).await;
+    let _ = control.drop_lease(&name, &holder, Utc::now()).await;
+}

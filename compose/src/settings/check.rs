@@ -1,0 +1,109 @@
+//! What settings may be: each fault is one line that names the setting and what is allowed.
+
+use std::net::SocketAddr;
+
+use anyhow::{bail, ensure};
+
+use super::{Role, Settings, places::masked_url};
+
+impl Settings {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.lake_url()?;
+        self.check_scale_out()?;
+        address("http.listen", &self.http.listen)?;
+        address("mqtt.listen", &self.mqtt.listen)?;
+        if !self.mqtt.websocket_listen.is_empty() {
+            address("mqtt.websocket_listen", &self.mqtt.websocket_listen)?;
+        }
+        ensure!(
+            acuvim_schemas::topic::is_prefix(&self.mqtt.topic_prefix),
+            "mqtt.topic_prefix is `{}`: allowed are topic levels without + and #",
+            self.mqtt.topic_prefix
+        );
+        within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
+        within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
+        within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
+        within("log.partitions", self.log.partitions, 1, 64)?;
+        within("log.retention_hours", self.log.retention_hours, 1, 24 * 365)?;
+        within("log.retention_mb", self.log.retention_mb, 64, 1 << 20)?;
+        within("lake.flush_interval_ms", self.lake.flush_interval_ms, 50, 3_600_000)?;
+        within("lake.flush_rows", self.lake.flush_rows, 1, 10_000_000)?;
+        within("lake.compaction_interval_ms", self.lake.compaction_interval_ms, 50, 3_600_000)?;
+        within("lake.compaction_fan_in", self.lake.compaction_fan_in, 2, 100)?;
+        within("lake.keep_files_hours", self.lake.keep_files_hours, 2, 24 * 365)?;
+        within("lake.max_tail_mb", self.lake.max_tail_mb, 16, 1 << 20)?;
+        within("jwt.expiry_hours", self.jwt.expiry_hours, 1, 24 * 30)?;
+        within("jwt.refresh_days", self.jwt.refresh_days, 1, 365)?;
+        within("telemetry.retention_days", self.telemetry.retention_days, 1, 36_500)?;
+        within("telemetry.max_future_hours", self.telemetry.max_future_hours, 0, 24 * 30)?;
+        within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
+        within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
+        within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
+        within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
+        if let Some(secret) = &self.jwt.secret {
+            let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
+            ensure!(
+                !weak,
+                "jwt.secret is a placeholder or too short: allowed are 32 bytes or more"
+            );
+        }
+        if let Some(password) = &self.admin.password {
+            let length = password.chars().count();
+            ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
+        }
+        Ok(())
+    }
+
+    /// What the parts of a larger system are, and that they fit together.
+    fn check_scale_out(&self) -> anyhow::Result<()> {
+        let roles = self.roles()?;
+        self.broker()?;
+        self.kafka()?;
+        if let Some(url) = &self.control.url {
+            ensure!(
+                ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)),
+                "control.url is `{}`: allowed is postgres://user:password@host/database",
+                masked_url(url)
+            );
+        }
+        within("mqtt.receive_maximum", self.mqtt.receive_maximum, 1, 10_000)?;
+        within("mqtt.session_expiry_hours", self.mqtt.session_expiry_hours, 1, 24 * 365)?;
+        ensure!(
+            (1..=128).contains(&self.mqtt.client_id.len()),
+            "mqtt.client_id is `{}`: allowed are 1 to 128 characters",
+            self.mqtt.client_id
+        );
+        if let Some(group) = &self.mqtt.share_group {
+            let plain = !group.is_empty() && !group.contains(['/', '+', '#']);
+            ensure!(plain, "mqtt.share_group is `{group}`: allowed is a name without / + #");
+        }
+        if roles.len() < Role::ALL.len() {
+            let missing = match (&self.log.url, &self.control.url) {
+                (Some(_), Some(_)) => return Ok(()),
+                (None, _) => "log.url = kafka://..., since the embedded log is for one process",
+                (_, None) => "control.url = postgres://..., since SQLite is for one process",
+            };
+            bail!(
+                "process.roles is `{}`: roles apart from each other need {missing}",
+                self.process.roles
+            );
+        }
+        Ok(())
+    }
+}
+
+fn address(name: &str, value: &str) -> anyhow::Result<SocketAddr> {
+    value.parse().map_err(|_| {
+        anyhow::anyhow!("{name} is `{value}`: allowed is ADDRESS:PORT, as 127.0.0.1:5000")
+    })
+}
+
+fn within<T: PartialOrd + Copy + std::fmt::Display>(
+    name: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> anyhow::Result<()> {
+    ensure!(value >= least && value <= most, "{name} is {value}: allowed are {least} to {most}");
+    Ok(())
+}

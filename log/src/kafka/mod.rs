@@ -1,0 +1,407 @@
+//! The log on Kafka: for several processes, machines and replicas.
+//!
+//! An append is durable when all in-sync replicas have it; partitions are our own hash, so that a
+//! device is in the same one on either log; offsets live with the sinks. One read has one
+//! consumer, kept at its place, so that reading on costs no seek.
+
+mod claim;
+mod client;
+mod reader;
+mod topics;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    admin::AdminClient,
+    consumer::{CommitMode, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord},
+};
+use tokio::task::spawn_blocking;
+
+use crate::{Batch, Bounds, Claim, Entry, Error, ErrorKind, Log, LogTopic, Position, ReadLimit};
+use client::{Quiet, QuietConsumer, away, number};
+use reader::Reader;
+
+/// How long a question to the brokers may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Readers that wait for their next read: more are closed, the longest unused first.
+const IDLE_READERS: usize = 128;
+
+/// How a log on Kafka is set up.
+#[derive(Debug, Clone)]
+pub struct KafkaOptions {
+    /// `host:port`, separated by commas; a few of the brokers are enough.
+    pub brokers: String,
+    /// User and password for SASL PLAIN; none without.
+    pub login: Option<(String, String)>,
+    /// Partitions of every topic.
+    pub partitions: u32,
+    /// Counts the times that the log was laid out anew: each has topics of its own.
+    pub epoch: i32,
+    /// The largest entry it takes, in bytes.
+    pub max_entry_bytes: usize,
+    /// Bytes that may wait for the brokers before appends wait too.
+    pub max_pending_bytes: usize,
+    /// How long topics must keep records at least; those made here keep them so long.
+    pub retention: Duration,
+}
+
+impl KafkaOptions {
+    /// The defaults, at these brokers.
+    pub fn at(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            login: None,
+            partitions: 4,
+            epoch: 0,
+            max_entry_bytes: 4 << 20,
+            max_pending_bytes: 64 << 20,
+            retention: Duration::from_secs(7 * 86_400),
+        }
+    }
+
+    fn topic(&self, topic: LogTopic) -> String {
+        match self.epoch {
+            0 => topic.name().to_owned(),
+            epoch => format!("{}.e{epoch}", topic.name()),
+        }
+    }
+}
+
+/// See the module.
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+    producer: RwLock<FutureProducer<Quiet>>,
+}
+
+struct Shared {
+    options: KafkaOptions,
+    admin: AdminClient<Quiet>,
+    idle: Mutex<Vec<Reader>>,
+    /// One consumer per cursor name: its committed offsets are the cursor.
+    cursors: Mutex<HashMap<String, Arc<QuietConsumer>>>,
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("brokers", &self.shared.options.brokers).finish()
+    }
+}
+
+impl KafkaLog {
+    /// Reaches the brokers, makes topics that are missing, and checks those that are there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the brokers do not answer, [`ErrorKind::Setup`] when they
+    /// refuse the login or a topic is not set up so that nothing can be lost.
+    pub async fn open(options: KafkaOptions) -> Result<Self, Error> {
+        let admin = client::admin(&options)?;
+        topics::prepare(&admin, &options).await?;
+        let producer = RwLock::new(client::producer(&options)?);
+        let shared = Shared { options, admin, idle: Mutex::default(), cursors: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared), producer })
+    }
+
+    /// Which cluster it is, whatever its brokers are called.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the brokers do not answer.
+    pub async fn cluster(&self) -> Result<String, Error> {
+        let shared = Arc::clone(&self.shared);
+        let id = spawn_blocking(move || shared.admin.inner().fetch_cluster_id(ANSWER)).await;
+        id.map_err(ended)?.ok_or_else(|| Error::unavailable("Kafka (cluster id): no answer"))
+    }
+
+    /// Deletes this epoch's topics: what an old process would still append is then refused.
+    ///
+    /// # Errors
+    /// When the brokers do not answer or refuse it.
+    pub async fn delete_topics(&self) -> Result<(), Error> {
+        topics::delete(&self.shared.admin, &self.shared.options).await
+    }
+
+    fn producer(&self) -> FutureProducer<Quiet> {
+        self.producer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands an entry to the producer; waits while its queue is full.
+    async fn enqueue(
+        &self,
+        producer: &FutureProducer<Quiet>,
+        topic: &str,
+        partition: u32,
+        entry: &Entry,
+    ) -> Result<DeliveryFuture, Error> {
+        let headers = entry.headers.iter().fold(OwnedHeaders::new(), |all, (name, value)| {
+            let key = std::str::from_utf8(name).unwrap_or_default();
+            all.insert(Header { key, value: Some(value.as_ref()) })
+        });
+        let mut record = FutureRecord::to(topic)
+            .partition(number(partition))
+            .key(entry.key.as_ref())
+            .payload(entry.value.as_ref())
+            .headers(headers);
+        loop {
+            match producer.send_result(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err((error, _)) => return Err(self.produce_error(&error)),
+            }
+        }
+    }
+
+    fn produce_error(&self, error: &KafkaError) -> Error {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+                Error::new(ErrorKind::Refused, "Kafka takes no entry of this size")
+            }
+            Some(RDKafkaErrorCode::Fatal) => {
+                // An idempotent producer that has lost its place never sends again.
+                if let Ok(fresh) = client::producer(&self.shared.options) {
+                    *self.producer.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                away("append", error)
+            }
+            _ => away("append", error),
+        }
+    }
+
+    fn refuse_too_large(&self, entries: &[(u32, Entry)]) -> Result<(), Error> {
+        let limit = self.shared.options.max_entry_bytes;
+        match entries.iter().map(|(_, e)| e.size()).max() {
+            Some(size) if size > limit => Err(Error::new(
+                ErrorKind::Refused,
+                format!("an entry of {size} bytes is over the log's limit of {limit}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_partition(&self, partition: u32) -> Result<(), Error> {
+        if partition < self.shared.options.partitions {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Setup, format!("the log has no partition {partition}")))
+    }
+}
+
+impl Shared {
+    /// A reader that stands at this place, or a new one there.
+    fn reader(&self, topic: LogTopic, partition: u32, from: i64) -> Result<Reader, Error> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = idle.iter().position(|r| r.stands_at(topic, partition, from));
+        if let Some(at) = at {
+            return Ok(idle.remove(at));
+        }
+        // One that was left elsewhere in the partition has no reader any more, as a rule.
+        let left = idle.iter().position(|r| r.reads(topic, partition));
+        let left = left.map(|at| idle.remove(at));
+        drop(idle);
+        drop(left);
+        let name = self.options.topic(topic);
+        Reader::open(&self.options, topic, &name, partition, from)
+    }
+
+    fn put_back(&self, reader: Reader) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = (idle.len() >= IDLE_READERS).then(|| idle.remove(0));
+        idle.push(reader);
+        drop(idle);
+        drop(oldest);
+    }
+
+    fn read(
+        &self,
+        topic: LogTopic,
+        partition: u32,
+        from: i64,
+        limit: ReadLimit,
+    ) -> Result<Batch, Error> {
+        let mut reader = self.reader(topic, partition, from)?;
+        let batch = reader.read(limit)?;
+        self.put_back(reader);
+        Ok(batch)
+    }
+
+    fn bounds(&self, topic: LogTopic, partition: u32) -> Result<Bounds, Error> {
+        let name = self.options.topic(topic);
+        let (start, end) = self
+            .admin
+            .inner()
+            .fetch_watermarks(&name, number(partition), ANSWER)
+            .map_err(|e| away("bounds", &e))?;
+        Ok(Bounds { start, end })
+    }
+
+    fn cursor_consumer(&self, name: &str) -> Result<Arc<QuietConsumer>, Error> {
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(consumer) = cursors.get(name) {
+            return Ok(Arc::clone(consumer));
+        }
+        let consumer = client::consumer(&self.options, &format!("acuvim.cursor.{name}"))?;
+        Ok(Arc::clone(cursors.entry(name.to_owned()).or_insert(Arc::new(consumer))))
+    }
+
+    fn place(
+        &self,
+        topic: LogTopic,
+        partition: u32,
+        at: Offset,
+    ) -> Result<TopicPartitionList, Error> {
+        let mut place = TopicPartitionList::new();
+        place
+            .add_partition_offset(&self.options.topic(topic), number(partition), at)
+            .map_err(|e| away("place", &e))?;
+        Ok(place)
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn partitions(&self) -> u32 {
+        self.shared.options.partitions
+    }
+
+    async fn append(
+        &self,
+        topic: LogTopic,
+        entries: Vec<(u32, Entry)>,
+    ) -> Result<Vec<Position>, Error> {
+        self.refuse_too_large(&entries)?;
+        let (producer, name) = (self.producer(), self.shared.options.topic(topic));
+        let mut deliveries = Vec::with_capacity(entries.len());
+        let mut failed = None;
+        for (partition, entry) in &entries {
+            self.check_partition(*partition)?;
+            match self.enqueue(&producer, &name, *partition, entry).await {
+                Ok(delivery) => deliveries.push((*partition, delivery)),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        // All of them, also behind an error: a second try must not overtake the first.
+        let mut positions = Vec::with_capacity(deliveries.len());
+        for (partition, delivery) in deliveries {
+            match delivery.await {
+                Ok(Ok(at)) => positions.push(Position { partition, offset: at.offset }),
+                Ok(Err((error, _))) => failed = failed.or(Some(self.produce_error(&error))),
+                Err(_) => failed = failed.or(Some(Error::unavailable("the log is stopping"))),
+            }
+        }
+        failed.map_or(Ok(positions), Err)
+    }
+
+    async fn read(
+        &self,
+        topic: LogTopic,
+        partition: u32,
+        from: i64,
+        limit: ReadLimit,
+    ) -> Result<Batch, Error> {
+        self.check_partition(partition)?;
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || shared.read(topic, partition, from, limit)).await.map_err(ended)?
+    }
+
+    async fn bounds(&self, topic: LogTopic, partition: u32) -> Result<Bounds, Error> {
+        self.check_partition(partition)?;
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || shared.bounds(topic, partition)).await.map_err(ended)?
+    }
+
+    async fn cursor(
+        &self,
+        name: &str,
+        topic: LogTopic,
+        partition: u32,
+    ) -> Result<Option<i64>, Error> {
+        self.check_partition(partition)?;
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        spawn_blocking(move || {
+            let consumer = shared.cursor_consumer(&name)?;
+            let asked = shared.place(topic, partition, Offset::Invalid)?;
+            let told = consumer.committed_offsets(asked, ANSWER).map_err(|e| away("cursor", &e))?;
+            Ok(told.elements().first().and_then(|at| match at.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            }))
+        })
+        .await
+        .map_err(ended)?
+    }
+
+    async fn set_cursor(
+        &self,
+        name: &str,
+        topic: LogTopic,
+        partition: u32,
+        offset: i64,
+    ) -> Result<(), Error> {
+        self.check_partition(partition)?;
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        spawn_blocking(move || {
+            let consumer = shared.cursor_consumer(&name)?;
+            let place = shared.place(topic, partition, Offset::Offset(offset))?;
+            consumer.commit(&place, CommitMode::Sync).map_err(|e| away("cursor", &e))
+        })
+        .await
+        .map_err(ended)?
+    }
+
+    async fn truncate_before(
+        &self,
+        topic: LogTopic,
+        partition: u32,
+        offset: i64,
+    ) -> Result<(), Error> {
+        let bounds = self.bounds(topic, partition).await?;
+        if offset <= bounds.start {
+            return Ok(());
+        }
+        let upto = Offset::Offset(offset.min(bounds.end));
+        topics::truncate(&self.shared.admin, self.shared.place(topic, partition, upto)?).await
+    }
+
+    async fn claim(&self, group: &str) -> Result<Claim, Error> {
+        claim::join(&self.shared.options, group)
+    }
+}
+
+/// One buffer for all of an entry's parts: a message costs one allocation, and sharing is free.
+fn entry_of(message: &impl rdkafka::Message) -> Entry {
+    use rdkafka::message::Headers as _;
+    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+    let headers = message.headers();
+    let held: Vec<(&str, &[u8])> = headers
+        .map(|h| h.iter().map(|h| (h.key, h.value.unwrap_or_default())).collect())
+        .unwrap_or_default();
+    let size: usize = held.iter().map(|(n, v)| n.len() + v.len()).sum();
+    let mut all = Vec::with_capacity(size + key.len() + value.len());
+    for part in held.iter().flat_map(|(n, v)| [n.as_bytes(), *v]).chain([key, value]) {
+        all.extend_from_slice(part);
+    }
+    let mut all = Bytes::from(all);
+    let headers =
+        held.iter().map(|(n, v)| (all.split_to(n.len()), all.split_to(v.len()))).collect();
+    Entry { headers, key: all.split_to(key.len()), value: all }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn ended(error: tokio::task::JoinError) -> Error {
+    Error::unavailable(format!("the log is stopping: {error}"))
+}

@@ -1,0 +1,163 @@
+//! A consumer at one place of one partition, and what a read brings from there.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::Consumer as _,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{
+    ANSWER, KafkaOptions,
+    client::{QuietConsumer, away, consumer, number},
+    entry_of,
+};
+use crate::{Batch, Entry, Error, ErrorKind, LogTopic, ReadLimit};
+
+/// See the module.
+pub(super) struct Reader {
+    consumer: QuietConsumer,
+    topic: LogTopic,
+    name: String,
+    partition: u32,
+    /// Where the next read begins.
+    next: i64,
+    /// Read, but over the last read's limit.
+    held: Option<(i64, Entry)>,
+    /// Whether everything that was there when last asked has been read.
+    at_end: bool,
+}
+
+impl Reader {
+    /// A reader that begins at an offset, which must be within the partition's bounds.
+    pub fn open(
+        options: &KafkaOptions,
+        topic: LogTopic,
+        name: &str,
+        partition: u32,
+        from: i64,
+    ) -> Result<Self, Error> {
+        let consumer = consumer(options, "acuvim.reader")?;
+        let mut reader = Self {
+            consumer,
+            topic,
+            name: name.to_owned(),
+            partition,
+            next: from,
+            held: None,
+            at_end: false,
+        };
+        let (start, end) = reader.bounds()?;
+        if from < start || from > end {
+            return Err(reader.outside(start, end));
+        }
+        let mut place = TopicPartitionList::new();
+        place
+            .add_partition_offset(name, number(partition), Offset::Offset(from))
+            .and_then(|()| reader.consumer.assign(&place))
+            .map_err(|e| away("read", &e))?;
+        reader.at_end = from == end;
+        Ok(reader)
+    }
+
+    pub fn reads(&self, topic: LogTopic, partition: u32) -> bool {
+        (self.topic, self.partition) == (topic, partition)
+    }
+
+    pub fn stands_at(&self, topic: LogTopic, partition: u32, at: i64) -> bool {
+        self.reads(topic, partition) && self.next == at
+    }
+
+    /// What is there, within the limit; at the end it waits as long as the limit says.
+    pub fn read(&mut self, limit: ReadLimit) -> Result<Batch, Error> {
+        let mut batch = Batch { entries: Vec::new(), next: self.next };
+        let begun = Instant::now();
+        // Without a wait nobody comes back for the rest: all that is there now is brought.
+        let until = if limit.wait.is_zero() { Some(self.bounds()?.1) } else { None };
+        let mut bytes = 0;
+        loop {
+            if let Some((offset, entry)) = self.held.take() {
+                let full =
+                    batch.entries.len() >= limit.records || bytes + entry.size() > limit.bytes;
+                if full && !batch.entries.is_empty() {
+                    self.held = Some((offset, entry));
+                    break;
+                }
+                bytes += entry.size();
+                batch.next = offset + 1;
+                batch.entries.push((offset, entry));
+            }
+            let enough = until.map_or(!batch.entries.is_empty(), |end| batch.next >= end);
+            let Some(wait) = self.wait(begun, limit.wait, enough, until.is_some())? else { break };
+            self.poll(wait, &mut batch, enough)?;
+            if enough && self.held.is_none() {
+                break;
+            }
+        }
+        self.next = batch.next;
+        Ok(batch)
+    }
+
+    /// How long to wait for the next message; none if there is no use in waiting.
+    fn wait(
+        &self,
+        begun: Instant,
+        wait: Duration,
+        enough: bool,
+        exactly: bool,
+    ) -> Result<Option<Duration>, Error> {
+        if enough {
+            return Ok((!exactly).then_some(Duration::ZERO));
+        }
+        let passed = begun.elapsed();
+        if self.at_end && !exactly {
+            return Ok(wait.checked_sub(passed).filter(|left| !left.is_zero()));
+        }
+        match ANSWER.checked_sub(passed) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(Error::unavailable("Kafka (read): no answer")),
+        }
+    }
+
+    /// Takes one event: a message into `held`, the end into `at_end`.
+    fn poll(&mut self, wait: Duration, batch: &mut Batch, enough: bool) -> Result<(), Error> {
+        match self.consumer.poll(wait) {
+            Some(Ok(message)) => {
+                self.at_end = false;
+                // Behind a seek an older one may still be under way.
+                if message.offset() >= batch.next {
+                    self.held = Some((message.offset(), entry_of(&message)));
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => self.at_end = true,
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    let (start, end) = self.bounds()?;
+                    return Err(self.outside(start, end));
+                }
+                // What was read so far is good; the next read finds out the rest.
+                _ if enough => {}
+                _ => return Err(away("read", &error)),
+            },
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn bounds(&self) -> Result<(i64, i64), Error> {
+        self.consumer
+            .fetch_watermarks(&self.name, number(self.partition), ANSWER)
+            .map_err(|e| away("bounds", &e))
+    }
+
+    fn outside(&self, start: i64, end: i64) -> Error {
+        Error::new(
+            ErrorKind::OutOfRange,
+            format!(
+                "{} partition {} holds {start} to {end}, asked for {}",
+                self.name, self.partition, self.next
+            ),
+        )
+    }
+}

@@ -1,0 +1,216 @@
+//! The topics: made when missing, and refused when they are set up so that records could be lost.
+
+use std::time::Duration;
+
+use rdkafka::{
+    TopicPartitionList,
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+    },
+    error::RDKafkaErrorCode,
+    metadata::Metadata,
+};
+
+use super::{
+    ANSWER, KafkaOptions,
+    client::{Quiet, away, number, request_bytes},
+};
+use crate::{Error, ErrorKind, LogTopic};
+
+/// Copies of every record, where there are as many brokers.
+const REPLICAS: usize = 3;
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+}
+
+/// Makes what is missing and checks what is there.
+pub(super) async fn prepare(
+    admin: &AdminClient<Quiet>,
+    options: &KafkaOptions,
+) -> Result<(), Error> {
+    let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER))
+        .map_err(|e| away("log.url", &e))?;
+    let brokers = metadata.brokers().len();
+    for topic in LogTopic::ALL {
+        let name = options.topic(topic);
+        if partitions_of(&metadata, &name).is_none() {
+            make(admin, options, &name, brokers).await?;
+        }
+    }
+    let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER))
+        .map_err(|e| away("log.url", &e))?;
+    for topic in LogTopic::ALL {
+        check(admin, options, &options.topic(topic), &metadata).await?;
+    }
+    Ok(())
+}
+
+fn partitions_of(metadata: &Metadata, name: &str) -> Option<usize> {
+    let topic = metadata.topics().iter().find(|t| t.name() == name)?;
+    (topic.error().is_none()).then(|| topic.partitions().len())
+}
+
+async fn make(
+    admin: &AdminClient<Quiet>,
+    options: &KafkaOptions,
+    name: &str,
+    brokers: usize,
+) -> Result<(), Error> {
+    let replicas = brokers.clamp(1, REPLICAS);
+    let in_sync = if replicas >= REPLICAS { "2" } else { "1" };
+    let retention = options.retention.as_millis().to_string();
+    let largest = request_bytes(options).to_string();
+    let replication = TopicReplication::Fixed(i32::try_from(replicas).unwrap_or(1));
+    let topic = NewTopic::new(name, number(options.partitions), replication)
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", &retention)
+        .set("retention.bytes", "-1")
+        .set("max.message.bytes", &largest)
+        .set("min.insync.replicas", in_sync)
+        .set("unclean.leader.election.enable", "false");
+    let made = admin.create_topics([&topic], &admin_options()).await;
+    let made = made.map_err(|e| away("create topics", &e))?;
+    match made.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) => {
+            if replicas < REPLICAS {
+                tracing::info!(topic = name, replicas, "made a topic; fewer than three replicas");
+            }
+            wait_for_leaders(admin, options, name).await
+        }
+        Some(Err((_, code))) => Err(Error::new(
+            ErrorKind::Setup,
+            format!("Kafka (log.url) does not let us make the topic {name}: {code}"),
+        )),
+        None => Err(Error::unavailable("Kafka (create topics): no answer")),
+    }
+}
+
+/// A topic that was just made has no leaders yet; who asks it then is told that it is not there.
+async fn wait_for_leaders(
+    admin: &AdminClient<Quiet>,
+    options: &KafkaOptions,
+    name: &str,
+) -> Result<(), Error> {
+    let wanted = usize::try_from(options.partitions).unwrap_or(usize::MAX);
+    for _ in 0..100 {
+        let metadata =
+            tokio::task::block_in_place(|| admin.inner().fetch_metadata(Some(name), ANSWER));
+        let led = metadata.is_ok_and(|m| {
+            m.topics().iter().any(|t| {
+                let led = t.partitions().iter().filter(|p| p.leader() >= 0).count();
+                // With other partitions than wanted it is an older topic, judged by the check.
+                led >= wanted || (led > 0 && led == t.partitions().len())
+            })
+        });
+        if led {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(Error::unavailable(format!("Kafka: the topic {name} has no leaders")))
+}
+
+async fn check(
+    admin: &AdminClient<Quiet>,
+    options: &KafkaOptions,
+    name: &str,
+    metadata: &Metadata,
+) -> Result<(), Error> {
+    let refuse =
+        |what: String| Err(Error::new(ErrorKind::Setup, format!("{name} (log.url) {what}")));
+    let topic = metadata.topics().iter().find(|t| t.name() == name);
+    let Some(topic) = topic.filter(|t| t.error().is_none()) else {
+        return Err(Error::unavailable(format!("Kafka does not know the topic {name} yet")));
+    };
+    let partitions = topic.partitions().len();
+    if u32::try_from(partitions) != Ok(options.partitions) {
+        return refuse(format!(
+            "has {partitions} partitions, and log.partitions is {}: set it so, or see \
+             `acuvim log repartition`",
+            options.partitions
+        ));
+    }
+    let replicas = topic.partitions().iter().map(|p| p.replicas().len()).min().unwrap_or(1);
+    let configs = admin
+        .describe_configs([&ResourceSpecifier::Topic(name)], &admin_options())
+        .await
+        .map_err(|e| away("describe topics", &e))?;
+    let Some(Ok(config)) = configs.into_iter().next() else {
+        return Err(Error::unavailable("Kafka (describe topics): no answer"));
+    };
+    match fault(options, &config, replicas) {
+        Some(what) => refuse(what),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with a topic, and how to mend it; none if nothing is.
+fn fault(options: &KafkaOptions, config: &ConfigResource, replicas: usize) -> Option<String> {
+    let text = |key: &str| config.get(key).and_then(|e| e.value.clone()).unwrap_or_default();
+    let value = |key: &str| text(key).parse::<i128>().unwrap_or(-1);
+    let largest = i128::try_from(request_bytes(options)).unwrap_or(i128::MAX);
+    let keep = i128::try_from(options.retention.as_millis()).unwrap_or(i128::MAX);
+    let retention = value("retention.ms");
+    if text("cleanup.policy") != "delete" {
+        Some("is compacted, which drops records: set cleanup.policy to delete".to_owned())
+    } else if retention != -1 && retention < keep {
+        Some(format!(
+            "keeps records for {retention} ms, less than log.retention_hours: set retention.ms to \
+             at least {keep}"
+        ))
+    } else if value("retention.bytes") != -1 {
+        Some(format!(
+            "drops records over {} bytes, whether the lake has them or not: set retention.bytes \
+             to -1",
+            value("retention.bytes")
+        ))
+    } else if value("max.message.bytes") < largest {
+        Some(format!(
+            "takes messages of {} bytes at most: set max.message.bytes to at least {largest}",
+            value("max.message.bytes")
+        ))
+    } else if replicas > 1 && value("min.insync.replicas") < 2 {
+        Some(format!(
+            "has {replicas} replicas and acknowledges what only one has: set min.insync.replicas \
+             to 2"
+        ))
+    } else if text("unclean.leader.election.enable") == "true" {
+        Some(
+            "may elect a leader that lacks acknowledged records: set \
+             unclean.leader.election.enable to false"
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}
+
+/// Gives up records before the offsets of a list.
+pub(super) async fn truncate(
+    admin: &AdminClient<Quiet>,
+    before: TopicPartitionList,
+) -> Result<(), Error> {
+    let done = admin.delete_records(&before, &admin_options()).await;
+    let done = done.map_err(|e| away("truncate", &e))?;
+    done.elements().iter().try_for_each(|e| e.error()).map_err(|e| away("truncate", &e))
+}
+
+/// Deletes the topics of the options' epoch; those that are gone already are no fault.
+pub(super) async fn delete(
+    admin: &AdminClient<Quiet>,
+    options: &KafkaOptions,
+) -> Result<(), Error> {
+    let names: Vec<String> = LogTopic::ALL.into_iter().map(|t| options.topic(t)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let done = admin.delete_topics(&names, &admin_options()).await;
+    for one in done.map_err(|e| away("delete topics", &e))? {
+        match one {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((name, code)) => {
+                return Err(Error::unavailable(format!("Kafka keeps the topic {name}: {code}")));
+            }
+        }
+    }
+    Ok(())
+}

@@ -6,7 +6,8 @@
 #   services.sh kafka DIR [BROKERS]   prints host:port,...   (1 or 3 brokers)
 #   services.sh mosquitto DIR         prints host:port
 #   services.sh postgres DIR          prints a postgres:// URL
-#   services.sh s3 DIR                prints an http:// endpoint; see s3.json for the keys
+#   services.sh s3 DIR                prints an http:// endpoint with the bucket `acuvim`; s3.json
+#                                     has the keys
 #   services.sh again DIR NAME        starts a part again that was killed, where it was
 #   services.sh stop DIR              ends everything started in DIR
 #
@@ -220,7 +221,9 @@ start_postgres() { # BIN
 
 s3() {
     [ -x "$python/weed" ] || fail "the S3 server is missing: run ./dev setup"
+    new_s3=""
     if [ ! -e "$dir/s3.ports" ]; then
+        new_s3=yes
         ports 8 >"$dir/s3.ports"
         mkdir -p "$dir/s3-data"
         cat >"$dir/s3.json" <<'TEXT'
@@ -236,6 +239,9 @@ TEXT
         -master.port="$master" -master.port.grpc="$master_grpc" -volume.port="$volume" \
         -volume.port.grpc="$volume_grpc" -filer.port="$filer" -filer.port.grpc="$filer_grpc"
     await s3 "$s3"
+    [ -z "$new_s3" ] || echo "s3.bucket.create -name acuvim" |
+        "$python/weed" shell -master="127.0.0.1:$master.$master_grpc" >>"$dir/s3-bucket.log" 2>&1 ||
+        fail "the bucket can't be made: $(cat "$dir/s3-bucket.log")"
     echo "http://127.0.0.1:$s3"
 }
 
@@ -285,6 +291,6 @@ case $command in
             *) "$command" ;;
         esac
         ;;
-    help | -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0" ;;
+    help | -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" ;;
     *) fail "$command is no command; try help" ;;
 esac

@@ -36,9 +36,77 @@ pub struct Server {
     pub client: reqwest::Client,
 }
 
+/// A server that does not say yet that it serves.
+pub struct Starting {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    stages: broadcast::Sender<String>,
+    said: broadcast::Receiver<String>,
+}
+
+impl Starting {
+    /// Waits until it says that it serves.
+    pub async fn serving(mut self) -> Server {
+        let serving = async {
+            loop {
+                let line = match self.said.recv().await {
+                    Ok(line) => line,
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(_) => return None,
+                };
+                if line.contains("acuvim serves") {
+                    return Some(serde_json::from_str::<Value>(&line).expect("a JSON line"));
+                }
+            }
+        };
+        let line = tokio::time::timeout(PATIENCE, serving).await.ok().flatten();
+        let Some(line) = line else {
+            panic!("no server: {:#?}", self.lines.lock().expect("lines"))
+        };
+        let fields = &line["fields"];
+        let text = |name: &str| fields[name].as_str().expect(name).to_owned();
+        // A role without a broker has no such address.
+        let address = |name: &str| text(name).parse().unwrap_or(([0, 0, 0, 0], 0).into());
+        Server {
+            child: self.child,
+            http: format!("http://{}", text("http")),
+            mqtt: address("mqtt"),
+            websocket: address("websocket"),
+            lines: self.lines,
+            stages: self.stages,
+            expected: Vec::new(),
+            token: Mutex::default(),
+            client: reqwest::Client::new(),
+        }
+    }
+
+    /// Waits until it ends by itself; its last line.
+    pub fn ended(mut self) -> String {
+        let begun = Instant::now();
+        while self.child.try_wait().expect("wait").is_none() {
+            assert!(begun.elapsed() < PATIENCE, "{:#?}", self.lines.lock().expect("lines"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The reader of its lines may have some left.
+        std::thread::sleep(Duration::from_millis(100));
+        self.lines.lock().expect("lines").last().cloned().unwrap_or_default()
+    }
+}
+
 impl Server {
     /// Starts a server on a data directory and waits until it says that it serves.
     pub async fn start(dir: &Path, set: &[&str]) -> Self {
+        Self::start_with(dir, set, &[]).await
+    }
+
+    /// The same, with more environment.
+    pub async fn start_with(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Self {
+        let starting = Self::spawn(dir, set, environment);
+        starting.serving().await
+    }
+
+    /// Starts a server and waits for nothing.
+    pub fn spawn(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Starting {
         let mut command = Command::new(binary());
         command
             .args(["serve", "--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
@@ -52,45 +120,22 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        command.envs(environment.iter().cloned());
         for pair in set {
             command.args(["--set", pair]);
         }
         let mut child = command.spawn().expect("the binary starts");
         let stderr = child.stderr.take().expect("stderr");
-        let (stages, mut said) = broadcast::channel(4096);
+        let (stages, said) = broadcast::channel(4096);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (to_lines, to_stages) = (Arc::clone(&lines), stages.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = to_stages.send(line.clone());
-                to_lines.lock().expect("lines").push(line);
+                to_lines.lock().expect("lines").push(line.clone());
+                let _ = to_stages.send(line);
             }
         });
-        let serving = async {
-            loop {
-                let line = said.recv().await.expect("the server ended before it served");
-                if line.contains("acuvim serves") {
-                    return serde_json::from_str::<Value>(&line).expect("a JSON line");
-                }
-            }
-        };
-        let line = match tokio::time::timeout(PATIENCE, serving).await {
-            Ok(line) => line,
-            Err(_) => panic!("no server after {PATIENCE:?}: {:?}", lines.lock().expect("lines")),
-        };
-        let fields = &line["fields"];
-        let address = |name: &str| fields[name].as_str().expect(name).parse().expect("an address");
-        Self {
-            child,
-            http: format!("http://{}", fields["http"].as_str().expect("http")),
-            mqtt: address("mqtt"),
-            websocket: address("websocket"),
-            lines,
-            stages,
-            expected: Vec::new(),
-            token: Mutex::default(),
-            client: reqwest::Client::new(),
-        }
+        Starting { child, lines, stages, said }
     }
 
     /// Lets a WARN or ERROR line with this text pass.
@@ -100,6 +145,12 @@ impl Server {
 
     pub fn stages(&self) -> broadcast::Receiver<String> {
         self.stages.subscribe()
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
     }
 
     pub fn pid(&self) -> u32 {

@@ -18,4 +18,8 @@ mod harness;
 mod http;
 mod kill;
 mod readers;
+mod scaled;
+#[path = "../../services/services.rs"]
+mod services;
+mod stack;
 mod walk;

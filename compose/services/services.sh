@@ -108,6 +108,8 @@ kafka() { # BROKERS
         shift 2
         i=$((i + 1))
     done
+    cluster=$(python3 -c 'import base64, uuid
+print(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22])')
     replicas=$count in_sync=1
     [ "$count" -lt 3 ] || in_sync=2
     i=1
@@ -136,7 +138,7 @@ num.network.threads=2
 num.io.threads=3
 TEXT
         if [ "$count" = 1 ]; then set -- --standalone; else set -- --initial-controllers "$voters"; fi
-        java_quiet kafka.tools.StorageTool format -t AcuvimAcuvimAcuvimAcuA -c \
+        java_quiet kafka.tools.StorageTool format --cluster-id="$cluster" -c \
             "$dir/kafka-$i.properties" "$@" >"$dir/kafka-$i.format.log" 2>&1 &
         i=$((i + 1))
     done

@@ -177,11 +177,12 @@ pub struct Logging {
 }
 
 /// Guards that can be switched off to prove that they matter. Never in operation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Proof {
     pub dedup: bool,
     pub skip_by_offset: bool,
+    pub fence: bool,
 }
 
 impl Default for Process {
@@ -278,7 +279,7 @@ impl Default for Logging {
 }
 impl Default for Proof {
     fn default() -> Self {
-        Self { dedup: true, skip_by_offset: true }
+        Self { dedup: true, skip_by_offset: true, fence: true }
     }
 }
 

@@ -76,7 +76,7 @@ impl Lake {
         let snapshot = lake_table.current();
         let covered = snapshot.covered();
         let nothing = Covered::new();
-        let (skip, steps) = if self.options.skip_by_offset {
+        let (skip, steps) = if self.options.skip_by_offset && self.options.fence {
             (covered, steps(covered, ends))
         } else {
             (&nothing, forced_steps(covered, ends))
@@ -88,9 +88,13 @@ impl Lake {
         }
         let adds = write_sorted(lake_table, &rows).await?;
         tracing::debug!(table = table.name(), rows = count, files = adds.len(), "flush written");
-        match lake_table.append(adds, &steps).await? {
-            Committed::Overtaken(partition) => return Ok(TableFlush::Overtaken(partition)),
-            Committed::Done => {}
+        let mut committed = lake_table.append(adds.clone(), &steps).await?;
+        while let (Committed::Overtaken(_), false) = (&committed, self.options.fence) {
+            let steps = forced_steps(lake_table.current().covered(), ends);
+            committed = lake_table.append(adds.clone(), &steps).await?;
+        }
+        if let Committed::Overtaken(partition) = committed {
+            return Ok(TableFlush::Overtaken(partition));
         }
         metrics::counter!("acuvim_rows_stored_total", "table" => table.name())
             .increment(count as u64);

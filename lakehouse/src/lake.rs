@@ -37,6 +37,8 @@ pub struct LakeOptions {
     pub epoch: i32,
     /// Skip rows that a table's offsets say it has. Off only to prove that it matters.
     pub skip_by_offset: bool,
+    /// Write nothing that another writer has written. Off only to prove that it matters.
+    pub fence: bool,
 }
 
 /// See the crate.
@@ -156,10 +158,13 @@ impl Lake {
         for table in self.tables.values().filter(|t| t.table != Table::Telemetry) {
             table.catch_up().await?;
         }
-        if self.options.skip_by_offset {
-            for (partition, next) in telemetry.covered() {
-                self.tail.trim(*partition, *next);
-            }
+        if !self.options.skip_by_offset {
+            return Ok(());
+        }
+        // Without the fence a writer holds on to what it has read until it has written it itself.
+        let kept = if self.options.fence { BTreeSet::new() } else { self.owned() };
+        for (partition, next) in telemetry.covered().iter().filter(|(p, _)| !kept.contains(p)) {
+            self.tail.trim(*partition, *next);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    settings::{Role, Settings},
+    settings::{Proof, Role, Settings},
 };
 use ingest::{Ingest, bridge_options, intake};
 use parts::bind;
@@ -326,7 +326,7 @@ fn system(stages: &Stages, metrics: &PrometheusHandle) -> System {
 
 fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
     let lake = &settings.lake;
-    if !settings.proof.dedup || !settings.proof.skip_by_offset {
+    if settings.proof != Proof::default() {
         tracing::info!(proof = ?settings.proof, "guards are switched off: rows will be stored twice");
     }
     ProcessorOptions {

@@ -135,6 +135,7 @@ pub async fn lake(
         partitions: facts.partitions,
         epoch: facts.epoch,
         skip_by_offset: settings.proof.skip_by_offset,
+        fence: settings.proof.fence,
     };
     Lake::open(options, engine).await
 }

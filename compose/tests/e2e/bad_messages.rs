@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use acuvim_schemas::Reason;
 
-use crate::harness::{Server, T0, reading};
+use crate::harness::{Server, T0, reading, resident_mb};
 
 /// Topic (with `{}` for the device), payload, and the reason it must get.
 fn kinds() -> Vec<(&'static str, String, Reason)> {
@@ -113,11 +113,4 @@ async fn good_ones_are_stored_bad_ones_kept_with_a_reason_and_memory_stays_flat(
     println!("resident memory after each quarter, MB: {memory:?}");
     assert!(memory[3] < memory[0] + 150, "memory grew: {memory:?}");
     server.stop().await;
-}
-
-fn resident_mb(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("procfs");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
-    let kb: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    kb / 1024
 }

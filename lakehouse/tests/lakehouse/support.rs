@@ -38,6 +38,7 @@ pub async fn lake(dir: &Path) -> Lake {
         partitions: 4,
         epoch: 0,
         skip_by_offset: true,
+        fence: true,
     };
     let engine = Engine::new(&EngineLimits::default()).expect("engine");
     let lake = Lake::open(options, engine).await.expect("open");

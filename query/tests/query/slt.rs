@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions, Rows, TailBatch, View};
+use acuvim_lakehouse::{Engine, EngineLimits, Flushed, Lake, LakeOptions, Rows, TailBatch, View};
 use acuvim_query::{GateLimits, check_query};
 use acuvim_schemas::{
     DeadLetter, Position,
@@ -67,10 +67,14 @@ async fn lake(dir: &Path) -> Lake {
         partitions: 1,
         epoch: 0,
         skip_by_offset: true,
+        fence: true,
     };
     let lake = Lake::open(options, engine).await.expect("lake");
+    lake.follow(&[0].into()).await.expect("follow");
+    lake.own(0, true);
     push(&lake, 0, 0..5);
-    lake.flush().await.expect("flush");
+    let flushed = lake.flush().await.expect("flush");
+    assert!(matches!(flushed, Flushed::Done { .. }), "{flushed:?}");
     push(&lake, 11, 5..10);
     lake
 }

@@ -1,3 +1,10 @@
 //! The same promises on Kafka, Mosquitto, PostgreSQL and S3, with roles in processes of their own.
 
+mod bridge;
+mod freshness;
+mod kill;
+mod load;
+mod outages;
+mod takeover;
 mod walk;
+mod wrong;

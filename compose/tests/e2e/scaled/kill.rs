@@ -1,0 +1,76 @@
+//! `kill -9` on every process of a spread system under load, and on every service behind it.
+
+use std::time::{Duration, Instant};
+
+use super::load::{Load, expect_outages, judge};
+use crate::{
+    harness::{PATIENCE, Server},
+    stack::Stack,
+};
+
+const FAST: [&str; 3] =
+    ["lake.flush_interval_ms=300", "lake.compaction_interval_ms=500", "lake.compaction_fan_in=4"];
+
+/// The processes, by the order in which they are killed.
+const PROCESSES: [(&str, &str); 4] =
+    [("ingest", "ingest"), ("one", "processor"), ("query", "query"), ("two", "processor")];
+
+async fn serve(stack: &Stack, (name, roles): (&str, &str)) -> Server {
+    let mut server = stack.serve(name, roles, &FAST).await;
+    expect_outages(&mut server);
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing() {
+    // `./dev nightly` asks for more.
+    let kills: u32 = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(30);
+    let stack = Stack::start(3).await;
+    let mut servers = Vec::new();
+    for process in PROCESSES {
+        servers.push(serve(&stack, process).await);
+    }
+    let load = Load::start(stack.mqtt, 6, Duration::from_millis(10));
+    for kill in 0..kills {
+        // Spread over what a flush and a start take, the same in every run.
+        let pause = 300 + (u64::from(kill) * 7919) % 900;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let place = kill as usize % PROCESSES.len();
+        let old = servers.remove(place);
+        old.kill();
+        servers.insert(place, serve(&stack, PROCESSES[place]).await);
+    }
+    let acknowledged = load.acknowledged();
+    let mut mosquitto_killed = None;
+    for part in ["kafka-1", "kafka-2", "kafka-3", "mosquitto", "s3", "postgres"] {
+        moved_on(&load).await;
+        if part == "mosquitto" {
+            mosquitto_killed = Some(Instant::now());
+        }
+        stack.services.kill(part);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::task::block_in_place(|| stack.services.again(part));
+    }
+    moved_on(&load).await;
+    println!("{acknowledged} acknowledged before the services were killed");
+    let sent = load.stop().await;
+    // Mosquitto saves its state every second; what it took since the last time it may lose, and
+    // that is before we have it.
+    let lost = move |at: Instant| {
+        mosquitto_killed.is_some_and(|kill| at < kill && kill - at < Duration::from_secs(4))
+    };
+    judge(&stack, &servers[2], &sent, lost).await;
+    assert!(sent.len() > 1000, "the load ran");
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+/// Waits until the load gets on.
+async fn moved_on(load: &Load) {
+    let (before, begun) = (load.acknowledged(), Instant::now());
+    while load.acknowledged() < before + 100 {
+        assert!(begun.elapsed() < PATIENCE, "the load is stuck");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,112 @@
+//! Partitions that change hands: while flushes run, and while their owner is only paused.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::load::{Load, expect_outages, judge};
+use crate::{
+    harness::{PATIENCE, Server},
+    stack::{Stack, readings_stored},
+};
+
+/// Flushes so seldom that there is always something to be overtaken with.
+const SETTINGS: [&str; 2] = ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1000"];
+
+async fn processor(stack: &Stack, name: &str, extra: &[&str]) -> Server {
+    let settings = [&SETTINGS[..], extra].concat();
+    let mut server = stack.serve(name, "processor", &settings).await;
+    expect_outages(&mut server);
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double() {
+    let stack = Stack::start(1).await;
+    let mut ingest = stack.serve("ingest", "ingest", &SETTINGS).await;
+    let mut query = stack.serve("query", "query", &SETTINGS).await;
+    expect_outages(&mut ingest);
+    expect_outages(&mut query);
+    let first = processor(&stack, "one", &[]).await;
+    let load = Load::start(stack.mqtt, 8, Duration::from_millis(5));
+    for round in 0..4 {
+        let second = processor(&stack, "two", &[]).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // In turn: an ordered end, and none.
+        if round % 2 == 0 {
+            second.stop().await;
+        } else {
+            second.kill();
+        }
+    }
+    let second = processor(&stack, "two", &[]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    first.signal("-STOP");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = load.acknowledged();
+    visible(&query, before).await;
+    first.signal("-CONT");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sent = load.stop().await;
+    judge(&stack, &query, &sent, |_| false).await;
+    for server in [ingest, first, second, query] {
+        server.stop().await;
+    }
+}
+
+/// Waits until so many readings are there: the other processor has taken over.
+async fn visible(query: &Server, want: usize) {
+    let begun = Instant::now();
+    loop {
+        let lake = query
+            .ask(serde_json::json!({
+                "query": "SELECT count(DISTINCT (device_id, ts)) FROM telemetry",
+                "consistency": "lake"
+            }))
+            .await;
+        // Every tenth is a repetition.
+        if lake.rows[0][0].as_u64().is_some_and(|n| n as usize >= want * 8 / 10) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody took the partitions over");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_fence_and_dedup_a_paused_owner_stores_readings_twice() {
+    let off = ["proof.fence=false", "proof.dedup=false"];
+    let settings = [&SETTINGS[..], &off].concat();
+    let stack = Stack::start(1).await;
+    let ingest = stack.serve("ingest", "ingest", &[]).await;
+    let query = stack.serve("query", "query", &settings).await;
+    let first = processor(&stack, "one", &off).await;
+    let second = processor(&stack, "two", &off).await;
+    let load = Load::start(stack.mqtt, 8, Duration::from_millis(2));
+    let begun = Instant::now();
+    // The moment decides what the paused one holds; one of a few tries finds it with something.
+    let doubled = loop {
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        first.signal("-STOP");
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        first.signal("-CONT");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let stored = readings_stored(&query).await;
+        let log: BTreeMap<_, usize> = stack.readings_in_log().await;
+        let more = |(reading, times): &(&(String, i64), &usize)| {
+            log.get(*reading).is_some_and(|in_log| *times > in_log)
+        };
+        let doubled = stored.iter().filter(more).count();
+        if doubled > 0 {
+            break doubled;
+        }
+        assert!(begun.elapsed() < 2 * PATIENCE, "the guards make no difference");
+    };
+    println!("{doubled} readings are stored more often than they are in the log");
+    let _ = load.stop().await;
+    ingest.stop().await;
+    for server in [first, second, query] {
+        server.kill();
+    }
+}

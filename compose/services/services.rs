@@ -59,9 +59,9 @@ impl Services {
         self.signal(part, "-CONT");
     }
 
-    /// Starts a killed part again, with its data, at its address.
-    pub fn again(&self, part: &str) {
-        self.script(&["again", &self.path(), part]);
+    /// Starts killed parts again, with their data, at their addresses.
+    pub fn again(&self, parts: &[&str]) {
+        self.script(&[&["again", &self.path()], parts].concat());
     }
 
     fn signal(&self, part: &str, signal: &str) {

@@ -8,7 +8,7 @@
 #   services.sh postgres DIR          prints a postgres:// URL
 #   services.sh s3 DIR                prints an http:// endpoint with the bucket `acuvim`; s3.json
 #                                     has the keys
-#   services.sh again DIR NAME        starts a part again that was killed, where it was
+#   services.sh again DIR NAME...     starts parts again that were killed, where they were
 #   services.sh stop DIR              ends everything started in DIR
 #
 # DIR keeps data, NAME.log and NAME.pid of every part (kafka-1, mosquitto, postgres, s3). With
@@ -247,25 +247,32 @@ TEXT
     echo "http://127.0.0.1:$s3"
 }
 
-again() { # NAME
-    if [ -s "$dir/$1.pid" ]; then
-        # A killed process may need a moment to go, and its port with it.
-        for _ in $(seq 300); do
-            kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null || break
-            sleep 0.1
-        done
-    fi
-    rm -f "$dir/$1.pid"
-    case $1 in
-        kafka-*)
-            start_kafka "${1#kafka-}"
-            await "$1" "$(cut -d' ' -f1 "$dir/$1.ports")"
-            ;;
-        mosquitto) mosquitto_ >/dev/null ;;
-        postgres) postgres >/dev/null ;;
-        s3) s3 >/dev/null ;;
-        *) fail "no part is called $1" ;;
-    esac
+# Kafka's brokers need each other to start: several are started before any is waited for.
+again() { # NAMES
+    for name in "$@"; do
+        if [ -s "$dir/$name.pid" ]; then
+            # A killed process may need a moment to go, and its port with it.
+            for _ in $(seq 300); do
+                kill -0 "$(cat "$dir/$name.pid")" 2>/dev/null || break
+                sleep 0.1
+            done
+        fi
+        rm -f "$dir/$name.pid"
+    done
+    for part in "$@"; do
+        case $part in
+            kafka-*) start_kafka "${part#kafka-}" ;;
+            mosquitto) mosquitto_ >/dev/null ;;
+            postgres) postgres >/dev/null ;;
+            s3) s3 >/dev/null ;;
+            *) fail "no part is called $part" ;;
+        esac
+    done
+    for part in "$@"; do
+        case $part in
+            kafka-*) await "$part" "$(cut -d' ' -f1 "$dir/$part.ports")" ;;
+        esac
+    done
 }
 
 stop() {
@@ -289,7 +296,11 @@ case $command in
         case $command in
             kafka) kafka "${3:-1}" ;;
             mosquitto) mosquitto_ ;;
-            again) again "${3:?the name of a part}" ;;
+            again)
+                : "${3:?the name of a part}"
+                shift 2
+                again "$@"
+                ;;
             *) "$command" ;;
         esac
         ;;

@@ -97,11 +97,13 @@ impl From<DataFusionError> for Error {
         } else {
             ErrorKind::Internal
         };
-        Self::new(kind, format!("lake: {error}"))
+        Self::new(kind, format!("lake: {}", one_line(&error)))
     }
 }
 
-/// Whether an error comes from the object store or the disk, however deep it is wrapped.
+/// Whether an error comes from the object store or the disk, however deep it is wrapped. What comes
+/// out of the reading of a file counts as that: on its way the store's own error may have become
+/// text.
 #[must_use]
 pub fn is_store_trouble(error: &DataFusionError) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -111,7 +113,13 @@ pub fn is_store_trouble(error: &DataFusionError) -> bool {
         }
         next = error.source();
     }
-    matches!(error.find_root(), DataFusionError::ObjectStore(_) | DataFusionError::IoError(_))
+    matches!(
+        error.find_root(),
+        DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::ParquetError(_)
+            | DataFusionError::External(_)
+    )
 }
 
 fn is_over_limit(error: &DataFusionError) -> bool {

@@ -53,12 +53,20 @@ impl Ingest {
         options: BridgeOptions,
         intake: Arc<Intake>,
         control: Control,
+        holder: &str,
         stages: &Stages,
     ) -> Self {
         let (state, watched) = watch::channel(BridgeState::Away("not connected yet".into()));
         stages.bridge(watched);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(hold_bridge(options, intake, control, state, stop.clone()));
+        let task = tokio::spawn(hold_bridge(
+            options,
+            intake,
+            control,
+            holder.to_owned(),
+            state,
+            stop.clone(),
+        ));
         Self::Bridge { task, stop }
     }
 
@@ -126,11 +134,11 @@ async fn hold_bridge(
     options: BridgeOptions,
     intake: Arc<Intake>,
     control: Control,
+    holder: String,
     state: watch::Sender<BridgeState>,
     stop: CancellationToken,
 ) {
     let lease = format!("bridge:{}", options.client_id);
-    let holder = uuid::Uuid::new_v4().to_string();
     let mut bridge: Option<Bridge> = None;
     loop {
         match control.hold_lease(&lease, &holder, Utc::now(), LEASE).await {

@@ -2,6 +2,7 @@
 //! the order in which data flows.
 
 mod ingest;
+mod instance;
 mod parts;
 mod status;
 
@@ -23,6 +24,7 @@ use crate::{
     settings::{Proof, Role, Settings},
 };
 use ingest::{Ingest, bridge_options, intake};
+use instance::Instance;
 use parts::bind;
 pub use parts::{AnyLog, control, engine, lake};
 use status::Stages;
@@ -152,12 +154,15 @@ impl Server {
         let opened = opened?;
 
         let end = CancellationToken::new();
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let instance = Instance::of(&settings.data.dir, &names.join("-"))?;
         let settings = Arc::new(settings);
         let Opened { control, facts, log, lake } = opened;
         let ingest = match roles.contains(&Role::Ingest) {
-            true => {
-                Some(start_ingest(&settings, &log, &control, listeners.mqtt, &stages, &end).await?)
-            }
+            true => Some(
+                start_ingest(&settings, &log, &control, listeners.mqtt, &instance, &stages, &end)
+                    .await?,
+            ),
             false => None,
         };
         let processor = match &lake {
@@ -176,7 +181,7 @@ impl Server {
         early.abort();
         let beside = vec![
             tokio::spawn(upkeep(log.clone(), Arc::clone(&settings), metrics, end.clone())),
-            tokio::spawn(say_alive(control.clone(), roles, end.clone())),
+            tokio::spawn(say_alive(control.clone(), names.join(","), instance, end.clone())),
         ];
         stages.serving();
         Ok(Self { addresses, log, control, ingest, processor, http, end, beside })
@@ -260,13 +265,16 @@ async fn start_ingest(
     log: &AnyLog,
     control: &Control,
     listeners: Option<(TcpListener, Option<TcpListener>)>,
+    instance: &Instance,
     stages: &Stages,
     end: &CancellationToken,
 ) -> anyhow::Result<Ingest> {
     let intake = Arc::new(intake(settings, log.log()));
     stages.intake(intake.state());
     match (bridge_options(settings)?, listeners) {
-        (Some(options), _) => Ok(Ingest::bridge(options, intake, control.clone(), stages)),
+        (Some(options), _) => {
+            Ok(Ingest::bridge(options, intake, control.clone(), &instance.id, stages))
+        }
         (None, Some(listeners)) => {
             Ingest::broker(settings, intake, control, listeners, end.clone()).await
         }
@@ -407,19 +415,16 @@ async fn upkeep(
 }
 
 /// Holds a lease that says this process runs.
-async fn say_alive(control: Control, roles: BTreeSet<Role>, end: CancellationToken) {
-    let holder = uuid::Uuid::new_v4().to_string();
-    let roles: Vec<&str> = roles.into_iter().map(Role::as_str).collect();
-    let name = format!("{PROCESS_LEASES}{}:{holder}", roles.join(","));
+async fn say_alive(control: Control, roles: String, instance: Instance, end: CancellationToken) {
+    let (name, holder) = (format!("{PROCESS_LEASES}{roles}:{}", instance.id), instance.id.as_str());
     let work = async {
         loop {
-            if let Err(error) = control.hold_lease(&name, &holder, Utc::now(), PROCESS_LEASE).await
-            {
+            if let Err(error) = control.hold_lease(&name, holder, Utc::now(), PROCESS_LEASE).await {
                 tracing::debug!(%error, "the process's lease was not renewed");
             }
             tokio::time::sleep(PROCESS_RENEWED).await;
         }
     };
     end.run_until_cancelled(Box::pin(work)).await;
-    let _ = control.drop_lease(&name, &holder, Utc::now()).await;
+    let _ = control.drop_lease(&name, holder, Utc::now()).await;
 }

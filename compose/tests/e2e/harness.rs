@@ -258,6 +258,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(lines) = self.lines.lock()
+        {
+            let last = &lines[lines.len().saturating_sub(40)..];
+            println!("the last lines of {}:\n{}", self.http, last.join("\n"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -315,7 +315,7 @@ async fn a_database_that_was_away_is_used_again() {
     services.kill("postgres");
     let error = control.log_facts(4).await.expect_err("away");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    services.again("postgres");
+    services.again(&["postgres"]);
     control.log_facts(4).await.expect("again");
     services.pause("postgres");
     let error = control.log_facts(4).await.expect_err("does not answer");

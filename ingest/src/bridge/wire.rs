@@ -20,6 +20,10 @@ const ANY_PACKET: usize = 268_435_455;
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(10);
 
+/// Room for every acknowledgement that may ever be owed, since a packet id has 16 bits: handing one
+/// over must not wait for the wire, which may itself wait for messages to be taken.
+const ROOM: usize = 66_000;
+
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A message, and what is needed to acknowledge it.
@@ -80,8 +84,6 @@ pub(super) enum Wire {
 
 /// A client for one connection, in 3.1.1 if `old`.
 pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
-    // Room for every acknowledgement that may be owed: sending one never waits for the receiver.
-    let room = 4 * usize::from(options.receive_maximum) + 1024;
     let transport =
         options.tls.clone().map(|tls| Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
     if old {
@@ -96,7 +98,7 @@ pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
         if let Some(transport) = transport {
             mqtt.set_transport(transport);
         }
-        let (client, events) = AsyncClient::new(mqtt, room);
+        let (client, events) = AsyncClient::new(mqtt, ROOM);
         let wire = Wire::V311 { events: Box::new(events), connected: false };
         return (Client::V311(client), wire);
     }
@@ -115,7 +117,7 @@ pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
     if let Some(transport) = transport {
         mqtt.set_transport(transport);
     }
-    let (client, events) = v5::AsyncClient::new(mqtt, room);
+    let (client, events) = v5::AsyncClient::new(mqtt, ROOM);
     (Client::V5(client), Wire::V5 { events: Box::new(events), connected: false })
 }
 

@@ -1,15 +1,18 @@
 //! Clients of librdkafka, with the settings that our promises rest on.
 
+use std::time::Duration;
+
 use rdkafka::{
     ClientConfig, ClientContext,
     admin::AdminClient,
+    client::Client,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     producer::FutureProducer,
 };
 
-use super::KafkaOptions;
+use super::{ANSWER, KafkaOptions};
 use crate::{Error, ErrorKind};
 
 /// Says what librdkafka says at debug level: what fails reaches us as an error, and is logged
@@ -111,6 +114,39 @@ pub(super) fn member(options: &KafkaOptions, group: &str) -> ClientConfig {
 pub(super) const fn request_bytes(options: &KafkaOptions) -> usize {
     options.max_entry_bytes + (64 << 10)
 }
+
+/// A partition's first offset and the one behind its last. Just behind a change of leaders the
+/// brokers may not agree yet who is to be asked.
+pub(super) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: u32,
+) -> Result<(i64, i64), Error> {
+    let mut tries = 0;
+    loop {
+        let error = match client.fetch_watermarks(topic, number(partition), ANSWER) {
+            Ok(bounds) => return Ok(bounds),
+            Err(error) => error,
+        };
+        let changing = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::DestroyBroker
+                    | RDKafkaErrorCode::OffsetNotAvailable
+            )
+        );
+        tries += 1;
+        if !changing || tries > LEADER_TRIES {
+            return Err(away("bounds", &error));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// How often who leads a partition is asked again.
+const LEADER_TRIES: u32 = 15;
 
 /// Partitions as Kafka numbers them.
 pub(super) fn number(partition: u32) -> i32 {

@@ -28,7 +28,7 @@ use rdkafka::{
 use tokio::task::spawn_blocking;
 
 use crate::{Batch, Bounds, Claim, Entry, Error, ErrorKind, Log, LogTopic, Position, ReadLimit};
-use client::{Quiet, QuietConsumer, away, number};
+use client::{Quiet, QuietConsumer, away, number, watermarks};
 use reader::Reader;
 
 /// How long a question to the brokers may take.
@@ -238,11 +238,7 @@ impl Shared {
 
     fn bounds(&self, topic: LogTopic, partition: u32) -> Result<Bounds, Error> {
         let name = self.options.topic(topic);
-        let (start, end) = self
-            .admin
-            .inner()
-            .fetch_watermarks(&name, number(partition), ANSWER)
-            .map_err(|e| away("bounds", &e))?;
+        let (start, end) = watermarks(self.admin.inner(), &name, partition)?;
         Ok(Bounds { start, end })
     }
 

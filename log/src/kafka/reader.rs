@@ -10,7 +10,7 @@ use rdkafka::{
 
 use super::{
     ANSWER, KafkaOptions,
-    client::{QuietConsumer, away, consumer, number},
+    client::{QuietConsumer, away, consumer, number, watermarks},
     entry_of,
 };
 use crate::{Batch, Entry, Error, ErrorKind, LogTopic, ReadLimit};
@@ -136,6 +136,12 @@ impl Reader {
                     let (start, end) = self.bounds()?;
                     return Err(self.outside(start, end));
                 }
+                // One broker of several, as a rule: another leads soon, and librdkafka finds it.
+                Some(
+                    RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::Resolve,
+                ) => {}
                 // What was read so far is good; the next read finds out the rest.
                 _ if enough => {}
                 _ => return Err(away("read", &error)),
@@ -146,9 +152,7 @@ impl Reader {
     }
 
     fn bounds(&self) -> Result<(i64, i64), Error> {
-        self.consumer
-            .fetch_watermarks(&self.name, number(self.partition), ANSWER)
-            .map_err(|e| away("bounds", &e))
+        watermarks(self.consumer.client(), &self.name, self.partition)
     }
 
     fn outside(&self, start: i64, end: i64) -> Error {

@@ -85,7 +85,7 @@ async fn a_broker_that_was_away_is_used_again_and_nothing_acknowledged_is_gone()
             }
         }
     });
-    services.again("kafka-1");
+    services.again(&["kafka-1"]);
     acknowledged.push((waiting.await.expect("task"), "later".to_owned()));
     let got = log.read(LogTopic::Uplink, 0, 0, NO_WAIT).await.expect("read");
     for (offset, value) in acknowledged {

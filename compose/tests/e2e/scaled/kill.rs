@@ -49,7 +49,7 @@ async fn thirty_kills_of_our_processes_and_one_of_every_service_lose_and_double_
         }
         stack.services.kill(part);
         tokio::time::sleep(Duration::from_secs(3)).await;
-        tokio::task::block_in_place(|| stack.services.again(part));
+        tokio::task::block_in_place(|| stack.services.again(&[part]));
     }
     moved_on(&load).await;
     println!("{acknowledged} acknowledged before the services were killed");

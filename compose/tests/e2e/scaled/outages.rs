@@ -58,7 +58,7 @@ async fn all_kafka_brokers_away_for_two_minutes_lose_nothing_and_memory_stays_bo
     for (before, most) in before.iter().zip(&most) {
         assert!(*most < before + 200, "memory grew");
     }
-    tokio::task::block_in_place(|| brokers.iter().for_each(|broker| stack.services.again(broker)));
+    tokio::task::block_in_place(|| stack.services.again(&brokers));
     let back = Instant::now();
     until("ready again", async || {
         not_ready(&servers[0]).await.is_empty() && not_ready(&servers[1]).await.is_empty()
@@ -99,7 +99,7 @@ async fn each_component_that_is_away_or_hangs_is_named_and_all_goes_on_by_itself
             .await;
             match hang {
                 true => stack.services.resume(part),
-                false => tokio::task::block_in_place(|| stack.services.again(part)),
+                false => tokio::task::block_in_place(|| stack.services.again(&[part])),
             }
         }
     }

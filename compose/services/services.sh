@@ -162,6 +162,7 @@ mosquitto_() {
     # Our bridge may be away for long: nothing is dropped while it is, up to a cap in bytes.
     cat >"$dir/mosquitto.conf" <<TEXT
 listener $port 127.0.0.1
+set_tcp_nodelay true
 allow_anonymous true
 user $(id -un)
 persistence true

@@ -93,17 +93,9 @@ impl Lake {
         let mut rows = execute_stream(merged, session.task_ctx())?;
         let mut writer = delta_writer(table)?;
         let mut written = 0;
-        let copied: Result<(), Error> = async {
-            while let Some(batch) = rows.try_next().await? {
-                written += batch.num_rows();
-                writer.write(&as_stored(table.table, &batch)?).await?;
-            }
-            Ok(())
-        }
-        .await;
-        if let Err(error) = copied {
-            let _ = writer.abort().await;
-            return Err(error);
+        while let Some(batch) = rows.try_next().await? {
+            written += batch.num_rows();
+            writer.write(&as_stored(table.table, &batch)?).await?;
         }
         let adds = writer.close().await?;
         if expected.is_some_and(|rows| rows != written) {

@@ -58,11 +58,8 @@ pub(crate) async fn write_sorted(
     let mut writer = delta_writer(table)?;
     for chunk in order.chunks(CHUNK) {
         let rows = interleave_record_batch(&sources, chunk)?;
-        if let Err(error) = writer.write(&rows).await {
-            // Leaves nothing half-written behind; the rows are still in the tail.
-            let _ = writer.abort().await;
-            return Err(error.into());
-        }
+        // What was written when this fails is in no commit, and is let go of with the writer.
+        writer.write(&rows).await?;
     }
     Ok(writer.close().await?)
 }

@@ -150,10 +150,12 @@ impl Processor {
         tasks.spawn(watched("the supervisor", supervisor.run(), state.clone()));
         if options.shared {
             let lake = Arc::clone(&parts.lake);
-            tasks.spawn(follower::run(lake, state.clone(), stop.clone(), give_up.clone()));
+            let follow = follower::run(lake, state.clone(), stop.clone(), give_up.clone());
+            tasks.spawn(watched("the follower", follow, state.clone()));
         }
         if duties.claim.is_some() {
-            tasks.spawn(upkeep::run(Arc::clone(&options), parts.clone(), stop.clone()));
+            let upkeep = upkeep::run(Arc::clone(&options), parts.clone(), stop.clone());
+            tasks.spawn(watched("the upkeep", upkeep, state.clone()));
         }
         tasks.close();
         // Goes on behind the workers, to flush what they have read last.

@@ -150,8 +150,13 @@ impl Runner {
         let (messages, queue) = mpsc::channel(ahead);
         let mut messages = Some(messages);
         let mut taker = tokio::spawn(take(queue, client.clone(), Arc::clone(&self.intake)));
-        let mut taken = false;
+        let (mut taken, mut goodbye) = (false, false);
         let ended = loop {
+            let paid = client.pay();
+            if taken && paid && !goodbye {
+                // Behind the last acknowledgement.
+                goodbye = client.disconnect();
+            }
             let event = tokio::select! {
                 event = wire.poll() => event,
                 () = self.stop.cancelled(), if messages.is_some() => {
@@ -162,9 +167,7 @@ impl Runner {
                     if messages.is_some() {
                         break Ended::Lost(wire::Lost::new("the taker ended".to_owned()));
                     }
-                    // The goodbye goes out behind the last acknowledgement.
                     taken = true;
-                    client.disconnect();
                     continue;
                 }
             };
@@ -188,7 +191,7 @@ impl Runner {
                         let _ = messages.send(message).await;
                     }
                 }
-                Ok(Event::Disconnected) if taken => break Ended::Stopped,
+                Ok(Event::Disconnected) if goodbye => break Ended::Stopped,
                 Ok(Event::Disconnected | Event::Other) => {}
                 Err(_) if self.stop.is_cancelled() => break Ended::Stopped,
                 Err(lost) => break Ended::Lost(lost),
@@ -270,7 +273,7 @@ async fn take(mut queue: mpsc::Receiver<Message>, client: Client, intake: Arc<In
         intake.take_all(&incoming).await;
         drop(incoming);
         for message in batch.drain(..) {
-            client.acknowledge(&message).await;
+            client.acknowledge(message.id);
         }
     }
 }

@@ -1,11 +1,15 @@
 //! rumqttc's two protocols behind one set of events: nothing else knows which is spoken.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, Packet, QoS,
-    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport, v5,
+    AsyncClient, ConnectReturnCode, ConnectionError, EventLoop, MqttOptions, NetworkOptions,
+    Packet, QoS, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport, v5,
 };
 
 use super::BridgeOptions;
@@ -20,26 +24,19 @@ const ANY_PACKET: usize = 268_435_455;
 /// How long a connection may take.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// Room for every acknowledgement that may ever be owed, since a packet id has 16 bits: handing one
-/// over must not wait for the wire, which may itself wait for messages to be taken.
-const ROOM: usize = 66_000;
+/// Packets that rumqttc holds for the wire.
+const ROOM: usize = 4096;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A message, and what is needed to acknowledge it.
+/// A message as it came.
 #[derive(Debug)]
 pub(super) struct Message {
     pub topic: String,
     pub payload: Bytes,
     pub retained: bool,
-    packet: Acknowledged,
-}
-
-/// The packet in the terms of its protocol, its payload aside.
-#[derive(Debug)]
-enum Acknowledged {
-    V5(Box<v5::mqttbytes::v5::Publish>),
-    V311(rumqttc::Publish),
+    /// What it is acknowledged by; 0 with QoS 0, which asks for nothing.
+    pub id: u16,
 }
 
 /// What happens on a connection.
@@ -71,7 +68,17 @@ impl Lost {
 
 /// The sending side.
 #[derive(Clone)]
-pub(super) enum Client {
+pub(super) struct Client {
+    sender: Sender,
+    /// Acknowledgements that found no room, in order. A broker may send far more than it was
+    /// granted (Mosquitto 2.0 does when it works off a queue), and rumqttc reads ten packets for
+    /// each one that it writes: waiting for room here while the receiver waits for messages to be
+    /// taken would be waiting for ever.
+    owed: Arc<Mutex<VecDeque<u16>>>,
+}
+
+#[derive(Clone)]
+enum Sender {
     V5(v5::AsyncClient),
     V311(AsyncClient),
 }
@@ -86,6 +93,10 @@ pub(super) enum Wire {
 pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
     let transport =
         options.tls.clone().map(|tls| Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+    // An acknowledgement is small and is waited for.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECTING.as_secs());
     if old {
         let mut mqtt = MqttOptions::new(&options.client_id, &options.host, options.port);
         mqtt.set_clean_session(false)
@@ -98,9 +109,10 @@ pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
         if let Some(transport) = transport {
             mqtt.set_transport(transport);
         }
-        let (client, events) = AsyncClient::new(mqtt, ROOM);
+        let (client, mut events) = AsyncClient::new(mqtt, ROOM);
+        events.set_network_options(network);
         let wire = Wire::V311 { events: Box::new(events), connected: false };
-        return (Client::V311(client), wire);
+        return (Client::new(Sender::V311(client)), wire);
     }
     let mut mqtt = v5::MqttOptions::new(&options.client_id, &options.host, options.port);
     let expiry = u32::try_from(options.session_expiry.as_secs()).unwrap_or(u32::MAX);
@@ -108,6 +120,7 @@ pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
         .set_manual_acks(true)
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECTING.as_secs())
+        .set_network_options(network)
         .set_session_expiry_interval(Some(expiry))
         .set_receive_maximum(Some(options.receive_maximum))
         .set_max_packet_size(Some(MAX_PACKET));
@@ -118,23 +131,41 @@ pub(super) fn open(options: &BridgeOptions, old: bool) -> (Client, Wire) {
         mqtt.set_transport(transport);
     }
     let (client, events) = v5::AsyncClient::new(mqtt, ROOM);
-    (Client::V5(client), Wire::V5 { events: Box::new(events), connected: false })
+    (Client::new(Sender::V5(client)), Wire::V5 { events: Box::new(events), connected: false })
 }
 
 impl Client {
-    /// Hands the acknowledgement over; a connection that is gone has no use for it.
-    pub async fn acknowledge(&self, message: &Message) {
-        let _ = match (self, &message.packet) {
-            (Self::V5(client), Acknowledged::V5(packet)) => client.ack(packet).await.is_ok(),
-            (Self::V311(client), Acknowledged::V311(packet)) => client.ack(packet).await.is_ok(),
-            (Self::V5(_), Acknowledged::V311(_)) | (Self::V311(_), Acknowledged::V5(_)) => false,
-        };
+    fn new(sender: Sender) -> Self {
+        Self { sender, owed: Arc::default() }
+    }
+
+    /// Acknowledges a message behind all that were before it; never waits.
+    pub fn acknowledge(&self, id: u16) {
+        if id == 0 {
+            return;
+        }
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !(owed.is_empty() && self.sender.try_acknowledge(id)) {
+            owed.push_back(id);
+        }
+    }
+
+    /// Hands over what is owed as far as there is room; true if nothing is left.
+    pub fn pay(&self) -> bool {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(id) = owed.front() {
+            if !self.sender.try_acknowledge(*id) {
+                return false;
+            }
+            owed.pop_front();
+        }
+        true
     }
 
     /// Subscribes with QoS 1; [`Event::Subscribed`] tells how it went.
     pub fn subscribe(&self, filters: &[String]) {
-        let _ = match self {
-            Self::V5(client) => {
+        let _ = match &self.sender {
+            Sender::V5(client) => {
                 let filter = |path: &String| v5::mqttbytes::v5::Filter {
                     // A shared subscription has no retained messages, and refuses to be asked.
                     retain_forward_rule: v5::mqttbytes::v5::RetainForwardRule::OnNewSubscribe,
@@ -142,19 +173,40 @@ impl Client {
                 };
                 client.try_subscribe_many(filters.iter().map(filter)).is_ok()
             }
-            Self::V311(client) => {
+            Sender::V311(client) => {
                 let filter = |path: &String| SubscribeFilter::new(path.clone(), QoS::AtLeastOnce);
                 client.try_subscribe_many(filters.iter().map(filter)).is_ok()
             }
         };
     }
 
-    /// Says goodbye behind everything handed over so far; the session stays.
-    pub fn disconnect(&self) {
-        let _ = match self {
-            Self::V5(client) => client.try_disconnect().is_ok(),
-            Self::V311(client) => client.try_disconnect().is_ok(),
-        };
+    /// Says goodbye behind everything handed over so far; the session stays. False without room.
+    pub fn disconnect(&self) -> bool {
+        match &self.sender {
+            Sender::V5(client) => client.try_disconnect().is_ok(),
+            Sender::V311(client) => client.try_disconnect().is_ok(),
+        }
+    }
+}
+
+impl Sender {
+    /// False if there is no room; a connection that is gone has no use for it.
+    fn try_acknowledge(&self, id: u16) -> bool {
+        match self {
+            Self::V5(client) => {
+                let packet = v5::mqttbytes::v5::Publish {
+                    qos: v5::mqttbytes::QoS::AtLeastOnce,
+                    pkid: id,
+                    ..v5::mqttbytes::v5::Publish::default()
+                };
+                client.try_ack(&packet).is_ok()
+            }
+            Self::V311(client) => {
+                let mut packet = rumqttc::Publish::new("", QoS::AtLeastOnce, Vec::new());
+                packet.pkid = id;
+                client.try_ack(&packet).is_ok()
+            }
+        }
     }
 }
 
@@ -186,11 +238,11 @@ fn from_v5(event: v5::Event, connected: &mut bool) -> Event {
                 ack.return_codes.iter().find(|c| !matches!(c, SubscribeReasonCode::Success(_)));
             Event::Subscribed(refused.map_or(Ok(()), |code| Err(not_granted(code))))
         }
-        v5::Event::Incoming(Packet::Publish(mut packet)) => Event::Message(Message {
+        v5::Event::Incoming(Packet::Publish(packet)) => Event::Message(Message {
             topic: String::from_utf8_lossy(&packet.topic).into_owned(),
-            payload: std::mem::take(&mut packet.payload),
+            payload: packet.payload,
             retained: packet.retain,
-            packet: Acknowledged::V5(Box::new(packet)),
+            id: packet.pkid,
         }),
         v5::Event::Outgoing(rumqttc::Outgoing::Disconnect) => Event::Disconnected,
         _ => Event::Other,
@@ -208,11 +260,11 @@ fn from_v311(event: rumqttc::Event, connected: &mut bool) -> Event {
                 ack.return_codes.iter().find(|c| !matches!(c, SubscribeReasonCode::Success(_)));
             Event::Subscribed(refused.map_or(Ok(()), |code| Err(not_granted(code))))
         }
-        rumqttc::Event::Incoming(Packet::Publish(mut packet)) => Event::Message(Message {
-            topic: std::mem::take(&mut packet.topic),
-            payload: std::mem::take(&mut packet.payload),
+        rumqttc::Event::Incoming(Packet::Publish(packet)) => Event::Message(Message {
+            topic: packet.topic,
+            payload: packet.payload,
             retained: packet.retain,
-            packet: Acknowledged::V311(packet),
+            id: packet.pkid,
         }),
         rumqttc::Event::Outgoing(rumqttc::Outgoing::Disconnect) => Event::Disconnected,
         _ => Event::Other,

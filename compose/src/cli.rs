@@ -38,6 +38,32 @@ pub enum Command {
     Check(ServeFlags),
     /// Print the settings in force, secrets masked.
     Config(ServeFlags),
+    /// Look after the log.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+/// What can be done to the log.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Lay it out anew: with another number of partitions, or on Kafka instead of embedded.
+    ///
+    /// Every process must be stopped, and everything flushed: an ordered stop does that. The
+    /// settings name the system as it is; afterwards they must name it as it is then.
+    Repartition(RepartitionArgs),
+}
+
+/// A new layout of the log.
+#[derive(Debug, Clone, Args)]
+pub struct RepartitionArgs {
+    /// Partitions from now on.
+    #[arg(long)]
+    pub partitions: u32,
+    /// Move to another log: kafka://host:9092, or `embedded`.
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub settings: ServeFlags,
 }
 
 /// Where settings come from.

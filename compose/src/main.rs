@@ -9,7 +9,7 @@ mod settings;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogCommand};
 use settings::{LogFormat, Settings};
 
 fn main() -> std::process::ExitCode {
@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sql(args) => commands::sql::run(args).await,
         Command::Check(flags) => commands::check::run(&Settings::load(&flags)?).await,
         Command::Config(flags) => commands::config::run(&Settings::load(&flags)?),
+        Command::Log(LogCommand::Repartition(args)) => commands::repartition::run(args).await,
     }
 }
 

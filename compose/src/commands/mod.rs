@@ -3,6 +3,7 @@
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod repartition;
 pub mod simulate;
 pub mod sql;
 

@@ -20,10 +20,12 @@ fn refusal(args: &[&str]) -> String {
 #[test]
 fn help_names_every_command_and_where_to_begin() {
     let text = String::from_utf8(acuvim(&["--help"]).stdout).expect("text");
-    for word in ["serve", "demo", "simulate", "sql", "check", "config", "ACUVIM__SECTION__KEY"] {
+    for word in
+        ["serve", "demo", "simulate", "sql", "check", "config", "log", "ACUVIM__SECTION__KEY"]
+    {
         assert!(text.contains(word), "{word}");
     }
-    for command in ["serve", "demo", "simulate", "sql", "check", "config"] {
+    for command in ["serve", "demo", "simulate", "sql", "check", "config", "log"] {
         assert!(acuvim(&[command, "--help"]).status.success(), "{command}");
     }
 }

@@ -19,6 +19,7 @@ mod harness;
 mod http;
 mod kill;
 mod readers;
+mod repartition;
 mod scaled;
 #[path = "../../services/services.rs"]
 mod services;

@@ -57,6 +57,7 @@ impl Stack {
             format!("control.url={}", self.postgres),
             "lake.url=s3://acuvim/lake".to_owned(),
             format!("process.roles={roles}"),
+            "sql.max_rows=10000000".to_owned(),
         ];
         set.extend(extra.iter().map(|s| (*s).to_owned()));
         set

@@ -38,7 +38,7 @@ async fn all_kafka_brokers_away_for_two_minutes_lose_nothing_and_memory_stays_bo
         expect_outages(&mut server);
         servers.push(server);
     }
-    let load = Load::start(stack.mqtt, 10, Duration::from_millis(2));
+    let load = Load::start(stack.mqtt, 8, Duration::from_millis(8));
     until("the load runs", async || load.acknowledged() > 2000).await;
     let before: Vec<u64> = servers.iter().map(|s| resident_mb(s.pid())).collect();
     let brokers = ["kafka-1", "kafka-2", "kafka-3"];

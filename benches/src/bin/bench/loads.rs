@@ -1,0 +1,258 @@
+//! The loads, each in a shape that the embedded system and one spread over services both take.
+
+use std::time::{Duration, Instant};
+
+use acuvim_benches::fleet::Meter;
+
+use crate::{
+    Args,
+    place::Place,
+    server::{Server, Usage},
+};
+
+/// 200 connections, each with one reading in flight, as the broker takes them.
+pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
+    let server = Server::start(args, place, "ingest", &[]).await?;
+    let before = place.cpu_seconds()?;
+    let begun = Instant::now();
+    let end = begun + Duration::from_secs(args.seconds);
+    let mut devices = Vec::new();
+    for n in 0..200 {
+        let connection = server.device(n).await?;
+        devices.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            // What a device of its own would have composed: not what is measured here.
+            let base = chrono::Utc::now().timestamp_millis();
+            let payloads: Vec<String> =
+                (0..500).map(|i| meter.telemetry(base + i * 1000, "live")).collect();
+            let mut acknowledged = 0_u64;
+            while Instant::now() < end {
+                let n = usize::try_from(acknowledged % 500).unwrap_or(0);
+                let payload = payloads.get(n).cloned().unwrap_or_default();
+                if connection.publish(&topic, payload, false).await.is_err() {
+                    break;
+                }
+                acknowledged += 1;
+            }
+            acknowledged
+        }));
+    }
+    let mut acknowledged = 0;
+    for device in devices {
+        acknowledged += device.await?;
+    }
+    let sent_in = begun.elapsed().as_secs_f64();
+    // A broker in front acknowledges by itself: what counts is what our log has.
+    server.wait_for_metric("acuvim_ingest_stored_total{kind=\"telemetry\"}", acknowledged).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let usage = server.usage()?;
+    println!(
+        "{} ingest   {:>9.0} readings/s from PUBLISH to durable, 200 connections, client and server on \
+         the same cores; {:.0} readings/CPU s of ours ({:.1} CPU s, peak {} MB){}; devices were \
+         done after {sent_in:.1} of {seconds:.1} s",
+        place.name(),
+        acknowledged as f64 / seconds,
+        acknowledged as f64 / usage.cpu_seconds,
+        usage.cpu_seconds,
+        usage.peak_mb,
+        place.share(&usage, before)?,
+    );
+    Ok(())
+}
+
+/// A day of devices in large batches, then how long the server takes to have it in Parquet: the
+/// CPU of ingest and stream is told apart by stopping and starting it in between.
+pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
+    const DEVICES: u32 = 100;
+    const READINGS: i64 = 8640;
+    let hold =
+        ["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000", "lake.max_tail_mb=16"];
+    let server = Server::start(args, place, "stream", &hold).await?;
+    let base = chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000;
+    let mut devices = Vec::new();
+    for n in 0..DEVICES {
+        let connection = server.device(n).await?;
+        devices.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            for part in 0..READINGS / 480 {
+                let lines: Vec<String> = (0..480)
+                    .map(|i| meter.telemetry(base + (part * 480 + i) * 10_000, "sd"))
+                    .collect();
+                connection.publish(&topic, lines.join("\n"), false).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for device in devices {
+        device.await??;
+    }
+    let rows = i64::from(DEVICES) * READINGS;
+    let batches = u64::from(DEVICES) * (READINGS / 480).unsigned_abs();
+    server.wait_for_metric("acuvim_ingest_stored_total{kind=\"telemetry\"}", batches).await?;
+    server.kill()?;
+    let server =
+        Server::start_again(args, place, "stream", &["lake.compaction_interval_ms=1000"]).await?;
+    let begun = Instant::now();
+    server.wait_for_lake(rows).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let usage = server.usage()?;
+    println!(
+        "{} stream   {:>9.0} readings/CPU s from log to committed Parquet ({rows} readings in \
+         {seconds:.1} s, {:.1} CPU s with compaction, peak {} MB)",
+        place.name(),
+        rows as f64 / usage.cpu_seconds,
+        usage.cpu_seconds,
+        usage.peak_mb
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let bytes = server.lake_bytes().await?;
+    println!(
+        "{} disk     {:>9.2} bytes/sample after compaction (40 readings a row, {:.1} bytes a row)",
+        place.name(),
+        bytes as f64 / (rows * 40) as f64,
+        bytes as f64 / rows as f64
+    );
+    Ok(())
+}
+
+/// 2,000 messages a second; every now and then one is followed from PUBLISH to its SQL answer.
+pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
+    let server = Server::start(args, place, "fresh", &["lake.flush_interval_ms=2000"]).await?;
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let mut load = Vec::new();
+    for n in 0..200 {
+        let connection = server.device(n).await?;
+        load.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            while Instant::now() < end {
+                ticks.tick().await;
+                let payload = meter.telemetry(chrono::Utc::now().timestamp_millis(), "live");
+                if connection.publish(&topic, payload, false).await.is_err() {
+                    break;
+                }
+            }
+        }));
+    }
+    let probe = server.device(10_000).await?;
+    let id = Meter::new(1, 10_000).device_id;
+    let mut times = Vec::new();
+    let query = format!("SELECT count(*) FROM telemetry WHERE device_id = '{id}'");
+    let mut sent = 0_i64;
+    while Instant::now() < end {
+        let begun = Instant::now();
+        let payload = format!("{{\"ts\":{},\"f\":50}}", chrono::Utc::now().timestamp_millis());
+        probe.publish(&format!("acuvim/{id}/telemetry"), payload, false).await?;
+        sent += 1;
+        while server.number(&query, "hot").await? < sent {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        times.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for device in load {
+        device.await?;
+    }
+    times.sort_unstable();
+    let at = |share: f64| {
+        let n = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(n).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    };
+    let usage = server.usage()?;
+    println!(
+        "{} fresh    {:>9.0} ms p50, {:.0} ms p99 from PUBLISH to visible in SQL at 2,000 messages/s \
+         ({} probes; server: {:.1} CPU s, peak {} MB)",
+        place.name(),
+        at(0.5),
+        at(0.99),
+        times.len(),
+        usage.cpu_seconds,
+        usage.peak_mb
+    );
+    Ok(())
+}
+
+/// 1,000 devices, a reading each per 10 s, flushed every 10 s.
+pub async fn memory(args: &Args, place: &Place) -> anyhow::Result<()> {
+    let server = Server::start(args, place, "memory", &[]).await?;
+    let end = Instant::now() + Duration::from_secs(args.seconds.max(30));
+    let mut load = Vec::new();
+    for n in 0..1000 {
+        let connection = server.device(n).await?;
+        load.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            let mut ticks = tokio::time::interval(Duration::from_secs(10));
+            while Instant::now() < end {
+                ticks.tick().await;
+                let payload = meter.telemetry(chrono::Utc::now().timestamp_millis(), "live");
+                if connection.publish(&topic, payload, false).await.is_err() {
+                    break;
+                }
+            }
+        }));
+    }
+    for device in load {
+        device.await?;
+    }
+    let usage = server.usage()?;
+    println!(
+        "{} memory   {:>9} MB peak with 1,000 devices at a reading per 10 s ({:.1} CPU s in {} s)",
+        place.name(),
+        usage.peak_mb,
+        usage.cpu_seconds,
+        args.seconds.max(30)
+    );
+    Ok(())
+}
+
+/// A minute without the log's brokers at 500 messages/s, and how long it takes until all of it is in
+/// SQL answers.
+pub async fn outage(args: &Args, place: &Place) -> anyhow::Result<()> {
+    let server = Server::start(args, place, "outage", &[]).await?;
+    let end = Instant::now() + Duration::from_secs(75);
+    let mut load = Vec::new();
+    for n in 0..50 {
+        let connection = server.device(n).await?;
+        load.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            let mut acknowledged = 0_i64;
+            while Instant::now() < end {
+                ticks.tick().await;
+                let payload = meter.telemetry(chrono::Utc::now().timestamp_millis(), "live");
+                if connection.publish(&topic, payload, false).await.is_err() {
+                    break;
+                }
+                acknowledged += 1;
+            }
+            acknowledged
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    place.kill("kafka-1")?;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    place.again("kafka-1")?;
+    let back = Instant::now();
+    let mut acknowledged = 0;
+    for device in load {
+        acknowledged += device.await?;
+    }
+    while server.number("SELECT count(*) FROM telemetry", "hot").await.unwrap_or(0) < acknowledged {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let usage: Usage = server.usage()?;
+    println!(
+        "{} outage   {:>9.1} s from Kafka's return until all {acknowledged} readings are in SQL answers, \
+         after a minute without it at 500 messages/s ({:.1} CPU s, peak {} MB)",
+        place.name(),
+        back.elapsed().as_secs_f64(),
+        usage.cpu_seconds,
+        usage.peak_mb
+    );
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! The binary under measurement, started on free ports.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::{Args, PASSWORD, place::Place};
+
+/// What a process has taken so far.
+pub struct Usage {
+    pub cpu_seconds: f64,
+    pub peak_mb: u64,
+}
+
+/// The binary, started on free ports.
+pub struct Server {
+    child: Child,
+    http: String,
+    mqtt: SocketAddr,
+    token: String,
+    client: reqwest::Client,
+}
+
+impl Server {
+    pub async fn start(
+        args: &Args,
+        place: &Place,
+        name: &str,
+        set: &[&str],
+    ) -> anyhow::Result<Self> {
+        let dir = args.dir.join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        place.forget()?;
+        Self::start_again(args, place, name, set).await
+    }
+
+    pub async fn start_again(
+        args: &Args,
+        place: &Place,
+        name: &str,
+        set: &[&str],
+    ) -> anyhow::Result<Self> {
+        let dir = args.dir.join(name);
+        std::fs::create_dir_all(&dir)?;
+        let (http_port, mqtt_port) = (free_port()?, free_port()?);
+        let mut command = Command::new(&args.binary);
+        command
+            .args(["serve", "--http-listen", &format!("127.0.0.1:{http_port}")])
+            .args(["--mqtt-listen", &format!("127.0.0.1:{mqtt_port}")])
+            .args(["--set", "mqtt.websocket_listen=", "--set", "logging.level=warn", "--data-dir"])
+            .arg(&dir)
+            .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
+            .stdout(Stdio::null());
+        for pair in place.settings(name).iter().map(String::as_str).chain(set.iter().copied()) {
+            command.args(["--set", pair]);
+        }
+        let child = command
+            .spawn()
+            .with_context(|| format!("{}: build it with ./dev bench", args.binary.display()))?;
+        let client = reqwest::Client::new();
+        let http = format!("http://127.0.0.1:{http_port}");
+        let mqtt = place.mqtt(mqtt_port)?;
+        let mut server = Self { child, http, mqtt, token: String::new(), client };
+        server.log_in().await?;
+        Ok(server)
+    }
+
+    async fn log_in(&mut self) -> anyhow::Result<()> {
+        let url = format!("{}/api/auth/login", self.http);
+        let body = json!({"username": "admin", "password": PASSWORD});
+        for _ in 0..600 {
+            if let Ok(answer) = self.client.post(&url).json(&body).send().await {
+                let answer: Value = answer.json().await?;
+                self.token = answer
+                    .pointer("/access_token")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the server does not answer")
+    }
+
+    pub async fn device(&self, n: u32) -> anyhow::Result<Connection> {
+        let options = ConnectOptions {
+            host: self.mqtt.ip().to_string(),
+            port: self.mqtt.port(),
+            client_id: format!("bench-{n}"),
+            login: None,
+            will: None,
+            subscribe: None,
+        };
+        Ok(Connection::open(&options).await?)
+    }
+
+    pub async fn number(&self, query: &str, consistency: &str) -> anyhow::Result<i64> {
+        let url = format!("{}/api/sql", self.http);
+        let body = json!({"query": query, "consistency": consistency});
+        let answer = self.client.post(url).bearer_auth(&self.token).json(&body).send().await?;
+        let answer: Value = answer.json().await?;
+        let number = answer.pointer("/rows/0/0").and_then(Value::as_i64);
+        number.with_context(|| format!("{query}: {answer}"))
+    }
+
+    pub async fn wait_for_lake(&self, rows: i64) -> anyhow::Result<()> {
+        while self.number("SELECT count(*) FROM telemetry", "lake").await? < rows {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until a counter has come so far.
+    pub async fn wait_for_metric(&self, name: &str, want: u64) -> anyhow::Result<()> {
+        loop {
+            let url = format!("{}/metrics", self.http);
+            let metrics = self.client.get(url).send().await?.text().await?;
+            let line = metrics.lines().find(|line| line.starts_with(name));
+            let got = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            if got.is_some_and(|got| got >= want as f64) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Bytes of the files of the newest version, as Delta's log has them.
+    pub async fn lake_bytes(&self) -> anyhow::Result<u64> {
+        let metrics =
+            self.client.get(format!("{}/metrics", self.http)).send().await?.text().await?;
+        let line = metrics
+            .lines()
+            .find(|l| l.starts_with("acuvim_lake_bytes{table=\"telemetry\"}"))
+            .context("no acuvim_lake_bytes")?;
+        let value = line.rsplit(' ').next().context("a value")?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
+        Ok(value.parse::<f64>()? as u64)
+    }
+
+    /// CPU time so far and peak resident memory.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        usage_of(self.child.id())
+    }
+
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// What a process has taken so far, from procfs.
+pub fn usage_of(pid: u32) -> anyhow::Result<Usage> {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let stat = std::fs::read_to_string(proc.join("stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+    let ticks = |n: usize| fields.get(n).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+    let status = std::fs::read_to_string(proc.join("status"))?;
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kb: u64 = peak.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    // utime and stime are fields 14 and 15 of stat, in ticks of 1/100 s.
+    Ok(Usage { cpu_seconds: (ticks(12) + ticks(13)) / 100.0, peak_mb: kb / 1024 })
+}

@@ -1,0 +1,95 @@
+//! `acuvim log repartition`: lays the log out anew, with another number of partitions or in another
+//! place, once everything in it is in the tables.
+
+use acuvim_control::{Control, LogFacts};
+use acuvim_lakehouse::Lake;
+use acuvim_log::LogTopic;
+use anyhow::{Context as _, bail, ensure};
+use chrono::Utc;
+
+use super::say;
+use crate::{
+    cli::RepartitionArgs,
+    serve::{self, AnyLog, PROCESS_LEASES},
+    settings::Settings,
+};
+
+/// Checks that nothing would be left behind, then begins a new epoch of the log.
+pub async fn run(args: RepartitionArgs) -> anyhow::Result<()> {
+    let mut settings = Settings::load(&args.settings)?;
+    ensure!(
+        (1..=64).contains(&args.partitions),
+        "--partitions is {}: allowed are 1 to 64",
+        args.partitions
+    );
+    let control = serve::control(&settings).await?;
+    let Some(facts) = control.stored_log_facts().await? else {
+        bail!("this system has never run: set log.partitions and start it");
+    };
+    nobody_runs(&control).await?;
+    let old = AnyLog::open(&settings, facts).await?;
+    control.check_log(&old.identity().await?).await?;
+    let lake = serve::lake(&settings, facts, serve::engine(&settings)?).await?;
+    everything_is_flushed(&control, &old, &lake, facts).await?;
+    say(format!("everything of epoch {} is in the tables", facts.epoch))?;
+
+    if let Some(url) = &args.to {
+        settings.log.url = (url != "embedded").then(|| url.clone());
+    }
+    let next = LogFacts { partitions: args.partitions, epoch: facts.epoch + 1 };
+    let new = AnyLog::open(&settings, next).await.context("the new log")?;
+    let identity = new.identity().await?;
+    say(format!("made the log of epoch {} with {} partitions", next.epoch, next.partitions))?;
+    // What a process that was only paused would still append to the old one is refused from here
+    // on, and so never acknowledged.
+    if let AnyLog::Kafka(log) = &old {
+        everything_is_flushed(&control, &old, &lake, facts).await?;
+        log.delete_topics().await?;
+    }
+    ensure!(
+        control.begin_epoch(facts, next.partitions, &identity).await?,
+        "somebody else has laid the log out anew meanwhile"
+    );
+    old.close().await;
+    new.close().await;
+    control.close().await;
+    let place = args.to.map(|url| format!(" and log.url = \"{url}\"")).unwrap_or_default();
+    say(format!(
+        "done: set log.partitions = {}{place} for every process, then start them",
+        next.partitions
+    ))
+}
+
+async fn nobody_runs(control: &Control) -> anyhow::Result<()> {
+    let running = control.held_leases(PROCESS_LEASES, Utc::now()).await?;
+    if running.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = running.iter().filter_map(|name| name.split(':').nth(1)).collect();
+    bail!(
+        "still running: {}; stop every process first (one that was killed is forgotten after 30 s)",
+        names.join("; ")
+    )
+}
+
+async fn everything_is_flushed(
+    control: &Control,
+    log: &AnyLog,
+    lake: &Lake,
+    facts: LogFacts,
+) -> anyhow::Result<()> {
+    let log = log.log();
+    for partition in 0..facts.partitions {
+        let end = log.bounds(LogTopic::Uplink, partition).await?.end;
+        let stored = lake.next_offset(partition);
+        let noted = control.offset(facts.epoch, partition).await?.unwrap_or(0);
+        let (behind, who) = if stored < noted { (stored, "lake") } else { (noted, "control") };
+        ensure!(
+            behind >= end,
+            "partition {partition} has {} records that {who} has not got: start the server, stop it \
+             with SIGTERM, and try again",
+            end - behind
+        );
+    }
+    Ok(())
+}

@@ -147,6 +147,13 @@ impl Server {
         self.stages.subscribe()
     }
 
+    /// The first line that has this text.
+    pub fn line(&self, text: &str) -> Value {
+        let lines = self.lines.lock().expect("lines");
+        let line = lines.iter().find(|line| line.contains(text)).expect(text);
+        serde_json::from_str(line).expect("a JSON line")
+    }
+
     /// SIGSTOP or SIGCONT.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

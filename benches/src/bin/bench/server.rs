@@ -78,7 +78,10 @@ impl Server {
         let url = format!("{}/api/auth/login", self.http);
         let body = json!({"username": "admin", "password": PASSWORD});
         for _ in 0..600 {
-            if let Ok(answer) = self.client.post(&url).json(&body).send().await {
+            // While it starts it answers, but not this.
+            if let Ok(answer) = self.client.post(&url).json(&body).send().await
+                && answer.status().is_success()
+            {
                 let answer: Value = answer.json().await?;
                 self.token = answer
                     .pointer("/access_token")

@@ -4,6 +4,7 @@ mod bridge;
 mod freshness;
 mod kill;
 mod load;
+mod lost;
 mod outages;
 mod takeover;
 mod walk;

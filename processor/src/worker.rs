@@ -1,12 +1,14 @@
 //! One partition's worker: log to rows to tail, and what records say of devices to control.
 
+mod changes;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use acuvim_control::{Applied, Changes, OffsetMove};
+use acuvim_control::Changes;
 use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch, Wanted};
 use acuvim_log::{Batch, Bounds, ErrorKind, LogTopic, ReadLimit};
 use acuvim_schemas::{Micros, device::partition_of};
@@ -189,28 +191,6 @@ impl Worker {
         }
     }
 
-    /// What control missed of the log (a database that was replaced) is only what devices said of
-    /// themselves.
-    async fn begin_at(&mut self, control_at: Option<i64>) -> Result<i64, Fatal> {
-        let start = self.log_bounds().await?.start;
-        let next = control_at.unwrap_or(0);
-        if next < start {
-            let partition = self.partition;
-            tracing::warn!(partition, next, start, "control has missed records that are gone");
-        }
-        self.control_at = control_at;
-        self.note_control(next.max(start)).await;
-        Ok(self.rows_from().min(next.max(start)))
-    }
-
-    /// Tells the log's retention; behind by a little, it keeps more than it must.
-    async fn note_control(&self, next: i64) {
-        let log = &self.parts.log;
-        if let Err(error) = log.set_cursor(CURSOR, LogTopic::Uplink, self.partition, next).await {
-            tracing::debug!(%error, "the log's cursor was not noted");
-        }
-    }
-
     /// The next offset whose rows the tail has not got.
     fn rows_from(&self) -> i64 {
         let next = self.parts.lake.tail().next_offsets();
@@ -357,52 +337,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Commits to control what it has yet to know, together with the offset.
-    async fn tell_control(&mut self, next: i64) -> Result<(), Ended> {
-        if self.duty == Duty::Follow || self.control_at.is_some_and(|at| next <= at) {
-            self.told = Instant::now();
-            return Ok(());
-        }
-        let (expected, mut failed) = (self.control_at, false);
-        let mut changes = std::mem::take(&mut self.pending);
-        changes.moves = vec![OffsetMove { partition: self.partition, expected, next }];
-        loop {
-            match self.parts.control.apply(self.parts.epoch, &changes).await {
-                Ok(Applied::Done) => break,
-                Ok(Applied::Overtaken { partition }) => {
-                    // A commit that failed before may have been made all the same.
-                    let at = self.parts.control.offset(self.parts.epoch, partition).await;
-                    if failed && at.is_ok_and(|at| at == Some(next)) {
-                        break;
-                    }
-                    return Err(Ended::Overtaken);
-                }
-                Err(error) => {
-                    failed = true;
-                    self.control_away(&error).await?;
-                }
-            }
-        }
-        if self.told.elapsed() >= CONTROL_INTERVAL {
-            self.note_control(next).await;
-        }
-        self.state.control(None);
-        self.known.extend(changes.seen.into_iter().map(|(device, _)| device));
-        self.known.extend(changes.registered.into_iter().map(|r| r.registration.device_id));
-        self.control_at = Some(next);
-        self.told = Instant::now();
-        Ok(())
-    }
-
-    async fn control_away(&self, error: &acuvim_control::Error) -> Result<(), Fatal> {
-        if error.kind() == acuvim_control::ErrorKind::Internal {
-            return Err(Fatal::Broken(error.to_string()));
-        }
-        self.state.control(Some(error.to_string()));
-        tokio::time::sleep(AWAY).await;
-        Ok(())
     }
 
     async fn wait_for_room(&self) {

@@ -1,6 +1,7 @@
 //! The composition root: opens what the settings name, wires the stages by hand, and ends them in
 //! the order in which data flows.
 
+mod beside;
 mod ingest;
 mod instance;
 mod parts;
@@ -14,7 +15,7 @@ use acuvim_processor::{Duties, FlushPolicy, Parts, Processor, ProcessorOptions};
 use acuvim_query::{App, AppOptions, Jwt, SqlLimits, System};
 use acuvim_schemas::{telemetry::Limits, time};
 use anyhow::Context as _;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use crate::{
     admin,
     settings::{Proof, Role, Settings},
 };
+pub use beside::PROCESS_LEASES;
+use beside::{say_alive, upkeep};
 use ingest::{Ingest, bridge_options, intake};
 use instance::Instance;
 use parts::bind;
@@ -37,11 +40,6 @@ const LAST_FLUSH: Duration = Duration::from_secs(60);
 
 /// The group of all processes that turn the log into tables.
 const PROCESSORS: &str = "acuvim.processor";
-
-/// The leases that say which processes run, so that nobody lays the log out anew under them.
-pub const PROCESS_LEASES: &str = "process:";
-const PROCESS_LEASE: TimeDelta = TimeDelta::seconds(30);
-const PROCESS_RENEWED: Duration = Duration::from_secs(8);
 
 /// Where a running server listens.
 #[derive(Debug, Clone, Copy)]
@@ -388,43 +386,4 @@ async fn app(
         system,
     })?;
     Ok(app)
-}
-
-/// What is done now and then beside the stages.
-async fn upkeep(
-    log: AnyLog,
-    settings: Arc<Settings>,
-    metrics: PrometheusHandle,
-    end: CancellationToken,
-) {
-    let work = async {
-        let mut ticks = tokio::time::interval(Duration::from_secs(5));
-        for tick in 0_u64.. {
-            ticks.tick().await;
-            metrics.run_upkeep();
-            if tick % 12 == 6 {
-                match log.retain(&settings).await {
-                    Ok(0) => {}
-                    Ok(bytes) => tracing::info!(bytes, "the log let go of old segments"),
-                    Err(error) => tracing::warn!(%error, "the log's retention failed"),
-                }
-            }
-        }
-    };
-    end.run_until_cancelled(Box::pin(work)).await;
-}
-
-/// Holds a lease that says this process runs.
-async fn say_alive(control: Control, roles: String, instance: Instance, end: CancellationToken) {
-    let (name, holder) = (format!("{PROCESS_LEASES}{roles}:{}", instance.id), instance.id.as_str());
-    let work = async {
-        loop {
-            if let Err(error) = control.hold_lease(&name, holder, Utc::now(), PROCESS_LEASE).await {
-                tracing::debug!(%error, "the process's lease was not renewed");
-            }
-            tokio::time::sleep(PROCESS_RENEWED).await;
-        }
-    };
-    end.run_until_cancelled(Box::pin(work)).await;
-    let _ = control.drop_lease(&name, holder, Utc::now()).await;
 }

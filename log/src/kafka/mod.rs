@@ -16,7 +16,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::AdminClient,
@@ -376,25 +375,6 @@ impl Log for KafkaLog {
     async fn claim(&self, group: &str) -> Result<Claim, Error> {
         claim::join(&self.shared.options, group)
     }
-}
-
-/// One buffer for all of an entry's parts: a message costs one allocation, and sharing is free.
-fn entry_of(message: &impl rdkafka::Message) -> Entry {
-    use rdkafka::message::Headers as _;
-    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-    let headers = message.headers();
-    let held: Vec<(&str, &[u8])> = headers
-        .map(|h| h.iter().map(|h| (h.key, h.value.unwrap_or_default())).collect())
-        .unwrap_or_default();
-    let size: usize = held.iter().map(|(n, v)| n.len() + v.len()).sum();
-    let mut all = Vec::with_capacity(size + key.len() + value.len());
-    for part in held.iter().flat_map(|(n, v)| [n.as_bytes(), *v]).chain([key, value]) {
-        all.extend_from_slice(part);
-    }
-    let mut all = Bytes::from(all);
-    let headers =
-        held.iter().map(|(n, v)| (all.split_to(n.len()), all.split_to(v.len()))).collect();
-    Entry { headers, key: all.split_to(key.len()), value: all }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

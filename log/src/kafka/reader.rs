@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::Consumer as _,
@@ -11,7 +12,6 @@ use rdkafka::{
 use super::{
     ANSWER, KafkaOptions,
     client::{QuietConsumer, away, consumer, number, watermarks},
-    entry_of,
 };
 use crate::{Batch, Entry, Error, ErrorKind, LogTopic, ReadLimit};
 
@@ -164,4 +164,23 @@ impl Reader {
             ),
         )
     }
+}
+
+/// One buffer for all of an entry's parts: a message costs one allocation, and sharing is free.
+fn entry_of(message: &impl rdkafka::Message) -> Entry {
+    use rdkafka::message::Headers as _;
+    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+    let headers = message.headers();
+    let held: Vec<(&str, &[u8])> = headers
+        .map(|h| h.iter().map(|h| (h.key, h.value.unwrap_or_default())).collect())
+        .unwrap_or_default();
+    let size: usize = held.iter().map(|(n, v)| n.len() + v.len()).sum();
+    let mut all = Vec::with_capacity(size + key.len() + value.len());
+    for part in held.iter().flat_map(|(n, v)| [n.as_bytes(), *v]).chain([key, value]) {
+        all.extend_from_slice(part);
+    }
+    let mut all = Bytes::from(all);
+    let headers =
+        held.iter().map(|(n, v)| (all.split_to(n.len()), all.split_to(v.len()))).collect();
+    Entry { headers, key: all.split_to(key.len()), value: all }
 }

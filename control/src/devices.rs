@@ -186,5 +186,6 @@ impl Control {
 }
 
 fn escape_like(text: &str) -> String {
-    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+    // PostgreSQL takes no NUL, and no text has one.
+    text.replace('\0', "").replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }

@@ -135,6 +135,12 @@ impl Lake {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Rows in the tail that this process has yet to write.
+    #[must_use]
+    pub fn rows_owed(&self) -> usize {
+        self.owned().into_iter().map(|partition| self.tail.rows(partition)).sum()
+    }
+
     /// Where the stream goes on: the next offset that `telemetry` does not cover.
     #[must_use]
     pub fn next_offset(&self, partition: u32) -> i64 {

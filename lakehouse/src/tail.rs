@@ -123,6 +123,17 @@ impl Tail {
         self.partitions.iter().map(copy).collect()
     }
 
+    /// Rows held of a partition.
+    #[must_use]
+    pub fn rows(&self, partition: u32) -> usize {
+        let partition = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p));
+        let count = |p: &RwLock<Partition>| {
+            let held = p.read().unwrap_or_else(PoisonError::into_inner);
+            held.batches.iter().map(|b| b.rows.size().rows).sum()
+        };
+        partition.map_or(0, count)
+    }
+
     /// How far each partition has been read; none where nothing has been since the start.
     #[must_use]
     pub fn next_offsets(&self) -> Vec<Option<i64>> {

@@ -14,6 +14,12 @@ use crate::{Fatal, Parts, ProcessorOptions, state::StateSender};
 /// The cursor that tells the log what the lake has got.
 const CURSOR: &str = "lake";
 
+/// How often the last flush is tried again.
+const LAST_TRIES: u32 = 5;
+
+/// A flush that takes longer is said to be in trouble.
+const LONG: Duration = Duration::from_secs(30);
+
 /// When the tail goes to the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlushPolicy {
@@ -39,15 +45,18 @@ pub(crate) async fn run(
     let policy = options.flush;
     let mut size = parts.lake.tail().size();
     let mut pause = Duration::from_millis(100);
+    let mut tries = 0;
     loop {
         let due = Instant::now() + policy.interval;
-        let many = size.wait_for(|size| size.rows >= policy.rows);
+        // Rows of partitions that others write are not this process's to flush.
+        let many =
+            async { while parts.lake.rows_owed() < policy.rows && size.changed().await.is_ok() {} };
         let last = tokio::select! {
             () = tokio::time::sleep_until(due.into()) => false,
-            _ = many => false,
+            () = many => false,
             () = workers.wait() => true,
         };
-        match flush(&parts).await {
+        match watched_flush(&parts, &options, &state).await {
             Ok(()) => {
                 state.lake(None);
                 pause = Duration::from_millis(100);
@@ -57,9 +66,10 @@ pub(crate) async fn run(
                 if !state.overtaken(partition, options.shared) {
                     return;
                 }
-                // At once, behind what the other has committed.
+                // Nothing was committed; the next one begins behind the other.
                 pause = Duration::from_millis(100);
-                if !last {
+                if last && tries < LAST_TRIES {
+                    tries += 1;
                     continue;
                 }
             }
@@ -67,10 +77,33 @@ pub(crate) async fn run(
                 state.lake(Some(reason));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
+                if last && tries < LAST_TRIES {
+                    tries += 1;
+                    continue;
+                }
             }
         }
         if last {
             return;
+        }
+    }
+}
+
+/// A flush that says when it takes suspiciously long: a commit whose fate is not known waits for the
+/// store for as long as it must.
+async fn watched_flush(
+    parts: &Parts,
+    options: &ProcessorOptions,
+    state: &StateSender,
+) -> Result<(), Trouble> {
+    let flushing = flush(parts, options);
+    tokio::pin!(flushing);
+    loop {
+        tokio::select! {
+            flushed = &mut flushing => return flushed,
+            () = tokio::time::sleep(LONG) => {
+                state.lake(Some(format!("a flush has taken more than {} s", LONG.as_secs())));
+            }
         }
     }
 }
@@ -81,7 +114,7 @@ enum Trouble {
     Fatal(Fatal),
 }
 
-async fn flush(parts: &Parts) -> Result<(), Trouble> {
+async fn flush(parts: &Parts, options: &ProcessorOptions) -> Result<(), Trouble> {
     let flushed = parts.lake.flush().await.map_err(|e| match e.kind() {
         acuvim_lakehouse::ErrorKind::Internal => Trouble::Fatal(Fatal::Broken(e.to_string())),
         acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
@@ -92,8 +125,9 @@ async fn flush(parts: &Parts) -> Result<(), Trouble> {
         Flushed::Nothing => Ok(()),
         Flushed::Overtaken { partition } => Err(Trouble::Overtaken(partition)),
         Flushed::Done { covered, rows } => {
-            for (partition, next) in covered {
-                // Only retention reads it: behind by one flush, it keeps more than it must.
+            // Only the embedded log's retention reads it: behind by one flush, it keeps more than
+            // it must.
+            for (partition, next) in covered.into_iter().filter(|_| !options.shared) {
                 let noted = parts.log.set_cursor(CURSOR, LogTopic::Uplink, partition, next).await;
                 if let Err(error) = noted {
                     tracing::debug!(%error, "the log's cursor was not noted");

@@ -153,7 +153,13 @@ impl Processor {
             let follow = follower::run(lake, state.clone(), stop.clone(), give_up.clone());
             tasks.spawn(watched("the follower", follow, state.clone()));
         }
-        if duties.claim.is_some() {
+        if let Some(claim) = &duties.claim {
+            let (mut trouble, told) = (claim.trouble(), state.clone());
+            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                while trouble.changed().await.is_ok() {
+                    told.claim(trouble.borrow_and_update().clone());
+                }
+            }));
             let upkeep = upkeep::run(Arc::clone(&options), parts.clone(), stop.clone());
             tasks.spawn(watched("the upkeep", upkeep, state.clone()));
         }

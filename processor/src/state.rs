@@ -15,6 +15,8 @@ pub struct ProcessorState {
     pub tail_full: bool,
     /// Why flushes fail at present.
     pub lake_trouble: Option<String>,
+    /// Why no share of the partitions can be had at present.
+    pub claim_trouble: Option<String>,
     /// Why other processes' commits can't be seen at present.
     pub follow_trouble: Option<String>,
     /// Why late readings can't be told from duplicates at present: a partition waits for it.
@@ -70,9 +72,17 @@ impl StateSender {
         self.0.send_if_modified(|s| s.catching_up.remove(&partition));
     }
 
-    /// A partition is not this process's any more.
-    pub(crate) fn left(&self, partition: u32) {
-        self.caught_up(partition);
+    /// Lets go of what a worker that ended may have said last.
+    pub(crate) fn forget_troubles(&self) {
+        self.tail_full(false);
+        self.log(None);
+        self.control(None);
+        self.dedup(None);
+    }
+
+    /// Whether the stream has stopped for good.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.borrow().fatal.is_some()
     }
 
     /// Another process has moved a partition on; false if that ends the stream.
@@ -97,6 +107,10 @@ impl StateSender {
 
     pub(crate) fn lake(&self, trouble: Option<String>) {
         self.change("lake", trouble, |s| &mut s.lake_trouble);
+    }
+
+    pub(crate) fn claim(&self, trouble: Option<String>) {
+        self.change("log (its group)", trouble, |s| &mut s.claim_trouble);
     }
 
     pub(crate) fn follow(&self, trouble: Option<String>) {

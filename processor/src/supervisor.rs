@@ -69,6 +69,9 @@ impl Supervisor {
                 Some(true) => Duration::MAX,
                 Some(false) => AGAIN,
             };
+            if self.state.has_failed() {
+                break;
+            }
             tokio::select! {
                 () = changed(&mut self.owned) => {}
                 Some(ended) = workers.tasks.join_next() => self.ended(&mut workers, ended).await,
@@ -91,9 +94,10 @@ impl Supervisor {
             workers.followed.iter().filter(|p| !wanted.contains_key(p)).copied().collect();
         for partition in strangers {
             self.parts.lake.unfollow(partition);
-            self.state.left(partition);
             workers.followed.remove(&partition);
         }
+        let all = 0..self.parts.log.partitions();
+        all.filter(|p| !wanted.contains_key(p)).for_each(|p| self.state.caught_up(p));
         let new: BTreeSet<u32> =
             wanted.keys().filter(|p| !workers.followed.contains(p)).copied().collect();
         if !new.is_empty() {
@@ -174,6 +178,8 @@ impl Supervisor {
         match ended {
             Ok((partition, ended)) => {
                 workers.running.remove(&partition);
+                // What it waited for others still wait for, and say so again.
+                self.state.forget_troubles();
                 match ended {
                     Ended::Stopped => false,
                     Ended::Overtaken => {

@@ -341,7 +341,11 @@ impl Worker {
 
     async fn wait_for_room(&self) {
         let mut size = self.parts.lake.tail().size();
-        let max = self.options.max_tail_bytes;
+        // What others write may not take the room of what this process has to write itself.
+        let max = match self.duty {
+            Duty::Write => self.options.max_tail_bytes,
+            Duty::Follow => self.options.max_tail_bytes / 2,
+        };
         if size.borrow_and_update().bytes < max {
             return;
         }

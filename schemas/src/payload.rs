@@ -230,8 +230,28 @@ pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault
         Kind::Resp => read(text).map(Payload::Response),
         Kind::Status => read(text).map(Payload::Status),
         Kind::Alerts => read(text).map(Payload::Alert),
-        Kind::Register => read(text).map(Payload::Registration),
+        Kind::Register => read(text).and_then(check_registration).map(Payload::Registration),
         Kind::Telemetry | Kind::Reject | Kind::Sent => Err((Reason::NotJson, None)),
+    }
+}
+
+/// No database of ours stores a NUL in a text.
+fn check_registration(registration: Registration) -> Result<Registration, Fault> {
+    let r = &registration;
+    let texts = [
+        ("mac_address", &r.mac_address),
+        ("imei", &r.imei),
+        ("iccid", &r.iccid),
+        ("hardware", &r.hardware),
+        ("firmware_version", &r.firmware_version),
+        ("meter_serial", &r.meter_serial),
+    ];
+    let bad = |text: &String| text.contains('\0');
+    let text = texts.into_iter().find(|(_, text)| text.as_ref().is_some_and(bad));
+    let capability = r.capabilities.iter().flatten().any(bad).then_some("capabilities");
+    match text.map(|(field, _)| field).or(capability) {
+        Some(field) => Err((Reason::WrongType, Some(field.to_owned()))),
+        None => Ok(registration),
     }
 }
 

@@ -5,14 +5,17 @@ use acuvim_control::{Control, LogFacts};
 use acuvim_lakehouse::Lake;
 use acuvim_log::LogTopic;
 use anyhow::{Context as _, bail, ensure};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 
 use super::say;
 use crate::{
     cli::RepartitionArgs,
-    serve::{self, AnyLog, PROCESS_LEASES},
+    serve::{self, AnyLog, PROCESS_LEASES, REPARTITION_LEASE},
     settings::Settings,
 };
+
+/// Longer than it takes.
+const LEASE: TimeDelta = TimeDelta::minutes(5);
 
 /// Checks that nothing would be left behind, then begins a new epoch of the log.
 pub async fn run(args: RepartitionArgs) -> anyhow::Result<()> {
@@ -23,37 +26,51 @@ pub async fn run(args: RepartitionArgs) -> anyhow::Result<()> {
         args.partitions
     );
     let control = serve::control(&settings).await?;
+    // Taken before it looks who runs, as each process takes its own before it looks for this one.
+    let holder = uuid::Uuid::new_v4().to_string();
+    let lease = control.hold_lease(REPARTITION_LEASE, &holder, Utc::now(), LEASE).await?;
+    ensure!(lease.is_some(), "somebody else is laying the log out anew");
+    let moved = lay_out(&args, &mut settings, &control).await;
+    control.drop_lease(REPARTITION_LEASE, &holder, Utc::now()).await?;
+    control.close().await;
+    moved
+}
+
+async fn lay_out(
+    args: &RepartitionArgs,
+    settings: &mut Settings,
+    control: &Control,
+) -> anyhow::Result<()> {
     let Some(facts) = control.stored_log_facts().await? else {
         bail!("this system has never run: set log.partitions and start it");
     };
-    nobody_runs(&control).await?;
-    let old = AnyLog::open(&settings, facts).await?;
+    nobody_runs(control).await?;
+    let old = AnyLog::open(settings, facts).await?;
     control.check_log(&old.identity().await?).await?;
-    let lake = serve::lake(&settings, facts, serve::engine(&settings)?).await?;
-    everything_is_flushed(&control, &old, &lake, facts).await?;
+    let lake = serve::lake(settings, facts, serve::engine(settings)?).await?;
+    everything_is_flushed(control, &old, &lake, facts).await?;
     say(format!("everything of epoch {} is in the tables", facts.epoch))?;
 
     if let Some(url) = &args.to {
         settings.log.url = (url != "embedded").then(|| url.clone());
     }
     let next = LogFacts { partitions: args.partitions, epoch: facts.epoch + 1 };
-    let new = AnyLog::open(&settings, next).await.context("the new log")?;
+    let new = AnyLog::open(settings, next).await.context("the new log")?;
     let identity = new.identity().await?;
     say(format!("made the log of epoch {} with {} partitions", next.epoch, next.partitions))?;
-    // What a process that was only paused would still append to the old one is refused from here
-    // on, and so never acknowledged.
-    if let AnyLog::Kafka(log) = &old {
-        everything_is_flushed(&control, &old, &lake, facts).await?;
-        log.delete_topics().await?;
-    }
+    everything_is_flushed(control, &old, &lake, facts).await?;
     ensure!(
         control.begin_epoch(facts, next.partitions, &identity).await?,
         "somebody else has laid the log out anew meanwhile"
     );
+    // What a process that was only paused would still append to the old one is refused from here
+    // on, and so never acknowledged.
+    if let AnyLog::Kafka(log) = &old {
+        log.delete_topics().await?;
+    }
     old.close().await;
     new.close().await;
-    control.close().await;
-    let place = args.to.map(|url| format!(" and log.url = \"{url}\"")).unwrap_or_default();
+    let place = args.to.as_ref().map(|url| format!(" and log.url = \"{url}\"")).unwrap_or_default();
     say(format!(
         "done: set log.partitions = {}{place} for every process, then start them",
         next.partitions

@@ -141,6 +141,11 @@ async fn hold_bridge(
     let lease = format!("bridge:{}", options.client_id);
     let mut bridge: Option<Bridge> = None;
     loop {
+        if bridge.as_ref().is_some_and(Bridge::has_ended) {
+            tracing::error!("the bridge has ended; it is started again");
+            bridge = None;
+            state.send_replace(BridgeState::Away("the bridge has ended".into()));
+        }
         match control.hold_lease(&lease, &holder, Utc::now(), LEASE).await {
             Ok(Some(_)) if bridge.is_none() => {
                 let started = Bridge::start(options.clone(), Arc::clone(&intake));
@@ -155,7 +160,8 @@ async fn hold_bridge(
                 // Standing by is all that this one is to do.
                 state.send_replace(BridgeState::Connected);
             }
-            // While control is away nobody else can get it.
+            // While control is away readings still come in. Should another process get the lease
+            // meanwhile, the broker ends the older connection: nothing is lost by that.
             Ok(Some(_)) | Err(_) => {}
         }
         if stop.run_until_cancelled(tokio::time::sleep(RENEWED)).await.is_none() {

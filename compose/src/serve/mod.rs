@@ -24,8 +24,8 @@ use crate::{
     admin,
     settings::{Proof, Role, Settings},
 };
-pub use beside::PROCESS_LEASES;
-use beside::{say_alive, upkeep};
+pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
+use beside::{enter, say_alive, upkeep};
 use ingest::{Ingest, bridge_options, intake};
 use instance::Instance;
 use parts::bind;
@@ -55,7 +55,9 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     // Told to stop while it waits for a component, it has nothing to end in order.
-    let Some(server) = stop.run_until_cancelled(Server::start(settings)).await.transpose()? else {
+    let Some(server) =
+        stop.run_until_cancelled(Box::pin(Server::start(settings))).await.transpose()?
+    else {
         return Ok(());
     };
     let at = server.addresses;
@@ -146,14 +148,14 @@ impl Server {
         let early = TcpListener::from_std(std_http.try_clone()?)?;
         let early =
             tokio::spawn(acuvim_query::serve_system(early, system.clone(), waiting.clone()));
-        let opened = Opened::open(&settings, &roles, &stages).await;
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let instance = Arc::new(Instance::of(&settings.data.dir, &names.join("-"))?);
+        let end = CancellationToken::new();
+        let opened = Opened::open(&settings, &roles, &instance, &end, &stages).await;
         waiting.cancel();
         let http = TcpListener::from_std(std_http)?;
-        let opened = opened?;
+        let (opened, alive) = opened?;
 
-        let end = CancellationToken::new();
-        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        let instance = Instance::of(&settings.data.dir, &names.join("-"))?;
         let settings = Arc::new(settings);
         let Opened { control, facts, log, lake } = opened;
         let ingest = match roles.contains(&Role::Ingest) {
@@ -179,7 +181,7 @@ impl Server {
         early.abort();
         let beside = vec![
             tokio::spawn(upkeep(log.clone(), Arc::clone(&settings), metrics, end.clone())),
-            tokio::spawn(say_alive(control.clone(), names.join(","), instance, end.clone())),
+            alive,
         ];
         stages.serving();
         Ok(Self { addresses, log, control, ingest, processor, http, end, beside })
@@ -227,11 +229,19 @@ impl Opened {
     async fn open(
         settings: &Settings,
         roles: &BTreeSet<Role>,
+        instance: &Arc<Instance>,
+        end: &CancellationToken,
         stages: &Stages,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, JoinHandle<()>)> {
         let passing =
             |e: &acuvim_control::Error| e.kind() == acuvim_control::ErrorKind::Unavailable;
         let control = stages.wait("control", passing, async || control(settings).await).await?;
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let names = names.join(",");
+        stages.wait("control", passing, async || enter(&control, &names, instance).await).await?;
+        // From here on, however long the other components are waited for.
+        let alive = say_alive(control.clone(), names, Arc::clone(instance), end.clone());
+        let alive = tokio::spawn(alive);
         let facts = async || control.log_facts(settings.log.partitions).await;
         let facts = stages.wait("control", passing, facts).await?;
         let log_passing = |e: &acuvim_log::Error| e.kind() == acuvim_log::ErrorKind::Unavailable;
@@ -254,7 +264,7 @@ impl Opened {
             }
             false => None,
         };
-        Ok(Self { control, facts, log, lake })
+        Ok((Self { control, facts, log, lake }, alive))
     }
 }
 

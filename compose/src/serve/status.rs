@@ -101,7 +101,7 @@ impl Stages {
         });
         let troubles = [
             ("mqtt", broker),
-            ("log", withholding.or(stream.log_trouble.clone())),
+            ("log", withholding.or(stream.log_trouble.clone()).or(stream.claim_trouble.clone())),
             ("lake", stream.lake_trouble.clone().or(stream.follow_trouble.clone())),
             ("control", stream.control_trouble.clone()),
         ];

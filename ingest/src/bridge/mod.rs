@@ -11,7 +11,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use acuvim_schemas::{Kind, topic};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Incoming, Intake, intake::now};
@@ -21,6 +21,12 @@ use wire::{Client, Event, Message};
 /// Messages and bytes that go into one append at most.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 << 20;
+
+/// KiB of payloads that wait to be taken at most: then nothing more is read from the broker.
+const QUEUE_KIB: u32 = 64 << 10;
+
+/// A message with its part of the room in the queue.
+type Queued = (Message, OwnedSemaphorePermit);
 
 /// Which protocol the broker is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +96,12 @@ impl Bridge {
         self.state.clone()
     }
 
+    /// Whether it has ended by itself, which it never should.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Stops taking messages; answers when what was taken is acknowledged, or when the time is
     /// over: the broker sends again what is not.
     pub async fn stop(mut self, within: Duration) {
@@ -148,7 +160,7 @@ impl Runner {
         let (client, mut wire) = wire::open(&self.options, old);
         let ahead = usize::from(self.options.receive_maximum) + BATCH;
         let (messages, queue) = mpsc::channel(ahead);
-        let mut messages = Some(messages);
+        let (mut messages, room) = (Some(messages), Arc::new(Semaphore::new(QUEUE_KIB as usize)));
         let mut taker = tokio::spawn(take(queue, client.clone(), Arc::clone(&self.intake)));
         let (mut taken, mut goodbye) = (false, false);
         let ended = loop {
@@ -187,8 +199,12 @@ impl Runner {
                 Ok(Event::Subscribed(Err(reason))) => break Ended::Lost(wire::Lost::new(reason)),
                 Ok(Event::Message(message)) => {
                     // Behind the end it stays with the broker; a taker that ended is seen above.
-                    if let Some(messages) = &messages {
-                        let _ = messages.send(message).await;
+                    let kib = u32::try_from(message.payload.len() >> 10).unwrap_or(QUEUE_KIB);
+                    let part = kib.saturating_add(1).min(QUEUE_KIB);
+                    if let Some(messages) = &messages
+                        && let Ok(permit) = Arc::clone(&room).acquire_many_owned(part).await
+                    {
+                        let _ = messages.send((message, permit)).await;
                     }
                 }
                 Ok(Event::Disconnected) if goodbye => break Ended::Stopped,
@@ -247,22 +263,22 @@ impl Runner {
 
 /// Appends messages in the order of their receipt and acknowledges each once the log has it,
 /// however long that takes: what is not acknowledged bounds what the broker sends.
-async fn take(mut queue: mpsc::Receiver<Message>, client: Client, intake: Arc<Intake>) {
-    let mut batch: Vec<Message> = Vec::new();
+async fn take(mut queue: mpsc::Receiver<Queued>, client: Client, intake: Arc<Intake>) {
+    let mut batch: Vec<Queued> = Vec::new();
     while let Some(first) = queue.recv().await {
-        let mut bytes = first.payload.len();
+        let mut bytes = first.0.payload.len();
         batch.push(first);
         while batch.len() < BATCH
             && bytes < BATCH_BYTES
             && let Ok(next) = queue.try_recv()
         {
-            bytes += next.payload.len();
+            bytes += next.0.payload.len();
             batch.push(next);
         }
         let received_at = now();
         let incoming: Vec<Incoming<'_>> = batch
             .iter()
-            .map(|message| Incoming {
+            .map(|(message, _)| Incoming {
                 topic: &message.topic,
                 payload: message.payload.clone(),
                 retained: message.retained,
@@ -272,7 +288,7 @@ async fn take(mut queue: mpsc::Receiver<Message>, client: Client, intake: Arc<In
             .collect();
         intake.take_all(&incoming).await;
         drop(incoming);
-        for message in batch.drain(..) {
+        for (message, _) in batch.drain(..) {
             client.acknowledge(message.id);
         }
     }

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -65,6 +65,30 @@ impl ConsumerContext for Member {
     }
 }
 
+/// Errors that go on: a change of brokers brings some that pass by themselves.
+#[derive(Default)]
+struct Failing {
+    first: Option<Instant>,
+    last: Option<(Instant, String)>,
+}
+
+impl Failing {
+    /// The trouble at this moment, if it has gone on for long enough.
+    fn note(&mut self, now: Instant, failed: Option<String>) -> Option<String> {
+        if let Some(error) = failed {
+            self.first.get_or_insert(now);
+            self.last = Some((now, format!("no share of the partitions: {error}")));
+        }
+        let (at, error) = self.last.as_ref()?;
+        if now.duration_since(*at) > Duration::from_secs(10) {
+            *self = Self::default();
+            return None;
+        }
+        let long = self.first.is_some_and(|at| now.duration_since(at) > Duration::from_secs(30));
+        long.then(|| error.clone())
+    }
+}
+
 fn numbers(list: &TopicPartitionList) -> BTreeSet<u32> {
     list.elements().iter().filter_map(|e| u32::try_from(e.partition()).ok()).collect()
 }
@@ -75,19 +99,52 @@ pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> 
     let consumer: BaseConsumer<Member> =
         member(options, group).create_with_context(Member { owned }).map_err(|e| setup(&e))?;
     consumer.subscribe(&[&options.topic(LogTopic::Uplink)]).map_err(|e| away("claim", &e))?;
+    let (told, trouble) = watch::channel(None);
     let left = Arc::new(AtomicBool::new(false));
     let leaving = Arc::clone(&left);
     std::thread::Builder::new()
         .name("log-claim".to_owned())
         .spawn(move || {
+            let mut failing = Failing::default();
             while !leaving.load(Ordering::Acquire) {
-                if let Some(Err(error)) = consumer.poll(POLL) {
-                    tracing::debug!(%error, "the claim on partitions waits");
-                    std::thread::sleep(POLL);
-                }
+                let failed = match consumer.poll(POLL) {
+                    Some(Err(error)) => {
+                        std::thread::sleep(POLL);
+                        Some(error.to_string())
+                    }
+                    Some(Ok(_)) | None => None,
+                };
+                let now = failing.note(Instant::now(), failed);
+                told.send_if_modified(|said| {
+                    let changed = said.is_some() != now.is_some();
+                    if changed {
+                        *said = now;
+                    }
+                    changed
+                });
             }
             // Dropping the consumer leaves the group, so that others take over at once.
         })
         .map_err(|e| Error::new(ErrorKind::Setup, format!("can't start a thread: {e}")))?;
-    Ok(Claim::new(watch, Box::new(move || left.store(true, Ordering::Release))))
+    Ok(Claim::new(watch, trouble, Box::new(move || left.store(true, Ordering::Release))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_that_go_on_are_trouble_and_it_ends_with_them() {
+        let (mut failing, start) = (Failing::default(), Instant::now());
+        let at = |s| start + Duration::from_secs(s);
+        let error = || Some("no".to_owned());
+        assert_eq!(failing.note(at(0), error()), None);
+        assert_eq!(failing.note(at(20), None), None, "it passed");
+        for s in (21..50).step_by(2) {
+            assert_eq!(failing.note(at(s), error()), None);
+        }
+        assert!(failing.note(at(52), error()).is_some());
+        assert!(failing.note(at(60), None).is_some());
+        assert_eq!(failing.note(at(63), None), None);
+    }
 }

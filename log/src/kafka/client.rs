@@ -41,6 +41,8 @@ fn base(options: &KafkaOptions) -> ClientConfig {
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", "acuvim")
         .set("socket.keepalive.enable", "true")
+        // A topic that was deleted stays so: what would be appended there nobody reads.
+        .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.max.ms", "2000")
         // The level of what librdkafka hands to `Quiet`.
         .set_log_level(RDKafkaLogLevel::Warning);
@@ -84,7 +86,6 @@ pub(super) fn consumer(options: &KafkaOptions, group: &str) -> Result<QuietConsu
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "error")
-        .set("allow.auto.create.topics", "false")
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "200")
@@ -101,7 +102,6 @@ pub(super) fn member(options: &KafkaOptions, group: &str) -> ClientConfig {
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
-        .set("allow.auto.create.topics", "false")
         .set("partition.assignment.strategy", "cooperative-sticky")
         // The brokers' default minimum is 6 s.
         .set("session.timeout.ms", "8000")

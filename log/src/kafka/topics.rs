@@ -58,7 +58,7 @@ async fn make(
     brokers: usize,
 ) -> Result<(), Error> {
     let replicas = brokers.clamp(1, REPLICAS);
-    let in_sync = if replicas >= REPLICAS { "2" } else { "1" };
+    let in_sync = if replicas > 1 { "2" } else { "1" };
     let retention = options.retention.as_millis().to_string();
     let largest = request_bytes(options).to_string();
     let replication = TopicReplication::Fixed(i32::try_from(replicas).unwrap_or(1));
@@ -78,10 +78,20 @@ async fn make(
             }
             wait_for_leaders(admin, options, name).await
         }
-        Some(Err((_, code))) => Err(Error::new(
-            ErrorKind::Setup,
-            format!("Kafka (log.url) does not let us make the topic {name}: {code}"),
-        )),
+        Some(Err((_, code))) => {
+            let ours = matches!(
+                code,
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed
+                    | RDKafkaErrorCode::PolicyViolation
+                    | RDKafkaErrorCode::InvalidConfig
+                    | RDKafkaErrorCode::InvalidPartitions
+            );
+            Err(Error::new(
+                if ours { ErrorKind::Setup } else { ErrorKind::Unavailable },
+                format!("Kafka (log.url) does not let us make the topic {name}: {code}"),
+            ))
+        }
         None => Err(Error::unavailable("Kafka (create topics): no answer")),
     }
 }

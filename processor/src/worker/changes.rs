@@ -23,8 +23,11 @@ impl Worker {
         Ok(self.rows_from().min(next.max(start)))
     }
 
-    /// Tells the log's retention; behind by a little, it keeps more than it must.
+    /// Tells the embedded log's retention; behind by a little, it keeps more than it must.
     pub(super) async fn note_control(&self, next: i64) {
+        if self.options.shared {
+            return;
+        }
         let log = &self.parts.log;
         if let Err(error) = log.set_cursor(CURSOR, LogTopic::Uplink, self.partition, next).await {
             tracing::debug!(%error, "the log's cursor was not noted");

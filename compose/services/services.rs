@@ -30,6 +30,11 @@ impl Services {
         self.script(&["kafka", &self.path(), &brokers.to_string()])
     }
 
+    /// The same, one broker that takes `acuvim` with the password `secret` alone.
+    pub fn kafka_with_login(&self) -> String {
+        self.script_with(&["kafka", &self.path(), "1"], &[("KAFKA_LOGIN", "1")])
+    }
+
     /// `host:port`.
     pub fn mosquitto(&self) -> String {
         self.script(&["mosquitto", &self.path()])
@@ -86,8 +91,13 @@ impl Services {
     }
 
     fn script(&self, args: &[&str]) -> String {
+        self.script_with(args, &[])
+    }
+
+    fn script_with(&self, args: &[&str], environment: &[(&str, &str)]) -> String {
         let output = Command::new(script())
             .args(args)
+            .envs(environment.iter().copied())
             .env("ACUVIM_SERVICES_OWNER", std::process::id().to_string())
             .stdin(Stdio::null())
             .output()

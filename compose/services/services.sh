@@ -3,7 +3,8 @@
 # benchmarks and a look around. Nothing of the system's own services is touched.
 #
 #   services.sh install               fetch what is missing (Maven jars, the S3 server)
-#   services.sh kafka DIR [BROKERS]   prints host:port,...   (1 or 3 brokers)
+#   services.sh kafka DIR [BROKERS]   prints host:port,...   (1 or 3 brokers; with KAFKA_LOGIN=1
+#                                     they take the user acuvim with the password secret alone)
 #   services.sh mosquitto DIR         prints host:port
 #   services.sh postgres DIR          prints a postgres:// URL
 #   services.sh s3 DIR                prints an http:// endpoint with the bucket `acuvim`; s3.json
@@ -137,6 +138,7 @@ log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=3
 TEXT
+        [ -z "${KAFKA_LOGIN:-}" ] || with_login "$dir/kafka-$i.properties"
         if [ "$count" = 1 ]; then set -- --standalone; else set -- --initial-controllers "$voters"; fi
         java_quiet kafka.tools.StorageTool format --cluster-id="$cluster" -c \
             "$dir/kafka-$i.properties" "$@" >"$dir/kafka-$i.format.log" 2>&1 &
@@ -146,6 +148,17 @@ TEXT
     for i in $(seq "$count"); do start_kafka "$i"; done
     for i in $(seq "$count"); do await "kafka-$i" "$(cut -d' ' -f1 "$dir/kafka-$i.ports")"; done
     echo "$brokers"
+}
+
+# Devices' data behind a password: SASL PLAIN for clients and between brokers.
+with_login() { # PROPERTIES
+    sed -i -e 's/PLAINTEXT:\/\//SASL:\/\//g' -e 's/PLAINTEXT:PLAINTEXT,/SASL:SASL_PLAINTEXT,/' "$1"
+    cat >>"$1" <<'TEXT'
+inter.broker.listener.name=SASL
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="acuvim" password="secret" user_acuvim="secret";
+TEXT
 }
 
 start_kafka() { # NUMBER
@@ -305,6 +318,6 @@ case $command in
             *) "$command" ;;
         esac
         ;;
-    help | -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" ;;
+    help | -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" ;;
     *) fail "$command is no command; try help" ;;
 esac

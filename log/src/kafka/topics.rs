@@ -7,13 +7,14 @@ use rdkafka::{
     admin::{
         AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
     },
+    consumer::Consumer as _,
     error::RDKafkaErrorCode,
     metadata::Metadata,
 };
 
 use super::{
     ANSWER, KafkaOptions,
-    client::{Quiet, away, number, request_bytes},
+    client::{Quiet, away, consumer, number, request_bytes},
 };
 use crate::{Error, ErrorKind, LogTopic};
 
@@ -29,8 +30,7 @@ pub(super) async fn prepare(
     admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
 ) -> Result<(), Error> {
-    let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER))
-        .map_err(|e| away("log.url", &e))?;
+    let metadata = tokio::task::block_in_place(|| reach(options))?;
     let brokers = metadata.brokers().len();
     for topic in LogTopic::ALL {
         let name = options.topic(topic);
@@ -45,6 +45,27 @@ pub(super) async fn prepare(
     }
     Ok(())
 }
+
+/// The brokers' first answer. That a login is refused only a consumer is told; all others learn that
+/// nobody answers.
+fn reach(options: &KafkaOptions) -> Result<Metadata, Error> {
+    let consumer = consumer(options, "acuvim.setup")?;
+    let error = match consumer.fetch_metadata(None, ANSWER) {
+        Ok(metadata) => return Ok(metadata),
+        Err(error) => error,
+    };
+    for _ in 0..EVENTS {
+        let event = consumer.poll(Duration::from_millis(100)).and_then(Result::err);
+        if event.and_then(|e| e.rdkafka_error_code()) == Some(RDKafkaErrorCode::Authentication) {
+            let what = "Kafka (log.url) refuses the login: user or password is wrong";
+            return Err(Error::new(ErrorKind::Setup, what));
+        }
+    }
+    Err(away("log.url", &error))
+}
+
+/// How many of a consumer's events are looked at for the reason.
+const EVENTS: u32 = 20;
 
 fn partitions_of(metadata: &Metadata, name: &str) -> Option<usize> {
     let topic = metadata.topics().iter().find(|t| t.name() == name)?;

@@ -119,3 +119,19 @@ async fn claims_share_the_partitions_and_a_dropped_one_leaves_them() {
     drop(first);
     wait(&[&second], |owned| owned[0] == all).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_shown_and_a_refused_one_is_said_to_be() {
+    let services = Services::new();
+    let brokers = services.kafka_with_login();
+    let with = |password: &str| KafkaOptions {
+        login: Some(("acuvim".to_owned(), password.to_owned())),
+        ..KafkaOptions::at(&brokers)
+    };
+    let log = open(&with("secret")).await;
+    log.append(LogTopic::Uplink, vec![(0, entry("d", "v"))]).await.expect("append");
+    assert_eq!(log.read(LogTopic::Uplink, 0, 0, NO_WAIT).await.expect("read").entries.len(), 1);
+    let error = KafkaLog::open(with("wrong")).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Setup, "{error}");
+    assert!(error.to_string().contains("refuses the login"), "{error}");
+}

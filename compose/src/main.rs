@@ -12,19 +12,25 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command, LogCommand};
 use settings::{LogFormat, Settings};
 
-fn main() -> std::process::ExitCode {
+fn main() {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli));
+            // Everything has ended in order by now. To end the runtime as well would take threads
+            // away from under libraries that still wait for them, and they would complain.
+            std::mem::forget(runtime);
+            ended
+        }
         Err(error) => Err(error.into()),
     };
     match ended {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(()) => std::process::exit(0),
         Err(error) => {
             let line = format!("acuvim: {error:#}\n");
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-            std::process::ExitCode::FAILURE
+            std::process::exit(1)
         }
     }
 }

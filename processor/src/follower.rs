@@ -32,12 +32,11 @@ pub(crate) async fn run(
                     AWAY
                 }
             };
-            tokio::time::sleep(pause).await;
+            // Not in the middle of a look, as long as that is answered.
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
         }
     };
-    tokio::select! {
-        () = work => {}
-        () = stop.cancelled() => {}
-        () = give_up.cancelled() => {}
-    }
+    give_up.run_until_cancelled(work).await;
 }

@@ -128,7 +128,7 @@ impl Connection {
         let _ = tokio::time::timeout(Duration::from_secs(2), &mut self.driver).await;
     }
 
-    fn lost() -> Error {
+    pub(crate) fn lost() -> Error {
         Error::Broken("before the acknowledgement".to_owned())
     }
 }

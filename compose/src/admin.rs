@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use acuvim_control::{Control, ErrorKind, new_secret};
+use acuvim_control::{By, Control, ErrorKind, new_secret};
 use acuvim_schemas::api::Role;
 use anyhow::Context as _;
 use chrono::Utc;
@@ -31,7 +31,7 @@ pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Resu
     let hash = tokio::task::spawn_blocking(move || acuvim_query::hash_password(&password))
         .await?
         .map_err(|e| anyhow::anyhow!("the password can't be hashed: {e}"))?;
-    match control.create_user("admin", &hash, Role::Admin, Utc::now()).await {
+    match control.create_user("admin", &hash, Role::Admin, None, &By::system(Utc::now())).await {
         Ok(_) => Ok(()),
         // Another process that started at the same moment: its password holds.
         Err(error) if error.kind() == ErrorKind::Conflict => {

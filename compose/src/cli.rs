@@ -34,6 +34,9 @@ pub enum Command {
     #[command(after_help = "Example: acuvim sql \"SELECT device_id, count(*) AS n FROM telemetry \
         GROUP BY device_id ORDER BY n DESC LIMIT 10\"")]
     Sql(SqlArgs),
+    /// Look after the devices of a running server.
+    #[command(subcommand)]
+    Devices(DevicesCommand),
     /// Check the settings, and reach everything they name.
     Check(ServeFlags),
     /// Print the settings in force, secrets masked.
@@ -41,6 +44,41 @@ pub enum Command {
     /// Look after the log.
     #[command(subcommand)]
     Log(LogCommand),
+}
+
+/// What can be done to devices.
+#[derive(Debug, Subcommand)]
+pub enum DevicesCommand {
+    /// Make devices from a CSV file; prints a CSV with the MQTT secret of each.
+    ///
+    /// The file has a header line of device_id and any of name, description, group_id, tags
+    /// (separated by ;), nominal_voltage_v, nominal_frequency_hz and time_zone. Every line is checked
+    /// before the first device is made. The secrets are shown this once.
+    #[command(after_help = "Example: acuvim devices import fleet.csv >secrets.csv")]
+    Import(ImportArgs),
+}
+
+/// A file of devices.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The CSV file.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// A running server, and how to log in.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The server.
+    #[arg(long, env = "ACUVIM_URL", default_value = "http://127.0.0.1:5000")]
+    pub url: String,
+    /// An API key. Without one, the first admin's password is looked for in --data-dir.
+    #[arg(long, env = "ACUVIM_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// Where the server keeps its data, if it runs on this machine.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
 }
 
 /// What can be done to the log.
@@ -153,13 +191,6 @@ pub struct SqlArgs {
     /// Only what is committed to the lake.
     #[arg(long)]
     pub lake: bool,
-    /// The server.
-    #[arg(long, env = "ACUVIM_URL", default_value = "http://127.0.0.1:5000")]
-    pub url: String,
-    /// An API key. Without one, the first admin's password is looked for in --data-dir.
-    #[arg(long, env = "ACUVIM_KEY", hide_env_values = true)]
-    pub key: Option<String>,
-    /// Where the server keeps its data, if it runs on this machine.
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }

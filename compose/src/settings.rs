@@ -11,6 +11,7 @@ use config::{Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServeFlags;
+pub use check::listed;
 pub use places::Role;
 use places::masked_url;
 
@@ -27,6 +28,7 @@ pub struct Settings {
     pub jwt: Jwt,
     pub admin: Admin,
     pub telemetry: Telemetry,
+    pub commands: Commands,
     pub sql: Sql,
     pub data: Data,
     pub logging: Logging,
@@ -44,6 +46,14 @@ pub struct Process {
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     pub listen: String,
+    /// Web pages of these origins may use the API from a browser: https://..., separated by commas.
+    pub cors_origins: String,
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas.
+    pub trusted_proxies: String,
+    /// Requests a second, five times as many at once; 0: any number.
+    pub requests_per_address: u32,
+    pub requests_per_user: u32,
+    pub request_timeout_seconds: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,6 +157,19 @@ pub struct Telemetry {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct Commands {
+    /// To the first answer.
+    pub timeout_seconds: u32,
+    /// From an `ack` to the last answer.
+    pub ota_update_seconds: u32,
+    pub sd_flush_seconds: u32,
+    pub other_seconds: u32,
+    /// How often commands are looked at whose time may be over.
+    pub check_interval_seconds: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Sql {
     pub timeout_ms: u64,
     pub memory_mb: usize,
@@ -192,7 +215,14 @@ impl Default for Process {
 }
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:5000".into() }
+        Self {
+            listen: "127.0.0.1:5000".into(),
+            cors_origins: String::new(),
+            trusted_proxies: String::new(),
+            requests_per_address: 200,
+            requests_per_user: 100,
+            request_timeout_seconds: 60,
+        }
     }
 }
 impl Default for Mqtt {
@@ -254,6 +284,17 @@ impl Default for Jwt {
 impl Default for Telemetry {
     fn default() -> Self {
         Self { retention_days: 365, max_future_hours: 24 }
+    }
+}
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            timeout_seconds: 60,
+            ota_update_seconds: 3600,
+            sd_flush_seconds: 900,
+            other_seconds: 120,
+            check_interval_seconds: 5,
+        }
     }
 }
 impl Default for Sql {

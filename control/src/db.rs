@@ -1,8 +1,11 @@
 //! The one place that knows which database it is: pools, transactions, fetching.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{FromRow, PgPool, Postgres, Sqlite, SqlitePool, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{
+    FromRow, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool, postgres::PgRow, sqlite::SqliteRow,
+};
+use tokio::sync::Notify;
 
 use crate::{
     Error, ErrorKind,
@@ -16,6 +19,8 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Control {
     pool: Pool,
+    /// Wakes whoever delivers the outbox, where that is in this process.
+    pub(crate) outbox: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,8 +54,8 @@ async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Res
 }
 
 impl Control {
-    pub(crate) const fn new(pool: Pool) -> Self {
-        Self { pool }
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self { pool, outbox: Arc::default() }
     }
 
     /// Ends its connections.
@@ -77,7 +82,7 @@ impl Control {
 
     pub(crate) async fn fetch_all<T: Row>(
         &self,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<Vec<T>, Error> {
         match &self.pool {
@@ -94,7 +99,7 @@ impl Control {
 
     pub(crate) async fn fetch_optional<T: Row>(
         &self,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<Option<T>, Error> {
         Ok(self.fetch_all(sql, values).await?.into_iter().next())
@@ -103,7 +108,7 @@ impl Control {
     /// Runs one statement by itself; answers with the rows it touched.
     pub(crate) async fn execute(
         &self,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         match &self.pool {
@@ -120,9 +125,17 @@ impl Control {
 }
 
 impl Tx {
+    pub(crate) async fn fetch_optional<T: Row>(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        values: Vec<Value>,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.fetch_all(sql, values).await?.into_iter().next())
+    }
+
     pub(crate) async fn fetch_all<T: Row>(
         &mut self,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<Vec<T>, Error> {
         match self {
@@ -139,7 +152,7 @@ impl Tx {
 
     pub(crate) async fn execute(
         &mut self,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         match self {

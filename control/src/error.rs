@@ -9,6 +9,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Something of that name is already there.
     Conflict,
+    /// Mend the request: an argument can't be.
+    Invalid,
     /// Mend the settings or the installation.
     Setup,
     /// Stop: a statement or a stored value is wrong.

@@ -1,25 +1,36 @@
-//! The small mutable state: users, keys, devices, offsets, leases and the facts fixed at the first
-//! start. SQLite by default, PostgreSQL to scale out; every statement is one text for both.
+//! The small mutable state: devices, commands, configurations, groups, users, keys, audit, offsets,
+//! outbox, leases and the facts fixed at the first start. SQLite by default, PostgreSQL to scale
+//! out; every statement is one text for both.
 
+mod audit;
+mod commands;
+mod configs;
 mod db;
 mod devices;
 mod error;
+mod groups;
 mod keys;
 mod leases;
 mod log_facts;
 mod open;
+mod outbox;
+mod scope;
 mod secrets;
 mod sessions;
 mod stream;
+mod text;
 mod users;
 mod value;
 
+pub use audit::{AuditFilter, By};
+pub use commands::{Answer, CommandFilter, Given, GroupGiven, NewCommand};
 pub use db::Control;
-pub use devices::{DeviceFilter, DeviceSecrets};
+pub use devices::{Created, DeviceFilter, DeviceSecrets, DeviceSort, Edited, Replaced};
 pub use error::{Error, ErrorKind};
 pub use leases::Lease;
 pub use log_facts::LogFacts;
+pub use outbox::{OUTBOX_LEASE, OutboxWatch};
 pub use secrets::{hash_secret, new_secret};
 pub use sessions::Rotation;
-pub use stream::{Applied, Changes, OffsetMove, Registered};
-pub use users::User;
+pub use stream::{Applied, Changes, DeviceNote, OffsetMove, ReadUntil, Resend};
+pub use users::{User, UserChange, UserChanged};

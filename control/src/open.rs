@@ -93,12 +93,13 @@ fn explained(error: &MigrateError) -> String {
 }
 
 fn migrations() -> Migrator {
-    let start = SqlStr::from_static(include_str!("../migrations/0001_start.sql"));
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "start".into(),
-        MigrationType::Simple,
-        start,
-        false,
-    )])
+    let files = [
+        ("start", include_str!("../migrations/0001_start.sql")),
+        ("fleet", include_str!("../migrations/0002_fleet.sql")),
+    ];
+    let migrations = (1..).zip(files).map(|(version, (name, text))| {
+        let text = SqlStr::from_static(text);
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    });
+    Migrator::with_migrations(migrations.collect())
 }

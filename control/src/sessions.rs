@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::{Control, Error, hash_secret, new_secret};
+use crate::{By, Control, Error, hash_secret, new_secret};
 
 /// What became of a refresh token that was shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +38,11 @@ impl Control {
         &self,
         user_id: Uuid,
         expires_at: DateTime<Utc>,
+        by: &By,
     ) -> Result<String, Error> {
         let token = new_secret("acr_");
-        self.execute(
+        let mut tx = self.begin().await?;
+        tx.execute(
             "INSERT INTO refresh_tokens (token_hash, family, user_id, expires_at, used)
              VALUES ($1, $2, $3, $4, $5)",
             vec![
@@ -52,6 +54,8 @@ impl Control {
             ],
         )
         .await?;
+        tx.audit(by, "user.login", &user_id.to_string(), serde_json::json!({})).await?;
+        tx.commit().await?;
         Ok(token)
     }
 

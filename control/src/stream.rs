@@ -1,9 +1,19 @@
 //! What the stream changes in control: one transaction together with the offsets it comes from.
 
-use acuvim_schemas::payload::Registration;
+use acuvim_schemas::{
+    api::DeviceStatus,
+    command::Delivery,
+    device::partition_of,
+    payload::{Heartbeat, Registration},
+};
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
-use crate::{Control, Error, db::Tx};
+use crate::{
+    Answer, Control, Error,
+    commands::{answer, awake, delivered, expire, resend_config},
+    db::Tx,
+};
 
 /// A partition's move: compare and set, so that a processor that was overtaken changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +26,70 @@ pub struct OffsetMove {
     pub next: i64,
 }
 
-/// A device that announced itself.
+/// What a run of records says of one device, brought together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Registered {
-    /// What it said.
-    pub registration: Registration,
-    /// When it said so.
+pub struct DeviceNote {
+    /// Which.
+    pub device_id: String,
+    /// When the last of it came.
     pub at: DateTime<Utc>,
+    /// The time of its newest reading.
+    pub telemetry: Option<DateTime<Utc>>,
+    /// Its newest heartbeat, by its own time.
+    pub heartbeat: Option<(DateTime<Utc>, Box<Heartbeat>)>,
+    /// The connection that it said last, and when it did.
+    pub status: Option<(DeviceStatus, DateTime<Utc>)>,
+    /// What it announced itself as.
+    pub registrations: Vec<Registration>,
+    /// Whether it was heard live, so that what waits for it can go.
+    pub heard: bool,
+    /// Whether it came back: connected anew, or started.
+    pub back: bool,
+}
+
+impl DeviceNote {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(device_id: &str, at: DateTime<Utc>) -> Self {
+        Self {
+            device_id: device_id.to_owned(),
+            at,
+            telemetry: None,
+            heartbeat: None,
+            status: None,
+            registrations: Vec::new(),
+            heard: false,
+            back: false,
+        }
+    }
+}
+
+/// How configuration is sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resend {
+    /// What the topics begin with.
+    pub topic_prefix: String,
+    /// Seconds to the first answer.
+    pub first_timeout_s: i64,
+    /// Seconds from an `ack` to the last answer.
+    pub ack_timeout_s: i64,
+}
+
+impl Default for Resend {
+    fn default() -> Self {
+        Self { topic_prefix: "acuvim".into(), first_timeout_s: 60, ack_timeout_s: 120 }
+    }
+}
+
+/// How far a partition has been read, in time: what was due by then, and has not come, does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadUntil {
+    /// The time.
+    pub at: DateTime<Utc>,
+    /// Which partition.
+    pub partition: u32,
+    /// Of how many.
+    pub partitions: u32,
 }
 
 /// What a run of records changes.
@@ -30,17 +97,23 @@ pub struct Registered {
 pub struct Changes {
     /// How far the partitions have come.
     pub moves: Vec<OffsetMove>,
-    /// Devices that were heard of, and when; a known one stays as it is.
-    pub seen: Vec<(String, DateTime<Utc>)>,
-    /// Devices that announced themselves, in the order in which they did.
-    pub registered: Vec<Registered>,
+    /// What was said of devices, one note each.
+    pub devices: Vec<DeviceNote>,
+    /// What `ingest` says of commands: the device, what, and when.
+    pub deliveries: Vec<(String, Delivery, DateTime<Utc>)>,
+    /// What devices answered, in the order in which they did.
+    pub answers: Vec<Answer>,
+    /// Set: commands that were due by then time out.
+    pub read_until: Option<ReadUntil>,
+    /// How configuration is sent again to devices that come back.
+    pub resend: Resend,
 }
 
 impl Changes {
     /// Whether there is nothing but moves.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.seen.is_empty() && self.registered.is_empty()
+        self.devices.is_empty() && self.deliveries.is_empty() && self.answers.is_empty()
     }
 }
 
@@ -83,13 +156,34 @@ impl Control {
                 return Ok(Applied::Overtaken { partition: step.partition });
             }
         }
-        for (device_id, at) in &changes.seen {
-            see(&mut tx, device_id, *at).await?;
+        let mut released = false;
+        for note in &changes.devices {
+            note_device(&mut tx, note).await?;
+            if note.back {
+                let (device, resend) = (&note.device_id, &changes.resend);
+                released |= resend_config(&mut tx, device, resend, note.at).await?;
+            }
         }
-        for registered in &changes.registered {
-            register(&mut tx, registered).await?;
+        for (device_id, delivery, at) in &changes.deliveries {
+            delivered(&mut tx, device_id, *delivery, *at).await?;
+        }
+        for given in &changes.answers {
+            answer(&mut tx, given).await?;
+        }
+        let heard: Vec<&DeviceNote> = changes.devices.iter().filter(|n| n.heard).collect();
+        if let Some(at) = heard.iter().map(|note| note.at).max() {
+            let devices: Vec<String> = heard.iter().map(|n| n.device_id.clone()).collect();
+            released |= awake(&mut tx, &devices, at).await?;
+        }
+        if let Some(read) = changes.read_until {
+            let ours =
+                |device: &str| partition_of(device.as_bytes(), read.partitions) == read.partition;
+            expire(&mut tx, read.at, &ours).await?;
         }
         tx.commit().await?;
+        if released {
+            self.outbox.notify_one();
+        }
         Ok(Applied::Done)
     }
 }
@@ -118,53 +212,129 @@ async fn advance(tx: &mut Tx, epoch: i32, step: &OffsetMove) -> Result<bool, Err
     Ok(touched == 1)
 }
 
-async fn see(tx: &mut Tx, device_id: &str, at: DateTime<Utc>) -> Result<(), Error> {
-    tx.execute(
-        "INSERT INTO devices
-             (device_id, capabilities, registered, enabled, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (device_id) DO NOTHING",
-        vec![device_id.into(), serde_json::json!([]).into(), false.into(), true.into(), at.into()],
-    )
-    .await
-    .map(|_| ())
+/// Notes what a device said. What is older than what is known changes nothing.
+async fn note_device(tx: &mut Tx, note: &DeviceNote) -> Result<(), Error> {
+    for registration in &note.registrations {
+        register(tx, &note.device_id, registration, note.at).await?;
+    }
+    let mut known = !note.registrations.is_empty();
+    if let Some((ts, heartbeat)) = &note.heartbeat {
+        if !known && !beat(tx, &note.device_id, *ts, heartbeat).await? {
+            tx.see_device(&note.device_id, note.at).await?;
+            beat(tx, &note.device_id, *ts, heartbeat).await?;
+        } else if known {
+            beat(tx, &note.device_id, *ts, heartbeat).await?;
+        }
+        known = true;
+    }
+    if let Some(ts) = note.telemetry {
+        if !known && !measured(tx, &note.device_id, ts).await? {
+            tx.see_device(&note.device_id, note.at).await?;
+            measured(tx, &note.device_id, ts).await?;
+        } else if known {
+            measured(tx, &note.device_id, ts).await?;
+        }
+        known = true;
+    }
+    if !known {
+        tx.see_device(&note.device_id, note.at).await?;
+    }
+    if let Some((status, at)) = note.status {
+        tx.execute(
+            "UPDATE devices SET status = $1, status_at = $2 WHERE device_id = $3 AND status <> $1",
+            vec![status.as_str().into(), at.into(), note.device_id.as_str().into()],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// False if the device is unknown, or if a newer heartbeat is there.
+async fn beat(
+    tx: &mut Tx,
+    device_id: &str,
+    ts: DateTime<Utc>,
+    heartbeat: &Heartbeat,
+) -> Result<bool, Error> {
+    let text = |key: &str| {
+        let text = heartbeat.extra.get(key).and_then(serde_json::Value::as_str);
+        text.map(|text| text.chars().take(64).collect::<String>())
+    };
+    let whole = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
+    let touched = tx
+        .execute(
+            "UPDATE devices SET last_heartbeat = $1,
+                 heartbeat_interval_s = COALESCE($2, heartbeat_interval_s),
+                 firmware_version = COALESCE($3, firmware_version),
+                 hardware = COALESCE($4, hardware), uptime_ms = COALESCE($5, uptime_ms),
+                 boot_count = COALESCE($6, boot_count),
+                 meter_serial = COALESCE($7, meter_serial),
+                 connection_type = COALESCE($8, connection_type),
+                 signal_strength = COALESCE($9, signal_strength),
+                 ip_address = COALESCE($10, ip_address)
+             WHERE device_id = $11 AND (last_heartbeat IS NULL OR last_heartbeat < $1)",
+            vec![
+                ts.into(),
+                heartbeat.heartbeat_interval_s.map(i64::from).into(),
+                heartbeat.firmware_version.clone().into(),
+                heartbeat.hardware.clone().into(),
+                whole(heartbeat.uptime_ms).into(),
+                whole(heartbeat.boot).into(),
+                heartbeat.meter_serial.clone().into(),
+                text("connection_type").into(),
+                heartbeat.signal_dbm().into(),
+                text("ip_address").into(),
+                device_id.into(),
+            ],
+        )
+        .await?;
+    Ok(touched == 1)
+}
+
+/// False if the device is unknown, or if a newer reading is.
+async fn measured(tx: &mut Tx, device_id: &str, ts: DateTime<Utc>) -> Result<bool, Error> {
+    let touched = tx
+        .execute(
+            "UPDATE devices SET last_telemetry = $1
+             WHERE device_id = $2 AND (last_telemetry IS NULL OR last_telemetry < $1)",
+            vec![ts.into(), device_id.into()],
+        )
+        .await?;
+    Ok(touched == 1)
 }
 
 /// Updates what the device knows of itself, and never what a person set.
-async fn register(tx: &mut Tx, registered: &Registered) -> Result<(), Error> {
-    let (r, at) = (&registered.registration, registered.at);
+async fn register(
+    tx: &mut Tx,
+    device_id: &str,
+    r: &Registration,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    tx.see_device(device_id, at).await?;
     tx.execute(
-        "INSERT INTO devices
-             (device_id, mac_address, imei, iccid, hardware, firmware_version, capabilities,
-              meter_serial, max_packet_bytes, boot_count, registered, enabled, created_at,
-              updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $12)
-         ON CONFLICT (device_id) DO UPDATE SET
-             mac_address = COALESCE(excluded.mac_address, devices.mac_address),
-             imei = COALESCE(excluded.imei, devices.imei),
-             iccid = COALESCE(excluded.iccid, devices.iccid),
-             hardware = COALESCE(excluded.hardware, devices.hardware),
-             firmware_version = COALESCE(excluded.firmware_version, devices.firmware_version),
-             capabilities = excluded.capabilities,
-             meter_serial = COALESCE(excluded.meter_serial, devices.meter_serial),
-             max_packet_bytes = COALESCE(excluded.max_packet_bytes, devices.max_packet_bytes),
-             boot_count = COALESCE(excluded.boot_count, devices.boot_count),
-             registered = excluded.registered,
-             updated_at = excluded.updated_at",
+        "UPDATE devices SET
+             mac_address = COALESCE($1, mac_address), imei = COALESCE($2, imei),
+             iccid = COALESCE($3, iccid), hardware = COALESCE($4, hardware),
+             firmware_version = COALESCE($5, firmware_version), capabilities = $6,
+             meter_serial = COALESCE($7, meter_serial),
+             max_packet_bytes = COALESCE($8, max_packet_bytes),
+             boot_count = COALESCE($9, boot_count), registered = $10, updated_at = $11
+         WHERE device_id = $12",
         vec![
-            r.device_id.as_str().into(),
             r.mac_address.clone().into(),
             r.imei.clone().into(),
             r.iccid.clone().into(),
             r.hardware.clone().into(),
             r.firmware_version.clone().into(),
-            serde_json::json!(r.capabilities.clone().unwrap_or_default()).into(),
+            json!(r.capabilities.clone().unwrap_or_default()).into(),
             r.meter_serial.clone().into(),
             r.max_packet_bytes.map(i64::from).into(),
             r.boot.and_then(|b| i64::try_from(b).ok()).into(),
             true.into(),
             at.into(),
+            device_id.into(),
         ],
     )
-    .await
-    .map(|_| ())
+    .await?;
+    tx.note_search(device_id).await
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 pub(crate) enum Value {
     Text(Option<String>),
     Int(Option<i64>),
-    Bool(bool),
+    Real(Option<f64>),
+    Bool(Option<bool>),
     Time(Option<DateTime<Utc>>),
-    Id(Uuid),
-    Json(serde_json::Value),
+    Id(Option<Uuid>),
+    Json(Option<serde_json::Value>),
 }
 
 impl From<&str> for Value {
@@ -35,8 +36,18 @@ impl From<Option<i64>> for Value {
         Self::Int(number)
     }
 }
+impl From<Option<f64>> for Value {
+    fn from(number: Option<f64>) -> Self {
+        Self::Real(number)
+    }
+}
 impl From<bool> for Value {
     fn from(yes: bool) -> Self {
+        Self::Bool(Some(yes))
+    }
+}
+impl From<Option<bool>> for Value {
+    fn from(yes: Option<bool>) -> Self {
         Self::Bool(yes)
     }
 }
@@ -52,12 +63,37 @@ impl From<Option<DateTime<Utc>>> for Value {
 }
 impl From<Uuid> for Value {
     fn from(id: Uuid) -> Self {
+        Self::Id(Some(id))
+    }
+}
+impl From<Option<Uuid>> for Value {
+    fn from(id: Option<Uuid>) -> Self {
         Self::Id(id)
     }
 }
 impl From<serde_json::Value> for Value {
     fn from(json: serde_json::Value) -> Self {
+        Self::Json(Some(json))
+    }
+}
+impl From<Option<serde_json::Value>> for Value {
+    fn from(json: Option<serde_json::Value>) -> Self {
         Self::Json(json)
+    }
+}
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(Some(text.clone()))
+    }
+}
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(str::to_owned))
     }
 }
 
@@ -67,21 +103,40 @@ where
     Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
     Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
     Option<DateTime<Utc>>: for<'q> Encode<'q, DB> + Type<DB>,
-    bool: for<'q> Encode<'q, DB> + Type<DB>,
-    Uuid: for<'q> Encode<'q, DB> + Type<DB>,
-    serde_json::Value: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<bool>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<f64>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<Uuid>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<serde_json::Value>: for<'q> Encode<'q, DB> + Type<DB>,
 {
     let mut arguments = DB::Arguments::default();
     for value in values {
         match value {
-            Value::Text(v) => arguments.add(v),
+            Value::Text(v) => arguments.add(v.map(without_nul)),
             Value::Int(v) => arguments.add(v),
+            Value::Real(v) => arguments.add(v),
             Value::Bool(v) => arguments.add(v),
             Value::Time(v) => arguments.add(v),
             Value::Id(v) => arguments.add(v),
-            Value::Json(v) => arguments.add(v),
+            Value::Json(v) => arguments.add(v.map(json_without_nul)),
         }
         .map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
+}
+
+/// PostgreSQL takes no NUL in a text, and no text of ours has a use for one.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "") } else { text }
+}
+
+fn json_without_nul(json: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::String(text) => Json::String(without_nul(text)),
+        Json::Array(list) => Json::Array(list.into_iter().map(json_without_nul).collect()),
+        Json::Object(map) => Json::Object(
+            map.into_iter().map(|(k, v)| (without_nul(k), json_without_nul(v))).collect(),
+        ),
+        other => other,
+    }
 }

@@ -1,9 +1,13 @@
 //! Who may connect, and as whom: judged on values that the composition root keeps fresh.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use acuvim_schemas::{Kind, topic};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{Notify, watch};
+
+/// How long a refused login waits for newer credentials.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The hash of each device's secret, as control stores it; none for a device that is disabled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +16,31 @@ pub struct Credentials {
     pub anonymous: bool,
     /// By device id.
     pub secrets: Arc<HashMap<String, Option<String>>>,
+}
+
+/// The credentials as whoever knows them keeps them up to date.
+#[derive(Debug, Clone)]
+pub struct CredentialsWatch {
+    /// The newest.
+    pub values: watch::Receiver<Credentials>,
+    /// Notified when a login was refused: the newest may be a moment old.
+    pub look: Arc<Notify>,
+}
+
+impl CredentialsWatch {
+    /// Who it is; none if it may not connect. A secret that was made a moment ago is as good as any:
+    /// before one is refused, there is a look for newer ones. Who guesses pays with that time.
+    pub(crate) async fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
+        let mut values = self.values.clone();
+        let known = values.borrow_and_update().admit(access, prefix);
+        if known.is_some() || access.username.is_none() {
+            return known;
+        }
+        self.look.notify_one();
+        let changed = tokio::time::timeout(LOOK, values.changed()).await;
+        changed.ok()?.ok()?;
+        values.borrow().admit(access, prefix)
+    }
 }
 
 /// Who a connection turned out to be.

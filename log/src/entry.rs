@@ -1,6 +1,6 @@
 //! An entry of the log, and how a batch of them is laid out in the embedded log's values.
 
-use acuvim_schemas::{Headers, Record, record::BadHeader};
+use acuvim_schemas::{Headers, Record, command::Command, record::BadHeader};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What the log keeps of a record: key, value and headers, as bytes. Cloning shares them.
@@ -14,17 +14,36 @@ pub struct Entry {
     pub headers: Vec<(Bytes, Bytes)>,
 }
 
-/// An entry is not a record of the uplink topic.
+/// An entry is none that this system wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a record of ours: {0}")]
 pub struct BadEntry(#[from] BadHeader);
 
+fn named(pairs: Vec<(&'static str, Bytes)>) -> Vec<(Bytes, Bytes)> {
+    pairs.into_iter().map(|(n, v)| (Bytes::from_static(n.as_bytes()), v)).collect()
+}
+
 impl From<Record> for Entry {
     fn from(record: Record) -> Self {
-        let pairs = record.headers.to_pairs();
-        let headers =
-            pairs.into_iter().map(|(n, v)| (Bytes::from_static(n.as_bytes()), v)).collect();
+        let headers = named(record.headers.to_pairs());
         Self { key: record.key, value: record.value, headers }
+    }
+}
+
+impl From<Command> for Entry {
+    fn from(command: Command) -> Self {
+        let headers = named(command.to_pairs());
+        Self { key: Bytes::from(command.device_id), value: command.payload, headers }
+    }
+}
+
+impl TryFrom<&Entry> for Command {
+    type Error = BadEntry;
+    /// Shares the entry's bytes.
+    fn try_from(entry: &Entry) -> Result<Self, BadEntry> {
+        let pairs =
+            entry.headers.iter().filter_map(|(n, v)| Some((std::str::from_utf8(n).ok()?, v)));
+        Ok(Self::from_record(&entry.key, entry.value.clone(), pairs)?)
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use acuvim_control::{Changes, Registered};
+use acuvim_control::Changes;
 use acuvim_lakehouse::Rows;
 use acuvim_log::Entry;
 use acuvim_schemas::{
-    DeadLetter, Kind, Micros, Position, Reason, Record,
-    payload::{self, Payload},
+    DeadLetter, Kind, Micros, Position, Reason, Record, payload,
     telemetry::{Aliases, DeadLetterRows, Decoder, Limits, RecordFacts, Source},
-    time,
 };
-use arrow::error::ArrowError;
-use chrono::{DateTime, Utc};
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::TimestampMicrosecondType,
+    error::ArrowError,
+};
+
+use crate::notes::{Notes, names_device};
 
 /// Which parts of a run of records are still owed: a sink that is ahead skips record by record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Decoded {
     pub changes: Changes,
     /// Readings without a key we know.
     pub no_known_readings: usize,
+    /// When the last of them came.
+    pub received_at: Micros,
 }
 
 /// Decodes the records of one partition.
@@ -51,7 +56,8 @@ impl StreamDecoder {
         Self { partition, epoch, telemetry, dead_letters: DeadLetterRows::default() }
     }
 
-    /// Decodes entries in offset order. `is_known` tells the devices that control has already.
+    /// Decodes entries in offset order. `is_due` tells the devices whose readings control has not
+    /// been told of for a while.
     ///
     /// # Errors
     /// Only if columns and schemas have come apart.
@@ -59,12 +65,15 @@ impl StreamDecoder {
         &mut self,
         entries: Vec<(i64, Entry)>,
         owed: Owed,
-        is_known: &dyn Fn(&str) -> bool,
+        is_due: &dyn Fn(&str, Micros) -> bool,
     ) -> Result<Decoded, ArrowError> {
-        let mut changes = Changes::default();
+        let (mut notes, mut received_at) = (Notes::default(), 0);
         for (offset, entry) in entries {
             match Record::try_from(&entry) {
-                Ok(record) => self.record(offset, &record, owed, is_known, &mut changes),
+                Ok(record) => {
+                    received_at = record.headers.received_at;
+                    self.record(offset, &record, owed, is_due, &mut notes);
+                }
                 Err(error) => {
                     let letter = DeadLetter::whole(
                         Reason::BadRecord,
@@ -82,10 +91,12 @@ impl StreamDecoder {
         }
         let telemetry = self.telemetry.finish()?;
         let dead_letters = self.dead_letters.finish()?;
+        note_readings(&telemetry.rows, &mut notes);
         Ok(Decoded {
             rows: Rows { telemetry: telemetry.rows, dead_letters },
-            changes,
+            changes: notes.finish(),
             no_known_readings: telemetry.no_known_readings,
+            received_at,
         })
     }
 
@@ -94,8 +105,8 @@ impl StreamDecoder {
         offset: i64,
         record: &Record,
         owed: Owed,
-        is_known: &dyn Fn(&str) -> bool,
-        changes: &mut Changes,
+        is_due: &dyn Fn(&str, Micros) -> bool,
+        notes: &mut Notes,
     ) {
         let device_id = std::str::from_utf8(&record.key).unwrap_or_default();
         let topic = std::str::from_utf8(&record.headers.topic).unwrap_or_default();
@@ -117,7 +128,12 @@ impl StreamDecoder {
                 }
                 None
             }
-            Kind::Sent => None,
+            Kind::Sent => {
+                if offset >= owed.changes_from {
+                    notes.delivery(device_id, record);
+                }
+                None
+            }
             other => match payload::parse(other, device_id, &record.value) {
                 Ok(payload) => Some(payload),
                 Err((reason, detail)) => {
@@ -129,8 +145,13 @@ impl StreamDecoder {
                 }
             },
         };
-        if offset >= owed.changes_from {
-            note(device_id, kind, at, payload, is_known, changes);
+        if offset < owed.changes_from || device_id.is_empty() {
+            return;
+        }
+        match payload {
+            Some(payload) => notes.payload(device_id, record, payload),
+            None if names_device(kind) && is_due(device_id, at) => notes.seen(device_id, at),
+            None => {}
         }
     }
 
@@ -147,24 +168,16 @@ impl StreamDecoder {
     }
 }
 
-/// What control notes of a record: that the device is there, and what it says of itself.
-fn note(
-    device_id: &str,
-    kind: Kind,
-    at: Micros,
-    payload: Option<Payload>,
-    is_known: &dyn Fn(&str) -> bool,
-    changes: &mut Changes,
-) {
-    let at: DateTime<Utc> = time::to_datetime(at).unwrap_or_default();
-    if let Some(Payload::Registration(registration)) = payload {
-        changes.registered.push(Registered { registration, at });
-    } else if !device_id.is_empty()
-        && kind != Kind::Reject
-        && !is_known(device_id)
-        && !changes.seen.iter().any(|(seen, _)| seen == device_id)
-    {
-        changes.seen.push((device_id.to_owned(), at));
+/// The newest reading of each device that is noted.
+fn note_readings(rows: &RecordBatch, notes: &mut Notes) {
+    let (Some(devices), Some(times)) =
+        (rows.column_by_name("device_id"), rows.column_by_name("ts"))
+    else {
+        return;
+    };
+    let times = times.as_primitive::<TimestampMicrosecondType>().values();
+    for (device, ts) in devices.as_string::<i32>().iter().flatten().zip(times.iter()) {
+        notes.measured(device, *ts);
     }
 }
 
@@ -181,8 +194,7 @@ fn rejected(record: &Record) -> DeadLetter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::{Headers, record::Reject};
-    use arrow::array::AsArray;
+    use acuvim_schemas::{Headers, api::DeviceStatus, record::Reject};
     use bytes::Bytes;
 
     fn entry(kind: Kind, device: &str, payload: &str) -> Entry {
@@ -207,7 +219,7 @@ mod tests {
     fn decode(entries: Vec<Entry>, owed: Owed) -> Decoded {
         let mut decoder = StreamDecoder::new(0, 0, Limits::default(), Arc::default());
         let entries = (0..).zip(entries).collect();
-        decoder.decode(entries, owed, &|device| device == "known").expect("schema")
+        decoder.decode(entries, owed, &|device, _| device != "known").expect("schema")
     }
 
     fn stream() -> Vec<Entry> {
@@ -215,7 +227,7 @@ mod tests {
             entry(Kind::Telemetry, "known", r#"{"ts":1778951132,"f":50}"#),
             entry(Kind::Telemetry, "new", "broken"),
             entry(Kind::Heartbeat, "new", r#"{"ts":1778951132}"#),
-            entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":"1"}"#),
+            entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":"351234567890123"}"#),
             entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":1}"#),
             entry(Kind::Status, "new", "sideways"),
             entry(Kind::Reject, "", "first bytes"),
@@ -233,12 +245,56 @@ mod tests {
         assert_eq!(reasons, ["not_json", "wrong_type", "not_json", "too_large", "bad_record"]);
     }
 
+    fn noted(changes: &Changes) -> Vec<&str> {
+        changes.devices.iter().map(|note| note.device_id.as_str()).collect()
+    }
+
     #[test]
-    fn a_new_device_is_noted_once_and_a_registration_as_it_is() {
+    fn a_device_is_noted_once_with_all_that_it_says() {
         let changes = decode(stream(), Owed { rows_from: 0, changes_from: 0 }).changes;
-        let seen: Vec<_> = changes.seen.iter().map(|(d, _)| d.as_str()).collect();
-        assert_eq!(seen, ["new", "reg"]);
-        assert_eq!(changes.registered.len(), 1);
+        assert_eq!(noted(&changes), ["new", "reg"], "and not one that control was told of");
+        let [new, reg] = changes.devices.as_slice() else { panic!("two") };
+        assert!(new.heartbeat.is_some() && new.heard && !new.back);
+        assert_eq!(new.status.map(|(status, _)| status), Some(DeviceStatus::Online));
+        assert_eq!((reg.registrations.len(), reg.heard, reg.back), (1, true, true));
+    }
+
+    #[test]
+    fn the_last_word_on_the_connection_counts_and_a_kept_one_does_not() {
+        let status = |text: &str, retained| {
+            let mut entry = entry(Kind::Status, "d", text);
+            if retained {
+                entry.headers.push((Bytes::from_static(b"retained"), Bytes::from_static(b"1")));
+            }
+            entry
+        };
+        let all = Owed { rows_from: 0, changes_from: 0 };
+        let said = |entries| decode(entries, all).changes.devices.swap_remove(0);
+        let note = said(vec![status("online", false), status("offline", false)]);
+        assert_eq!(note.status.map(|(s, _)| s), Some(DeviceStatus::Offline));
+        assert!(!note.heard && !note.back);
+        let note = said(vec![status("online", true)]);
+        assert_eq!((note.status, note.heard), (None, false));
+    }
+
+    #[test]
+    fn answers_and_deliveries_keep_their_order() {
+        let id = "018f0000-0000-7000-8000-000000000000";
+        let answer = |status: &str| {
+            let text = format!(r#"{{"request_id":"{id}","status":"{status}"}}"#);
+            entry(Kind::Resp, "d", &text)
+        };
+        let sent = format!(r#"{{"request_id":"{id}","outcome":"sent"}}"#);
+        let entries = vec![
+            answer("ack"),
+            entry(Kind::Sent, "d", &sent),
+            entry(Kind::Sent, "d", "of nobody"),
+            answer("success"),
+        ];
+        let changes = decode(entries, Owed { rows_from: 0, changes_from: 0 }).changes;
+        assert_eq!(changes.answers.len(), 2);
+        assert_eq!(changes.deliveries.len(), 1);
+        assert!(changes.devices.is_empty());
     }
 
     #[test]
@@ -246,8 +302,7 @@ mod tests {
         let decoded = decode(stream(), Owed { rows_from: 5, changes_from: 3 });
         assert_eq!(decoded.rows.telemetry.num_rows(), 0);
         assert_eq!(decoded.rows.dead_letters.num_rows(), 3);
-        let seen: Vec<_> = decoded.changes.seen.iter().map(|(d, _)| d.as_str()).collect();
-        assert_eq!(seen, ["reg", "new"]);
+        assert_eq!(noted(&decoded.changes), ["reg", "new"]);
         let nothing = decode(stream(), Owed { rows_from: 99, changes_from: 99 });
         assert_eq!(nothing.rows.dead_letters.num_rows(), 0);
         assert_eq!(nothing.changes, Changes::default());

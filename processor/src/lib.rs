@@ -1,5 +1,6 @@
 //! The stream: reads the log, decodes it into rows, drops duplicates, keeps the rows in the tail
-//! and flushes them to the lake; notes in control what records say of devices.
+//! and flushes them to the lake; notes in control what records say of devices and commands, and
+//! delivers what such changes cause.
 //!
 //! One worker a partition, one flusher, one upkeep task. Where several processes share the
 //! partitions, each writes those that it has claimed. Every offset moves only together with what
@@ -8,6 +9,8 @@
 mod decode;
 mod flusher;
 mod follower;
+mod notes;
+mod outbox;
 mod state;
 mod supervisor;
 mod upkeep;
@@ -15,7 +18,7 @@ mod worker;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use acuvim_control::Control;
+use acuvim_control::{Control, Resend};
 use acuvim_lakehouse::{CompactionPolicy, Lake};
 use acuvim_log::{Claim, Log};
 use acuvim_schemas::telemetry::{Aliases, Limits};
@@ -51,6 +54,10 @@ pub struct ProcessorOptions {
     /// Whether other processes write the same tables from the same log: being overtaken is then
     /// expected, and otherwise the sign of a mistake.
     pub shared: bool,
+    /// How often commands are looked at whose time may be over.
+    pub command_check: Duration,
+    /// How configuration is sent again to devices that come back.
+    pub resend: Resend,
 }
 
 impl Default for ProcessorOptions {
@@ -65,6 +72,8 @@ impl Default for ProcessorOptions {
             aliases: Arc::default(),
             dedup: true,
             shared: false,
+            command_check: Duration::from_secs(5),
+            resend: Resend::default(),
         }
     }
 }
@@ -162,6 +171,8 @@ impl Processor {
             }));
             let upkeep = upkeep::run(Arc::clone(&options), parts.clone(), stop.clone());
             tasks.spawn(watched("the upkeep", upkeep, state.clone()));
+            let outbox = outbox::run(parts.clone(), state.clone(), stop.clone());
+            tasks.spawn(watched("the outbox", outbox, state.clone()));
         }
         tasks.close();
         // Goes on behind the workers, to flush what they have read last.

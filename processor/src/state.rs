@@ -23,6 +23,8 @@ pub struct ProcessorState {
     pub dedup_trouble: Option<String>,
     /// Why control can't be written at present.
     pub control_trouble: Option<String>,
+    /// Why commands can't be delivered to the log at present.
+    pub outbox_trouble: Option<String>,
     /// Why the log can't be read at present.
     pub log_trouble: Option<String>,
     /// Why it has stopped for good.
@@ -123,6 +125,10 @@ impl StateSender {
 
     pub(crate) fn control(&self, trouble: Option<String>) {
         self.change("control", trouble, |s| &mut s.control_trouble);
+    }
+
+    pub(crate) fn outbox(&self, trouble: Option<String>) {
+        self.change("outbox", trouble, |s| &mut s.outbox_trouble);
     }
 
     pub(crate) fn log(&self, trouble: Option<String>) {

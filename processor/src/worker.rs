@@ -11,12 +11,13 @@ use std::{
 use acuvim_control::Changes;
 use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch, Wanted};
 use acuvim_log::{Batch, Bounds, ErrorKind, LogTopic, ReadLimit};
-use acuvim_schemas::{Micros, device::partition_of};
+use acuvim_schemas::{Micros, time};
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
     compute::filter_record_batch,
     datatypes::TimestampMicrosecondType,
 };
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,6 +38,15 @@ const GATHER_BELOW: usize = 256 << 10;
 
 /// That moment: small beside the time that a reading may take to be visible.
 const GATHER: Duration = Duration::from_millis(25);
+
+/// How long what devices say of themselves may wait for more of it: one transaction for many.
+const NOTES_WAIT: Duration = Duration::from_millis(200);
+
+/// How often control is told of a device's readings.
+const TELL_OF_READINGS: Micros = 30 * time::SECOND;
+
+/// How long a record may take from its `received_at` to the log.
+const ON_ITS_WAY: Micros = 2 * time::SECOND;
 
 /// How often control learns of progress that changes nothing else.
 const CONTROL_INTERVAL: Duration = Duration::from_secs(5);
@@ -75,12 +85,17 @@ pub(crate) struct Worker {
     state: StateSender,
     decoder: StreamDecoder,
     dedup: Dedup,
-    known: HashSet<String>,
+    /// When control was last told of a device's readings.
+    told_of: HashMap<String, Micros>,
     /// The next offset as control has it.
     control_at: Option<i64>,
     /// What control has yet to be told.
     pending: Changes,
     told: Instant,
+    /// Up to which time everything that came has been read.
+    read_until: Micros,
+    /// When commands were last looked at whose time may be over.
+    checked: Instant,
 }
 
 impl Worker {
@@ -101,10 +116,12 @@ impl Worker {
             state,
             decoder: StreamDecoder::new(partition, parts.epoch, options.limits, aliases),
             dedup: Dedup::new(newest, DedupLimits::default()),
-            known: HashSet::new(),
+            told_of: HashMap::new(),
             control_at: None,
             pending: Changes::default(),
             told: Instant::now(),
+            read_until: 0,
+            checked: Instant::now(),
         }
     }
 
@@ -144,25 +161,26 @@ impl Worker {
                 }
             }
             self.wait_for_room().await;
+            let begun = Utc::now().timestamp_micros();
             let Some(batch) = self.read(next).await? else {
                 next = self.skip_lost(next).await?;
                 continue;
             };
             if batch.entries.is_empty() {
-                if self.told.elapsed() >= CONTROL_INTERVAL {
+                self.read_until = self.read_until.max(begun - ON_ITS_WAY);
+                if self.has_to_tell() {
                     self.tell_control(next).await?;
                 }
                 continue;
             }
             let bytes: usize = batch.entries.iter().map(|(_, entry)| entry.size()).sum();
-            let few = bytes < GATHER_BELOW;
             next = batch.next;
-            self.process(batch).await?;
-            if few {
-                tokio::time::sleep(GATHER).await;
-            }
-            if !self.pending.is_empty() || self.told.elapsed() >= CONTROL_INTERVAL {
+            let readings = self.process(batch).await?;
+            if self.has_to_tell() {
                 self.tell_control(next).await?;
+            }
+            if readings > 0 && bytes < GATHER_BELOW {
+                tokio::time::sleep(GATHER).await;
             }
         }
     }
@@ -173,16 +191,8 @@ impl Worker {
             return Ok(self.rows_from());
         }
         loop {
-            let asked = async {
-                let at = self.parts.control.offset(self.parts.epoch, self.partition).await?;
-                Ok::<_, acuvim_control::Error>((at, self.parts.control.device_ids().await?))
-            };
-            match asked.await {
-                Ok((at, devices)) => {
-                    let partitions = self.parts.log.partitions();
-                    let ours =
-                        |d: &String| partition_of(d.as_bytes(), partitions) == self.partition;
-                    self.known = devices.into_iter().filter(ours).collect();
+            match self.parts.control.offset(self.parts.epoch, self.partition).await {
+                Ok(at) => {
                     self.state.control(None);
                     return self.begin_at(at).await;
                 }
@@ -268,8 +278,9 @@ impl Worker {
         Ok(next.max(to))
     }
 
-    /// Decodes a batch, drops its duplicates, and puts the rest into the tail.
-    async fn process(&mut self, batch: Batch) -> Result<(), Fatal> {
+    /// Decodes a batch, drops its duplicates, and puts the rest into the tail; answers with how many
+    /// readings it had.
+    async fn process(&mut self, batch: Batch) -> Result<usize, Fatal> {
         let rows_from = self.rows_from();
         let changes_from = match self.duty {
             Duty::Write => self.control_at.unwrap_or(0),
@@ -277,11 +288,15 @@ impl Worker {
         };
         let owed = Owed { rows_from, changes_from };
         let (next, count) = (batch.next, batch.entries.len());
-        let known = |device: &str| self.known.contains(device);
+        let due = |device: &str, at: Micros| {
+            self.told_of.get(device).is_none_or(|told| at - told >= TELL_OF_READINGS)
+        };
         let decoded =
-            tokio::task::block_in_place(|| self.decoder.decode(batch.entries, owed, &known))
+            tokio::task::block_in_place(|| self.decoder.decode(batch.entries, owed, &due))
                 .map_err(|e| Fatal::Broken(e.to_string()))?;
-        let Decoded { rows, changes, no_known_readings } = decoded;
+        let Decoded { rows, changes, no_known_readings, received_at } = decoded;
+        self.read_until = self.read_until.max(received_at);
+        let readings = rows.telemetry.num_rows();
         if next > rows_from {
             let before = rows.telemetry.num_rows();
             let rows = self.without_duplicates(rows).await?;
@@ -293,9 +308,10 @@ impl Worker {
         }
         metrics::counter!("acuvim_records_processed_total").increment(count as u64);
         metrics::counter!("acuvim_no_known_readings_total").increment(no_known_readings as u64);
-        self.pending.seen.extend(changes.seen);
-        self.pending.registered.extend(changes.registered);
-        Ok(())
+        self.pending.devices.extend(changes.devices);
+        self.pending.deliveries.extend(changes.deliveries);
+        self.pending.answers.extend(changes.answers);
+        Ok(readings)
     }
 
     async fn without_duplicates(&mut self, rows: Rows) -> Result<Rows, Fatal> {

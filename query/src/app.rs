@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
+use acuvim_schemas::command::CommandKind;
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
-use crate::{Jwt, SqlLimits};
+use crate::{GuardLimits, Jwt, SqlLimits, auth::Throttle, guard::Guard};
 
 /// How the other stages are doing, as the composition root sees it at this moment.
 #[derive(Debug, Clone, Default)]
@@ -60,8 +61,50 @@ pub struct AppOptions {
     pub jwt: Jwt,
     /// What one query may take.
     pub sql: SqlLimits,
+    /// How commands are given.
+    pub commands: CommandOptions,
+    /// What every request passes first.
+    pub guard: GuardLimits,
     /// How the other stages are doing.
     pub system: System,
+}
+
+/// How commands are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOptions {
+    /// What the topics begin with.
+    pub topic_prefix: String,
+    /// Seconds to the first answer.
+    pub timeout_s: u32,
+    /// Seconds from an `ack` to the last answer of an `ota_update`.
+    pub ota_update_s: u32,
+    /// Of an `sd_flush`.
+    pub sd_flush_s: u32,
+    /// Of every other command.
+    pub other_s: u32,
+}
+
+impl CommandOptions {
+    /// Seconds from an `ack` to the last answer.
+    pub(crate) const fn after_ack_s(&self, kind: Option<CommandKind>) -> u32 {
+        match kind {
+            Some(CommandKind::OtaUpdate) => self.ota_update_s,
+            Some(CommandKind::SdFlush) => self.sd_flush_s,
+            _ => self.other_s,
+        }
+    }
+}
+
+impl Default for CommandOptions {
+    fn default() -> Self {
+        Self {
+            topic_prefix: "acuvim".into(),
+            timeout_s: 60,
+            ota_update_s: 3600,
+            sd_flush_s: 900,
+            other_s: 120,
+        }
+    }
 }
 
 /// Threads for queries alone: one that computes without a pause must not hold up messages, the
@@ -101,6 +144,8 @@ pub struct App {
     pub(crate) queries: Semaphore,
     /// Password hashes at a time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
+    pub(crate) throttle: Throttle,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl std::fmt::Debug for App {
@@ -117,7 +162,9 @@ impl App {
     pub fn new(parts: AppOptions) -> std::io::Result<Arc<Self>> {
         let queries = Semaphore::new(parts.sql.concurrent);
         let threads = QueryThreads::new(parts.sql.threads, parts.sql.stack)?;
-        Ok(Arc::new(Self { parts, threads, queries, hashing: Semaphore::new(2) }))
+        let guard = Guard::new(parts.guard.clone());
+        let (hashing, throttle) = (Semaphore::new(2), Throttle::default());
+        Ok(Arc::new(Self { parts, threads, queries, hashing, throttle, guard }))
     }
 
     pub(crate) fn control(&self) -> &Control {

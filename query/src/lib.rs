@@ -1,17 +1,21 @@
 //! HTTP: the REST API, SQL over lake and tail, authentication and OpenAPI.
 //!
-//! Handlers read views of the lake and rows of control, and change nothing else. How the other
-//! stages are doing they learn from a function that the composition root hands them.
+//! Handlers read views of the lake, and read and change rows of control; what a change causes
+//! elsewhere goes through its outbox. How the other stages are doing they learn from a function that
+//! the composition root hands them.
 
 mod app;
 mod auth;
+mod checks;
+mod guard;
 mod problem;
 mod routes;
 mod server;
 mod sql;
 
-pub use app::{App, AppOptions, Component, Status, System};
+pub use app::{App, AppOptions, CommandOptions, Component, Status, System};
 pub use auth::{Jwt, Session, hash_password};
+pub use guard::{GuardLimits, TrustedProxies};
 pub use routes::openapi;
 pub use server::{serve, serve_system};
 pub use sql::{GateLimits, SqlLimits, check_query};

@@ -12,15 +12,25 @@ use serde::de::DeserializeOwned;
 
 /// An error answer. Whatever a handler fails with becomes one.
 #[derive(Debug)]
-pub(crate) struct ApiError(pub Problem);
+pub(crate) struct ApiError {
+    pub problem: Problem,
+    /// Seconds to wait, where that is known.
+    pub retry_after: Option<u64>,
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self { problem, retry_after: None }
+    }
+}
 
 impl ApiError {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self(Problem::new(code, detail))
+        Problem::new(code, detail).into()
     }
 
     pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
-        Self(Problem::field(field, message))
+        Problem::field(field, message).into()
     }
 
     /// A fault of ours: the caller gets no detail, the log does.
@@ -33,13 +43,13 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self.0)).into_response();
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self.problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+                headers.insert(header::RETRY_AFTER, self.retry_after.unwrap_or(2).into());
             }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -58,6 +68,7 @@ impl From<acuvim_control::Error> for ApiError {
                 Self::new(Code::Unavailable, "the control database is away; try again")
             }
             acuvim_control::ErrorKind::Conflict => Self::new(Code::Conflict, "it is already there"),
+            acuvim_control::ErrorKind::Invalid => Self::new(Code::BadRequest, error.to_string()),
             acuvim_control::ErrorKind::Setup | acuvim_control::ErrorKind::Internal => {
                 Self::internal(&error)
             }
@@ -97,7 +108,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let json = content_type
             .and_then(|v| v.to_str().ok())
             .is_some_and(|v| v.trim_start().to_lowercase().starts_with("application/json"));
-        let body = read(request.into_body()).await?;
+        let body = read(request.into_body(), MAX_BODY).await?;
         if !json {
             let detail = "send the body as Content-Type: application/json";
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
@@ -110,21 +121,35 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-async fn read(body: axum::body::Body) -> Result<Vec<u8>, ApiError> {
+/// A resource sent back as it was read: its read-only fields are passed over, the others are
+/// checked.
+pub(crate) fn editable<T: DeserializeOwned>(
+    mut resource: serde_json::Map<String, serde_json::Value>,
+    read_only: &[&str],
+) -> Result<T, ApiError> {
+    resource.retain(|field, _| !read_only.contains(&field.as_str()));
+    serde_path_to_error::deserialize(serde_json::Value::Object(resource)).map_err(|error| {
+        let (path, said) = (error.path().to_string(), error.inner().to_string());
+        if path == "." || path == "?" { from_serde(&said) } else { ApiError::field(&path, said) }
+    })
+}
+
+/// A body as it is, up to a size.
+pub(crate) async fn read(body: axum::body::Body, max: usize) -> Result<Vec<u8>, ApiError> {
     let mut chunks = body.into_data_stream();
     let (mut kept, mut length) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let broken = |e| ApiError::new(Code::BadRequest, format!("the body broke off: {e}"));
         let chunk = chunk.map_err(broken)?;
         length += chunk.len();
-        if length <= MAX_BODY {
+        if length <= max {
             kept.extend_from_slice(&chunk);
         } else if length > MAX_DISCARDED {
             break;
         }
     }
-    if length > MAX_BODY {
-        let detail = format!("the body is over {} KiB", MAX_BODY >> 10);
+    if length > max {
+        let detail = format!("the body is over {} KiB", max >> 10);
         return Err(ApiError::new(Code::TooLarge, detail));
     }
     Ok(kept)

@@ -1,22 +1,24 @@
 //! The HTTP server: takes its listener, and ends when told to.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::from_fn_with_state,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     timeout::RequestBodyTimeoutLayer,
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, System, routes};
+use crate::{App, System, guard::pass, routes};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -30,8 +32,11 @@ pub async fn serve(
     app: Arc<App>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = layered(routes::router(app));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    let guard = Arc::clone(&app.guard);
+    let guarded = routes::router(app).layer(from_fn_with_state(Arc::clone(&guard), pass));
+    let router = layered(guarded.layer(cors(&guard.limits.cors_origins)));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` alone until `stop`.
@@ -45,6 +50,24 @@ pub async fn serve_system(
 ) -> std::io::Result<()> {
     let router = layered(routes::system_router(system));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Lets web pages of these origins in; of none, unless set.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|o| o.parse().ok()).collect();
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(Duration::from_secs(600))
 }
 
 fn layered(routes: Router) -> Router {
@@ -70,6 +93,11 @@ fn layered(routes: Router) -> Router {
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(fixed(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+             script-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+        ))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIME));
     routes.layer(layers)
 }

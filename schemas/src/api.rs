@@ -1,10 +1,20 @@
 //! Bodies of the HTTP API: the shapes that callers and this system agree on.
 
-use chrono::{DateTime, Utc};
+mod commands;
+mod configs;
+mod devices;
+mod groups;
+mod users;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use uuid::Uuid;
+
+pub use commands::*;
+pub use configs::*;
+pub use devices::*;
+pub use groups::*;
+pub use users::*;
 
 /// What a user or key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -79,56 +89,6 @@ pub struct PasswordRequest {
     pub new_password: String,
 }
 
-/// Who is logged in.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub struct UserInfo {
-    /// The user's or key's id.
-    pub id: Uuid,
-    /// The user's or key's name.
-    pub username: String,
-    /// What they may do.
-    pub role: Role,
-}
-
-/// `POST /api/keys`
-#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// What the key is for.
-    #[schema(example = "grafana")]
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// When it ends; never if absent.
-    #[serde(default)]
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// An API key, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub struct Key {
-    /// Its id.
-    pub id: Uuid,
-    /// What it is for.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// When it ends.
-    pub expires_at: Option<DateTime<Utc>>,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-}
-
-/// A new API key: the only time its secret is shown.
-#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-pub struct CreatedKey {
-    /// The key without its secret.
-    #[serde(flatten)]
-    pub key: Key,
-    /// The secret, for `Authorization: Bearer` or `X-Api-Key`.
-    pub secret: String,
-}
-
 /// A page of a list.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Page<T> {
@@ -138,47 +98,6 @@ pub struct Page<T> {
     pub total: i64,
     /// Where the next page begins; null on the last.
     pub next_cursor: Option<String>,
-}
-
-/// A device as the fleet list shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub struct Device {
-    /// Its id.
-    #[schema(example = "ACV-AABBCCDDEEFF")]
-    pub device_id: String,
-    /// What a person calls it.
-    pub name: Option<String>,
-    /// The MAC it registered with.
-    pub mac_address: Option<String>,
-    /// The modem's IMEI.
-    pub imei: Option<String>,
-    /// The SIM's ICCID.
-    pub iccid: Option<String>,
-    /// The board.
-    pub hardware: Option<String>,
-    /// The running firmware.
-    pub firmware_version: Option<String>,
-    /// What it can do.
-    pub capabilities: Vec<String>,
-    /// Whether it has announced itself; a device that only sent readings has not.
-    pub registered: bool,
-    /// Whether its credentials are accepted.
-    pub enabled: bool,
-    /// Boot count at its last registration.
-    pub boot_count: Option<i64>,
-    /// Since when it is known.
-    pub created_at: DateTime<Utc>,
-    /// Last change of this row.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// A device's MQTT secret: the only time it is shown.
-#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-pub struct DeviceCredentials {
-    /// The MQTT user name.
-    pub username: String,
-    /// The MQTT password.
-    pub password: String,
 }
 
 /// `GET /api/devices/{device_id}/telemetry`: the reading with the highest `ts`.

@@ -1,7 +1,9 @@
-//! Every format that crosses a process or a restart: topics, payloads, log records, the decoder
+//! Every format that crosses a process or a restart: topics, payloads, commands, log records, the decoder
 //! from telemetry JSON to Arrow, table schemas, API types and the problem type. No IO, no clock.
 
 pub mod api;
+pub mod command;
+pub mod config;
 pub mod dead_letter;
 pub mod decimal;
 pub mod device;

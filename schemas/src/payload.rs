@@ -59,6 +59,17 @@ pub struct Heartbeat {
     pub extra: Map<String, Value>,
 }
 
+impl Heartbeat {
+    /// The signal in dBm: as the device says it, or from its modem's CSQ (3GPP TS 27.007, 8.5:
+    /// -113 dBm and 2 dB a step; 99 is unknown).
+    #[must_use]
+    pub fn signal_dbm(&self) -> Option<i64> {
+        let whole = |key: &str| self.extra.get(key).and_then(Value::as_i64);
+        let csq = || whole("csq").filter(|csq| (0..=31).contains(csq));
+        whole("signal_strength").or_else(|| csq().map(|csq| 2 * csq - 113))
+    }
+}
+
 /// An answer to a command.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Response {
@@ -235,24 +246,49 @@ pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault
     }
 }
 
-/// No database of ours stores a NUL in a text.
-fn check_registration(registration: Registration) -> Result<Registration, Fault> {
+/// The form of what a device says of itself. A MAC in any of its spellings becomes one.
+fn check_registration(mut registration: Registration) -> Result<Registration, Fault> {
+    if let Some(mac) = &registration.mac_address {
+        registration.mac_address = Some(spelled_mac(mac).ok_or_else(|| bad_field("mac_address"))?);
+    }
+    let digits = |text: &str, from: usize, to: usize| {
+        (from..=to).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let short = |text: &str| text.chars().count() <= 64 && !text.chars().any(char::is_control);
     let r = &registration;
-    let texts = [
-        ("mac_address", &r.mac_address),
-        ("imei", &r.imei),
-        ("iccid", &r.iccid),
-        ("hardware", &r.hardware),
-        ("firmware_version", &r.firmware_version),
-        ("meter_serial", &r.meter_serial),
+    let fits = |text: &Option<String>, form: &dyn Fn(&str) -> bool| {
+        text.as_deref().is_none_or(|text| text.is_empty() || form(text))
+    };
+    // An IMEI has 14 digits and a check digit, or with its software version 16 (3GPP TS 23.003); an
+    // ICCID 18 to 20, on old cards 22 (ITU-T E.118, with a filler in hex on some).
+    let iccid = |text: &str| digits(text.trim_end_matches(['F', 'f']), 18, 22);
+    let fields = [
+        ("imei", fits(&r.imei, &|t| digits(t, 14, 16))),
+        ("iccid", fits(&r.iccid, &iccid)),
+        ("hardware", fits(&r.hardware, &short)),
+        ("firmware_version", fits(&r.firmware_version, &short)),
+        ("meter_serial", fits(&r.meter_serial, &short)),
+        ("capabilities", r.capabilities.iter().flatten().all(|c| short(c))),
+        ("capabilities", r.capabilities.as_ref().is_none_or(|c| c.len() <= 32)),
     ];
-    let bad = |text: &String| text.contains('\0');
-    let text = texts.into_iter().find(|(_, text)| text.as_ref().is_some_and(bad));
-    let capability = r.capabilities.iter().flatten().any(bad).then_some("capabilities");
-    match text.map(|(field, _)| field).or(capability) {
-        Some(field) => Err((Reason::WrongType, Some(field.to_owned()))),
+    match fields.into_iter().find(|(_, fits)| !fits) {
+        Some((field, _)) => Err(bad_field(field)),
         None => Ok(registration),
     }
+}
+
+fn bad_field(field: &str) -> Fault {
+    (Reason::WrongType, Some(field.to_owned()))
+}
+
+/// `AA:BB:CC:DD:EE:FF` from twelve hex digits with colons, hyphens or nothing between.
+fn spelled_mac(text: &str) -> Option<String> {
+    let hex: String = text.chars().filter(|c| !matches!(c, ':' | '-')).collect();
+    if hex.len() != 12 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs: Vec<&str> = (0..6).filter_map(|i| hex.get(2 * i..2 * i + 2)).collect();
+    Some(pairs.join(":").to_uppercase())
 }
 
 /// The `device_id` of a registration, looked for before anything else is known about it.

@@ -26,6 +26,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// Understood and refused by a rule.
     Refused,
+    /// The device can't take a packet of that size.
+    CommandTooLarge,
     /// Slow down; Retry-After says how long.
     TooManyRequests,
     /// A fault of ours, logged with the request's id.
@@ -40,7 +42,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::BadQuery,
         Self::Unauthorized,
@@ -51,6 +53,7 @@ impl Code {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Refused,
+        Self::CommandTooLarge,
         Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
@@ -74,6 +77,9 @@ impl Code {
                 ("unsupported_media_type", 415, "The content type is not taken here")
             }
             Self::Refused => ("refused", 422, "Refused"),
+            Self::CommandTooLarge => {
+                ("command_too_large", 422, "The command is too large for the device")
+            }
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
             Self::Internal => ("internal", 500, "Something failed on our side"),
             Self::Unavailable => ("unavailable", 503, "Not available right now"),

@@ -85,6 +85,12 @@ pub struct Position {
 #[error("record header `{0}` is missing or unreadable")]
 pub struct BadHeader(&'static str);
 
+impl BadHeader {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+}
+
 impl Headers {
     /// The headers as name and bytes, as Kafka and the embedded log both store them.
     #[must_use]

@@ -11,7 +11,7 @@ use acuvim_schemas::{Kind, topic};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Meter;
+use super::{Answers, Meter};
 use crate::mqtt::{ConnectOptions, Connection, Error};
 
 /// What fleet, and where to.
@@ -50,6 +50,8 @@ pub struct Totals {
     pub heartbeats: u64,
     /// Messages that can't be used.
     pub bad: u64,
+    /// Answers to commands.
+    pub answers: u64,
     /// Connections that broke or could not be made.
     pub broken: u64,
 }
@@ -80,6 +82,7 @@ pub async fn run(options: FleetOptions, report: Report, stop: CancellationToken)
             chance: SmallRng::seed_from_u64(options.seed.wrapping_add(u64::from(n))),
             options: Arc::clone(&options),
             report: report.clone(),
+            answers: Answers::default(),
             sent: 0,
         };
         let stop = stop.clone();
@@ -94,6 +97,7 @@ struct Device {
     chance: SmallRng,
     options: Arc<FleetOptions>,
     report: Report,
+    answers: Answers,
     sent: u64,
 }
 
@@ -118,7 +122,7 @@ impl Device {
         let id = self.meter.device_id.clone();
         let prefix = &self.options.topic_prefix;
         let status = topic::uplink(prefix, &id, Kind::Status);
-        let connection = Connection::open(&ConnectOptions {
+        let mut connection = Connection::open(&ConnectOptions {
             host: self.options.host.clone(),
             port: self.options.port,
             client_id: id.clone(),
@@ -129,9 +133,18 @@ impl Device {
         .await?;
         connection.publish(topic::REGISTER, registration(&id), false).await?;
         connection.publish(&status, r#"{"status":"online"}"#, true).await?;
+        let resp = topic::uplink(prefix, &id, Kind::Resp);
         loop {
-            ticks.tick().await;
-            self.tick(&connection).await?;
+            tokio::select! {
+                _ = ticks.tick() => self.tick(&connection).await?,
+                command = connection.messages.recv() => {
+                    let Some((_, payload)) = command else { return Err(Connection::lost()) };
+                    for answer in self.answers.to(&payload) {
+                        connection.publish(&resp, answer, false).await?;
+                        self.report.count(|t| t.answers += 1);
+                    }
+                }
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! The commands beside `serve`, each in a file of its name. Their answers go to stdout.
 
 pub mod check;
+mod client;
 pub mod config;
 pub mod demo;
+pub mod devices;
 pub mod repartition;
 pub mod simulate;
 pub mod sql;

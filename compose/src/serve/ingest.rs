@@ -4,21 +4,28 @@ use std::{sync::Arc, time::Duration};
 
 use acuvim_control::Control;
 use acuvim_ingest::{
-    AcceptLimits, Bridge, BridgeOptions, BridgeState, Broker, BrokerOptions, Credentials, Intake,
-    MqttVersion,
+    AcceptLimits, Bridge, BridgeOptions, BridgeState, Broker, BrokerOptions, Credentials,
+    CredentialsWatch, Downlink, Intake, MqttVersion,
 };
 use acuvim_log::Log;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::status::Stages;
+use super::{AnyLog, status::Stages};
 use crate::settings::{self, Settings};
 
 /// How long the bridge's lease is held without being renewed, and how often it is.
 const LEASE: TimeDelta = TimeDelta::seconds(15);
 const RENEWED: Duration = Duration::from_secs(3);
+
+/// How often devices' secrets are looked at, and how soon again at the earliest.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The running role.
 pub enum Ingest {
@@ -37,7 +44,7 @@ impl Ingest {
     /// Starts the built-in broker on its listeners.
     pub async fn broker(
         settings: &Settings,
-        intake: Arc<Intake>,
+        (intake, downlink): (Arc<Intake>, Downlink),
         control: &Control,
         (tcp, websocket): (TcpListener, Option<TcpListener>),
         end: CancellationToken,
@@ -45,13 +52,13 @@ impl Ingest {
         let anonymous = settings.mqtt.anonymous_on_loopback;
         let credentials = watch_credentials(anonymous, control.clone(), end).await?;
         let options = BrokerOptions { max_connections: settings.mqtt.max_connections };
-        Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials)))
+        Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials, &downlink)))
     }
 
     /// Starts to bridge to a broker whenever no other process does so under this client id.
     pub fn bridge(
         options: BridgeOptions,
-        intake: Arc<Intake>,
+        ways: (Arc<Intake>, Downlink),
         control: Control,
         holder: &str,
         stages: &Stages,
@@ -61,7 +68,7 @@ impl Ingest {
         let stop = CancellationToken::new();
         let task = tokio::spawn(hold_bridge(
             options,
-            intake,
+            ways,
             control,
             holder.to_owned(),
             state,
@@ -89,6 +96,16 @@ pub fn intake(settings: &Settings, log: Arc<dyn Log>) -> Intake {
         max_payload: settings.mqtt.max_payload_kb << 10,
     };
     Intake::new(log, limits, Duration::from_secs(settings.mqtt.patience_seconds))
+}
+
+/// How commands come down. The cursor is the bridge's client id's, or the broker's own.
+pub fn downlink(settings: &Settings, log: &AnyLog, cursor: &str, alone: bool) -> Downlink {
+    Downlink {
+        log: log.log(),
+        cursor: format!("commands:{cursor}"),
+        alone,
+        topic_prefix: settings.mqtt.topic_prefix.clone(),
+    }
 }
 
 /// What the settings say of a bridge; none without one.
@@ -132,7 +149,7 @@ fn trust(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
 /// same client id, so that two bridges would only push each other out.
 async fn hold_bridge(
     options: BridgeOptions,
-    intake: Arc<Intake>,
+    (intake, downlink): (Arc<Intake>, Downlink),
     control: Control,
     holder: String,
     state: watch::Sender<BridgeState>,
@@ -148,7 +165,7 @@ async fn hold_bridge(
         }
         match control.hold_lease(&lease, &holder, Utc::now(), LEASE).await {
             Ok(Some(_)) if bridge.is_none() => {
-                let started = Bridge::start(options.clone(), Arc::clone(&intake));
+                let started = Bridge::start(options.clone(), Arc::clone(&intake), &downlink);
                 tokio::spawn(pass_on(started.state(), state.clone()));
                 bridge = Some(started);
             }
@@ -184,18 +201,23 @@ async fn pass_on(mut from: watch::Receiver<BridgeState>, to: watch::Sender<Bridg
     }
 }
 
-/// The devices' secrets, looked at every second: a cheap question as long as nothing changed.
+/// The devices' secrets, looked at every second and when one is refused: a cheap question as long as
+/// nothing changed.
 async fn watch_credentials(
     anonymous: bool,
     control: Control,
     end: CancellationToken,
-) -> anyhow::Result<watch::Receiver<Credentials>> {
+) -> anyhow::Result<CredentialsWatch> {
     let mut version = control.credentials_version().await?;
     let secrets = Arc::new(control.device_secrets().await?);
-    let (sender, receiver) = watch::channel(Credentials { anonymous, secrets });
+    let (sender, values) = watch::channel(Credentials { anonymous, secrets });
+    let look = Arc::new(Notify::new());
+    let asked = Arc::clone(&look);
     tokio::spawn(end.run_until_cancelled_owned(async move {
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Not at every refused login of a crowd.
+            tokio::time::sleep(LOOK_PAUSE).await;
+            let _ = tokio::time::timeout(LOOK, asked.notified()).await;
             let read = async {
                 let newest = control.credentials_version().await?;
                 if newest == version {
@@ -210,5 +232,5 @@ async fn watch_credentials(
             }
         }
     }));
-    Ok(receiver)
+    Ok(CredentialsWatch { values, look })
 }

@@ -9,10 +9,10 @@ mod status;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use acuvim_control::{Control, LogFacts};
+use acuvim_control::{Control, LogFacts, Resend};
 use acuvim_lakehouse::{CompactionPolicy, Lake};
 use acuvim_processor::{Duties, FlushPolicy, Parts, Processor, ProcessorOptions};
-use acuvim_query::{App, AppOptions, Jwt, SqlLimits, System};
+use acuvim_query::{App, AppOptions, CommandOptions, GuardLimits, Jwt, SqlLimits, System};
 use acuvim_schemas::{telemetry::Limits, time};
 use anyhow::Context as _;
 use chrono::TimeDelta;
@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    settings::{Proof, Role, Settings},
+    settings::{Proof, Role, Settings, listed},
 };
 pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
 use beside::{enter, say_alive, upkeep};
-use ingest::{Ingest, bridge_options, intake};
+use ingest::{Ingest, bridge_options, downlink, intake};
 use instance::Instance;
 use parts::bind;
 pub use parts::{AnyLog, control, engine, lake};
@@ -281,10 +281,15 @@ async fn start_ingest(
     stages.intake(intake.state());
     match (bridge_options(settings)?, listeners) {
         (Some(options), _) => {
-            Ok(Ingest::bridge(options, intake, control.clone(), &instance.id, stages))
+            let down = downlink(settings, log, &format!("bridge:{}", options.client_id), true);
+            Ok(Ingest::bridge(options, (intake, down), control.clone(), &instance.id, stages))
         }
         (None, Some(listeners)) => {
-            Ingest::broker(settings, intake, control, listeners, end.clone()).await
+            // On a log that others share, a device may be connected to another ingest.
+            let alone = !log.is_shared();
+            let name = if alone { "broker" } else { &instance.id };
+            let down = downlink(settings, log, &format!("broker:{name}"), alone);
+            Ingest::broker(settings, (intake, down), control, listeners, end.clone()).await
         }
         (None, None) => anyhow::bail!("the ingest role has neither a broker nor a bridge"),
     }
@@ -364,6 +369,12 @@ fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
         },
         dedup: settings.proof.dedup,
         shared,
+        command_check: Duration::from_secs(settings.commands.check_interval_seconds),
+        resend: Resend {
+            topic_prefix: settings.mqtt.topic_prefix.clone(),
+            first_timeout_s: settings.commands.timeout_seconds.into(),
+            ack_timeout_s: settings.commands.other_seconds.into(),
+        },
         ..ProcessorOptions::default()
     }
 }
@@ -392,6 +403,20 @@ async fn app(
             max_rows: settings.sql.max_rows,
             concurrent: settings.sql.concurrent,
             ..SqlLimits::default()
+        },
+        commands: CommandOptions {
+            topic_prefix: settings.mqtt.topic_prefix.clone(),
+            timeout_s: settings.commands.timeout_seconds,
+            ota_update_s: settings.commands.ota_update_seconds,
+            sd_flush_s: settings.commands.sd_flush_seconds,
+            other_s: settings.commands.other_seconds,
+        },
+        guard: GuardLimits {
+            per_address: settings.http.requests_per_address,
+            per_user: settings.http.requests_per_user,
+            request_time: Duration::from_secs(settings.http.request_timeout_seconds),
+            proxies: settings.proxies()?,
+            cors_origins: listed(&settings.http.cors_origins),
         },
         system,
     })?;

@@ -104,6 +104,7 @@ impl Stages {
             ("log", withholding.or(stream.log_trouble.clone()).or(stream.claim_trouble.clone())),
             ("lake", stream.lake_trouble.clone().or(stream.follow_trouble.clone())),
             ("control", stream.control_trouble.clone()),
+            ("outbox", stream.outbox_trouble.clone()),
         ];
         let not_ready = troubles
             .into_iter()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use acuvim_query::TrustedProxies;
 use anyhow::{bail, ensure};
 
 use super::{Role, Settings, places::masked_url};
@@ -20,6 +21,21 @@ impl Settings {
             "mqtt.topic_prefix is `{}`: allowed are topic levels without + and #",
             self.mqtt.topic_prefix
         );
+        for origin in listed(&self.http.cors_origins) {
+            let whole = origin.starts_with("http://") || origin.starts_with("https://");
+            ensure!(
+                whole && !origin.ends_with('/'),
+                "http.cors_origins has `{origin}`: allowed is https://host, without a path"
+            );
+        }
+        self.proxies()?;
+        within("http.request_timeout_seconds", self.http.request_timeout_seconds, 1, 3600)?;
+        let commands = &self.commands;
+        within("commands.timeout_seconds", commands.timeout_seconds, 1, 3600)?;
+        within("commands.ota_update_seconds", commands.ota_update_seconds, 1, 86_400)?;
+        within("commands.sd_flush_seconds", commands.sd_flush_seconds, 1, 86_400)?;
+        within("commands.other_seconds", commands.other_seconds, 1, 86_400)?;
+        within("commands.check_interval_seconds", commands.check_interval_seconds, 1, 30)?;
         within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
         within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
         within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
@@ -52,6 +68,15 @@ impl Settings {
             ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
         }
         Ok(())
+    }
+
+    /// Whose word on where a request comes from is taken.
+    pub fn proxies(&self) -> anyhow::Result<TrustedProxies> {
+        TrustedProxies::parse(&listed(&self.http.trusted_proxies)).map_err(|bad| {
+            anyhow::anyhow!(
+                "http.trusted_proxies has `{bad}`: allowed are addresses and networks, as 10.0.0.0/8"
+            )
+        })
     }
 
     /// What the parts of a larger system are, and that they fit together.
@@ -90,6 +115,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The parts of a list with commas.
+pub fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
 }
 
 fn address(name: &str, value: &str) -> anyhow::Result<SocketAddr> {

@@ -78,6 +78,7 @@ async fn bad_requests_name_what_is_wrong() {
         ("/api/keys", json!({"name": "", "role": "Viewer"}), 400, "name"),
         ("/api/keys", json!({"name": "x", "role": "King"}), 400, "King"),
         ("/api/keys", json!({"name": "x", "role": "Viewer", "scope": 1}), 400, "scope"),
+        ("/api/keys", json!({"name": "x", "role": "Viewer", "colour": 1}), 400, "colour"),
         ("/api/sql", json!({"query": "SELECT 1", "format": "xml"}), 400, "xml"),
         ("/api/sql", json!({"query": "SELECT $1"}), 400, "parameters"),
         ("/api/sql", json!({"query": "SELECT nope FROM telemetry"}), 400, "nope"),

@@ -6,6 +6,7 @@
 //! on which its packet id stands for another message.
 
 mod backoff;
+mod outbound;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -14,8 +15,9 @@ use acuvim_schemas::{Kind, topic};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Incoming, Intake, intake::now};
+use crate::{Downlink, Incoming, Intake, intake::now};
 use backoff::Backoff;
+use outbound::Outbound;
 use wire::{Client, Event, Message};
 
 /// Messages and bytes that go into one append at most.
@@ -82,11 +84,13 @@ pub struct Bridge {
 impl Bridge {
     /// Starts to bring messages in; a broker that is away is tried again until it is there.
     #[must_use]
-    pub fn start(options: BridgeOptions, intake: Arc<Intake>) -> Self {
+    pub fn start(options: BridgeOptions, intake: Arc<Intake>, downlink: &Downlink) -> Self {
         let (stop, away) =
             (CancellationToken::new(), BridgeState::Away("not connected yet".into()));
         let (state, watch) = watch::channel(away);
-        let runner = Runner { options, intake, state, stop: stop.clone(), subscribed: false };
+        let outbound = Outbound::start(downlink, &stop);
+        let (stopping, subscribed) = (stop.clone(), false);
+        let runner = Runner { options, intake, outbound, state, stop: stopping, subscribed };
         Self { task: tokio::spawn(runner.run()), stop, state: watch }
     }
 
@@ -130,6 +134,7 @@ enum Ended {
 struct Runner {
     options: BridgeOptions,
     intake: Arc<Intake>,
+    outbound: Outbound,
     state: watch::Sender<BridgeState>,
     stop: CancellationToken,
     /// Whether the session is known to have our subscriptions. Not at the start: an earlier
@@ -189,13 +194,17 @@ impl Runner {
                         self.subscribed = false;
                         client.subscribe(&self.filters());
                     } else {
+                        self.outbound.open(&client);
                         self.connected(backoff);
                     }
                 }
                 Ok(Event::Subscribed(Ok(()))) => {
                     self.subscribed = true;
+                    self.outbound.open(&client);
                     self.connected(backoff);
                 }
+                Ok(Event::Published(id)) => self.outbound.published(id),
+                Ok(Event::Acknowledged { id, taken }) => self.outbound.acknowledged(id, taken),
                 Ok(Event::Subscribed(Err(reason))) => break Ended::Lost(wire::Lost::new(reason)),
                 Ok(Event::Message(message)) => {
                     // Behind the end it stays with the broker; a taker that ended is seen above.
@@ -213,6 +222,7 @@ impl Runner {
                 Err(lost) => break Ended::Lost(lost),
             }
         };
+        self.outbound.close();
         // What it took and did not acknowledge comes again; dedup knows it.
         taker.abort();
         ended

@@ -47,6 +47,14 @@ pub(super) enum Event {
     /// Whether the broker grants all that was subscribed to.
     Subscribed(Result<(), String>),
     Message(Message),
+    /// A message of ours has gone out under this packet id.
+    Published(u16),
+    /// The broker has acknowledged it.
+    Acknowledged {
+        id: u16,
+        /// Whether it took it for a subscriber; 3.1.1 has no word for that it did not.
+        taken: bool,
+    },
     /// Our goodbye is sent.
     Disconnected,
     Other,
@@ -180,6 +188,24 @@ impl Client {
         };
     }
 
+    /// Publishes with QoS 1; false without room. The broker is to forget it after `seconds`, which
+    /// 3.1.1 has no word for.
+    pub fn publish(&self, topic: &str, payload: Bytes, seconds: u32) -> bool {
+        match &self.sender {
+            Sender::V5(client) => {
+                let properties = v5::mqttbytes::v5::PublishProperties {
+                    message_expiry_interval: Some(seconds),
+                    ..Default::default()
+                };
+                let qos = v5::mqttbytes::QoS::AtLeastOnce;
+                client.try_publish_with_properties(topic, qos, false, payload, properties).is_ok()
+            }
+            Sender::V311(client) => {
+                client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok()
+            }
+        }
+    }
+
     /// Says goodbye behind everything handed over so far; the session stays. False without room.
     pub fn disconnect(&self) -> bool {
         match &self.sender {
@@ -227,7 +253,7 @@ impl Wire {
 }
 
 fn from_v5(event: v5::Event, connected: &mut bool) -> Event {
-    use v5::mqttbytes::v5::{Packet, SubscribeReasonCode};
+    use v5::mqttbytes::v5::{Packet, PubAckReason, SubscribeReasonCode};
     match event {
         v5::Event::Incoming(Packet::ConnAck(ack)) => {
             *connected = true;
@@ -244,6 +270,10 @@ fn from_v5(event: v5::Event, connected: &mut bool) -> Event {
             retained: packet.retain,
             id: packet.pkid,
         }),
+        v5::Event::Incoming(Packet::PubAck(ack)) => {
+            Event::Acknowledged { id: ack.pkid, taken: ack.reason == PubAckReason::Success }
+        }
+        v5::Event::Outgoing(rumqttc::Outgoing::Publish(id)) => Event::Published(id),
         v5::Event::Outgoing(rumqttc::Outgoing::Disconnect) => Event::Disconnected,
         _ => Event::Other,
     }
@@ -266,6 +296,10 @@ fn from_v311(event: rumqttc::Event, connected: &mut bool) -> Event {
             retained: packet.retain,
             id: packet.pkid,
         }),
+        rumqttc::Event::Incoming(Packet::PubAck(ack)) => {
+            Event::Acknowledged { id: ack.pkid, taken: true }
+        }
+        rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(id)) => Event::Published(id),
         rumqttc::Event::Outgoing(rumqttc::Outgoing::Disconnect) => Event::Disconnected,
         _ => Event::Other,
     }

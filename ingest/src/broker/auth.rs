@@ -8,9 +8,8 @@ use mqtt5::{
     packet::connect::ConnectPacket,
     protocol::v5::reason_codes::ReasonCode,
 };
-use tokio::sync::watch;
 
-use crate::{Access, Credentials, Identity, credentials::owns};
+use crate::{Access, CredentialsWatch, Identity, credentials::owns};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -52,22 +51,16 @@ impl Session {
 /// Judges by the newest credentials.
 #[derive(Debug)]
 pub(super) struct DeviceAuth {
-    credentials: watch::Receiver<Credentials>,
+    credentials: CredentialsWatch,
     prefix: String,
 }
 
 impl DeviceAuth {
-    pub(super) const fn new(credentials: watch::Receiver<Credentials>, prefix: String) -> Self {
+    pub(super) fn new(credentials: CredentialsWatch, prefix: String) -> Self {
         Self { credentials, prefix }
     }
-}
 
-impl AuthProvider for DeviceAuth {
-    fn authenticate<'a>(
-        &'a self,
-        connect: &'a ConnectPacket,
-        from: SocketAddr,
-    ) -> Answer<'a, mqtt5::Result<AuthResult>> {
+    async fn judge(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
         let access = Access {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
@@ -75,8 +68,7 @@ impl AuthProvider for DeviceAuth {
             from: from.ip(),
             will_topic: connect.will.as_ref().map(|w| w.topic.as_str()),
         };
-        let identity = self.credentials.borrow().admit(&access, &self.prefix);
-        let answer = match identity {
+        match self.credentials.admit(&access, &self.prefix).await {
             Some(identity) => {
                 let session = Session { v5: connect.protocol_version == 5, identity };
                 AuthResult::success_with_user(session.to_user())
@@ -86,8 +78,17 @@ impl AuthProvider for DeviceAuth {
                 tracing::info!(client_id = %connect.client_id, %from, "MQTT login refused");
                 AuthResult::fail(ReasonCode::NotAuthorized)
             }
-        };
-        Box::pin(std::future::ready(Ok(answer)))
+        }
+    }
+}
+
+impl AuthProvider for DeviceAuth {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        from: SocketAddr,
+    ) -> Answer<'a, mqtt5::Result<AuthResult>> {
+        Box::pin(async move { Ok(self.judge(connect, from).await) })
     }
 
     /// MQTT 5 clients are told at once that a topic is not theirs. 3.1.1 has no word for it (the

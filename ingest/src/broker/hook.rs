@@ -1,4 +1,5 @@
-//! What the broker does with a message: give it to the intake, and acknowledge as that answers.
+//! What the broker does with a message: give it to the intake, and acknowledge as that answers; and
+//! what it tells of its clients.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,12 +13,13 @@ use mqtt5::{
     QoS,
     broker::{
         BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent,
-        PublishAction, router::MessageRouter,
+        ClientSubscribeEvent, ClientUnsubscribeEvent, MessageDeliveredEvent, PublishAction,
+        router::MessageRouter,
     },
     packet::publish::PublishPacket,
 };
 
-use super::auth::Session;
+use super::{auth::Session, outbound::Outbound};
 use crate::{Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -32,16 +34,52 @@ pub(super) struct Hook {
     /// The wills of the connections of each client id, oldest first: while a device reconnects
     /// there are two.
     wills: Mutex<HashMap<Arc<str>, VecDeque<Will>>>,
+    /// The clients of each device that has shown its secret.
+    devices: Mutex<HashMap<String, Vec<Arc<str>>>>,
+    outbound: Arc<Outbound>,
 }
 
 impl Hook {
-    pub(super) fn new(intake: Arc<Intake>) -> Self {
-        Self { intake, router: OnceLock::new(), wills: Mutex::default() }
+    pub(super) fn new(intake: Arc<Intake>, outbound: Arc<Outbound>) -> Self {
+        let (router, wills, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Self { intake, router, wills, devices, outbound }
     }
 
     /// Tells it the router, which in turn holds it.
     pub(super) fn attach(&self, router: &Arc<MessageRouter>) {
         let _ = self.router.set(Arc::downgrade(router));
+        self.outbound.attach(router);
+    }
+
+    /// Ends the connections of a device whose right to connect is another now.
+    pub(super) async fn turn_out(&self, device: &str) {
+        let clients = {
+            let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+            devices.remove(device).unwrap_or_default()
+        };
+        let Some(router) = self.router.get().and_then(Weak::upgrade) else { return };
+        for client in clients {
+            tracing::info!(device, "its credentials have changed: its connection ends");
+            router.unregister_client(&client).await;
+        }
+    }
+
+    /// The device of a connection that had to show a secret.
+    fn note_device(&self, client: &Arc<str>, user: Option<&str>, connected: bool) {
+        let session = Session::from_user(user);
+        let Some(device) = session.as_ref().and_then(Session::device) else { return };
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        if connected {
+            devices.entry(device.to_owned()).or_default().push(Arc::clone(client));
+        } else if let Some(clients) = devices.get_mut(device) {
+            // One of them: while a device reconnects it has two.
+            if let Some(place) = clients.iter().position(|c| c == client) {
+                clients.swap_remove(place);
+            }
+            if clients.is_empty() {
+                devices.remove(device);
+            }
+        }
     }
 
     async fn publish(&self, event: ClientPublishEvent) -> PublishAction {
@@ -109,7 +147,27 @@ impl Hook {
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
         self.connected(&event);
+        self.note_device(&event.client_id, event.user_id.as_deref(), true);
         Box::pin(std::future::ready(()))
+    }
+
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> Answer<'a, ()> {
+        for subscription in &event.subscriptions {
+            let (filter, result) = (&subscription.topic_filter, subscription.result);
+            self.outbound.subscribed(&event.client_id, filter, result);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> Answer<'a, ()> {
+        for filter in &event.topic_filters {
+            self.outbound.unsubscribed(&event.client_id, filter);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_message_delivered<'a>(&'a self, event: MessageDeliveredEvent) -> Answer<'a, ()> {
+        Box::pin(async move { self.outbound.acknowledged(&event.client_id).await })
     }
 
     fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
@@ -117,6 +175,8 @@ impl BrokerEventHandler for Hook {
     }
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
+        self.note_device(&event.client_id, event.user_id.as_deref(), false);
+        self.outbound.gone(&event.client_id);
         Box::pin(async move {
             if let Some((topic, payload)) = self.disconnected(&event) {
                 self.last_will(&topic, payload, event.user_id.as_deref()).await;

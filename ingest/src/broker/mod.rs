@@ -6,6 +6,7 @@
 
 mod auth;
 mod hook;
+mod outbound;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,9 +25,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Credentials, Intake};
+use crate::{Credentials, CredentialsWatch, Downlink, Intake};
 use auth::DeviceAuth;
 use hook::Hook;
+use outbound::Outbound;
 
 /// The largest MQTT packet read at all: well above the payload limit, so that a payload over it is
 /// answered and not a disconnect that is repeated for ever.
@@ -86,11 +88,15 @@ impl Broker {
         tcp: TcpListener,
         websocket: Option<TcpListener>,
         intake: Arc<Intake>,
-        credentials: watch::Receiver<Credentials>,
+        credentials: CredentialsWatch,
+        downlink: &Downlink,
     ) -> Self {
         let prefix = intake.limits().topic_prefix.clone();
-        let auth = Arc::new(DeviceAuth::new(credentials, prefix));
-        let hook = Arc::new(Hook::new(intake));
+        let stop = CancellationToken::new();
+        let reports = downlink.reports(&stop);
+        let outbound = Arc::new(Outbound::new(prefix.clone(), reports, downlink.alone));
+        let auth = Arc::new(DeviceAuth::new(credentials.clone(), prefix));
+        let hook = Arc::new(Hook::new(intake, Arc::clone(&outbound)));
         let mut config = BrokerConfig::default()
             .with_max_packet_size(MAX_PACKET)
             .with_max_clients(options.max_connections)
@@ -119,11 +125,13 @@ impl Broker {
             resources: Arc::new(ResourceMonitor::new(limits)),
             connections: Arc::new(Semaphore::new(options.max_connections)),
             disconnect: broadcast::Sender::new(1),
-            stop: CancellationToken::new(),
+            stop,
             tasks: TaskTracker::new(),
         });
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
-        tasks.spawn(sweep(Arc::clone(&shared.router), stop.clone()));
+        tasks.spawn(sweep(Arc::clone(&shared.router), Arc::clone(&outbound), stop.clone()));
+        tasks.spawn(turn_out(hook, credentials.values, stop.clone()));
+        tasks.spawn(outbound.run(downlink.start(&stop), stop.clone()));
         let disconnect = shared.disconnect.clone();
         let listeners = [(Some(tcp), Transport::Tcp), (websocket, Transport::WebSocket)];
         for (listener, transport) in listeners {
@@ -148,11 +156,31 @@ impl Broker {
 }
 
 /// Lets go of what the crate keeps of clients that are gone; its own server would do it.
-async fn sweep(router: Arc<MessageRouter>, stop: CancellationToken) {
+async fn sweep(router: Arc<MessageRouter>, outbound: Arc<Outbound>, stop: CancellationToken) {
     let work = async {
         loop {
             tokio::time::sleep(SWEEP).await;
             router.sweep_sessions().await;
+            outbound.sweep().await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+/// Ends the connections of devices whose secret is another now, or none.
+async fn turn_out(
+    hook: Arc<Hook>,
+    mut credentials: watch::Receiver<Credentials>,
+    stop: CancellationToken,
+) {
+    let work = async {
+        let mut before = credentials.borrow_and_update().secrets.clone();
+        while credentials.changed().await.is_ok() {
+            let now = credentials.borrow_and_update().secrets.clone();
+            for device in before.keys().filter(|device| before.get(*device) != now.get(*device)) {
+                hook.turn_out(device).await;
+            }
+            before = now;
         }
     };
     stop.run_until_cancelled(work).await;

@@ -2,13 +2,28 @@
 
 use std::time::Instant;
 
-use acuvim_control::{Applied, OffsetMove};
+use acuvim_control::{Applied, OffsetMove, ReadUntil};
 use acuvim_log::LogTopic;
+use acuvim_schemas::time;
 
-use super::{AWAY, CONTROL_INTERVAL, CURSOR, Ended, Worker};
+use super::{AWAY, CONTROL_INTERVAL, CURSOR, Ended, NOTES_WAIT, Worker};
 use crate::{Fatal, supervisor::Duty};
 
 impl Worker {
+    /// Whether control is to be told now: of answers and of devices that come back at once, of the
+    /// rest once there is more of it.
+    pub(super) fn has_to_tell(&self) -> bool {
+        let pending = &self.pending;
+        let urgent = !pending.answers.is_empty()
+            || !pending.deliveries.is_empty()
+            || pending.devices.iter().any(|note| note.back || !note.registrations.is_empty());
+        let waited = self.told.elapsed();
+        urgent
+            || (!pending.is_empty() && waited >= NOTES_WAIT)
+            || waited >= CONTROL_INTERVAL
+            || (self.duty == Duty::Write && self.checked.elapsed() >= self.options.command_check)
+    }
+
     /// What control missed of the log (a database that was replaced) is only what devices said of
     /// themselves.
     pub(super) async fn begin_at(&mut self, control_at: Option<i64>) -> Result<i64, Fatal> {
@@ -36,13 +51,24 @@ impl Worker {
 
     /// Commits to control what it has yet to know, together with the offset.
     pub(super) async fn tell_control(&mut self, next: i64) -> Result<(), Ended> {
-        if self.duty == Duty::Follow || self.control_at.is_some_and(|at| next <= at) {
+        let due = self.checked.elapsed() >= self.options.command_check;
+        let news = !self.pending.is_empty() || due;
+        if self.duty == Duty::Follow || (!news && self.control_at.is_some_and(|at| next <= at)) {
             self.told = Instant::now();
             return Ok(());
         }
         let (expected, mut failed) = (self.control_at, false);
         let mut changes = std::mem::take(&mut self.pending);
         changes.moves = vec![OffsetMove { partition: self.partition, expected, next }];
+        changes.resend = self.options.resend.clone();
+        if due {
+            self.checked = Instant::now();
+            changes.read_until = time::to_datetime(self.read_until).map(|at| ReadUntil {
+                at,
+                partition: self.partition,
+                partitions: self.parts.log.partitions(),
+            });
+        }
         loop {
             match self.parts.control.apply(self.parts.epoch, &changes).await {
                 Ok(Applied::Done) => break,
@@ -64,8 +90,8 @@ impl Worker {
             self.note_control(next).await;
         }
         self.state.control(None);
-        self.known.extend(changes.seen.into_iter().map(|(device, _)| device));
-        self.known.extend(changes.registered.into_iter().map(|r| r.registration.device_id));
+        let told = changes.devices.into_iter().filter(|note| note.telemetry.is_some());
+        self.told_of.extend(told.map(|note| (note.device_id, note.at.timestamp_micros())));
         self.control_at = Some(next);
         self.told = Instant::now();
         Ok(())

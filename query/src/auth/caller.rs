@@ -1,9 +1,10 @@
 //! The caller of a request, from whichever of its headers says who it is.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use acuvim_control::By;
 use acuvim_schemas::{
-    api::{Role, UserInfo},
+    api::{Role, Scope, UserAccount, UserInfo},
     problem::Code,
 };
 use axum::{
@@ -11,9 +12,13 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
-use crate::{App, problem::ApiError};
+use crate::{
+    App,
+    guard::{ClientAddress, retry_after},
+    problem::ApiError,
+};
 
 /// What every API key begins with, so that it is told from a JWT.
 const KEY_PREFIX: &str = "acv_";
@@ -22,8 +27,12 @@ const KEY_PREFIX: &str = "acv_";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub user: UserInfo,
+    /// The devices it sees; none: all.
+    pub scope: Option<Scope>,
     /// Whether it is a person with a session, and not a key.
     pub is_user: bool,
+    address: Option<IpAddr>,
+    request: Option<String>,
 }
 
 impl Caller {
@@ -36,6 +45,41 @@ impl Caller {
             format!("this takes the role {}, you are {}", role.as_str(), self.user.role.as_str());
         Err(ApiError::new(Code::Forbidden, detail))
     }
+
+    /// Refuses callers below a role, and those who do not see every device: what they do here
+    /// reaches beyond what they see.
+    pub(crate) fn require_all(&self, role: Role) -> Result<(), ApiError> {
+        self.require(role)?;
+        match self.scope {
+            None => Ok(()),
+            Some(_) => {
+                let detail = "this takes a user or key without a scope: it concerns every device";
+                Err(ApiError::new(Code::Forbidden, detail))
+            }
+        }
+    }
+
+    /// The devices it sees; none: all.
+    pub(crate) const fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// For the audit.
+    pub(crate) fn by(&self) -> By {
+        By {
+            id: Some(self.user.id),
+            name: self.user.username.clone(),
+            address: self.address.map(|address| address.to_string()),
+            request: self.request.clone(),
+            at: now(),
+        }
+    }
+}
+
+/// This moment, to the millisecond, as answers show it and as every database keeps it.
+pub(crate) fn now() -> DateTime<Utc> {
+    let now = Utc::now();
+    DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now)
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -53,27 +97,51 @@ impl FromRequestParts<Arc<App>> for Caller {
         } else {
             by_token(app, &token).await?
         };
-        caller.ok_or_else(|| {
+        let mut caller = caller.ok_or_else(|| {
             ApiError::new(Code::Unauthorized, "the token or key is not valid, or has expired")
-        })
+        })?;
+        app.guard
+            .rates
+            .user(caller.user.id)
+            .map_err(|wait| retry_after(wait, "too many requests of this user or key"))?;
+        caller.address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        caller.request = request_id(&parts.headers);
+        Ok(caller)
     }
+}
+
+/// The request's id, as far as it is fit to be kept.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    Some(id.chars().take(64).collect())
 }
 
 /// The role is the one the user has now, not the one the token was made with.
 async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
     let Some(session) = app.parts.jwt.check(token) else { return Ok(None) };
     let user = app.control().user(session.user.id).await?;
-    Ok(user.filter(|u| u.session_version == session.version).map(|user| Caller {
-        user: UserInfo { id: user.id, username: user.username, role: user.role },
+    let user = user.filter(|u| u.session_version == session.version && u.account.enabled);
+    Ok(user.map(|user| Caller {
+        user: info(&user.account),
+        scope: user.account.scope,
         is_user: true,
+        address: None,
+        request: None,
     }))
+}
+
+pub(crate) fn info(account: &UserAccount) -> UserInfo {
+    UserInfo { id: account.id, username: account.username.clone(), role: account.role }
 }
 
 async fn by_key(app: &App, secret: &str) -> Result<Option<Caller>, ApiError> {
     let key = app.control().key_by_secret(secret, Utc::now()).await?;
     Ok(key.map(|key| Caller {
         user: UserInfo { id: key.id, username: key.name, role: key.role },
+        scope: key.scope,
         is_user: false,
+        address: None,
+        request: None,
     }))
 }
 

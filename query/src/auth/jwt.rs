@@ -84,9 +84,9 @@ impl Jwt {
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYPE.to_owned());
         let claims = Claims {
-            sub: user.id,
-            name: user.username.clone(),
-            role: user.role,
+            sub: user.account.id,
+            name: user.account.username.clone(),
+            role: user.account.role,
             sv: user.session_version,
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
@@ -113,6 +113,8 @@ impl Jwt {
 
 #[cfg(test)]
 mod tests {
+    use acuvim_schemas::api::UserAccount;
+
     use super::*;
 
     fn jwt(secret: &str, issuer: &str) -> Jwt {
@@ -120,13 +122,15 @@ mod tests {
     }
 
     fn user() -> User {
-        User {
+        let account = UserAccount {
             id: Uuid::nil(),
             username: "a".into(),
-            password_hash: String::new(),
             role: Role::Operator,
-            session_version: 0,
-        }
+            scope: None,
+            enabled: true,
+            created_at: DateTime::UNIX_EPOCH,
+        };
+        User { account, password_hash: String::new(), session_version: 0 }
     }
 
     #[test]

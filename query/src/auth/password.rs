@@ -1,5 +1,7 @@
 //! People's passwords: argon2id, off the async threads, so many at a time.
 
+use std::time::Duration;
+
 use acuvim_schemas::problem::Code;
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
@@ -14,6 +16,9 @@ const MIN_LENGTH: usize = 12;
 /// The longest: more is work without use.
 const MAX_LENGTH: usize = 256;
 
+/// How long a login may wait for those before it.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 /// The hash to store: argon2id in PHC form, with OWASP's first choice of parameters
 /// (19 MiB, 2 passes).
 ///
@@ -24,12 +29,42 @@ pub fn hash_password(password: &str) -> Result<String, password_hash::Error> {
 }
 
 /// Whether a password may be set.
-pub(crate) fn check_new_password(password: &str) -> Result<(), ApiError> {
+pub(crate) fn check_new_password(
+    field: &str,
+    password: &str,
+    username: &str,
+) -> Result<(), ApiError> {
     if password.chars().count() < MIN_LENGTH || password.len() > MAX_LENGTH {
         let message = format!("{MIN_LENGTH} to {MAX_LENGTH} characters");
-        return Err(ApiError::field("new_password", message));
+        return Err(ApiError::field(field, message));
+    }
+    let (lower, name) = (password.to_lowercase(), username.to_lowercase());
+    let first = lower.chars().next();
+    if lower.chars().all(|c| Some(c) == first) || (name.len() > 3 && lower.contains(&name)) {
+        let message = "neither one character again and again, nor with the user name in it";
+        return Err(ApiError::field(field, message));
     }
     Ok(())
+}
+
+/// The hash of a new password, one of so many at a time.
+pub(crate) async fn hashed(app: &App, password: String) -> Result<String, ApiError> {
+    let _permit = permit(app).await?;
+    tokio::task::spawn_blocking(move || hash_password(&password))
+        .await
+        .map_err(|e| ApiError::internal(&e))?
+        .map_err(|e| ApiError::internal(&e))
+}
+
+/// The right to take the memory of one hash. Who would wait too long is told to come back.
+async fn permit(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+    let busy = || ApiError::new(Code::TooManyRequests, "too many logins at once; try again");
+    match tokio::time::timeout(LONGEST_WAIT, app.hashing.acquire()).await {
+        Ok(permit) => {
+            permit.map_err(|_| ApiError::new(Code::Unavailable, "the server is stopping"))
+        }
+        Err(_) => Err(busy()),
+    }
 }
 
 /// Whether a password is the one behind a hash. Without a hash (an unknown user) it takes as long.
@@ -41,11 +76,7 @@ pub(crate) async fn verify_password(
     if password.len() > MAX_LENGTH {
         return Ok(false);
     }
-    let _permit = app
-        .hashing
-        .acquire()
-        .await
-        .map_err(|_| ApiError::new(Code::Unavailable, "the server is stopping"))?;
+    let _permit = permit(app).await?;
     tokio::task::spawn_blocking(move || match hash {
         Some(hash) => verify(&password, &hash),
         None => {
@@ -77,8 +108,11 @@ mod tests {
 
     #[test]
     fn short_and_endless_passwords_are_refused() {
-        assert!(check_new_password("eleven char").is_err());
-        assert!(check_new_password("twelve chars").is_ok());
-        assert!(check_new_password(&"x".repeat(257)).is_err());
+        let check = |password: &str| check_new_password("password", password, "alice");
+        assert!(check("eleven char").is_err());
+        assert!(check("twelve chars").is_ok());
+        assert!(check(&"xy".repeat(129)).is_err());
+        assert!(check("xxxxxxxxxxxxxxxxxx").is_err());
+        assert!(check("i am Alice indeed").is_err());
     }
 }

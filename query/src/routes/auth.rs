@@ -1,18 +1,27 @@
 //! Logging in and out.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use acuvim_control::{Rotation, User};
+use acuvim_control::{By, ErrorKind, Rotation, User};
 use acuvim_schemas::{
-    api::{LoginRequest, LoginResponse, PasswordRequest, RefreshRequest, UserInfo},
+    api::{
+        LoginRequest, LoginResponse, Me, NewUser, PasswordRequest, RefreshRequest, Role,
+        UserAccount,
+    },
     problem::{Code, Problem},
 };
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use chrono::Utc;
 
 use crate::{
     App,
-    auth::{Caller, check_new_password, hash_password, verify_password},
+    auth::{Caller, check_new_password, hashed, info, now, request_id, verify_password},
+    checks,
+    guard::{ClientAddress, retry_after},
     problem::{ApiError, Body},
 };
 
@@ -20,21 +29,41 @@ use crate::{
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", security(()),
     request_body = LoginRequest,
     responses((status = 200, body = LoginResponse), (status = 401, body = Problem),
-        (status = 400, body = Problem)))]
+        (status = 429, body = Problem)))]
 pub(super) async fn login(
     State(app): State<Arc<App>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
     Body(request): Body<LoginRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
-    let user = app.control().user_by_name(&request.username).await?;
+    let name = request.username;
+    app.throttle.check(address, &name, Instant::now()).map_err(|wait| {
+        metrics::counter!("acuvim_throttled_logins_total").increment(1);
+        retry_after(wait, "too many wrong passwords")
+    })?;
+    let user = app.control().user_by_name(&name).await?.filter(|user| user.account.enabled);
     let hash = user.as_ref().map(|u| u.password_hash.clone());
     let right = verify_password(&app, request.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
+        app.throttle.failed(address, &name, Instant::now());
         metrics::counter!("acuvim_refused_logins_total").increment(1);
         return Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong"));
     };
+    app.throttle.succeeded(address, &name);
     let expires_at = Utc::now() + app.parts.jwt.refresh;
-    let refresh_token = app.control().start_session(user.id, expires_at).await?;
-    answer(&app, user, refresh_token)
+    let by = logging_in(&user, address, &headers);
+    let refresh_token = app.control().start_session(user.account.id, expires_at, &by).await?;
+    answer(&app, &user, refresh_token)
+}
+
+fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
+    By {
+        id: Some(user.account.id),
+        name: user.account.username.clone(),
+        address: Some(address.to_string()),
+        request: request_id(headers),
+        at: now(),
+    }
 }
 
 /// Exchange a refresh token for new tokens. Each is good once; using one twice ends the session.
@@ -51,8 +80,8 @@ pub(super) async fn refresh(
     let refused = |detail: &str| Err(ApiError::new(Code::Unauthorized, detail));
     match rotation.await? {
         Rotation::Rotated { user_id, token } => match app.control().user(user_id).await? {
-            Some(user) => answer(&app, user, token),
-            None => refused("the user is gone"),
+            Some(user) if user.account.enabled => answer(&app, &user, token),
+            _ => refused("the user is gone"),
         },
         Rotation::Reused => {
             tracing::info!("a refresh token was used twice; its session is ended");
@@ -73,22 +102,21 @@ pub(super) async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Who the token or key belongs to.
-#[utoipa::path(get, path = "/api/auth/me", tag = "auth",
-    responses((status = 200, body = UserInfo), (status = 401, body = Problem)))]
-pub(super) async fn me(caller: Caller) -> Json<UserInfo> {
-    Json(caller.user)
+/// Who the token or key belongs to, and what it sees.
+#[utoipa::path(get, path = "/api/auth/me", tag = "auth", responses((status = 200, body = Me)))]
+pub(super) async fn me(caller: Caller) -> Json<Me> {
+    Json(Me { user: caller.user, scope: caller.scope })
 }
 
 /// Change the own password; ends all sessions of the user.
 #[utoipa::path(post, path = "/api/auth/password", tag = "auth", request_body = PasswordRequest,
-    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem)))]
+    responses((status = 204)))]
 pub(super) async fn password(
     State(app): State<Arc<App>>,
     caller: Caller,
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, ApiError> {
-    check_new_password(&request.new_password)?;
+    check_new_password("new_password", &request.new_password, &caller.user.username)?;
     let user = app.control().user(caller.user.id).await?.filter(|_| caller.is_user);
     let Some(user) = user else {
         return Err(ApiError::new(Code::Forbidden, "a key has no password"));
@@ -96,23 +124,42 @@ pub(super) async fn password(
     if !verify_password(&app, request.current_password, Some(user.password_hash)).await? {
         return Err(ApiError::field("current_password", "is wrong"));
     }
-    let new = request.new_password;
-    let hash = tokio::task::spawn_blocking(move || hash_password(&new))
-        .await
-        .map_err(|e| ApiError::internal(&e))?
-        .map_err(|e| ApiError::internal(&e))?;
-    app.control().set_password(user.id, &hash).await?;
+    let hash = hashed(&app, request.new_password).await?;
+    app.control().set_password(user.account.id, &hash, &caller.by()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn answer(app: &App, user: User, refresh_token: String) -> Result<Json<LoginResponse>, ApiError> {
+/// Add a user.
+#[utoipa::path(post, path = "/api/auth/register", tag = "users", request_body = NewUser,
+    responses((status = 201, body = UserAccount), (status = 409, body = Problem)))]
+pub(super) async fn register(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Body(new): Body<NewUser>,
+) -> Result<(StatusCode, Json<UserAccount>), ApiError> {
+    caller.require_all(Role::Admin)?;
+    checks::username(&new.username)?;
+    checks::scope(new.scope.as_ref())?;
+    check_new_password("password", &new.password, &new.username)?;
+    let hash = hashed(&app, new.password).await?;
+    let by = caller.by();
+    match app.control().create_user(&new.username, &hash, new.role, new.scope, &by).await {
+        Ok(user) => Ok((StatusCode::CREATED, Json(user.account))),
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            Err(ApiError::new(Code::Conflict, "there is a user of that name"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn answer(app: &App, user: &User, refresh_token: String) -> Result<Json<LoginResponse>, ApiError> {
     let jwt = &app.parts.jwt;
-    let access_token = jwt.issue(&user, Utc::now()).map_err(|e| ApiError::internal(&e))?;
+    let access_token = jwt.issue(user, Utc::now()).map_err(|e| ApiError::internal(&e))?;
     Ok(Json(LoginResponse {
         access_token,
         token_type: "Bearer".to_owned(),
         expires_in: u64::try_from(jwt.access.num_seconds()).unwrap_or(0),
         refresh_token,
-        user: UserInfo { id: user.id, username: user.username, role: user.role },
+        user: info(&user.account),
     }))
 }

@@ -20,6 +20,7 @@ use super::{next_cursor, page_limit};
 use crate::{
     App,
     auth::Caller,
+    checks,
     problem::{ApiError, Body, Params},
 };
 
@@ -40,7 +41,7 @@ pub(super) async fn list(
     caller: Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Key>>, ApiError> {
-    caller.require(Role::Admin)?;
+    caller.require_all(Role::Admin)?;
     let limit = page_limit(params.limit)?;
     let (items, total) = app.control().keys(params.cursor, limit).await?;
     let next_cursor = next_cursor(&items, limit, |key| key.id.to_string());
@@ -56,16 +57,15 @@ pub(super) async fn create(
     caller: Caller,
     Body(new): Body<NewKey>,
 ) -> Result<(StatusCode, Json<CreatedKey>), ApiError> {
-    caller.require(Role::Admin)?;
+    caller.require_all(Role::Admin)?;
     if new.name.trim().is_empty() || new.name.chars().count() > 100 {
         return Err(ApiError::field("name", "1 to 100 characters"));
     }
-    let now = Utc::now();
-    if new.expires_at.is_some_and(|end| end <= now) {
+    checks::scope(new.scope.as_ref())?;
+    if new.expires_at.is_some_and(|end| end <= Utc::now()) {
         return Err(ApiError::field("expires_at", "lies in the past"));
     }
-    let key = app.control().create_key(&new, now).await?;
-    tracing::info!(key = %key.key.id, by = %caller.user.username, "API key made");
+    let key = app.control().create_key(&new, &caller.by()).await?;
     Ok((StatusCode::CREATED, Json(key)))
 }
 
@@ -78,13 +78,12 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require(Role::Admin)?;
+    caller.require_all(Role::Admin)?;
     let deleted = match id.parse() {
-        Ok(id) => app.control().delete_key(id).await?,
+        Ok(id) => app.control().delete_key(id, &caller.by()).await?,
         Err(_) => false,
     };
     if deleted {
-        tracing::info!(key = %id, by = %caller.user.username, "API key ended");
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::new(Code::NotFound, "there is no such key"))

@@ -1,62 +1,60 @@
 //! The routes, each with its OpenAPI description beside it.
 
 mod auth;
+mod commands;
+mod config;
 mod devices;
+mod document;
+mod groups;
 mod keys;
 mod sql;
 mod system;
+mod users;
 
 use std::sync::Arc;
 
-use acuvim_schemas::problem::Code;
+use acuvim_schemas::{problem::Code, time};
 use axum::Router;
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
-};
+use chrono::{DateTime, Utc};
+use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{App, System, problem::ApiError};
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Tau Acuvim",
-        description = "The backend for fleets of ESP32 loggers on Acuvim II power meters.",
-        license(name = "Apache-2.0")
-    ),
-    modifiers(&Security),
-    security(("bearer" = [])),
-)]
-struct Document;
-
-struct Security;
-
-impl Modify for Security {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let mut bearer = Http::new(HttpAuthScheme::Bearer);
-        bearer.description = Some("A token from /api/auth/login, or an API key".to_owned());
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    }
-}
-
 fn api() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::Document::openapi())
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(auth::me))
         .routes(routes!(auth::password))
+        .routes(routes!(auth::register))
+        .routes(routes!(users::list))
+        .routes(routes!(users::get, users::put, users::delete))
+        .routes(routes!(users::audit))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
-        .routes(routes!(devices::list))
-        .routes(routes!(devices::get))
+        .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::import))
+        .routes(routes!(devices::get, devices::put, devices::patch, devices::delete))
+        .routes(routes!(devices::status))
         .routes(routes!(devices::latest))
-        .routes(routes!(devices::credentials))
+        .routes(routes!(devices::replace))
+        .routes(routes!(devices::make_credentials, devices::revoke_credentials))
+        .routes(routes!(commands::give))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::get))
+        .routes(routes!(config::get, config::set))
+        .routes(routes!(config::history))
+        .routes(routes!(config::wifi_scan))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::get, groups::put, groups::patch, groups::delete))
+        .routes(routes!(groups::members))
+        .routes(routes!(groups::command))
+        .routes(routes!(groups::summary))
+        .routes(routes!(groups::summary_devices))
+        .routes(routes!(groups::dashboard))
         .routes(routes!(sql::run))
         .routes(routes!(sql::tables))
         .routes(routes!(system::livez))
@@ -67,14 +65,19 @@ fn api() -> OpenApiRouter<Arc<App>> {
 /// The OpenAPI document that is served at `/api/openapi.json`.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    api().split_for_parts().1
+    described(api().split_for_parts().1)
+}
+
+fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    document::add_errors(&mut document);
+    document
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (routes, document) = api().split_for_parts();
     routes
         .with_state(app)
-        .merge(SwaggerUi::new("/swagger").url("/api/openapi.json", document))
+        .merge(SwaggerUi::new("/swagger").url("/api/openapi.json", described(document)))
         .fallback(async || ApiError::new(Code::NotFound, "there is no such route; see /swagger"))
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the route takes another method; see /swagger")
@@ -104,6 +107,18 @@ fn page_limit(asked: Option<i64>) -> Result<i64, ApiError> {
         limit @ 1..=MAX_LIMIT => Ok(limit),
         _ => Err(ApiError::field("limit", format!("1 to {MAX_LIMIT}"))),
     }
+}
+
+/// A time of a query: RFC 3339 with a zone, or Unix seconds or milliseconds. A `+` that arrived as
+/// a space is understood.
+fn moment(field: &str, text: &str) -> Result<DateTime<Utc>, ApiError> {
+    let parsed = match text.parse::<f64>() {
+        Ok(number) => time::from_unix_number(number),
+        Err(_) => time::parse_rfc3339(&text.replace(' ', "+")),
+    };
+    parsed
+        .and_then(time::to_datetime)
+        .ok_or_else(|| ApiError::field(field, "a time with its zone, such as 2026-05-01T00:00:00Z"))
 }
 
 /// The cursor behind a page that is full: the last item's key.

@@ -29,12 +29,12 @@ use crate::{
         (status = 503, body = Problem), (status = 504, body = Problem)))]
 pub(super) async fn run(
     State(app): State<Arc<App>>,
-    _caller: Caller,
+    caller: Caller,
     headers: HeaderMap,
     Body(request): Body<SqlRequest>,
 ) -> Result<Response, ApiError> {
     let format = request.format.unwrap_or_else(|| accepted(&headers));
-    let outcome = sql::run(&app, request).await?;
+    let outcome = sql::run(&app, request, caller.scope).await?;
     Ok(match format {
         SqlFormat::Json => Json(outcome.into_json()).into_response(),
         SqlFormat::Csv => csv(&outcome),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use acuvim_schemas::{
+    Micros,
     api::LatestReading,
     problem::Code,
     reading::{LOAD_TYPE, READINGS},
@@ -18,14 +19,15 @@ use serde_json::{Map, Value};
 use super::{render, run::from_engine};
 use crate::{App, problem::ApiError};
 
-/// The reading; none if the device has sent none.
+/// The reading, before a time if one is given; none if the device has sent none.
 pub(crate) async fn latest_reading(
     app: &App,
     device_id: &str,
+    before: Option<Micros>,
 ) -> Result<Option<LatestReading>, ApiError> {
     // Dedup knows a reading a moment before the tail has it.
     for _ in 0..100 {
-        match find(app, device_id).await? {
+        match find(app, device_id, before).await? {
             Found::NotYet => tokio::time::sleep(Duration::from_millis(5)).await,
             Found::Reading(reading) => return Ok(Some(reading)),
             Found::Nothing => return Ok(None),
@@ -40,8 +42,11 @@ enum Found {
     Nothing,
 }
 
-async fn find(app: &App, device_id: &str) -> Result<Found, ApiError> {
+async fn find(app: &App, device_id: &str, before: Option<Micros>) -> Result<Found, ApiError> {
     let Some(newest) = app.lake().newest().get(device_id) else { return Ok(Found::Nothing) };
+    if let Some(before) = before.filter(|before| newest >= *before) {
+        return newest_before(app, device_id, before).await;
+    }
     let view = app.lake().view(true)?;
     let Some(telemetry) = view.table(Table::Telemetry) else {
         return Ok(Found::Nothing);
@@ -55,6 +60,21 @@ async fn find(app: &App, device_id: &str) -> Result<Found, ApiError> {
     let rows = read.await.map_err(|e| from_engine(&e))?;
     let row = rows.iter().find(|r| r.num_rows() > 0);
     Ok(row.map_or(Found::NotYet, |row| Found::Reading(reading(row))))
+}
+
+/// The reading before a time, for a logger that was replaced and sends all the same.
+async fn newest_before(app: &App, device_id: &str, before: Micros) -> Result<Found, ApiError> {
+    let view = app.lake().view(true)?;
+    let Some(telemetry) = view.table(Table::Telemetry) else { return Ok(Found::Nothing) };
+    let before = lit(ScalarValue::TimestampMicrosecond(Some(before), Some("UTC".into())));
+    let read = async {
+        let rows = app.parts.engine.session().read_table(telemetry)?;
+        let rows = rows.filter(col("device_id").eq(lit(device_id)).and(col("ts").lt(before)))?;
+        rows.sort(vec![col("ts").sort(false, false)])?.limit(0, Some(1))?.collect().await
+    };
+    let rows = read.await.map_err(|e| from_engine(&e))?;
+    let row = rows.iter().find(|r| r.num_rows() > 0);
+    Ok(row.map_or(Found::Nothing, |row| Found::Reading(reading(row))))
 }
 
 fn reading(row: &RecordBatch) -> LatestReading {

@@ -7,16 +7,17 @@ use std::{
 
 use acuvim_lakehouse::{View, is_store_trouble};
 use acuvim_schemas::{
-    api::{Consistency, SqlColumn, SqlRequest},
+    api::{Consistency, Scope, SqlColumn, SqlRequest},
     problem::Code,
     tables::Table,
 };
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
+    catalog::TableProvider,
     error::DataFusionError,
     execution::context::SQLOptions,
     physical_plan::{SendableRecordBatchStream, execute_stream},
-    prelude::SessionContext,
+    prelude::{SessionContext, col, lit},
     scalar::ScalarValue,
     sql::parser::Statement,
 };
@@ -88,7 +89,11 @@ impl Outcome {
 }
 
 /// Runs a request's query.
-pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, ApiError> {
+pub(crate) async fn run(
+    app: &Arc<App>,
+    request: SqlRequest,
+    scope: Option<Scope>,
+) -> Result<Outcome, ApiError> {
     let begun = Instant::now();
     let limits = &app.parts.sql;
     let params = request.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +109,8 @@ pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, 
     }
     // On threads of its own: planning can't be interrupted, but it need not be waited for.
     let threads = app.threads.handle();
-    let work = threads.spawn(answer(Arc::clone(app), request.query, params, hot, max_rows));
+    let asked = Asked { query: request.query, params, scope, hot, max_rows };
+    let work = threads.spawn(answer(Arc::clone(app), asked));
     let abort = work.abort_handle();
     let late = || {
         let detail = format!("the query took longer than {} ms", timeout.as_millis());
@@ -120,22 +126,26 @@ pub(crate) async fn run(app: &Arc<App>, request: SqlRequest) -> Result<Outcome, 
     Ok(outcome)
 }
 
-async fn answer(
-    app: Arc<App>,
+/// What is asked, and by whom.
+struct Asked {
     query: String,
     params: Vec<ScalarValue>,
+    /// The devices that the caller sees; none: all.
+    scope: Option<Scope>,
     hot: bool,
     max_rows: usize,
-) -> Result<Outcome, ApiError> {
-    let statement = *gate::check(&query, &app.parts.sql.gate).map_err(ApiError)?;
+}
+
+async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
+    let statement = *gate::check(&asked.query, &app.parts.sql.gate).map_err(ApiError::from)?;
     let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
     let _permit = app.queries.acquire().await.map_err(stopping)?;
-    let view = app.lake().view(hot)?;
+    let view = app.lake().view(asked.hot)?;
     let context = app.parts.engine.session();
-    register(&app, &context, &view, &statement).await?;
-    let stream = start(&context, statement, params).await.map_err(|e| from_engine(&e))?;
+    register(&app, &context, &view, &statement, asked.scope.as_ref()).await?;
+    let stream = start(&context, statement, asked.params).await.map_err(|e| from_engine(&e))?;
     let schema = stream.schema();
-    let (batches, truncated) = collect(stream, max_rows, app.parts.sql.max_bytes).await?;
+    let (batches, truncated) = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
     Ok(Outcome {
         schema,
         batches,
@@ -151,19 +161,42 @@ async fn register(
     context: &SessionContext,
     view: &View,
     statement: &Statement,
+    scope: Option<&Scope>,
 ) -> Result<(), ApiError> {
+    let devices = match scope {
+        Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
+        None => None,
+    };
     for table in Table::COMMIT_ORDER {
         if let Some(provider) = view.table(table) {
+            let provider = match &devices {
+                Some(devices) => of_devices(context, provider, devices)?,
+                None => provider,
+            };
             context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
         }
     }
     let state = context.state();
     let asked = state.resolve_table_references(statement).map_err(|e| from_engine(&e))?;
     if asked.iter().any(|t| t.table().eq_ignore_ascii_case(tables::DEVICES)) {
-        let devices = tables::devices(app).await?;
+        let devices = tables::devices(app, scope).await?;
         context.register_table(tables::DEVICES, devices).map_err(|e| from_engine(&e))?;
     }
     Ok(())
+}
+
+/// The rows of a table that are of these devices; what names no device is nobody's to see.
+fn of_devices(
+    context: &SessionContext,
+    table: Arc<dyn TableProvider>,
+    devices: &[String],
+) -> Result<Arc<dyn TableProvider>, ApiError> {
+    let theirs = match devices.is_empty() {
+        true => lit(false),
+        false => col("device_id").in_list(devices.iter().map(|d| lit(d.as_str())).collect(), false),
+    };
+    let rows = context.read_table(table).and_then(|rows| rows.filter(theirs));
+    Ok(rows.map_err(|e| from_engine(&e))?.into_view())
 }
 
 async fn start(

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use acuvim_control::DeviceFilter;
 use acuvim_schemas::{
-    api::Device,
+    api::{Device, Scope},
     problem::Code,
     reading::READINGS,
     tables::{Table, timestamp},
 };
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -72,10 +73,13 @@ fn column(field: &Field) -> ColumnInfo {
 }
 
 /// The devices as they are now.
-pub(crate) async fn devices(app: &App) -> Result<Arc<dyn TableProvider>, ApiError> {
+pub(crate) async fn devices(
+    app: &App,
+    scope: Option<&Scope>,
+) -> Result<Arc<dyn TableProvider>, ApiError> {
     let limit = app.parts.sql.max_control_rows;
     let filter = DeviceFilter { limit, ..DeviceFilter::default() };
-    let (devices, total) = app.control().devices(&filter).await?;
+    let (devices, total) = app.control().devices(&filter, scope).await?;
     if total > limit {
         let detail = format!("{total} devices are more than a query may read ({limit})");
         return Err(ApiError::new(Code::Refused, detail));
@@ -95,6 +99,19 @@ fn schema() -> SchemaRef {
         text("iccid"),
         text("hardware"),
         text("firmware_version"),
+        text("meter_serial"),
+        text("status"),
+        Field::new("last_heartbeat", timestamp(), true),
+        Field::new("last_telemetry", timestamp(), true),
+        text("connection_type"),
+        Field::new("signal_strength", DataType::Int64, true),
+        text("group_id"),
+        Field::new("nominal_voltage_v", DataType::Float64, true),
+        Field::new("nominal_frequency_hz", DataType::Float64, true),
+        text("time_zone"),
+        text("replaces"),
+        text("replaced_by"),
+        Field::new("replaced_at", timestamp(), true),
         Field::new("registered", DataType::Boolean, false),
         Field::new("enabled", DataType::Boolean, false),
         Field::new("boot_count", DataType::Int64, true),
@@ -114,6 +131,17 @@ fn rows(devices: &[Device]) -> Result<RecordBatch, arrow::error::ArrowError> {
         let times = devices.iter().map(|d| get(d).timestamp_micros());
         Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
     };
+    let maybe = |get: fn(&Device) -> Option<DateTime<Utc>>| -> ArrayRef {
+        let times = devices.iter().map(|d| get(d).map(|t| t.timestamp_micros()));
+        Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    };
+    let real = |get: fn(&Device) -> Option<f64>| -> ArrayRef {
+        Arc::new(devices.iter().map(get).collect::<Float64Array>())
+    };
+    let whole = |get: fn(&Device) -> Option<i64>| -> ArrayRef {
+        Arc::new(devices.iter().map(get).collect::<Int64Array>())
+    };
+    let groups: StringArray = devices.iter().map(|d| d.group_id.map(|id| id.to_string())).collect();
     let columns = vec![
         text(|d| Some(&d.device_id)),
         text(|d| d.name.as_deref()),
@@ -122,9 +150,22 @@ fn rows(devices: &[Device]) -> Result<RecordBatch, arrow::error::ArrowError> {
         text(|d| d.iccid.as_deref()),
         text(|d| d.hardware.as_deref()),
         text(|d| d.firmware_version.as_deref()),
+        text(|d| d.meter_serial.as_deref()),
+        text(|d| Some(d.status.as_str())),
+        maybe(|d| d.last_heartbeat),
+        maybe(|d| d.last_telemetry),
+        text(|d| d.connection_type.as_deref()),
+        whole(|d| d.signal_strength),
+        Arc::new(groups),
+        real(|d| d.nominal_voltage_v),
+        real(|d| d.nominal_frequency_hz),
+        text(|d| d.time_zone.as_deref()),
+        text(|d| d.replaces.as_deref()),
+        text(|d| d.replaced_by.as_deref()),
+        maybe(|d| d.replaced_at),
         flag(|d| d.registered),
         flag(|d| d.enabled),
-        Arc::new(devices.iter().map(|d| d.boot_count).collect::<Int64Array>()),
+        whole(|d| d.boot_count),
         time(|d| d.created_at),
         time(|d| d.updated_at),
     ];

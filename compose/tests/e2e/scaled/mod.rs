@@ -1,6 +1,7 @@
 //! The same promises on Kafka, Mosquitto, PostgreSQL and S3, with roles in processes of their own.
 
 mod bridge;
+mod commands;
 mod freshness;
 mod kill;
 mod load;

@@ -1,0 +1,68 @@
+//! Asking a running server: with a key, or as the first admin while its password is still the one
+//! of the first start.
+
+use acuvim_schemas::{
+    api::{LoginRequest, LoginResponse},
+    problem::Problem,
+};
+use anyhow::{Context as _, bail};
+
+use crate::{admin::PASSWORD_FILE, cli::ServerArgs};
+
+/// A server to ask.
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Client {
+    /// Logs in.
+    pub async fn new(args: &ServerArgs) -> anyhow::Result<Self> {
+        let (http, url) = (reqwest::Client::new(), args.url.clone());
+        let token = match &args.key {
+            Some(key) => key.clone(),
+            None => login(&http, args).await?,
+        };
+        Ok(Self { http, url, token })
+    }
+
+    /// A POST to a path.
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    /// Sends it; an error answer becomes an error.
+    pub async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<reqwest::Response> {
+        answered(request, &self.url).await
+    }
+}
+
+async fn login(http: &reqwest::Client, args: &ServerArgs) -> anyhow::Result<String> {
+    let file = args.data_dir.join(PASSWORD_FILE);
+    let password = std::fs::read_to_string(&file).with_context(|| {
+        format!("give --key (or ACUVIM_KEY); there is no {} either", file.display())
+    })?;
+    let login = LoginRequest { username: "admin".to_owned(), password };
+    let request = http.post(format!("{}/api/auth/login", args.url)).json(&login);
+    Ok(answered(request, &args.url).await?.json::<LoginResponse>().await?.access_token)
+}
+
+async fn answered(
+    request: reqwest::RequestBuilder,
+    url: &str,
+) -> anyhow::Result<reqwest::Response> {
+    let answer =
+        request.send().await.with_context(|| format!("no server answers at {url} (--url)"))?;
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let status = answer.status();
+    match answer.json::<Problem>().await {
+        Ok(problem) => bail!("{}: {}", problem.title, problem.detail),
+        Err(_) => bail!("the server answered {status}"),
+    }
+}

@@ -1,0 +1,453 @@
+//! Who may do what: every route by role, scopes through every list, tokens, passwords, throttling.
+
+use std::collections::BTreeSet;
+
+use acuvim_schemas::api::LoginResponse;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use super::answering::until;
+use crate::harness::{PASSWORD, Server, T0, reading};
+
+const OPEN: u8 = 0;
+const VIEWER: u8 = 1;
+const OPERATOR: u8 = 2;
+const ADMIN: u8 = 3;
+
+/// Every route, and the least role that it takes.
+const ROUTES: &[(&str, &str, u8)] = &[
+    ("GET", "/livez", OPEN),
+    ("GET", "/readyz", OPEN),
+    ("GET", "/metrics", OPEN),
+    ("POST", "/api/auth/login", OPEN),
+    ("POST", "/api/auth/refresh", OPEN),
+    ("POST", "/api/auth/logout", OPEN),
+    ("GET", "/api/auth/me", VIEWER),
+    ("POST", "/api/auth/password", VIEWER),
+    ("POST", "/api/auth/register", ADMIN),
+    ("GET", "/api/users", ADMIN),
+    ("GET", "/api/users/{id}", ADMIN),
+    ("PUT", "/api/users/{id}", ADMIN),
+    ("DELETE", "/api/users/{id}", ADMIN),
+    ("GET", "/api/audit", ADMIN),
+    ("GET", "/api/keys", ADMIN),
+    ("POST", "/api/keys", ADMIN),
+    ("DELETE", "/api/keys/{id}", ADMIN),
+    ("GET", "/api/devices", VIEWER),
+    ("POST", "/api/devices", ADMIN),
+    ("POST", "/api/devices/import", ADMIN),
+    ("GET", "/api/devices/{device_id}", VIEWER),
+    ("PUT", "/api/devices/{device_id}", OPERATOR),
+    ("PATCH", "/api/devices/{device_id}", OPERATOR),
+    ("DELETE", "/api/devices/{device_id}", ADMIN),
+    ("GET", "/api/devices/{device_id}/status", VIEWER),
+    ("GET", "/api/devices/{device_id}/telemetry", VIEWER),
+    ("POST", "/api/devices/{device_id}/replace", ADMIN),
+    ("POST", "/api/devices/{device_id}/credentials", ADMIN),
+    ("DELETE", "/api/devices/{device_id}/credentials", ADMIN),
+    ("POST", "/api/devices/{device_id}/command", OPERATOR),
+    ("GET", "/api/devices/{device_id}/commands", VIEWER),
+    ("GET", "/api/commands/{request_id}", VIEWER),
+    ("GET", "/api/devices/{device_id}/config", VIEWER),
+    ("POST", "/api/devices/{device_id}/config", OPERATOR),
+    ("GET", "/api/devices/{device_id}/config/history", VIEWER),
+    ("GET", "/api/devices/{device_id}/config/wifi/scan", OPERATOR),
+    ("GET", "/api/groups", VIEWER),
+    ("POST", "/api/groups", OPERATOR),
+    ("GET", "/api/groups/{id}", VIEWER),
+    ("PUT", "/api/groups/{id}", OPERATOR),
+    ("PATCH", "/api/groups/{id}", OPERATOR),
+    ("DELETE", "/api/groups/{id}", OPERATOR),
+    ("POST", "/api/groups/{id}/members", OPERATOR),
+    ("POST", "/api/groups/{id}/command", OPERATOR),
+    ("GET", "/api/groups/{id}/commands/{group_command}", VIEWER),
+    ("GET", "/api/groups/{id}/commands/{group_command}/devices", VIEWER),
+    ("GET", "/api/dashboard/summary", VIEWER),
+    ("POST", "/api/sql", VIEWER),
+    ("GET", "/api/sql/tables", VIEWER),
+];
+
+/// A body that each route understands, as far as it takes one.
+fn body(path: &str) -> Value {
+    match path {
+        "/api/auth/login" => json!({"username": "nobody", "password": "x"}),
+        "/api/auth/refresh" | "/api/auth/logout" => json!({"refresh_token": "x"}),
+        "/api/auth/password" => json!({"current_password": "x", "new_password": "x"}),
+        "/api/auth/register" => {
+            json!({"username": "u", "password": "short", "role": "Viewer"})
+        }
+        "/api/keys" => json!({"name": "", "role": "Viewer"}),
+        "/api/devices" => json!({"device_id": "bad id"}),
+        "/api/devices/{device_id}/replace" => json!({"new_device_id": "bad id"}),
+        "/api/devices/{device_id}/command" | "/api/groups/{id}/command" => {
+            json!({"command": "ping"})
+        }
+        "/api/devices/{device_id}/config" => json!({"section": "sd", "values": {"x": 1}}),
+        "/api/groups" => json!({"name": ""}),
+        "/api/groups/{id}" => json!({"name": "g"}),
+        "/api/users/{id}" => json!({"role": "Viewer"}),
+        "/api/sql" => json!({"query": "SELECT 1"}),
+        _ => json!({}),
+    }
+}
+
+async fn key(server: &Server, body: Value) -> String {
+    let made: Value = server.post("/api/keys", &body).await.json().await.expect("key");
+    made["secret"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_is_closed_below_its_role() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &["http.requests_per_address=0"]).await;
+    let document: Value = server.get("/api/openapi.json").await.json().await.expect("json");
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            described.insert((method.to_uppercase(), path.clone()));
+            if path.starts_with("/api/") {
+                let errors = ["400", "429", "503"];
+                let answers = operation["responses"].as_object().expect("responses");
+                assert!(errors.iter().all(|e| answers.contains_key(*e)), "{method} {path}");
+            }
+        }
+    }
+    let known: BTreeSet<_> =
+        ROUTES.iter().map(|(m, p, _)| ((*m).to_owned(), (*p).to_owned())).collect();
+    assert_eq!(described, known, "the table has every route of the document, and no other");
+    let mut callers = vec![(OPEN, None)];
+    for (level, role) in [(VIEWER, "Viewer"), (OPERATOR, "Operator"), (ADMIN, "Admin")] {
+        callers.push((level, Some(key(&server, json!({"name": role, "role": role})).await)));
+    }
+    for (method, path, least) in ROUTES {
+        let url = format!("{}{}", server.http, path.replace(['{', '}'], ""));
+        for (level, secret) in &callers {
+            let method: reqwest::Method = method.parse().expect("a method");
+            let request = server.client.request(method, &url);
+            let mut request = match *path {
+                "/api/devices/import" => request.body("x").header("Content-Type", "text/csv"),
+                _ => request.json(&body(path)),
+            };
+            if let Some(secret) = secret {
+                request = request.bearer_auth(secret);
+            }
+            let answer = request.send().await.expect("answer");
+            let status = answer.status().as_u16();
+            let text = answer.text().await.expect("text");
+            let shown = format!("{path} as {level}: {status} {text}");
+            if *least == OPEN {
+                assert!(![403, 404, 405].contains(&status), "{shown}");
+            } else if *level == OPEN {
+                assert_eq!(status, 401, "{shown}");
+            } else if level < least {
+                assert_eq!(status, 403, "{shown}");
+            } else {
+                // A key has no password to change.
+                let allowed = *path == "/api/auth/password" || status != 403;
+                assert!(![401, 405, 415, 500, 503].contains(&status) && allowed, "{shown}");
+            }
+            assert!(!text.contains("SELECT ") && !text.contains(".rs"), "{shown}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_is_the_same_through_every_door() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let group: Value =
+        server.post("/api/groups", &json!({"name": "ours"})).await.json().await.expect("group");
+    let other: Value =
+        server.post("/api/groups", &json!({"name": "theirs"})).await.json().await.expect("group");
+    let talk = server.device("talk").await;
+    for device in ["a", "b", "c"] {
+        let topic = format!("acuvim/{device}/telemetry");
+        talk.publish(&topic, reading(T0), false).await.expect("ack");
+        talk.publish(&topic, "broken", false).await.expect("ack");
+    }
+    server.wait_for("SELECT count(*) FROM telemetry", 3).await;
+    for device in ["a", "b", "c"] {
+        until(&server, &format!("/api/devices/{device}"), |_| true).await;
+    }
+    let members = format!("/api/groups/{}/members", group["id"].as_str().expect("id"));
+    assert_eq!(server.post(&members, &json!({"add": ["a"]})).await.status(), 200);
+    let theirs: Value = server
+        .post("/api/devices/c/command", &json!({"command": "ping"}))
+        .await
+        .json()
+        .await
+        .expect("JSON");
+    let scope = json!({"group_ids": [group["id"]], "device_ids": ["b"]});
+    let new = json!({"username": "ops", "password": "a long enough one", "role": "Admin", "scope": scope});
+    assert_eq!(server.post("/api/auth/register", &new).await.status(), 201);
+    let login = json!({"username": "ops", "password": "a long enough one"});
+    let url = format!("{}/api/auth/login", server.http);
+    let answer = server.client.post(url).json(&login).send().await.expect("login");
+    let user: LoginResponse = answer.json().await.expect("login");
+    let secret = key(&server, json!({"name": "k", "role": "Admin", "scope": scope})).await;
+    for token in [user.access_token.as_str(), secret.as_str()] {
+        let get = async |path: &str| {
+            let url = format!("{}{path}", server.http);
+            let answer = server.client.get(url).bearer_auth(token).send().await.expect("answer");
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or(Value::Null))
+        };
+        let send = async |method: &str, path: &str, body: Value| {
+            let url = format!("{}{path}", server.http);
+            let method: reqwest::Method = method.parse().expect("a method");
+            let request = server.client.request(method, url).bearer_auth(token).json(&body);
+            let answer = request.send().await.expect("answer");
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or(Value::Null))
+        };
+        let (_, list) = get("/api/devices").await;
+        let ids: Vec<&str> = list["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter_map(|d| d["device_id"].as_str())
+            .collect();
+        assert_eq!((ids, &list["total"]), (vec!["a", "b"], &json!(2)));
+        assert_eq!(get("/api/dashboard/summary").await.1["total"], 2);
+        let (_, groups) = get("/api/groups").await;
+        assert_eq!((&groups["total"], &groups["items"][0]["name"]), (&json!(1), &json!("ours")));
+        assert_eq!(get("/api/auth/me").await.1["scope"]["device_ids"], json!(["b"]));
+        for table in ["telemetry", "dead_letters", "devices"] {
+            let query =
+                json!({"query": format!("SELECT DISTINCT device_id FROM {table} ORDER BY 1")});
+            let (status, rows) = send("POST", "/api/sql", query).await;
+            assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{table}: {rows}");
+        }
+        let request = theirs["request_id"].as_str().expect("id");
+        let theirs = other["id"].as_str().expect("id");
+        // What is not in the scope is as what does not exist.
+        for (method, path, body) in [
+            ("GET", "/api/devices/c".to_owned(), json!({})),
+            ("PATCH", "/api/devices/c".to_owned(), json!({"name": "x"})),
+            ("DELETE", "/api/devices/c".to_owned(), json!({})),
+            ("GET", "/api/devices/c/status".to_owned(), json!({})),
+            ("GET", "/api/devices/c/telemetry".to_owned(), json!({})),
+            ("POST", "/api/devices/c/command".to_owned(), json!({"command": "ping"})),
+            ("GET", "/api/devices/c/commands".to_owned(), json!({})),
+            ("GET", format!("/api/commands/{request}"), json!({})),
+            ("GET", "/api/devices/c/config".to_owned(), json!({})),
+            (
+                "POST",
+                "/api/devices/c/config".to_owned(),
+                json!({"section": "sd", "values": {"x": 1}}),
+            ),
+            ("GET", "/api/devices/c/config/history".to_owned(), json!({})),
+            ("POST", "/api/devices/c/replace".to_owned(), json!({"new_device_id": "z"})),
+            ("POST", "/api/devices/c/credentials".to_owned(), json!({})),
+            ("GET", format!("/api/groups/{theirs}"), json!({})),
+            ("PATCH", format!("/api/groups/{theirs}"), json!({"name": "x"})),
+            ("POST", format!("/api/groups/{theirs}/command"), json!({"command": "ping"})),
+        ] {
+            let (status, problem) = send(method, &path, body.clone()).await;
+            assert_eq!(status, 404, "{method} {path}: {problem}");
+            let nowhere = path
+                .replace("/devices/c", "/devices/none")
+                .replace(theirs, "018f0000-0000-7000-8000-000000000000")
+                .replace(request, "018f0000-0000-7000-8000-000000000000");
+            let (_, none) = send(method, &nowhere, body).await;
+            assert_eq!(problem, none, "{method} {path}");
+        }
+        // What concerns every device is for those who see every device.
+        for (method, path, body) in [
+            ("POST", "/api/devices", json!({"device_id": "new"})),
+            ("POST", "/api/groups", json!({"name": "new"})),
+            ("GET", "/api/users", json!({})),
+            ("POST", "/api/auth/register", new.clone()),
+            ("POST", "/api/keys", json!({"name": "all", "role": "Admin"})),
+            ("GET", "/api/audit", json!({})),
+        ] {
+            assert_eq!(send(method, path, body).await.0, 403, "{method} {path}");
+        }
+        let moved = json!({"group_id": other["id"]});
+        assert_eq!(
+            send("PATCH", "/api/devices/a", moved).await.0,
+            400,
+            "into what it does not see"
+        );
+    }
+    server.stop().await;
+}
+
+/// A token over the claims, as anybody who knows the secret can make it.
+fn token(secret: &str, algorithm: Algorithm, kind: Option<&str>, claims: &Value) -> String {
+    let header = Header { typ: kind.map(str::to_owned), ..Header::new(algorithm) };
+    encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
+}
+
+/// `{"alg":"none","typ":"at+jwt"}`
+const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_our_own_tokens_open() {
+    let dir = tempfile::tempdir().expect("dir");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let set = format!("jwt.secret={secret}");
+    let server = Server::start(dir.path(), &[&set]).await;
+    let me: Value = server.get("/api/auth/me").await.json().await.expect("JSON");
+    let now = chrono::Utc::now().timestamp();
+    let make =
+        |secret: &str, claims: &Value| token(secret, Algorithm::HS256, Some("at+jwt"), claims);
+    let claims = json!({
+        "sub": me["id"], "name": "admin", "role": "Admin", "sv": 0, "iss": "Tau.Acuvim.Console",
+        "aud": "acuvim-api", "iat": now, "exp": now + 60
+    });
+    let with = |field: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[field] = value;
+        claims
+    };
+    let without = |field: &str| {
+        let mut claims = claims.clone();
+        claims.as_object_mut().expect("object").remove(field);
+        claims
+    };
+    let ask = async |token: &str| {
+        let url = format!("{}/api/auth/me", server.http);
+        let answer = server.client.get(url).bearer_auth(token).send().await.expect("answer");
+        answer.status().as_u16()
+    };
+    assert_eq!(ask(&make(secret, &claims)).await, 200, "the test can make good ones");
+    let unsigned = {
+        let good = make(secret, &claims);
+        let claims = good.split('.').nth(1).expect("three parts");
+        format!("{UNSIGNED}.{claims}.")
+    };
+    for (what, bad) in [
+        ("forged", make("another secret of the same length", &claims)),
+        ("unsigned", unsigned),
+        ("another algorithm", token(secret, Algorithm::HS512, Some("at+jwt"), &claims)),
+        ("another type", token(secret, Algorithm::HS256, Some("JWT"), &claims)),
+        ("no type", token(secret, Algorithm::HS256, None, &claims)),
+        ("expired", make(secret, &with("exp", json!(now - 60)))),
+        ("without end", make(secret, &without("exp"))),
+        ("another audience", make(secret, &with("aud", json!("others")))),
+        ("without audience", make(secret, &without("aud"))),
+        ("another issuer", make(secret, &with("iss", json!("others")))),
+        ("another session", make(secret, &with("sv", json!(7)))),
+        ("nobody", make(secret, &with("sub", json!("018f0000-0000-7000-8000-000000000000")))),
+    ] {
+        assert_eq!(ask(&bad).await, 401, "{what}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_sessions_and_guesses() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &["http.trusted_proxies=127.0.0.1"]).await;
+    let login = async |name: &str, password: &str, from: &str| {
+        let url = format!("{}/api/auth/login", server.http);
+        let body = json!({"username": name, "password": password});
+        let request = server.client.post(url).json(&body).header("X-Forwarded-For", from);
+        request.send().await.expect("answer")
+    };
+    let new =
+        json!({"username": "Night.Shift", "password": "a long enough one", "role": "Operator"});
+    let made: Value = server.post("/api/auth/register", &new).await.json().await.expect("JSON");
+    assert_eq!(made["username"], "night.shift");
+    assert_eq!(server.post("/api/auth/register", &new).await.status(), 409);
+    for (bad, field) in [
+        (json!({"username": "a b", "password": "a long enough one", "role": "Viewer"}), "username"),
+        (json!({"username": "x", "password": "short", "role": "Viewer"}), "password"),
+        (
+            json!({"username": "shifty", "password": "shifty-is-my-name", "role": "Viewer"}),
+            "password",
+        ),
+        (json!({"username": "x", "password": "a long enough one", "role": "Boss"}), "Boss"),
+    ] {
+        let answer = server.post("/api/auth/register", &bad).await;
+        assert_eq!(answer.status(), 400, "{bad}");
+        assert!(answer.text().await.expect("text").contains(field), "{bad}");
+    }
+    let session: LoginResponse =
+        login("night.shift", "a long enough one", "192.0.2.1").await.json().await.expect("login");
+    let me = async |token: &str| {
+        let url = format!("{}/api/auth/me", server.http);
+        server.client.get(url).bearer_auth(token).send().await.expect("answer").status().as_u16()
+    };
+    assert_eq!(me(&session.access_token).await, 200);
+    // Disabled: the session ends, and so does the way to a new one.
+    let path = format!("{}/api/users/{}", server.http, made["id"].as_str().expect("id"));
+    let token = server.token().await;
+    let put = async |body: Value| {
+        server.client.put(&path).bearer_auth(&token).json(&body).send().await.expect("answer")
+    };
+    assert_eq!(put(json!({"role": "Operator", "enabled": false})).await.status(), 200);
+    assert_eq!(me(&session.access_token).await, 401);
+    let refresh = json!({"refresh_token": session.refresh_token});
+    assert_eq!(server.post("/api/auth/refresh", &refresh).await.status(), 401);
+    assert_eq!(login("night.shift", "a long enough one", "192.0.2.1").await.status(), 401);
+    let back = json!({"role": "Viewer", "enabled": true, "password": "another long one"});
+    assert_eq!(put(back).await.status(), 200);
+    assert_eq!(login("night.shift", "a long enough one", "192.0.2.1").await.status(), 401);
+    assert_eq!(login("night.shift", "another long one", "192.0.2.1").await.status(), 200);
+    // The last admin can't be lowered, disabled or removed.
+    let me_now: Value = server.get("/api/auth/me").await.json().await.expect("JSON");
+    let own = format!("{}/api/users/{}", server.http, me_now["id"].as_str().expect("id"));
+    let lower = server.client.put(&own).bearer_auth(&token).json(&json!({"role": "Viewer"}));
+    assert_eq!(lower.send().await.expect("answer").status(), 422);
+    let gone = server.client.delete(&own).bearer_auth(&token).send().await.expect("answer");
+    assert_eq!(gone.status(), 422);
+    // Who guesses waits; the admin elsewhere, and another name, do not.
+    let mut throttled = None;
+    for _ in 0..8 {
+        let answer = login("admin", "a wrong guess", "192.0.2.66").await;
+        if answer.status() == 429 {
+            throttled = Some(answer.headers()["retry-after"].to_str().expect("text").to_owned());
+        }
+    }
+    assert!(throttled.expect("throttled").parse::<u64>().expect("seconds") <= 61);
+    assert_eq!(login("admin", PASSWORD, "192.0.2.66").await.status(), 429);
+    assert_eq!(login("admin", PASSWORD, "192.0.2.2").await.status(), 200);
+    let audit: Value = server
+        .get("/api/audit?action=user.login&actor=night.shift")
+        .await
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(audit["items"][0]["address"], "192.0.2.1");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_zipped_bodies_and_strange_origins_are_turned_away() {
+    let dir = tempfile::tempdir().expect("dir");
+    let set = ["http.requests_per_address=20", "http.cors_origins=https://ops.example"];
+    let server = Server::start(dir.path(), &set).await;
+    let token = server.token().await;
+    let url = format!("{}/api/devices", server.http);
+    let zipped = server.client.post(format!("{}/api/sql", server.http)).bearer_auth(&token);
+    let zipped = zipped
+        .header("Content-Encoding", "gzip")
+        .header("Content-Type", "application/json")
+        .body(vec![0_u8; 100]);
+    assert_eq!(zipped.send().await.expect("answer").status(), 415);
+    let from = async |origin: &str| {
+        let answer = server.client.get(&url).bearer_auth(&token).header("Origin", origin);
+        let answer = answer.send().await.expect("answer");
+        answer.headers().get("access-control-allow-origin").cloned()
+    };
+    assert_eq!(from("https://ops.example").await.expect("allowed"), "https://ops.example");
+    assert_eq!(from("https://evil.example").await, None);
+    let answer = server.client.get(&url).bearer_auth(&token).send().await.expect("answer");
+    for header in ["content-security-policy", "x-frame-options", "referrer-policy", "x-request-id"]
+    {
+        assert!(answer.headers().contains_key(header), "{header}");
+    }
+    let mut refused = None;
+    for _ in 0..300 {
+        let answer = server.client.get(&url).bearer_auth(&token).send().await.expect("answer");
+        if answer.status() == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("a flood is turned away");
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    server.stop().await;
+}

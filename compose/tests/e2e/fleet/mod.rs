@@ -1,0 +1,10 @@
+//! The fleet's control plane: devices, commands, configuration, groups, users.
+
+mod access;
+mod answering;
+mod commands;
+mod configs;
+mod devices;
+mod inflight;
+
+pub use commands::every_course;

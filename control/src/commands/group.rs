@@ -1,0 +1,147 @@
+//! Commands to a group: one for each of its devices, and a summary to follow.
+
+use acuvim_schemas::{
+    api::{GroupCommand, GroupCommandSummary, Scope, Skipped},
+    command::CommandStatus,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::give::{Given, NewCommand, give};
+use crate::{By, Control, Error, scope::within, text::Statement};
+
+/// Commands that are stored in one transaction: others wait for it.
+const CHUNK: usize = 200;
+
+/// What became of a command to a group.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupGiven {
+    /// Stored, one for each device but those that are named.
+    Stored(GroupCommand),
+    /// There is no such group in the scope.
+    NotFound,
+    /// The group has no devices.
+    Empty,
+}
+
+impl Control {
+    /// Gives each device of a group the same command.
+    ///
+    /// # Errors
+    /// When the database can't be asked; some devices may have got it.
+    pub async fn give_group_command(
+        &self,
+        group_id: Uuid,
+        new: &NewCommand,
+        scope: Option<&Scope>,
+        by: &By,
+    ) -> Result<GroupGiven, Error> {
+        if self.group(group_id, scope).await?.is_none() {
+            return Ok(GroupGiven::NotFound);
+        }
+        let devices = self.group_members(group_id, scope).await?;
+        if devices.is_empty() {
+            return Ok(GroupGiven::Empty);
+        }
+        let group_command = Uuid::now_v7();
+        let mut given = GroupCommand { group_command, total: 0, skipped: Vec::new() };
+        for (n, chunk) in devices.chunks(CHUNK).enumerate() {
+            let mut tx = self.begin().await?;
+            for device_id in chunk {
+                let one = NewCommand {
+                    device_id: device_id.clone(),
+                    group_command: Some(group_command),
+                    ..new.clone()
+                };
+                match give(&mut tx, &one, scope, by).await? {
+                    Given::Stored(_) => given.total += 1,
+                    other => given.skipped.push(skipped(device_id, &other)),
+                }
+            }
+            if n == 0 {
+                let detail = json!({
+                    "command": new.command, "params": new.params, "devices": devices.len(),
+                    "group_command": group_command,
+                });
+                tx.audit(by, "group.command", &group_id.to_string(), detail).await?;
+            }
+            tx.commit().await?;
+            self.outbox.notify_one();
+        }
+        Ok(GroupGiven::Stored(given))
+    }
+
+    /// The ids of a group's devices.
+    pub(crate) async fn group_members(
+        &self,
+        group_id: Uuid,
+        scope: Option<&Scope>,
+    ) -> Result<Vec<String>, Error> {
+        let mut members = Statement::new("SELECT d.device_id FROM devices d");
+        members.push("WHERE d.group_id = ?", [group_id.into()]);
+        within(&mut members, scope);
+        members.push("ORDER BY d.device_id", []);
+        let (text, values) = members.into_parts();
+        let rows: Vec<(String,)> = self.fetch_all(text, values).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
+    }
+
+    /// How far the commands of a group command have come; none if there is none in the scope.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn group_command(
+        &self,
+        group_command: Uuid,
+        scope: Option<&Scope>,
+    ) -> Result<Option<GroupCommandSummary>, Error> {
+        let mut count = Statement::new("SELECT c.command, c.status, COUNT(*) FROM commands c");
+        count.push("WHERE c.group_command = ?", [group_command.into()]);
+        if scope.is_some() {
+            count.push("AND c.device_id IN (SELECT d.device_id FROM devices d WHERE 1 = 1", []);
+            within(&mut count, scope);
+            count.push(")", []);
+        }
+        count.push("GROUP BY c.command, c.status", []);
+        let (text, values) = count.into_parts();
+        let rows: Vec<(String, String, i64)> = self.fetch_all(text, values).await?;
+        Ok(summary(group_command, rows))
+    }
+}
+
+fn summary(group_command: Uuid, rows: Vec<(String, String, i64)>) -> Option<GroupCommandSummary> {
+    let command = rows.first()?.0.clone();
+    let mut summary = GroupCommandSummary {
+        group_command,
+        command,
+        done: true,
+        ..GroupCommandSummary::default()
+    };
+    for (_, status, n) in rows {
+        let Some(status) = CommandStatus::parse(&status) else { continue };
+        summary.total += n;
+        summary.done &= status.is_final();
+        let field = match status {
+            CommandStatus::Pending => &mut summary.pending,
+            CommandStatus::Sent => &mut summary.sent,
+            CommandStatus::Ack => &mut summary.ack,
+            CommandStatus::Success => &mut summary.success,
+            CommandStatus::Error => &mut summary.error,
+            CommandStatus::Timeout => &mut summary.timeout,
+        };
+        *field += n;
+    }
+    Some(summary)
+}
+
+fn skipped(device_id: &str, given: &Given) -> Skipped {
+    let reason = match given {
+        Given::Disabled => "it is disabled".to_owned(),
+        Given::TooLarge { bytes, max } => {
+            format!("the packet has {bytes} bytes, it takes {max}")
+        }
+        Given::Again(_) => "it was given before, under the same idempotency_key".to_owned(),
+        Given::NotFound | Given::Stored(_) => "it is gone".to_owned(),
+    };
+    Skipped { device_id: device_id.to_owned(), reason }
+}

@@ -1,0 +1,255 @@
+//! Configurations: per section, what a device is to be and what it has confirmed.
+
+use std::collections::BTreeMap;
+
+use acuvim_schemas::{
+    api::{ConfigChange, DeviceConfig},
+    config::{Section, masked},
+};
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use crate::{By, Control, Error, ErrorKind, db::Tx};
+
+type Values = BTreeMap<String, Json>;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    section: String,
+    desired: Option<String>,
+    reported: Option<String>,
+    updated_at: DateTime<Utc>,
+}
+
+fn read(text: Option<&str>) -> Result<Values, Error> {
+    match text {
+        None => Ok(Values::new()),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored configuration: {e}"))),
+    }
+}
+
+fn write(values: &Values) -> Result<String, Error> {
+    serde_json::to_string(values)
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("a configuration: {e}")))
+}
+
+/// The values that are desired and not reported as such. Pure.
+fn drifting(desired: &Values, reported: &Values) -> Values {
+    let differs = |(key, value): &(&String, &Json)| reported.get(*key) != Some(*value);
+    desired.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+impl Tx {
+    /// What a device is to be from now on: the given values, beside those that there are.
+    pub(crate) async fn note_desired(
+        &mut self,
+        device_id: &str,
+        section: Section,
+        params: &Map<String, Json>,
+        request_id: Uuid,
+        by: &By,
+    ) -> Result<(), Error> {
+        let values = params.get("values").and_then(Json::as_object).cloned().unwrap_or_default();
+        let row = self.config_row(device_id, section).await?;
+        let mut desired = read(row.as_ref().and_then(|r| r.desired.as_deref()))?;
+        desired.extend(values.clone());
+        self.execute(
+            "INSERT INTO configs (device_id, section, desired, updated_at)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (device_id, section) DO UPDATE SET
+                 desired = excluded.desired, updated_at = excluded.updated_at",
+            vec![device_id.into(), section.as_str().into(), write(&desired)?.into(), by.at.into()],
+        )
+        .await?;
+        self.execute(
+            "INSERT INTO config_changes (device_id, version, at, changed_by, section, changed,
+                 request_id)
+             SELECT $1, COALESCE(MAX(version), 0) + 1, $2, $3, $4, $5, $6
+             FROM config_changes WHERE device_id = $1",
+            vec![
+                device_id.into(),
+                by.at.into(),
+                by.name.as_str().into(),
+                section.as_str().into(),
+                masked(Json::Object(values)).into(),
+                request_id.into(),
+            ],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// What a device has confirmed.
+    pub(crate) async fn note_reported(
+        &mut self,
+        device_id: &str,
+        section: Section,
+        values: &Map<String, Json>,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let row = self.config_row(device_id, section).await?;
+        let mut reported = read(row.as_ref().and_then(|r| r.reported.as_deref()))?;
+        reported.extend(values.clone());
+        self.execute(
+            "INSERT INTO configs (device_id, section, reported, updated_at)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (device_id, section) DO UPDATE SET
+                 reported = excluded.reported, updated_at = excluded.updated_at",
+            vec![device_id.into(), section.as_str().into(), write(&reported)?.into(), at.into()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// What a device has yet to confirm, by section.
+    pub(crate) async fn drift(&mut self, device_id: &str) -> Result<Vec<(Section, Values)>, Error> {
+        let rows = self.config_rows(device_id).await?;
+        let mut drift = Vec::new();
+        for row in rows {
+            let values = drifting(&read(row.desired.as_deref())?, &read(row.reported.as_deref())?);
+            if let Some(section) = Section::parse(&row.section)
+                && !values.is_empty()
+            {
+                drift.push((section, values));
+            }
+        }
+        Ok(drift)
+    }
+
+    /// What the old logger was to be, the new one is to be.
+    pub(crate) async fn inherit_config(
+        &mut self,
+        old: &str,
+        new: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        for row in self.config_rows(old).await? {
+            self.execute(
+                "INSERT INTO configs (device_id, section, desired, updated_at)
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (device_id, section) DO NOTHING",
+                vec![new.into(), row.section.into(), row.desired.into(), at.into()],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn config_rows(&mut self, device_id: &str) -> Result<Vec<Row>, Error> {
+        self.fetch_all(
+            "SELECT section, desired, reported, updated_at FROM configs WHERE device_id = $1
+             ORDER BY section",
+            vec![device_id.into()],
+        )
+        .await
+    }
+
+    async fn config_row(
+        &mut self,
+        device_id: &str,
+        section: Section,
+    ) -> Result<Option<Row>, Error> {
+        self.fetch_optional(
+            "SELECT section, desired, reported, updated_at FROM configs
+             WHERE device_id = $1 AND section = $2",
+            vec![device_id.into(), section.as_str().into()],
+        )
+        .await
+    }
+}
+
+impl Control {
+    /// A device's configuration, secrets masked; empty for a device that has none.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn config(&self, device_id: &str) -> Result<DeviceConfig, Error> {
+        let rows: Vec<Row> = self
+            .fetch_all(
+                "SELECT section, desired, reported, updated_at FROM configs
+                 WHERE device_id = $1 ORDER BY section",
+                vec![device_id.into()],
+            )
+            .await?;
+        let version: Option<(Option<i64>,)> = self
+            .fetch_optional(
+                "SELECT MAX(version) FROM config_changes WHERE device_id = $1",
+                vec![device_id.into()],
+            )
+            .await?;
+        let mut config = DeviceConfig {
+            desired: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            drift: BTreeMap::new(),
+            version: version.and_then(|(v,)| v).unwrap_or(0),
+            updated_at: rows.iter().map(|row| row.updated_at).max(),
+            history_url: format!("/api/devices/{device_id}/config/history"),
+        };
+        for row in rows {
+            let desired = read(row.desired.as_deref())?;
+            let reported = read(row.reported.as_deref())?;
+            let drift: Vec<String> = drifting(&desired, &reported).into_keys().collect();
+            if !drift.is_empty() {
+                config.drift.insert(row.section.clone(), drift);
+            }
+            let shown = |values: Values| masked(Json::Object(values.into_iter().collect()));
+            if row.desired.is_some() {
+                config.desired.insert(row.section.clone(), shown(desired));
+            }
+            if row.reported.is_some() {
+                config.reported.insert(row.section, shown(reported));
+            }
+        }
+        Ok(config)
+    }
+
+    /// A page of the changes of what a device is to be, newest first, and how many there are.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn config_changes(
+        &self,
+        device_id: &str,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<(Vec<ConfigChange>, i64), Error> {
+        type Change = (i64, DateTime<Utc>, String, String, Json, Option<Uuid>);
+        let rows: Vec<Change> = self
+            .fetch_all(
+                "SELECT version, at, changed_by, section, changed, request_id FROM config_changes
+                 WHERE device_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3",
+                vec![device_id.into(), before.unwrap_or(i64::MAX).into(), limit.into()],
+            )
+            .await?;
+        let total: Option<(i64,)> = self
+            .fetch_optional(
+                "SELECT COUNT(*) FROM config_changes WHERE device_id = $1",
+                vec![device_id.into()],
+            )
+            .await?;
+        let change = |(version, at, by, section, values, request_id): Change| ConfigChange {
+            version,
+            at,
+            by,
+            section,
+            values,
+            request_id,
+        };
+        Ok((rows.into_iter().map(change).collect(), total.map_or(0, |t| t.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_is_what_was_asked_for_and_not_confirmed() {
+        let values = |text: &str| read(Some(text)).expect("JSON");
+        let (desired, reported) = (values(r#"{"a":1,"b":2}"#), values(r#"{"b":2,"c":3}"#));
+        assert_eq!(drifting(&desired, &reported), values(r#"{"a":1}"#));
+        assert!(drifting(&desired, &desired).is_empty());
+        assert!(read(Some("[")).is_err());
+    }
+}

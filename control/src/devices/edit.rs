@@ -1,0 +1,287 @@
+//! What a person does to a device: makes, changes, replaces and deletes it.
+
+use acuvim_schemas::api::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, Scope};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::{DeviceRow, one};
+use crate::{By, Control, Error, db::Tx, value::Value};
+
+/// What became of a new device.
+#[derive(Debug, Clone)]
+pub enum Created {
+    /// It is there, with its secret.
+    Done(Box<CreatedDevice>),
+    /// One of that id is there already.
+    Taken,
+    /// There is no such group.
+    NoGroup,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edited {
+    /// It is as asked for.
+    Done(Box<Device>),
+    /// There is no such device in the scope.
+    NotFound,
+    /// There is no such group.
+    NoGroup,
+}
+
+/// What became of a replacement.
+#[derive(Debug, Clone)]
+pub enum Replaced {
+    /// The new logger has taken over, and has a secret of its own.
+    Done(Box<CreatedDevice>),
+    /// There is no such device in the scope.
+    NotFound,
+    /// The old one was replaced before, or the new one stands at another site.
+    Conflict(&'static str),
+}
+
+impl Control {
+    /// Makes a device before it is heard of, with a secret to connect with.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn create_device(&self, new: &NewDevice, by: &By) -> Result<Created, Error> {
+        let mut tx = self.begin().await?;
+        if !tx.see_device(&new.device_id, by.at).await? {
+            return Ok(Created::Taken);
+        }
+        let edit = new.as_edit();
+        if !tx.group_is_there(&edit).await? {
+            return Ok(Created::NoGroup);
+        }
+        tx.edit_device(&new.device_id, &edit, by.at).await?;
+        let password = tx.new_device_secret(&new.device_id).await?;
+        tx.audit(by, "device.create", &new.device_id, json!(new)).await?;
+        let device = tx.device(&new.device_id, None).await?;
+        tx.commit().await?;
+        let username = new.device_id.clone();
+        let credentials = DeviceCredentials { username, password };
+        Ok(device.map_or(Created::Taken, |device| {
+            Created::Done(Box::new(CreatedDevice { device, credentials }))
+        }))
+    }
+
+    /// Changes what a person says of a device.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn edit_device(
+        &self,
+        device_id: &str,
+        edit: &DeviceEdit,
+        scope: Option<&Scope>,
+        by: &By,
+    ) -> Result<Edited, Error> {
+        let mut tx = self.begin().await?;
+        if tx.device(device_id, scope).await?.is_none() {
+            return Ok(Edited::NotFound);
+        }
+        if !tx.group_is_there(edit).await? {
+            return Ok(Edited::NoGroup);
+        }
+        tx.edit_device(device_id, edit, by.at).await?;
+        tx.audit(by, "device.update", device_id, json!(edit)).await?;
+        let device = tx.device(device_id, None).await?;
+        tx.commit().await?;
+        Ok(device.map_or(Edited::NotFound, |device| Edited::Done(Box::new(device))))
+    }
+
+    /// Forgets a device: its row, secret, configuration and open commands. Its history in the lake
+    /// stays, and so do its commands that have ended; should it speak again, it is new.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn delete_device(
+        &self,
+        device_id: &str,
+        scope: Option<&Scope>,
+        by: &By,
+    ) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        if tx.device(device_id, scope).await?.is_none() {
+            return Ok(false);
+        }
+        tx.execute(
+            "UPDATE commands SET status = 'error', error = 'the device was deleted',
+                 finished_at = $1, deadline = NULL, waiting = $2, secret_params = NULL
+             WHERE device_id = $3 AND status IN ('pending', 'sent', 'ack')",
+            vec![by.at.into(), false.into(), device_id.into()],
+        )
+        .await?;
+        for statement in [
+            "DELETE FROM outbox WHERE device_id = $1 AND seq IS NULL",
+            "DELETE FROM configs WHERE device_id = $1",
+            "DELETE FROM config_changes WHERE device_id = $1",
+            "DELETE FROM devices WHERE device_id = $1",
+            "UPDATE devices SET replaces = NULL WHERE replaces = $1",
+            "UPDATE devices SET replaced_by = NULL WHERE replaced_by = $1",
+        ] {
+            tx.execute(statement, vec![device_id.into()]).await?;
+        }
+        tx.credentials_changed().await?;
+        tx.audit(by, "device.delete", device_id, json!({})).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Puts a new logger in the place of one that is broken or gone: what a person said of the old
+    /// one, and what it was to be configured as, holds for the new one, and the old one can't
+    /// connect any more.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn replace_device(
+        &self,
+        old: &str,
+        new: &str,
+        scope: Option<&Scope>,
+        by: &By,
+    ) -> Result<Replaced, Error> {
+        let mut tx = self.begin().await?;
+        let Some(before) = tx.device(old, scope).await? else { return Ok(Replaced::NotFound) };
+        if before.replaced_by.is_some() {
+            return Ok(Replaced::Conflict("it was replaced before: replace its successor"));
+        }
+        tx.see_device(new, by.at).await?;
+        let Some(there) = tx.device(new, None).await? else { return Ok(Replaced::NotFound) };
+        if old == new || there.replaces.is_some() || there.replaced_by.is_some() {
+            return Ok(Replaced::Conflict("the new logger stands at another site already"));
+        }
+        let edit = DeviceEdit {
+            name: Some(before.name),
+            description: Some(before.description),
+            group_id: Some(before.group_id),
+            tags: Some(Some(before.tags)),
+            nominal_voltage_v: Some(before.nominal_voltage_v),
+            nominal_frequency_hz: Some(before.nominal_frequency_hz),
+            time_zone: Some(before.time_zone),
+            enabled: Some(true),
+        };
+        tx.edit_device(new, &edit, by.at).await?;
+        tx.execute(
+            "UPDATE devices SET replaces = $1,
+                 site = (SELECT site FROM devices WHERE device_id = $1)
+             WHERE device_id = $2",
+            vec![old.into(), new.into()],
+        )
+        .await?;
+        tx.execute(
+            "UPDATE devices SET replaced_by = $1, replaced_at = $2, enabled = $3, group_id = NULL,
+                 updated_at = $2
+             WHERE device_id = $4",
+            vec![new.into(), by.at.into(), false.into(), old.into()],
+        )
+        .await?;
+        tx.inherit_config(old, new, by.at).await?;
+        let password = tx.new_device_secret(new).await?;
+        tx.audit(by, "device.replace", old, json!({"new_device_id": new})).await?;
+        let device = tx.device(new, None).await?;
+        tx.commit().await?;
+        let credentials = DeviceCredentials { username: new.to_owned(), password };
+        Ok(device.map_or(Replaced::NotFound, |device| {
+            Replaced::Done(Box::new(CreatedDevice { device, credentials }))
+        }))
+    }
+}
+
+impl Tx {
+    pub(crate) async fn device(
+        &mut self,
+        device_id: &str,
+        scope: Option<&Scope>,
+    ) -> Result<Option<Device>, Error> {
+        let (text, values) = one(device_id, scope);
+        Ok(self.fetch_optional::<DeviceRow>(text, values).await?.map(Device::from))
+    }
+
+    async fn group_is_there(&mut self, edit: &DeviceEdit) -> Result<bool, Error> {
+        let Some(Some(group)) = edit.group_id else { return Ok(true) };
+        let found: Option<(i64,)> = self
+            .fetch_optional("SELECT COUNT(*) FROM groups WHERE id = $1", vec![group.into()])
+            .await?;
+        Ok(found.is_some_and(|(n,)| n == 1))
+    }
+
+    /// Writes the fields that are given.
+    async fn edit_device(
+        &mut self,
+        device_id: &str,
+        edit: &DeviceEdit,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let set = async |tx: &mut Self, sql: &'static str, value: Value| {
+            tx.execute(sql, vec![value, device_id.into()]).await.map(|_| ())
+        };
+        if let Some(name) = &edit.name {
+            set(self, "UPDATE devices SET name = $1 WHERE device_id = $2", name.clone().into())
+                .await?;
+        }
+        if let Some(text) = &edit.description {
+            let sql = "UPDATE devices SET description = $1 WHERE device_id = $2";
+            set(self, sql, text.clone().into()).await?;
+        }
+        if let Some(group) = edit.group_id {
+            set(self, "UPDATE devices SET group_id = $1 WHERE device_id = $2", group.into())
+                .await?;
+        }
+        if let Some(volts) = edit.nominal_voltage_v {
+            let sql = "UPDATE devices SET nominal_voltage_v = $1 WHERE device_id = $2";
+            set(self, sql, volts.into()).await?;
+        }
+        if let Some(hertz) = edit.nominal_frequency_hz {
+            let sql = "UPDATE devices SET nominal_frequency_hz = $1 WHERE device_id = $2";
+            set(self, sql, hertz.into()).await?;
+        }
+        if let Some(zone) = &edit.time_zone {
+            let sql = "UPDATE devices SET time_zone = $1 WHERE device_id = $2";
+            set(self, sql, zone.clone().into()).await?;
+        }
+        if let Some(tags) = &edit.tags {
+            self.set_tags(device_id, tags.as_deref().unwrap_or_default()).await?;
+        }
+        if let Some(enabled) = edit.enabled {
+            set(self, "UPDATE devices SET enabled = $1 WHERE device_id = $2", enabled.into())
+                .await?;
+            self.credentials_changed().await?;
+        }
+        set(self, "UPDATE devices SET updated_at = $1 WHERE device_id = $2", at.into()).await?;
+        self.note_search(device_id).await
+    }
+
+    async fn set_tags(&mut self, device_id: &str, tags: &[String]) -> Result<(), Error> {
+        self.execute("DELETE FROM device_tags WHERE device_id = $1", vec![device_id.into()])
+            .await?;
+        for tag in tags {
+            self.execute(
+                "INSERT INTO device_tags (tag, device_id) VALUES ($1, $2)
+                 ON CONFLICT (tag, device_id) DO NOTHING",
+                vec![tag.into(), device_id.into()],
+            )
+            .await?;
+        }
+        self.execute(
+            "UPDATE devices SET tags = $1 WHERE device_id = $2",
+            vec![json!(tags).into(), device_id.into()],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Brings what a search looks at up to date.
+    pub(crate) async fn note_search(&mut self, device_id: &str) -> Result<(), Error> {
+        self.execute(
+            "UPDATE devices SET search = LOWER(device_id || ' ' || COALESCE(name, '') || ' '
+                 || COALESCE(mac_address, '') || ' ' || COALESCE(imei, '') || ' '
+                 || COALESCE(iccid, '') || ' ' || COALESCE(meter_serial, ''))
+             WHERE device_id = $1",
+            vec![device_id.into()],
+        )
+        .await
+        .map(|_| ())
+    }
+}

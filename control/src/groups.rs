@@ -1,0 +1,216 @@
+//! Groups of devices.
+
+use acuvim_schemas::api::{Group, GroupBody, MembersChange, Scope};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{By, Control, Error, db::Tx, text::Statement};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    name: String,
+    description: Option<String>,
+    nominal_voltage_v: Option<f64>,
+    nominal_frequency_hz: Option<f64>,
+    time_zone: Option<String>,
+    devices: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Row> for Group {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            description: row.description,
+            nominal_voltage_v: row.nominal_voltage_v,
+            nominal_frequency_hz: row.nominal_frequency_hz,
+            time_zone: row.time_zone,
+            devices: row.devices,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+const COLUMNS: &str = "g.id, g.name, g.description, g.nominal_voltage_v, g.nominal_frequency_hz,
+    g.time_zone, (SELECT COUNT(*) FROM devices d WHERE d.group_id = g.id) AS devices,
+    g.created_at, g.updated_at";
+
+/// The groups of a scope: those that it names, and no others, whatever devices it names.
+fn seen(scope: Option<&Scope>) -> Statement {
+    let mut all = Statement::new("FROM groups g WHERE 1 = 1");
+    if let Some(scope) = scope {
+        if scope.group_ids.is_empty() {
+            all.push("AND 1 = 0", []);
+        } else {
+            all.push("AND g.id IN", []);
+            all.push_list(scope.group_ids.iter().map(|id| (*id).into()));
+        }
+    }
+    all
+}
+
+impl Control {
+    /// A page of groups by name, and how many there are in the scope.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn groups(
+        &self,
+        after: Option<&str>,
+        limit: i64,
+        scope: Option<&Scope>,
+    ) -> Result<(Vec<Group>, i64), Error> {
+        let all = seen(scope);
+        let mut count = Statement::new("SELECT COUNT(*)");
+        count.append(&all);
+        let (text, values) = count.into_parts();
+        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
+        let mut page = Statement::new("SELECT");
+        page.push(COLUMNS, []);
+        page.append(&all);
+        page.push(
+            "AND g.name > ? ORDER BY g.name LIMIT ?",
+            [after.unwrap_or_default().into(), limit.into()],
+        );
+        let (text, values) = page.into_parts();
+        let rows: Vec<Row> = self.fetch_all(text, values).await?;
+        Ok((rows.into_iter().map(Group::from).collect(), total.map_or(0, |t| t.0)))
+    }
+
+    /// One group, if it is in the scope.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn group(&self, id: Uuid, scope: Option<&Scope>) -> Result<Option<Group>, Error> {
+        let mut one = Statement::new("SELECT");
+        one.push(COLUMNS, []);
+        one.append(&seen(scope));
+        one.push("AND g.id = ?", [id.into()]);
+        let (text, values) = one.into_parts();
+        Ok(self.fetch_optional::<Row>(text, values).await?.map(Group::from))
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when the name is taken.
+    pub async fn create_group(&self, body: &GroupBody, by: &By) -> Result<Uuid, Error> {
+        let id = Uuid::now_v7();
+        let mut tx = self.begin().await?;
+        tx.execute(
+            "INSERT INTO groups (id, name, description, nominal_voltage_v, nominal_frequency_hz,
+                 time_zone, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+            vec![
+                id.into(),
+                body.name.as_str().into(),
+                body.description.clone().into(),
+                body.nominal_voltage_v.into(),
+                body.nominal_frequency_hz.into(),
+                body.time_zone.clone().into(),
+                by.at.into(),
+            ],
+        )
+        .await?;
+        tx.audit(by, "group.create", &id.to_string(), json!(body)).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Writes a group anew; false if there is none of that id.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Conflict`] when the name is taken.
+    pub async fn update_group(&self, id: Uuid, body: &GroupBody, by: &By) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        let written = tx
+            .execute(
+                "UPDATE groups SET name = $1, description = $2, nominal_voltage_v = $3,
+                     nominal_frequency_hz = $4, time_zone = $5, updated_at = $6 WHERE id = $7",
+                vec![
+                    body.name.as_str().into(),
+                    body.description.clone().into(),
+                    body.nominal_voltage_v.into(),
+                    body.nominal_frequency_hz.into(),
+                    body.time_zone.clone().into(),
+                    by.at.into(),
+                    id.into(),
+                ],
+            )
+            .await?;
+        if written == 0 {
+            return Ok(false);
+        }
+        tx.audit(by, "group.update", &id.to_string(), json!(body)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Deletes a group and keeps its devices; false if there is none of that id.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn delete_group(&self, id: Uuid, by: &By) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        tx.execute("UPDATE devices SET group_id = NULL WHERE group_id = $1", vec![id.into()])
+            .await?;
+        if tx.execute("DELETE FROM groups WHERE id = $1", vec![id.into()]).await? == 0 {
+            return Ok(false);
+        }
+        tx.audit(by, "group.delete", &id.to_string(), json!({})).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Moves devices into a group or out of it, all or none; answers with one that is not in the
+    /// scope, if there is one.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn change_members(
+        &self,
+        id: Uuid,
+        change: &MembersChange,
+        scope: Option<&Scope>,
+        by: &By,
+    ) -> Result<Option<String>, Error> {
+        let mut tx = self.begin().await?;
+        for device_id in &change.add {
+            if tx.device(device_id, scope).await?.is_none() {
+                return Ok(Some(device_id.clone()));
+            }
+            set_group(&mut tx, device_id, Some(id), by.at).await?;
+        }
+        for device_id in &change.remove {
+            match tx.device(device_id, scope).await? {
+                Some(device) if device.group_id == Some(id) => {
+                    set_group(&mut tx, device_id, None, by.at).await?;
+                }
+                Some(_) => {}
+                None => return Ok(Some(device_id.clone())),
+            }
+        }
+        tx.audit(by, "group.members", &id.to_string(), json!(change)).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+}
+
+async fn set_group(
+    tx: &mut Tx,
+    device_id: &str,
+    group: Option<Uuid>,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE devices SET group_id = $1, updated_at = $2 WHERE device_id = $3",
+        vec![group.into(), at.into(), device_id.into()],
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,325 @@
+//! Devices: what they say, what people say of them, lists, scopes, secrets, replacement.
+
+use acuvim_control::{
+    Applied, Changes, Control, Created, DeviceFilter, DeviceNote, DeviceSort, Edited, OffsetMove,
+    Replaced, hash_secret,
+};
+use acuvim_schemas::{
+    api::{DeviceEdit, DeviceStatus, GroupBody, MembersChange, NewDevice, Scope},
+    payload::{Heartbeat, Registration},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{at, by, on_both};
+
+/// Applies notes on one device behind what was applied before.
+async fn note(control: &Control, notes: Vec<DeviceNote>) {
+    let expected = control.offset(0, 0).await.expect("ask");
+    let next = expected.unwrap_or(0) + 1;
+    let moves = vec![OffsetMove { partition: 0, expected, next }];
+    let changes = Changes { moves, devices: notes, ..Changes::default() };
+    assert_eq!(control.apply(0, &changes).await.expect("apply"), Applied::Done);
+}
+
+fn registering(device: &str, second: i64, json: serde_json::Value) -> DeviceNote {
+    let registration: Registration = serde_json::from_value(json).expect("valid");
+    let mut note = DeviceNote::new(device, at(second));
+    note.registrations.push(registration);
+    note
+}
+
+fn beating(device: &str, second: i64, json: serde_json::Value) -> DeviceNote {
+    let heartbeat: Heartbeat = serde_json::from_value(json).expect("valid");
+    let mut note = DeviceNote::new(device, at(second));
+    note.heartbeat = Some((at(second), Box::new(heartbeat)));
+    note.status = Some((DeviceStatus::Online, at(second)));
+    note.heard = true;
+    note
+}
+
+fn named(id: &str, name: &str) -> NewDevice {
+    NewDevice { device_id: id.into(), name: Some(name.into()), ..NewDevice::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_appears_by_itself_and_registers_without_losing_what_a_person_set() {
+    on_both(async |control| {
+        note(&control, vec![DeviceNote::new("ACV-1", at(0)), DeviceNote::new("acv-2", at(1))])
+            .await;
+        let edit = DeviceEdit {
+            name: Some(Some("Feeder".into())),
+            tags: Some(Some(vec!["roof".into()])),
+            ..DeviceEdit::default()
+        };
+        control.edit_device("ACV-1", &edit, None, &by(2)).await.expect("edit");
+        let said = json!({
+            "device_id": "ACV-1", "imei": "351234567890123", "capabilities": ["wifi", "sd"],
+            "boot": 17, "name": "its own idea", "hardware": "nul\u{0}"
+        });
+        note(&control, vec![registering("ACV-1", 3, said)]).await;
+        let device = control.device("ACV-1", None).await.expect("ask").expect("there");
+        assert!(device.registered && device.enabled);
+        assert_eq!(device.imei.as_deref(), Some("351234567890123"));
+        assert_eq!(device.capabilities, ["wifi", "sd"]);
+        assert_eq!(device.hardware.as_deref(), Some("nul"));
+        assert_eq!(
+            (device.name.as_deref(), device.tags.as_slice()),
+            (Some("Feeder"), &["roof".to_owned()][..])
+        );
+        let times = (device.boot_count, device.created_at, device.updated_at);
+        assert_eq!(times, (Some(17), at(0), at(3)));
+        let mut ids = control.device_ids().await.expect("ask");
+        ids.sort();
+        assert_eq!(ids, ["ACV-1", "acv-2"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
+    on_both(async |control| {
+        let device = async || control.device("d", None).await.expect("ask").expect("there");
+        let beat = json!({
+            "ts": "2026-05-01T00:00:00Z", "heartbeat_interval_s": 30, "firmware_version": "1.2.0",
+            "uptime_ms": 5000, "boot": 3, "signal_strength": -61, "connection_type": "wifi",
+            "ip_address": "192.168.1.20"
+        });
+        note(&control, vec![beating("d", 10, beat)]).await;
+        let now = device().await;
+        assert_eq!((now.status, now.status_at), (DeviceStatus::Online, Some(at(10))));
+        assert_eq!(now.last_heartbeat, Some(at(10)));
+        assert_eq!((now.heartbeat_interval_s, now.signal_strength), (Some(30), Some(-61)));
+        assert_eq!(now.firmware_version.as_deref(), Some("1.2.0"));
+        let old = json!({"firmware_version": "1.1.0", "csq": 20});
+        note(&control, vec![beating("d", 5, old)]).await;
+        assert_eq!(device().await.firmware_version.as_deref(), Some("1.2.0"));
+        let modem = json!({"firmware_version": "1.3.0", "csq": 20});
+        note(&control, vec![beating("d", 20, modem)]).await;
+        let now = device().await;
+        assert_eq!(
+            (now.firmware_version.as_deref(), now.signal_strength),
+            (Some("1.3.0"), Some(-73))
+        );
+        assert_eq!(now.ip_address.as_deref(), Some("192.168.1.20"), "what it does not say stays");
+        assert_eq!(now.status_at, Some(at(10)), "since when, not how often");
+        let mut gone = DeviceNote::new("d", at(30));
+        gone.status = Some((DeviceStatus::Offline, at(30)));
+        note(&control, vec![gone]).await;
+        assert_eq!(
+            (device().await.status, device().await.status_at),
+            (DeviceStatus::Offline, Some(at(30)))
+        );
+        let mut measured = DeviceNote::new("d", at(40));
+        measured.telemetry = Some(at(39));
+        let mut late = measured.clone();
+        late.telemetry = Some(at(1));
+        note(&control, vec![measured, late]).await;
+        assert_eq!(device().await.last_telemetry, Some(at(39)));
+        let counts = control.device_counts(None).await.expect("count");
+        assert_eq!(counts, [(DeviceStatus::Offline, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_filter_sort_and_page_without_gaps() {
+    on_both(async |control| {
+        let group = GroupBody { name: "g".into(), ..GroupBody::default() };
+        let group = control.create_group(&group, &by(0)).await.expect("group");
+        for n in 0..7 {
+            let mut new = named(&format!("d{n}"), if n % 2 == 0 { "even" } else { "odd" });
+            new.tags = if n > 4 { vec!["high".into()] } else { vec![] };
+            new.group_id = (n < 3).then_some(group);
+            let Created::Done(made) = control.create_device(&new, &by(n)).await.expect("create")
+            else {
+                panic!("{new:?}")
+            };
+            assert_eq!(made.device.tags, new.tags);
+            if n == 6 {
+                let beat = json!({"firmware_version": "2.0"});
+                note(&control, vec![beating("d6", 50, beat)]).await;
+            }
+        }
+        let pages = async |filter: DeviceFilter| {
+            let (mut ids, mut filter) = (Vec::new(), DeviceFilter { limit: 2, ..filter });
+            loop {
+                let (page, total) = control.devices(&filter, None).await.expect("list");
+                let Some(last) = page.last() else { return ids };
+                filter.after = Some(filter.next(last));
+                ids.extend(page.into_iter().map(|d| d.device_id));
+                assert!(i64::try_from(ids.len()).expect("small") <= total);
+            }
+        };
+        let all = ["d0", "d1", "d2", "d3", "d4", "d5", "d6"];
+        assert_eq!(pages(DeviceFilter::default()).await, all);
+        for (name, sort) in DeviceSort::ALL {
+            let up = pages(DeviceFilter { sort, ..DeviceFilter::default() }).await;
+            let mut down =
+                pages(DeviceFilter { sort, descending: true, ..DeviceFilter::default() }).await;
+            assert_eq!(up.len(), 7, "{name}");
+            down.reverse();
+            assert_eq!(up, down, "{name}");
+        }
+        let by_name = pages(DeviceFilter { sort: DeviceSort::Name, ..DeviceFilter::default() });
+        assert_eq!(by_name.await, ["d0", "d2", "d4", "d6", "d1", "d3", "d5"]);
+        let q = |q: &str| DeviceFilter { q: Some(q.into()), ..DeviceFilter::default() };
+        assert_eq!(pages(q("ODD")).await, ["d1", "d3", "d5"]);
+        assert!(pages(q("%")).await.is_empty(), "no wildcards from outside");
+        let status = Some(DeviceStatus::Online);
+        assert_eq!(pages(DeviceFilter { status, ..DeviceFilter::default() }).await, ["d6"]);
+        let group_id = Some(group);
+        assert_eq!(pages(DeviceFilter { group_id, ..DeviceFilter::default() }).await.len(), 3);
+        let tag = Some("high".to_owned());
+        assert_eq!(pages(DeviceFilter { tag, ..DeviceFilter::default() }).await, ["d5", "d6"]);
+        let firmware_version = Some("2.0".to_owned());
+        let of = DeviceFilter { firmware_version, ..DeviceFilter::default() };
+        assert_eq!(pages(of).await, ["d6"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_holds_in_every_question() {
+    on_both(async |control| {
+        let group = GroupBody { name: "g".into(), ..GroupBody::default() };
+        let group = control.create_group(&group, &by(0)).await.expect("group");
+        for id in ["a", "b", "c"] {
+            control.create_device(&named(id, id), &by(0)).await.expect("create");
+        }
+        let add = MembersChange { add: vec!["b".into()], remove: vec![] };
+        assert_eq!(control.change_members(group, &add, None, &by(1)).await.expect("add"), None);
+        let scope = |devices: &[&str], groups: &[Uuid]| Scope {
+            device_ids: devices.iter().map(|d| (*d).to_owned()).collect(),
+            group_ids: groups.to_vec(),
+        };
+        let seen = async |scope: &Scope| {
+            let filter = DeviceFilter { limit: 10, ..DeviceFilter::default() };
+            let (page, total) = control.devices(&filter, Some(scope)).await.expect("list");
+            assert_eq!(i64::try_from(page.len()).expect("small"), total);
+            let mut ids = control.scoped_device_ids(scope).await.expect("ids");
+            ids.sort();
+            let listed: Vec<String> = page.into_iter().map(|d| d.device_id).collect();
+            assert_eq!(listed, ids);
+            ids
+        };
+        assert_eq!(seen(&scope(&["a"], &[group])).await, ["a", "b"]);
+        assert!(seen(&scope(&[], &[])).await.is_empty(), "an empty scope is nothing");
+        let only_a = scope(&["a"], &[]);
+        assert!(control.device("b", Some(&only_a)).await.expect("ask").is_none());
+        let edited = control.edit_device("b", &DeviceEdit::default(), Some(&only_a), &by(1)).await;
+        assert_eq!(edited.expect("ask"), Edited::NotFound);
+        assert!(!control.delete_device("b", Some(&only_a), &by(1)).await.expect("ask"));
+        assert!(control.group(group, Some(&only_a)).await.expect("ask").is_none());
+        assert_eq!(control.groups(None, 9, Some(&only_a)).await.expect("list").1, 0);
+        let stranger = control.change_members(group, &add, Some(&only_a), &by(1)).await;
+        assert_eq!(stranger.expect("ask"), Some("b".to_owned()));
+        assert_eq!(control.device_counts(Some(&only_a)).await.expect("count").len(), 1);
+        // A scope of the old logger covers the new one, and the other way round.
+        let replaced = control.replace_device("a", "a2", None, &by(2)).await.expect("replace");
+        assert!(matches!(replaced, Replaced::Done(_)), "{replaced:?}");
+        assert_eq!(seen(&only_a).await, ["a", "a2"]);
+        assert_eq!(seen(&scope(&["a2"], &[])).await, ["a", "a2"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
+    on_both(async |control| {
+        let mut new = named("old", "Feeder 2");
+        new.tags = vec!["roof".into()];
+        new.nominal_voltage_v = Some(230.0);
+        new.time_zone = Some("Africa/Johannesburg".into());
+        control.create_device(&new, &by(0)).await.expect("create");
+        let replaced = control.replace_device("old", "new", None, &by(5)).await.expect("replace");
+        let Replaced::Done(made) = replaced else { panic!("{replaced:?}") };
+        let device = &made.device;
+        assert_eq!(device.name.as_deref(), Some("Feeder 2"));
+        assert_eq!((device.nominal_voltage_v, device.tags.len()), (Some(230.0), 1));
+        assert_eq!(device.replaces.as_deref(), Some("old"));
+        let secrets = control.device_secrets().await.expect("ask");
+        assert_eq!(secrets.get("old"), Some(&None), "the old one can't connect");
+        assert_eq!(secrets.get("new"), Some(&Some(hash_secret(&made.credentials.password))));
+        let old = control.device("old", None).await.expect("ask").expect("there");
+        assert_eq!((old.replaced_by.as_deref(), old.replaced_at), (Some("new"), Some(at(5))));
+        for (from, to) in [("old", "third"), ("new", "old"), ("new", "new")] {
+            let again = control.replace_device(from, to, None, &by(6)).await.expect("ask");
+            assert!(matches!(again, Replaced::Conflict(_)), "{from} {to}: {again:?}");
+        }
+        let none = control.replace_device("none", "x", None, &by(6)).await.expect("ask");
+        assert!(matches!(none, Replaced::NotFound));
+        assert!(control.device("third", None).await.expect("ask").is_none(), "nothing half made");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_device_that_speaks_again_is_new() {
+    on_both(async |control| {
+        let mut new = named("d", "Feeder");
+        new.tags = vec!["t".into()];
+        control.create_device(&new, &by(0)).await.expect("create");
+        assert!(control.delete_device("d", None, &by(1)).await.expect("delete"));
+        assert!(!control.delete_device("d", None, &by(1)).await.expect("again"));
+        assert!(control.device("d", None).await.expect("ask").is_none());
+        assert!(control.device_secrets().await.expect("ask").is_empty());
+        note(&control, vec![beating("d", 9, json!({}))]).await;
+        let back = control.device("d", None).await.expect("ask").expect("new");
+        assert_eq!((back.name, back.tags.len(), back.created_at), (None, 0, at(9)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_secrets_rotate_are_revoked_and_say_that_they_did() {
+    on_both(async |control| {
+        assert_eq!(control.credentials_version().await.expect("ask"), None);
+        let first = control.rotate_device_secret("d1", &by(0)).await.expect("make");
+        let version = control.credentials_version().await.expect("ask");
+        let second = control.rotate_device_secret("d1", &by(1)).await.expect("rotate");
+        assert_ne!(control.credentials_version().await.expect("ask"), version);
+        assert_ne!(first, second);
+        let secrets = control.device_secrets().await.expect("ask");
+        assert_eq!(secrets.get("d1"), Some(&Some(hash_secret(&second))));
+        assert!(!control.device("d1", None).await.expect("ask").expect("a row").registered);
+        let off = DeviceEdit { enabled: Some(false), ..DeviceEdit::default() };
+        control.edit_device("d1", &off, None, &by(2)).await.expect("disable");
+        assert_eq!(control.device_secrets().await.expect("ask").get("d1"), Some(&None));
+        assert!(control.revoke_device_secret("d1", &by(3)).await.expect("revoke"));
+        assert!(!control.revoke_device_secret("d1", &by(3)).await.expect("none left"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_have_members_and_leave_them_behind() {
+    on_both(async |control| {
+        let body = GroupBody { name: "North".into(), ..GroupBody::default() };
+        let group = control.create_group(&body, &by(0)).await.expect("create");
+        let taken = control.create_group(&body, &by(0)).await.expect_err("taken");
+        assert_eq!(taken.kind(), acuvim_control::ErrorKind::Conflict);
+        let mut new = named("d", "d");
+        new.group_id = Some(Uuid::nil());
+        let made = control.create_device(&new, &by(0)).await.expect("ask");
+        assert!(matches!(made, Created::NoGroup));
+        assert!(control.device("d", None).await.expect("ask").is_none(), "nothing half made");
+        new.group_id = Some(group);
+        control.create_device(&new, &by(0)).await.expect("create");
+        let again = control.create_device(&new, &by(0)).await.expect("ask");
+        assert!(matches!(again, Created::Taken));
+        let found = control.group(group, None).await.expect("ask").expect("there");
+        assert_eq!((found.name.as_str(), found.devices), ("North", 1));
+        let body = GroupBody { nominal_voltage_v: Some(230.0), ..body };
+        assert!(control.update_group(group, &body, &by(1)).await.expect("update"));
+        assert_eq!(
+            control.groups(None, 9, None).await.expect("list").0[0].nominal_voltage_v,
+            Some(230.0)
+        );
+        assert!(control.delete_group(group, &by(2)).await.expect("delete"));
+        assert!(!control.delete_group(group, &by(2)).await.expect("again"));
+        let device = control.device("d", None).await.expect("ask").expect("stays");
+        assert_eq!(device.group_id, None);
+    })
+    .await;
+}

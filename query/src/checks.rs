@@ -1,0 +1,138 @@
+//! The form of what callers give: each check answers with the field and what it may be.
+
+use acuvim_schemas::{
+    api::{DeviceEdit, GroupBody, Scope},
+    device::is_device_id,
+};
+
+use crate::problem::ApiError;
+
+/// What a name, a description and a tag may hold.
+const NAME: usize = 100;
+const DESCRIPTION: usize = 1000;
+const TAG: usize = 64;
+const TAGS: usize = 32;
+
+/// Devices and groups that a scope may name.
+const SCOPE: usize = 1000;
+
+fn text(field: &str, text: &str, from: usize, to: usize) -> Result<(), ApiError> {
+    let fits = (from..=to).contains(&text.chars().count());
+    if fits && text.trim() == text && !text.chars().any(|c| c.is_control() && c != '\n') {
+        return Ok(());
+    }
+    Err(ApiError::field(field, format!("{from} to {to} characters, no space at its ends")))
+}
+
+fn number(field: &str, value: f64, from: f64, to: f64) -> Result<(), ApiError> {
+    if (from..=to).contains(&value) {
+        return Ok(());
+    }
+    Err(ApiError::field(field, format!("a number from {from} to {to}")))
+}
+
+fn nominal(volts: Option<f64>, hertz: Option<f64>, zone: Option<&str>) -> Result<(), ApiError> {
+    if let Some(volts) = volts {
+        number("nominal_voltage_v", volts, 10.0, 1_000_000.0)?;
+    }
+    if let Some(hertz) = hertz {
+        number("nominal_frequency_hz", hertz, 40.0, 70.0)?;
+    }
+    match zone {
+        Some(zone) if zone.parse::<chrono_tz::Tz>().is_err() => {
+            Err(ApiError::field("time_zone", "an IANA name, such as Africa/Johannesburg"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A device's id.
+pub(crate) fn device_id(field: &str, id: &str) -> Result<(), ApiError> {
+    if is_device_id(id) {
+        return Ok(());
+    }
+    Err(ApiError::field(field, "1 to 32 characters of A-Z a-z 0-9 _ -"))
+}
+
+/// What a person says of a device.
+pub(crate) fn device_edit(edit: &DeviceEdit) -> Result<(), ApiError> {
+    if let Some(Some(name)) = &edit.name {
+        text("name", name, 1, NAME)?;
+    }
+    if let Some(Some(description)) = &edit.description {
+        text("description", description, 0, DESCRIPTION)?;
+    }
+    if let Some(Some(tags)) = &edit.tags {
+        if tags.len() > TAGS {
+            return Err(ApiError::field("tags", format!("at most {TAGS}")));
+        }
+        tags.iter().try_for_each(|tag| text("tags", tag, 1, TAG))?;
+    }
+    nominal(
+        edit.nominal_voltage_v.flatten(),
+        edit.nominal_frequency_hz.flatten(),
+        edit.time_zone.as_ref().and_then(Option::as_deref),
+    )
+}
+
+/// A group.
+pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
+    text("name", &body.name, 1, NAME)?;
+    if let Some(description) = &body.description {
+        text("description", description, 0, DESCRIPTION)?;
+    }
+    nominal(body.nominal_voltage_v, body.nominal_frequency_hz, body.time_zone.as_deref())
+}
+
+/// A user's name.
+pub(crate) fn username(name: &str) -> Result<(), ApiError> {
+    let fits = (1..=64).contains(&name.len());
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
+    if fits && name.bytes().all(good) {
+        return Ok(());
+    }
+    Err(ApiError::field("username", "1 to 64 characters of a-z 0-9 . _ - @"))
+}
+
+/// What a user or key sees.
+pub(crate) fn scope(scope: Option<&Scope>) -> Result<(), ApiError> {
+    let Some(scope) = scope else { return Ok(()) };
+    if scope.device_ids.len() > SCOPE || scope.group_ids.len() > SCOPE {
+        return Err(ApiError::field("scope", format!("at most {SCOPE} devices and groups")));
+    }
+    scope.device_ids.iter().try_for_each(|id| device_id("scope.device_ids", id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let edit = |json: serde_json::Value| {
+            let edit: DeviceEdit = serde_json::from_value(json).expect("an edit");
+            device_edit(&edit).map_err(|e| e.problem.errors.first().map(|f| f.field.clone()))
+        };
+        for good in [
+            serde_json::json!({}),
+            serde_json::json!({"name": null, "tags": null, "time_zone": null}),
+            serde_json::json!({"time_zone": "Africa/Johannesburg", "nominal_voltage_v": 230}),
+        ] {
+            assert_eq!(edit(good.clone()), Ok(()), "{good}");
+        }
+        for (bad, field) in [
+            (serde_json::json!({"name": ""}), "name"),
+            (serde_json::json!({"name": " x"}), "name"),
+            (serde_json::json!({"description": "x".repeat(1001)}), "description"),
+            (serde_json::json!({"tags": ["a", ""]}), "tags"),
+            (serde_json::json!({"tags": vec!["a"; 33]}), "tags"),
+            (serde_json::json!({"nominal_voltage_v": 0}), "nominal_voltage_v"),
+            (serde_json::json!({"nominal_frequency_hz": 400}), "nominal_frequency_hz"),
+            (serde_json::json!({"time_zone": "Mars/Base"}), "time_zone"),
+        ] {
+            assert_eq!(edit(bad.clone()), Err(Some(field.to_owned())), "{bad}");
+        }
+        assert!(username("night.shift@plant").is_ok());
+        assert!(username("").is_err() && username("a b").is_err() && username("ü").is_err());
+    }
+}

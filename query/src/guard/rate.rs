@@ -1,0 +1,103 @@
+//! How often an address, a user or a key may ask.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use acuvim_schemas::problem::Code;
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use uuid::Uuid;
+
+use crate::problem::ApiError;
+
+/// So many seconds' worth may come at once.
+const BURST: u32 = 5;
+
+/// After so many requests, what is known of those who have been quiet is let go.
+const SWEEP: u32 = 10_000;
+
+/// Counts requests; none where any number may come.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    users: Option<DefaultKeyedRateLimiter<Uuid>>,
+    since_sweep: AtomicU32,
+}
+
+fn quota(per_second: u32) -> Option<Quota> {
+    let rate = NonZeroU32::new(per_second)?;
+    Some(Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::new(BURST)?)))
+}
+
+impl Rates {
+    pub fn new(per_address: u32, per_user: u32) -> Self {
+        Self {
+            addresses: quota(per_address).map(RateLimiter::keyed),
+            users: quota(per_user).map(RateLimiter::keyed),
+            since_sweep: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether an address may ask now; else how long it must wait. A household's IPv6 network is one
+    /// address.
+    pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
+        if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP {
+            self.since_sweep.store(0, Ordering::Relaxed);
+            self.addresses.iter().for_each(RateLimiter::retain_recent);
+            self.users.iter().for_each(RateLimiter::retain_recent);
+        }
+        let key = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        };
+        check(self.addresses.as_ref(), &key)
+    }
+
+    /// Whether a user or key may.
+    pub fn user(&self, id: Uuid) -> Result<(), Duration> {
+        check(self.users.as_ref(), &id)
+    }
+}
+
+fn check<K: std::hash::Hash + Eq + Clone>(
+    limiter: Option<&DefaultKeyedRateLimiter<K>>,
+    key: &K,
+) -> Result<(), Duration> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    limiter.check_key(key).map_err(|not| not.wait_time_from(DefaultClock::default().now()))
+}
+
+/// A 429 that says when to come back.
+pub(crate) fn retry_after(wait: Duration, detail: &str) -> ApiError {
+    let seconds = wait.as_secs() + 1;
+    let mut error = ApiError::new(Code::TooManyRequests, format!("{detail}; wait {seconds} s"));
+    error.retry_after = Some(seconds);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_let_through_and_then_the_rate_holds_for_each_by_itself() {
+        let rates = Rates::new(2, 1);
+        let one = "192.0.2.1".parse().expect("an address");
+        let passed = (0..50).filter(|_| rates.address(one).is_ok()).count();
+        assert!((10..13).contains(&passed), "{passed}");
+        assert!(rates.address("192.0.2.2".parse().expect("an address")).is_ok());
+        assert!(rates.user(Uuid::nil()).is_ok());
+        let of_one_network = (0..50_u16)
+            .filter(|n| rates.address(Ipv6Addr::new(1, 1, 1, 1, 0, 0, 0, *n).into()).is_ok())
+            .count();
+        assert!((10..13).contains(&of_one_network), "{of_one_network}");
+        let any = Rates::new(0, 0);
+        assert!((0..1000).all(|_| any.address(one).is_ok()));
+    }
+}

@@ -1,0 +1,174 @@
+//! Devices: the fleet list, one device, and its latest reading.
+
+mod edit;
+mod import;
+
+use std::sync::Arc;
+
+use acuvim_control::{DeviceFilter, DeviceSort};
+use acuvim_schemas::{
+    api::{Device, DeviceState, DeviceStatus, LatestReading, Page},
+    problem::{Code, Problem},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::page_limit;
+use crate::{
+    App,
+    auth::Caller,
+    problem::{ApiError, Params},
+    sql::latest_reading,
+};
+
+pub(super) use edit::*;
+pub(super) use import::*;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// Items of a page, 1 to 1000; 50 unless given.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// `online`, `degraded` or `offline`.
+    status: Option<DeviceStatus>,
+    /// Devices of this group.
+    group_id: Option<Uuid>,
+    /// Devices with this tag.
+    tag: Option<String>,
+    /// Devices with this firmware.
+    firmware_version: Option<String>,
+    /// Part of the id, name, MAC, IMEI, ICCID or meter serial, in any case.
+    q: Option<String>,
+    /// `device_id` (the default), `name`, `status`, `firmware_version`, `created_at`,
+    /// `last_heartbeat` or `last_telemetry`; with `-` before it, the other way round.
+    sort: Option<String>,
+}
+
+impl ListParams {
+    fn filter(self) -> Result<DeviceFilter, ApiError> {
+        let sort = self.sort.as_deref().unwrap_or("device_id");
+        let (name, descending) = match sort.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (sort, false),
+        };
+        let order = DeviceSort::ALL.into_iter().find(|(known, _)| *known == name);
+        let Some((_, sort)) = order else {
+            let names: Vec<&str> = DeviceSort::ALL.into_iter().map(|(name, _)| name).collect();
+            return Err(ApiError::field("sort", format!("one of {}", names.join(", "))));
+        };
+        Ok(DeviceFilter {
+            status: self.status,
+            group_id: self.group_id,
+            tag: self.tag,
+            firmware_version: self.firmware_version,
+            q: self.q.map(|q| q.chars().take(100).collect()),
+            sort,
+            descending,
+            after: self.cursor.as_deref().map(read_cursor).transpose()?,
+            limit: page_limit(self.limit)?,
+        })
+    }
+}
+
+type Cursor = (serde_json::Value, String);
+
+fn read_cursor(text: &str) -> Result<Cursor, ApiError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or_else(|| ApiError::field("cursor", "is none that was given out"))
+}
+
+fn write_cursor(cursor: &Cursor) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
+}
+
+/// The devices.
+#[utoipa::path(get, path = "/api/devices", tag = "devices", params(ListParams),
+    responses((status = 200, body = Page<Device>)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Device>>, ApiError> {
+    let filter = params.filter()?;
+    let (items, total) = app.control().devices(&filter, caller.scope()).await?;
+    let full = i64::try_from(items.len()).is_ok_and(|n| n == filter.limit);
+    let last = items.last().filter(|_| full);
+    let next_cursor = last.map(|device| write_cursor(&filter.next(device)));
+    Ok(Json(Page { items, total, next_cursor }))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/api/devices/{device_id}", tag = "devices",
+    params(("device_id" = String, Path, description = "The device's id")),
+    responses((status = 200, body = Device), (status = 404, body = Problem)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<Json<Device>, ApiError> {
+    find(&app, &caller, &device_id).await.map(Json)
+}
+
+/// Whether a device is there, and since when.
+#[utoipa::path(get, path = "/api/devices/{device_id}/status", tag = "devices",
+    params(("device_id" = String, Path, description = "The device's id")),
+    responses((status = 200, body = DeviceState), (status = 404, body = Problem)))]
+pub(super) async fn status(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<Json<DeviceState>, ApiError> {
+    Ok(Json(find(&app, &caller, &device_id).await?.into()))
+}
+
+/// The device's latest reading: the one with the highest `ts`, whenever it arrived. A logger that
+/// replaced another answers with that one's last, as long as it has sent none itself.
+#[utoipa::path(get, path = "/api/devices/{device_id}/telemetry", tag = "telemetry",
+    params(("device_id" = String, Path, description = "The device's id")),
+    responses((status = 200, body = LatestReading), (status = 404, body = Problem)))]
+pub(super) async fn latest(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<Json<LatestReading>, ApiError> {
+    let mut device = find(&app, &caller, &device_id).await?;
+    if let Some(reason) = app.status().not_hot {
+        return Err(ApiError::new(Code::Unavailable, reason));
+    }
+    loop {
+        let until = device.replaced_at.map(|at| at.timestamp_micros());
+        if let Some(reading) = latest_reading(&app, &device.device_id, until).await? {
+            return Ok(Json(reading));
+        }
+        let before = match &device.replaces {
+            Some(before) => app.control().device(before, None).await?,
+            None => None,
+        };
+        match before {
+            Some(before) => device = before,
+            None => {
+                let detail = "the device has not sent a reading yet";
+                return Err(ApiError::new(Code::NotFound, detail));
+            }
+        }
+    }
+}
+
+/// A device that the caller sees; every other is none at all.
+pub(super) async fn find(app: &App, caller: &Caller, device_id: &str) -> Result<Device, ApiError> {
+    app.control().device(device_id, caller.scope()).await?.ok_or_else(no_device)
+}
+
+pub(super) fn no_device() -> ApiError {
+    ApiError::new(Code::NotFound, "there is no such device")
+}

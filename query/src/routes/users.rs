@@ -1,0 +1,169 @@
+//! Users, and the audit of what they did.
+
+use std::sync::Arc;
+
+use acuvim_control::{AuditFilter, UserChange, UserChanged};
+use acuvim_schemas::{
+    api::{AuditEntry, Page, Role, UserAccount, UserEdit},
+    problem::{Code, Problem},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::{moment, next_cursor, page_limit};
+use crate::{
+    App,
+    auth::{Caller, check_new_password, hashed},
+    checks,
+    problem::{ApiError, Body, Params, editable},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// Items of a page, 1 to 1000; 50 unless given.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+fn no_user() -> ApiError {
+    ApiError::new(Code::NotFound, "there is no such user")
+}
+
+/// The users, by name.
+#[utoipa::path(get, path = "/api/users", tag = "users", params(ListParams),
+    responses((status = 200, body = Page<UserAccount>)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<UserAccount>>, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let limit = page_limit(params.limit)?;
+    let (items, total) = app.control().users(params.cursor.as_deref(), limit).await?;
+    let next_cursor = next_cursor(&items, limit, |user| user.username.clone());
+    Ok(Json(Page { items, total, next_cursor }))
+}
+
+/// One user.
+#[utoipa::path(get, path = "/api/users/{id}", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses((status = 200, body = UserAccount), (status = 404, body = Problem)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<UserAccount>, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let id: Uuid = id.parse().map_err(|_| no_user())?;
+    let user = app.control().user(id).await?.ok_or_else(no_user)?;
+    Ok(Json(user.account))
+}
+
+/// Change a user's role, scope, password, or whether they can log in. Ends their sessions. The last
+/// admin stays one.
+#[utoipa::path(put, path = "/api/users/{id}", tag = "users", request_body = UserEdit,
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses((status = 200, body = UserAccount), (status = 404, body = Problem),
+        (status = 422, body = Problem)))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<Map<String, Value>>,
+) -> Result<Json<UserAccount>, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let id: Uuid = id.parse().map_err(|_| no_user())?;
+    let edit: UserEdit = editable(body, &["id", "username", "created_at"])?;
+    checks::scope(edit.scope.as_ref())?;
+    let user = app.control().user(id).await?.ok_or_else(no_user)?;
+    let password_hash = match edit.password {
+        Some(password) => {
+            check_new_password("password", &password, &user.account.username)?;
+            Some(hashed(&app, password).await?)
+        }
+        None => None,
+    };
+    let (role, scope, enabled) = (edit.role, edit.scope, edit.enabled);
+    let change = UserChange { role, scope, enabled, password_hash };
+    changed(app.control().change_user(id, &change, &caller.by()).await?)?;
+    let user = app.control().user(id).await?.ok_or_else(no_user)?;
+    Ok(Json(user.account))
+}
+
+/// Remove a user and end their sessions. The last admin can't be removed.
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "users",
+    params(("id" = Uuid, Path, description = "The user's id")),
+    responses((status = 204), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let id: Uuid = id.parse().map_err(|_| no_user())?;
+    changed(app.control().delete_user(id, &caller.by()).await?)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn changed(outcome: UserChanged) -> Result<(), ApiError> {
+    match outcome {
+        UserChanged::Done => Ok(()),
+        UserChanged::NotFound => Err(no_user()),
+        UserChanged::LastAdmin => Err(ApiError::new(
+            Code::Refused,
+            "they are the last admin who can log in and sees every device; make another first",
+        )),
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditParams {
+    /// Items of a page, 1 to 1000; 50 unless given.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<Uuid>,
+    /// Only what this user or key did.
+    actor: Option<String>,
+    /// Only this action, such as `device.update`.
+    action: Option<String>,
+    /// Only what was done to this device, group, user or key.
+    object: Option<String>,
+    /// Only from this time on.
+    from: Option<String>,
+    /// Only before this time.
+    to: Option<String>,
+}
+
+/// Who changed what, from where; newest first.
+#[utoipa::path(get, path = "/api/audit", tag = "users", params(AuditParams),
+    responses((status = 200, body = Page<AuditEntry>)))]
+pub(super) async fn audit(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(params): Params<AuditParams>,
+) -> Result<Json<Page<AuditEntry>>, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let limit = page_limit(params.limit)?;
+    let filter = AuditFilter {
+        actor: params.actor,
+        action: params.action,
+        object: params.object,
+        from: params.from.map(|text| moment("from", &text)).transpose()?,
+        to: params.to.map(|text| moment("to", &text)).transpose()?,
+        before: params.cursor,
+        limit,
+    };
+    let (items, total) = app.control().audit(&filter).await?;
+    let next_cursor = next_cursor(&items, limit, |entry| entry.id.to_string());
+    Ok(Json(Page { items, total, next_cursor }))
+}

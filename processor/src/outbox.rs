@@ -27,14 +27,12 @@ pub(crate) async fn run(parts: Parts, state: StateSender, stop: CancellationToke
     let work = async {
         let mut turn = None;
         loop {
-            let worked = work(&parts, &holder, &mut turn).await;
-            match worked {
-                Ok(()) => state.outbox(None),
-                Err(Trouble::NotOurs) => {
+            match work(&parts, &state, &holder, &mut turn).await {
+                Trouble::NotOurs => {
                     state.outbox(None);
                     turn = None;
                 }
-                Err(Trouble::Away(reason)) => state.outbox(Some(reason)),
+                Trouble::Away(reason) => state.outbox(Some(reason)),
             }
             tokio::time::sleep(AWAY).await;
         }
@@ -57,22 +55,44 @@ impl From<acuvim_control::Error> for Trouble {
 }
 
 /// Holds the lease and delivers as long as all goes well.
-async fn work(parts: &Parts, holder: &str, turn: &mut Option<Lease>) -> Result<(), Trouble> {
+async fn work(
+    parts: &Parts,
+    state: &StateSender,
+    holder: &str,
+    turn: &mut Option<Lease>,
+) -> Trouble {
     let watch = parts.control.outbox_watch();
     let mut delivered = None;
     loop {
-        let lease = hold(parts, holder, turn).await?;
-        if delivered.is_some() || parts.control.outbox_has_rows().await? {
-            let next = parts.control.next_of_outbox(lease, holder, delivered, Utc::now());
-            let commands = next.await?.ok_or(Trouble::NotOurs)?;
-            delivered = commands.last().map(|command| command.outbox_seq);
-            append(parts, commands).await?;
-            if delivered.is_some() {
-                continue;
+        match step(parts, holder, turn, delivered).await {
+            Ok(next) => {
+                delivered = next;
+                state.outbox(None);
+                if delivered.is_none() {
+                    watch.changed(LOOK).await;
+                }
             }
+            Err(trouble) => return trouble,
         }
-        watch.changed(LOOK).await;
     }
+}
+
+/// Delivers what there is; answers with its last number, to be dropped by the next step.
+async fn step(
+    parts: &Parts,
+    holder: &str,
+    turn: &mut Option<Lease>,
+    delivered: Option<i64>,
+) -> Result<Option<i64>, Trouble> {
+    let lease = hold(parts, holder, turn).await?;
+    if delivered.is_none() && !parts.control.outbox_has_rows().await? {
+        return Ok(None);
+    }
+    let next = parts.control.next_of_outbox(lease, holder, delivered, Utc::now());
+    let commands = next.await?.ok_or(Trouble::NotOurs)?;
+    let last = commands.last().map(|command| command.outbox_seq);
+    append(parts, commands).await?;
+    Ok(last)
 }
 
 async fn hold(parts: &Parts, holder: &str, turn: &mut Option<Lease>) -> Result<Lease, Trouble> {

@@ -1,6 +1,7 @@
 //! One partition's worker: log to rows to tail, and what records say of devices to control.
 
 mod changes;
+mod teller;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +20,8 @@ use arrow::{
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
+
+use teller::Teller;
 
 use crate::{
     Fatal, Parts, ProcessorOptions,
@@ -87,9 +90,13 @@ pub(crate) struct Worker {
     dedup: Dedup,
     /// When control was last told of a device's readings.
     told_of: HashMap<String, Micros>,
-    /// The next offset as control has it.
-    control_at: Option<i64>,
-    /// What control has yet to be told.
+    /// The first offset whose changes control has not got.
+    changes_from: i64,
+    /// Tells control, for a worker that writes.
+    teller: Option<Teller>,
+    /// The next offset that the teller was told of.
+    told_to: Option<i64>,
+    /// What the teller has yet to be told.
     pending: Changes,
     told: Instant,
     /// Up to which time everything that came has been read.
@@ -117,7 +124,9 @@ impl Worker {
             decoder: StreamDecoder::new(partition, parts.epoch, options.limits, aliases),
             dedup: Dedup::new(newest, DedupLimits::default()),
             told_of: HashMap::new(),
-            control_at: None,
+            changes_from: 0,
+            teller: None,
+            told_to: None,
             pending: Changes::default(),
             told: Instant::now(),
             read_until: 0,
@@ -157,7 +166,7 @@ impl Worker {
                     None => *end_at_stop.insert(self.log_bounds().await?.end),
                 };
                 if next >= end {
-                    return self.tell_control(next).await;
+                    return self.finish_telling(next).await;
                 }
             }
             self.wait_for_room().await;
@@ -283,7 +292,7 @@ impl Worker {
     async fn process(&mut self, batch: Batch) -> Result<usize, Fatal> {
         let rows_from = self.rows_from();
         let changes_from = match self.duty {
-            Duty::Write => self.control_at.unwrap_or(0),
+            Duty::Write => self.changes_from,
             Duty::Follow => i64::MAX,
         };
         let owed = Owed { rows_from, changes_from };

@@ -1,13 +1,18 @@
 //! What records say of devices, told to control together with the offset.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use acuvim_control::{Applied, OffsetMove, ReadUntil};
-use acuvim_log::LogTopic;
+use acuvim_control::ReadUntil;
 use acuvim_schemas::time;
 
-use super::{AWAY, CONTROL_INTERVAL, CURSOR, Ended, NOTES_WAIT, Worker};
-use crate::{Fatal, supervisor::Duty};
+use super::{
+    AWAY, CONTROL_INTERVAL, Ended, NOTES_WAIT, Worker,
+    teller::{Ready, Teller},
+};
+use crate::{Fatal, state::StateSender, supervisor::Duty};
+
+/// Notes and answers that gather while control is away; then the stream waits for it.
+const MOST_PENDING: usize = 20_000;
 
 impl Worker {
     /// Whether control is to be told now: of answers and of devices that come back at once, of the
@@ -33,33 +38,32 @@ impl Worker {
             let partition = self.partition;
             tracing::warn!(partition, next, start, "control has missed records that are gone");
         }
-        self.control_at = control_at;
-        self.note_control(next.max(start)).await;
+        self.changes_from = next;
+        self.told_to = control_at;
+        let teller = Teller::start(self, control_at);
+        teller.note(next.max(start)).await;
+        self.teller = Some(teller);
         Ok(self.rows_from().min(next.max(start)))
     }
 
-    /// Tells the embedded log's retention; behind by a little, it keeps more than it must.
-    pub(super) async fn note_control(&self, next: i64) {
-        if self.options.shared {
-            return;
-        }
-        let log = &self.parts.log;
-        if let Err(error) = log.set_cursor(CURSOR, LogTopic::Uplink, self.partition, next).await {
-            tracing::debug!(%error, "the log's cursor was not noted");
-        }
-    }
-
-    /// Commits to control what it has yet to know, together with the offset.
+    /// Hands what control has yet to know to the teller, together with the offset. While that one is
+    /// busy more gathers here; only too much of it holds the stream up.
     pub(super) async fn tell_control(&mut self, next: i64) -> Result<(), Ended> {
         let due = self.checked.elapsed() >= self.options.command_check;
         let news = !self.pending.is_empty() || due;
-        if self.duty == Duty::Follow || (!news && self.control_at.is_some_and(|at| next <= at)) {
+        if self.duty == Duty::Follow || (!news && self.told_to.is_some_and(|to| next <= to)) {
             self.told = Instant::now();
             return Ok(());
         }
-        let (expected, mut failed) = (self.control_at, false);
+        let Some(teller) = &self.teller else { return Ok(()) };
+        let pending = &self.pending;
+        let size = pending.devices.len() + pending.answers.len() + pending.deliveries.len();
+        match teller.ready(size < MOST_PENDING).await {
+            Ready::Free => {}
+            Ready::Busy => return Ok(()),
+            Ready::Ended => return self.teller_ended().await,
+        }
         let mut changes = std::mem::take(&mut self.pending);
-        changes.moves = vec![OffsetMove { partition: self.partition, expected, next }];
         changes.resend = self.options.resend.clone();
         if due {
             self.checked = Instant::now();
@@ -69,40 +73,47 @@ impl Worker {
                 partitions: self.parts.log.partitions(),
             });
         }
-        loop {
-            match self.parts.control.apply(self.parts.epoch, &changes).await {
-                Ok(Applied::Done) => break,
-                Ok(Applied::Overtaken { partition }) => {
-                    // A commit that failed before may have been made all the same.
-                    let at = self.parts.control.offset(self.parts.epoch, partition).await;
-                    if failed && at.is_ok_and(|at| at == Some(next)) {
-                        break;
-                    }
-                    return Err(Ended::Overtaken);
-                }
-                Err(error) => {
-                    failed = true;
-                    self.control_away(&error).await?;
-                }
-            }
+        let told = changes.devices.iter().filter(|note| note.telemetry.is_some());
+        let told = told.map(|note| (note.device_id.clone(), note.at.timestamp_micros()));
+        self.told_of.extend(told);
+        if let Some(teller) = &self.teller {
+            teller.tell(next, changes);
         }
-        if self.told.elapsed() >= CONTROL_INTERVAL {
-            self.note_control(next).await;
-        }
-        self.state.control(None);
-        let told = changes.devices.into_iter().filter(|note| note.telemetry.is_some());
-        self.told_of.extend(told.map(|note| (note.device_id, note.at.timestamp_micros())));
-        self.control_at = Some(next);
+        self.told_to = Some(next);
         self.told = Instant::now();
         Ok(())
     }
 
-    pub(super) async fn control_away(&self, error: &acuvim_control::Error) -> Result<(), Fatal> {
-        if error.kind() == acuvim_control::ErrorKind::Internal {
-            return Err(Fatal::Broken(error.to_string()));
+    /// Waits until control has everything that it was told, and what is still pending.
+    pub(super) async fn finish_telling(&mut self, next: i64) -> Result<(), Ended> {
+        while self.teller.is_some()
+            && (!self.pending.is_empty() || self.told_to.is_none_or(|to| to < next))
+        {
+            self.tell_control(next).await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.state.control(Some(error.to_string()));
-        tokio::time::sleep(AWAY).await;
-        Ok(())
+        self.teller_ended().await
     }
+
+    /// How the teller ended, which it does once nobody hands it anything any more.
+    async fn teller_ended(&mut self) -> Result<(), Ended> {
+        match self.teller.take() {
+            Some(teller) => teller.end().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn control_away(&self, error: &acuvim_control::Error) -> Result<(), Fatal> {
+        away(&self.state, error).await
+    }
+}
+
+/// Waits a moment for a control that is away; one that can't be used ends the stream.
+pub(super) async fn away(state: &StateSender, error: &acuvim_control::Error) -> Result<(), Fatal> {
+    if error.kind() == acuvim_control::ErrorKind::Internal {
+        return Err(Fatal::Broken(error.to_string()));
+    }
+    state.control(Some(error.to_string()));
+    tokio::time::sleep(AWAY).await;
+    Ok(())
 }

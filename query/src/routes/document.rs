@@ -38,9 +38,15 @@ impl Modify for Security {
 type OpenApiDocument = utoipa::openapi::OpenApi;
 
 /// What a route may answer beside what it says itself; those without a login have no 401 and 403.
-const EVERYWHERE: [Code; 4] =
-    [Code::BadRequest, Code::TooManyRequests, Code::Internal, Code::Unavailable];
+const EVERYWHERE: [Code; 5] = [
+    Code::BadRequest,
+    Code::TooManyRequests,
+    Code::Internal,
+    Code::Unavailable,
+    Code::DeadlineExceeded,
+];
 const BEHIND_A_LOGIN: [Code; 2] = [Code::Unauthorized, Code::Forbidden];
+const WITH_A_BODY: [Code; 2] = [Code::TooLarge, Code::UnsupportedMediaType];
 
 /// Adds to every route of the API the errors that any of them may answer, and gives every error its
 /// media type.
@@ -59,8 +65,10 @@ fn add(operation: &mut Operation) {
     // `security` is set on a route only to say that it takes no login.
     let open = operation.security.is_some();
     let behind = BEHIND_A_LOGIN.into_iter().filter(|_| !open);
+    let takes_body = operation.request_body.is_some();
+    let with_body = WITH_A_BODY.into_iter().filter(|_| takes_body);
     let responses = &mut operation.responses.responses;
-    for code in EVERYWHERE.into_iter().chain(behind) {
+    for code in EVERYWHERE.into_iter().chain(behind).chain(with_body) {
         let (_, status, title) = code.row();
         let problem = ContentBuilder::new()
             .schema(Some(RefOr::Ref(Ref::from_schema_name(Problem::name()))))

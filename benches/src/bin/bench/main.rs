@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod fleet;
 mod loads;
 mod place;
 mod server;
@@ -29,8 +30,12 @@ struct Args {
     /// Where the runs keep their data: the disk that is measured.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
-    /// Only these: ingest, stream, fresh, memory, outage.
-    #[arg(long, value_delimiter = ',', default_value = "ingest,stream,fresh,memory,outage")]
+    /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins"
+    )]
     only: Vec<String>,
     /// Only these: embedded, spread.
     #[arg(long, value_delimiter = ',', default_value = "embedded,spread")]
@@ -66,6 +71,22 @@ async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
     }
     if wanted("outage") && matches!(place, Place::Spread(_)) {
         loads::outage(args, place).await?;
+    }
+    if wanted("commands") {
+        fleet::commands(args, place).await?;
+    }
+    // The database is the same in either place.
+    if matches!(place, Place::Spread(_)) {
+        return Ok(());
+    }
+    if wanted("list") {
+        fleet::list(args, place).await?;
+    }
+    if wanted("heartbeats") {
+        fleet::heartbeats(args, place).await?;
+    }
+    if wanted("logins") {
+        fleet::logins(args, place).await?;
     }
     Ok(())
 }

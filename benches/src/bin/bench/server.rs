@@ -107,6 +107,46 @@ impl Server {
         Ok(Connection::open(&options).await?)
     }
 
+    /// A device that takes commands.
+    pub async fn listening(&self, id: &str) -> anyhow::Result<Connection> {
+        let options = ConnectOptions {
+            host: self.mqtt.ip().to_string(),
+            port: self.mqtt.port(),
+            client_id: id.to_owned(),
+            login: None,
+            will: None,
+            subscribe: Some(format!("acuvim/{id}/cmd")),
+        };
+        Ok(Connection::open(&options).await?)
+    }
+
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(self.client.get(format!("{}{path}", self.http))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(self.client.post(format!("{}{path}", self.http)).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(self.client.patch(format!("{}{path}", self.http)).json(body)).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let answer = request.bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// Logs in once more.
+    pub fn login(&self) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        let request = self.client.post(format!("{}/api/auth/login", self.http)).json(&body);
+        async move {
+            request.send().await?.error_for_status()?;
+            Ok(())
+        }
+    }
+
     pub async fn number(&self, query: &str, consistency: &str) -> anyhow::Result<i64> {
         let url = format!("{}/api/sql", self.http);
         let body = json!({"query": query, "consistency": consistency});

@@ -1,0 +1,169 @@
+//! Commits changes to control beside the stream, so that readings become visible however slow control
+//! is, and also while it is away.
+
+use std::{sync::Arc, time::Instant};
+
+use acuvim_control::{Applied, Changes, Control, OffsetMove};
+use acuvim_log::{Log, LogTopic};
+use tokio::sync::mpsc;
+
+use super::{CONTROL_INTERVAL, CURSOR, Ended, Worker, changes::away};
+use crate::state::StateSender;
+
+/// The next offset, and what came before it.
+type Telling = (i64, Changes);
+
+/// Whether more can be handed over.
+pub(super) enum Ready {
+    /// It can: there is room for one.
+    Free,
+    /// Not now.
+    Busy,
+    /// Never again.
+    Ended,
+}
+
+/// The handle of the task that tells.
+pub(super) struct Teller {
+    sender: mpsc::Sender<Telling>,
+    task: tokio::task::JoinHandle<Result<(), Ended>>,
+    noter: Noter,
+}
+
+/// Tells the embedded log's retention what control has got; behind by a little, it keeps more than
+/// it must.
+#[derive(Clone)]
+struct Noter {
+    log: Arc<dyn Log>,
+    partition: u32,
+    /// Kafka's retention asks nobody.
+    shared: bool,
+}
+
+impl Teller {
+    /// Begins to tell control of a worker's partition, whose next offset is stored as given.
+    pub fn start(worker: &Worker, control_at: Option<i64>) -> Self {
+        let (sender, tellings) = mpsc::channel(1);
+        let noter = Noter {
+            log: Arc::clone(&worker.parts.log),
+            partition: worker.partition,
+            shared: worker.options.shared,
+        };
+        let task = Task {
+            control: worker.parts.control.clone(),
+            epoch: worker.parts.epoch,
+            state: worker.state.clone(),
+            control_at,
+            noter: noter.clone(),
+            noted: Instant::now(),
+        };
+        Self { sender, task: tokio::spawn(task.run(tellings)), noter }
+    }
+
+    /// Whether more can be handed over now, or, unless that is asked, once it can.
+    pub async fn ready(&self, now: bool) -> Ready {
+        let permit = match now {
+            true => self.sender.try_reserve(),
+            false => match self.sender.reserve().await {
+                Ok(permit) => Ok(permit),
+                Err(_) => return Ready::Ended,
+            },
+        };
+        match permit {
+            Ok(_) => Ready::Free,
+            Err(mpsc::error::TrySendError::Full(())) => Ready::Busy,
+            Err(mpsc::error::TrySendError::Closed(())) => Ready::Ended,
+        }
+    }
+
+    /// Hands over; there must be room. Nobody else takes it: the worker is the only one that tells.
+    pub fn tell(&self, next: i64, changes: Changes) {
+        // Fails only if the task has ended, which the next call of `ready` finds out.
+        let _ = self.sender.try_send((next, changes));
+    }
+
+    pub async fn note(&self, next: i64) {
+        self.noter.note(next).await;
+    }
+
+    /// Waits until everything handed over is in control, or can't be.
+    pub async fn end(mut self) -> Result<(), Ended> {
+        let (closed, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.sender, closed));
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                Err(Ended::Fatal(crate::Fatal::Broken(format!("a teller ended: {error}"))))
+            }
+        }
+    }
+}
+
+impl Drop for Teller {
+    /// A worker that was given up owes nothing: whoever comes next reads it again.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Noter {
+    async fn note(&self, next: i64) {
+        if self.shared {
+            return;
+        }
+        let noted = self.log.set_cursor(CURSOR, LogTopic::Uplink, self.partition, next).await;
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the log's cursor was not noted");
+        }
+    }
+}
+
+struct Task {
+    control: Control,
+    epoch: i32,
+    state: StateSender,
+    /// The next offset as control has it.
+    control_at: Option<i64>,
+    noter: Noter,
+    noted: Instant,
+}
+
+impl Task {
+    async fn run(mut self, mut tellings: mpsc::Receiver<Telling>) -> Result<(), Ended> {
+        while let Some((next, changes)) = tellings.recv().await {
+            self.tell(next, changes).await?;
+            if self.noted.elapsed() >= CONTROL_INTERVAL {
+                self.noter.note(next).await;
+                self.noted = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits changes together with the offset, however often it must be tried.
+    async fn tell(&mut self, next: i64, mut changes: Changes) -> Result<(), Ended> {
+        let (partition, expected) = (self.noter.partition, self.control_at);
+        changes.moves = vec![OffsetMove { partition, expected, next }];
+        let mut failed = false;
+        loop {
+            match self.control.apply(self.epoch, &changes).await {
+                Ok(Applied::Done) => break,
+                Ok(Applied::Overtaken { partition }) => {
+                    // A commit that failed before may have been made all the same.
+                    let at = self.control.offset(self.epoch, partition).await;
+                    if failed && at.is_ok_and(|at| at == Some(next)) {
+                        break;
+                    }
+                    return Err(Ended::Overtaken);
+                }
+                Err(error) => {
+                    failed = true;
+                    away(&self.state, &error).await?;
+                }
+            }
+        }
+        self.state.control(None);
+        self.control_at = Some(next);
+        Ok(())
+    }
+}

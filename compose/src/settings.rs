@@ -98,11 +98,13 @@ pub struct Log {
     pub min_free_mb: u64,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
     /// postgres://user:password@host/database. Unset: SQLite in the data directory.
     pub url: Option<String>,
+    /// How long commands that ended and the audit are kept.
+    pub keep_history_days: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +258,11 @@ impl Default for Log {
             retention_mb: 1024,
             min_free_mb: 256,
         }
+    }
+}
+impl Default for Control {
+    fn default() -> Self {
+        Self { url: None, keep_history_days: 730 }
     }
 }
 impl Default for Lake {

@@ -48,6 +48,8 @@ CREATE INDEX devices_heartbeat ON devices ((COALESCE(last_heartbeat, created_at)
 CREATE INDEX devices_status_heartbeat
     ON devices (status, (COALESCE(last_heartbeat, created_at)), device_id);
 
+CREATE INDEX devices_telemetry ON devices ((COALESCE(last_telemetry, created_at)), device_id);
+
 CREATE TABLE device_tags (
     tag TEXT NOT NULL,
     device_id TEXT NOT NULL REFERENCES devices (device_id) ON DELETE CASCADE,
@@ -67,6 +69,9 @@ CREATE TABLE commands (
     deliver TEXT NOT NULL,
     -- Whether it waits for the device.
     waiting BOOLEAN NOT NULL,
+    -- Counts the times that it was let go; and when nobody was there to take it.
+    attempt BIGINT NOT NULL,
+    nobody_at TIMESTAMPTZ,
     first_timeout_s BIGINT NOT NULL,
     ack_timeout_s BIGINT NOT NULL,
     created_by TEXT NOT NULL,
@@ -86,6 +91,8 @@ CREATE INDEX commands_device ON commands (device_id, created_at);
 CREATE INDEX commands_deadline ON commands (deadline);
 CREATE INDEX commands_waiting ON commands (device_id, request_id) WHERE waiting;
 CREATE INDEX commands_group ON commands (group_command);
+CREATE INDEX commands_finished ON commands (finished_at);
+CREATE INDEX commands_section ON commands (device_id, config_section, created_at);
 CREATE UNIQUE INDEX commands_key ON commands (device_id, idempotency_key);
 
 CREATE TABLE command_answers (
@@ -126,10 +133,12 @@ CREATE TABLE outbox (
     request_id UUID NOT NULL,
     body TEXT NOT NULL,
     expires_at TIMESTAMPTZ NOT NULL,
+    attempt BIGINT NOT NULL,
     seq BIGINT
 );
 CREATE INDEX outbox_seq ON outbox (seq);
 
+ALTER TABLE refresh_tokens ADD COLUMN session_version BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE users ADD COLUMN scope JSONB;
 ALTER TABLE users ADD COLUMN enabled BOOLEAN NOT NULL DEFAULT TRUE;
 ALTER TABLE api_keys ADD COLUMN scope JSONB;

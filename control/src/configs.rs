@@ -51,6 +51,12 @@ impl Tx {
         request_id: Uuid,
         by: &By,
     ) -> Result<(), Error> {
+        // Two changes at once come one after the other, or one would forget the other's.
+        self.execute(
+            "UPDATE devices SET updated_at = updated_at WHERE device_id = $1",
+            vec![device_id.into()],
+        )
+        .await?;
         let values = params.get("values").and_then(Json::as_object).cloned().unwrap_or_default();
         let row = self.config_row(device_id, section).await?;
         let mut desired = read(row.as_ref().and_then(|r| r.desired.as_deref()))?;

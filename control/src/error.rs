@@ -55,6 +55,10 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => ErrorKind::Setup,
             _ => ErrorKind::Internal,
         };
+        if kind == ErrorKind::Invalid {
+            tracing::info!(%error, "the database does not take a value");
+            return Self::new(kind, "a value is out of range, or refers to what is gone");
+        }
         Self::new(kind, format!("control database: {error}"))
     }
 }
@@ -64,6 +68,8 @@ impl From<sqlx::Error> for Error {
 fn sqlite_kind(code: Option<i32>) -> ErrorKind {
     match code {
         Some(code) if [5, 6, 10, 13, 14].contains(&(code & 0xff)) => ErrorKind::Unavailable,
+        // CONSTRAINT and TOOBIG.
+        Some(code) if [18, 19].contains(&(code & 0xff)) => ErrorKind::Invalid,
         _ => ErrorKind::Internal,
     }
 }
@@ -73,6 +79,8 @@ fn sqlite_kind(code: Option<i32>) -> ErrorKind {
 fn postgres_kind(code: &str) -> ErrorKind {
     match code.get(..2) {
         Some("08" | "25" | "40" | "53" | "55" | "57" | "58") => ErrorKind::Unavailable,
+        // A value that is out of range, too long, or refers to what is gone.
+        Some("22" | "23" | "54") => ErrorKind::Invalid,
         Some("28" | "3D") => ErrorKind::Setup,
         // No right to make or read tables.
         Some("42") if code == "42501" => ErrorKind::Setup,

@@ -14,6 +14,7 @@ mod leases;
 mod log_facts;
 mod open;
 mod outbox;
+mod prune;
 mod scope;
 mod secrets;
 mod sessions;

@@ -34,6 +34,7 @@ struct Row {
     request_id: Uuid,
     body: String,
     expires_at: DateTime<Utc>,
+    attempt: i64,
     seq: i64,
 }
 
@@ -44,6 +45,7 @@ impl From<Row> for Command {
             device_id: row.device_id,
             payload: Bytes::from(row.body),
             expires_at: row.expires_at.timestamp_micros(),
+            attempt: row.attempt,
             outbox_seq: row.seq,
         }
     }
@@ -102,7 +104,9 @@ impl Control {
             let last: Option<(String,)> = tx
                 .fetch_optional("SELECT value FROM settings WHERE name = 'outbox.seq'", vec![])
                 .await?;
-            let mut seq: i64 = last.and_then(|(text,)| text.parse().ok()).unwrap_or(0);
+            let last: i64 = last.and_then(|(text,)| text.parse().ok()).unwrap_or(0);
+            // Also above the numbers of a database that was since set back.
+            let mut seq = last.max(now.timestamp_micros());
             for (id,) in new {
                 seq += 1;
                 tx.execute("UPDATE outbox SET seq = $1 WHERE id = $2", vec![seq.into(), id.into()])
@@ -117,7 +121,7 @@ impl Control {
         }
         let rows: Vec<Row> = tx
             .fetch_all(
-                "SELECT device_id, request_id, body, expires_at, seq FROM outbox
+                "SELECT device_id, request_id, body, expires_at, attempt, seq FROM outbox
                  WHERE seq IS NOT NULL ORDER BY seq LIMIT $1",
                 vec![PAGE.into()],
             )

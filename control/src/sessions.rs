@@ -12,6 +12,8 @@ pub enum Rotation {
     Rotated {
         /// Whose session it is.
         user_id: Uuid,
+        /// The user's session version at the login: another since then ends it.
+        version: i64,
         /// The next refresh token.
         token: String,
     },
@@ -27,36 +29,47 @@ struct TokenRow {
     user_id: Uuid,
     expires_at: DateTime<Utc>,
     used: bool,
+    session_version: i64,
 }
 
 impl Control {
-    /// Begins a session; answers with its first refresh token.
+    /// Begins a session of a user as they were when their password was checked; answers with its
+    /// first refresh token, or with none if they have changed since.
     ///
     /// # Errors
     /// When the database can't be asked.
     pub async fn start_session(
         &self,
         user_id: Uuid,
+        version: i64,
         expires_at: DateTime<Utc>,
         by: &By,
-    ) -> Result<String, Error> {
+    ) -> Result<Option<String>, Error> {
         let token = new_secret("acr_");
         let mut tx = self.begin().await?;
-        tx.execute(
-            "INSERT INTO refresh_tokens (token_hash, family, user_id, expires_at, used)
-             VALUES ($1, $2, $3, $4, $5)",
-            vec![
-                hash_secret(&token).as_str().into(),
-                Uuid::now_v7().into(),
-                user_id.into(),
-                expires_at.into(),
-                false.into(),
-            ],
-        )
-        .await?;
+        let begun = tx
+            .execute(
+                "INSERT INTO refresh_tokens
+                     (token_hash, family, user_id, expires_at, used, session_version)
+                 SELECT $1, $2, id, $3, $4, session_version FROM users
+                 WHERE id = $5 AND session_version = $6 AND enabled = $7",
+                vec![
+                    hash_secret(&token).into(),
+                    Uuid::now_v7().into(),
+                    expires_at.into(),
+                    false.into(),
+                    user_id.into(),
+                    version.into(),
+                    true.into(),
+                ],
+            )
+            .await?;
+        if begun == 0 {
+            return Ok(None);
+        }
         tx.audit(by, "user.login", &user_id.to_string(), serde_json::json!({})).await?;
         tx.commit().await?;
-        Ok(token)
+        Ok(Some(token))
     }
 
     /// Uses a refresh token up for the next one.
@@ -73,7 +86,7 @@ impl Control {
         let mut tx = self.begin().await?;
         let rows: Vec<TokenRow> = tx
             .fetch_all(
-                "SELECT family, user_id, expires_at, used FROM refresh_tokens
+                "SELECT family, user_id, expires_at, used, session_version FROM refresh_tokens
                  WHERE token_hash = $1",
                 vec![hash.as_str().into()],
             )
@@ -96,20 +109,23 @@ impl Control {
         }
         let next = new_secret("acr_");
         tx.execute(
-            "INSERT INTO refresh_tokens (token_hash, family, user_id, expires_at, used)
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO refresh_tokens
+                 (token_hash, family, user_id, expires_at, used, session_version)
+             VALUES ($1, $2, $3, $4, $5, $6)",
             vec![
                 hash_secret(&next).as_str().into(),
                 row.family.into(),
                 row.user_id.into(),
                 expires_at.into(),
                 false.into(),
+                row.session_version.into(),
             ],
         )
         .await?;
         tx.execute("DELETE FROM refresh_tokens WHERE expires_at <= $1", vec![now.into()]).await?;
         tx.commit().await?;
-        Ok(Rotation::Rotated { user_id: row.user_id, token: next })
+        let (user_id, version) = (row.user_id, row.session_version);
+        Ok(Rotation::Rotated { user_id, version, token: next })
     }
 
     /// Ends the session that a refresh token belongs to; an unknown one ends nothing.

@@ -107,6 +107,9 @@ pub struct Changes {
     pub read_until: Option<ReadUntil>,
     /// How configuration is sent again to devices that come back.
     pub resend: Resend,
+    /// The time at which all this is applied: what goes out now has its time from now on, however
+    /// late its occasion was read.
+    pub now: DateTime<Utc>,
 }
 
 impl Changes {
@@ -159,10 +162,6 @@ impl Control {
         let mut released = false;
         for note in &changes.devices {
             note_device(&mut tx, note).await?;
-            if note.back {
-                let (device, resend) = (&note.device_id, &changes.resend);
-                released |= resend_config(&mut tx, device, resend, note.at).await?;
-            }
         }
         for (device_id, delivery, at) in &changes.deliveries {
             delivered(&mut tx, device_id, *delivery, *at).await?;
@@ -172,8 +171,9 @@ impl Control {
         }
         let heard: Vec<&DeviceNote> = changes.devices.iter().filter(|n| n.heard).collect();
         if let Some(at) = heard.iter().map(|note| note.at).max() {
-            let devices: Vec<String> = heard.iter().map(|n| n.device_id.clone()).collect();
-            released |= awake(&mut tx, &devices, at).await?;
+            released |= awake(&mut tx, &heard, at.max(changes.now)).await?;
+            let at = at.max(changes.now);
+            released |= resend_config(&mut tx, &heard, &changes.resend, at).await?;
         }
         if let Some(read) = changes.read_until {
             let ours =
@@ -315,7 +315,8 @@ async fn register(
         "UPDATE devices SET
              mac_address = COALESCE($1, mac_address), imei = COALESCE($2, imei),
              iccid = COALESCE($3, iccid), hardware = COALESCE($4, hardware),
-             firmware_version = COALESCE($5, firmware_version), capabilities = $6,
+             firmware_version = COALESCE($5, firmware_version),
+             capabilities = COALESCE($6, capabilities),
              meter_serial = COALESCE($7, meter_serial),
              max_packet_bytes = COALESCE($8, max_packet_bytes),
              boot_count = COALESCE($9, boot_count), registered = $10, updated_at = $11
@@ -326,7 +327,7 @@ async fn register(
             r.iccid.clone().into(),
             r.hardware.clone().into(),
             r.firmware_version.clone().into(),
-            json!(r.capabilities.clone().unwrap_or_default()).into(),
+            r.capabilities.as_ref().map(|c| json!(c)).into(),
             r.meter_serial.clone().into(),
             r.max_packet_bytes.map(i64::from).into(),
             r.boot.and_then(|b| i64::try_from(b).ok()).into(),

@@ -49,7 +49,12 @@ pub enum Identity {
     /// Nobody in particular, on this machine: may speak for any device.
     Anonymous,
     /// A device that has shown its secret: may speak for itself.
-    Device(String),
+    Device {
+        /// Which.
+        id: String,
+        /// The hash of what it has shown.
+        secret: String,
+    },
 }
 
 /// What a connection shows.
@@ -84,12 +89,12 @@ impl Credentials {
                 let own_client = access.client_id == device || is_random(access.client_id);
                 let shown = hash(access.password?);
                 (own_client && same(stored.as_bytes(), shown.as_bytes())).then_some(())?;
-                Identity::Device(device.to_owned())
+                Identity::Device { id: device.to_owned(), secret: shown }
             }
         };
         let will_is_own = match (&identity, access.will_topic) {
             // No other: the broker crate keeps a retained will for every topic there is.
-            (Identity::Device(device), Some(topic)) => topic == status_topic(device, prefix),
+            (Identity::Device { id, .. }, Some(topic)) => topic == status_topic(id, prefix),
             _ => true,
         };
         will_is_own.then_some(identity)
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_device_shows_its_own_secret() {
-        let d1 = Some(Identity::Device("d1".into()));
+        let d1 = Some(Identity::Device { id: "d1".into(), secret: hash(b"one") });
         assert_eq!(admit(&access(Some("d1"), Some(b"one"))), d1);
         for (user, password) in [
             ("d1", Some(&b"two"[..])),

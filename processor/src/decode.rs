@@ -6,7 +6,8 @@ use acuvim_control::Changes;
 use acuvim_lakehouse::Rows;
 use acuvim_log::Entry;
 use acuvim_schemas::{
-    DeadLetter, Kind, Micros, Position, Reason, Record, payload,
+    DeadLetter, Kind, Micros, Position, Reason, Record, config,
+    payload::{self, Heartbeat, Payload},
     telemetry::{Aliases, DeadLetterRows, Decoder, Limits, RecordFacts, Source},
 };
 use arrow::{
@@ -14,6 +15,8 @@ use arrow::{
     datatypes::TimestampMicrosecondType,
     error::ArrowError,
 };
+
+use bytes::Bytes;
 
 use crate::notes::{Notes, names_device};
 
@@ -44,6 +47,7 @@ pub struct Decoded {
 pub struct StreamDecoder {
     partition: u32,
     epoch: i32,
+    max_future: Micros,
     telemetry: Decoder,
     dead_letters: DeadLetterRows,
 }
@@ -52,8 +56,9 @@ impl StreamDecoder {
     /// A decoder for a partition.
     #[must_use]
     pub fn new(partition: u32, epoch: i32, limits: Limits, aliases: Arc<Aliases>) -> Self {
+        let max_future = limits.max_future;
         let telemetry = Decoder::new(limits, aliases);
-        Self { partition, epoch, telemetry, dead_letters: DeadLetterRows::default() }
+        Self { partition, epoch, max_future, telemetry, dead_letters: DeadLetterRows::default() }
     }
 
     /// Decodes entries in offset order. `is_due` tells the devices whose readings control has not
@@ -134,11 +139,11 @@ impl StreamDecoder {
                 }
                 None
             }
-            other => match payload::parse(other, device_id, &record.value) {
+            other => match self.parsed(other, device_id, record) {
                 Ok(payload) => Some(payload),
                 Err((reason, detail)) => {
                     if offset >= owed.rows_from {
-                        let letter = DeadLetter::whole(reason, detail, 0, record.value.clone());
+                        let letter = DeadLetter::whole(reason, detail, 0, kept(kind, record));
                         self.dead_letters.push(&facts, &letter);
                     }
                     None
@@ -149,10 +154,28 @@ impl StreamDecoder {
             return;
         }
         match payload {
-            Some(payload) => notes.payload(device_id, record, payload),
+            Some(payload) => {
+                if is_due(device_id, at) {
+                    notes.seen(device_id, at);
+                }
+                notes.payload(device_id, record, payload);
+            }
             None if names_device(kind) && is_due(device_id, at) => notes.seen(device_id, at),
             None => {}
         }
+    }
+
+    fn parsed(
+        &self,
+        kind: Kind,
+        device_id: &str,
+        record: &Record,
+    ) -> Result<Payload, payload::Fault> {
+        let payload = payload::parse(kind, device_id, &record.value)?;
+        if let Payload::Heartbeat(Heartbeat { ts: Some(ts), .. }) = &payload {
+            payload::check_clock(ts.0, record.headers.received_at, self.max_future)?;
+        }
+        Ok(payload)
     }
 
     fn facts<'a>(
@@ -181,6 +204,20 @@ fn note_readings(rows: &RecordBatch, notes: &mut Notes) {
     }
 }
 
+/// What a dead letter keeps. An answer may hold what a device is configured with, which nobody but
+/// the device is to read.
+fn kept(kind: Kind, record: &Record) -> Bytes {
+    let answer = match kind {
+        Kind::Resp => serde_json::from_slice::<serde_json::Value>(&record.value).ok(),
+        _ => None,
+    };
+    let masked = answer.map(|answer| (config::masked(answer.clone()), answer));
+    match masked {
+        Some((masked, answer)) if masked != answer => Bytes::from(masked.to_string()),
+        _ => record.value.clone(),
+    }
+}
+
 fn rejected(record: &Record) -> DeadLetter {
     let mut letter = DeadLetter::whole(Reason::BadRecord, None, 0, record.value.clone());
     if let Some(reject) = &record.headers.reject {
@@ -195,7 +232,6 @@ fn rejected(record: &Record) -> DeadLetter {
 mod tests {
     use super::*;
     use acuvim_schemas::{Headers, api::DeviceStatus, record::Reject};
-    use bytes::Bytes;
 
     fn entry(kind: Kind, device: &str, payload: &str) -> Entry {
         let reject = (kind == Kind::Reject).then(|| Reject {
@@ -284,7 +320,7 @@ mod tests {
             let text = format!(r#"{{"request_id":"{id}","status":"{status}"}}"#);
             entry(Kind::Resp, "d", &text)
         };
-        let sent = format!(r#"{{"request_id":"{id}","outcome":"sent"}}"#);
+        let sent = format!(r#"{{"request_id":"{id}","attempt":1,"outcome":"sent"}}"#);
         let entries = vec![
             answer("ack"),
             entry(Kind::Sent, "d", &sent),
@@ -294,7 +330,34 @@ mod tests {
         let changes = decode(entries, Owed { rows_from: 0, changes_from: 0 }).changes;
         assert_eq!(changes.answers.len(), 2);
         assert_eq!(changes.deliveries.len(), 1);
-        assert!(changes.devices.is_empty());
+        assert_eq!(noted(&changes), ["d"], "whoever speaks is there");
+    }
+
+    #[test]
+    fn a_wrong_clock_and_long_texts_touch_no_device_row() {
+        let long = format!(r#"{{"ts":1778951132,"firmware_version":"{}"}}"#, "x".repeat(65));
+        let entries = vec![
+            entry(Kind::Heartbeat, "d", r#"{"ts":-8e15}"#),
+            entry(Kind::Heartbeat, "d", r#"{"ts":"2036-01-01T00:00:00Z"}"#),
+            entry(Kind::Heartbeat, "d", &long),
+        ];
+        let decoded = decode(entries, Owed { rows_from: 0, changes_from: 0 });
+        assert!(decoded.changes.devices.iter().all(|note| note.heartbeat.is_none()));
+        let letters = &decoded.rows.dead_letters;
+        let reasons = letters.column_by_name("reason").expect("reason").as_string::<i32>();
+        let reasons: Vec<_> = reasons.iter().flatten().collect();
+        assert_eq!(reasons, ["ts_before_2020", "ts_in_future", "wrong_type"]);
+    }
+
+    #[test]
+    fn an_answer_that_can_not_be_used_shows_no_secret() {
+        let answer =
+            r#"{"request_id":"x","status":"done","data":{"wifi":{"password":"hunter22"}}}"#;
+        let entries = vec![entry(Kind::Resp, "d", answer)];
+        let letters = decode(entries, Owed { rows_from: 0, changes_from: 0 }).rows.dead_letters;
+        let payload = letters.column_by_name("payload").expect("payload").as_binary::<i32>();
+        let text = String::from_utf8(payload.value(0).to_vec()).expect("text");
+        assert!(text.contains("********") && !text.contains("hunter22"), "{text}");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct ProcessorOptions {
     /// Whether other processes write the same tables from the same log: being overtaken is then
     /// expected, and otherwise the sign of a mistake.
     pub shared: bool,
+    /// How long commands that ended and the audit are kept.
+    pub keep_history: Duration,
     /// How often commands are looked at whose time may be over.
     pub command_check: Duration,
     /// How configuration is sent again to devices that come back.
@@ -72,6 +74,7 @@ impl Default for ProcessorOptions {
             aliases: Arc::default(),
             dedup: true,
             shared: false,
+            keep_history: Duration::from_secs(730 * 86_400),
             command_check: Duration::from_secs(5),
             resend: Resend::default(),
         }

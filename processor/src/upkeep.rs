@@ -41,6 +41,12 @@ pub(crate) async fn run(options: Arc<ProcessorOptions>, parts: Parts, stop: Canc
             }
             if cleaned.elapsed() >= CLEANING {
                 cleaned = Instant::now();
+                let before = Utc::now() - options.keep_history;
+                match parts.control.prune(before).await {
+                    Ok(0) => {}
+                    Ok(rows) => tracing::info!(rows, "control let go of old commands and audit"),
+                    Err(error) => tracing::warn!(%error, "pruning failed; it is tried again"),
+                }
                 match lake.clean(options.keep_files).await {
                     Ok(removed) => tracing::info!(?removed, "cleaned the lake"),
                     Err(error) => tracing::warn!(%error, "cleaning failed; it is tried again"),

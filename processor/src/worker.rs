@@ -170,13 +170,12 @@ impl Worker {
                 }
             }
             self.wait_for_room().await;
-            let begun = Utc::now().timestamp_micros();
             let Some(batch) = self.read(next).await? else {
                 next = self.skip_lost(next).await?;
                 continue;
             };
             if batch.entries.is_empty() {
-                self.read_until = self.read_until.max(begun - ON_ITS_WAY);
+                self.note_end(next).await?;
                 if self.has_to_tell() {
                     self.tell_control(next).await?;
                 }
@@ -253,6 +252,18 @@ impl Worker {
         Ok(())
     }
 
+    /// At the log's end everything that came by now has been read. That a read brings nothing does
+    /// not say that it is the end: only the log does.
+    async fn note_end(&mut self, next: i64) -> Result<(), Fatal> {
+        if self.duty == Duty::Write && self.checked.elapsed() >= self.options.command_check {
+            let begun = Utc::now().timestamp_micros();
+            if self.log_bounds().await?.end <= next {
+                self.read_until = self.read_until.max(begun - ON_ITS_WAY);
+            }
+        }
+        Ok(())
+    }
+
     /// Where to go on when the log has dropped what comes next. Rows among it that are in no table
     /// are lost, and that is said as loud as can be: nothing brings them back.
     async fn skip_lost(&self, next: i64) -> Result<i64, Fatal> {
@@ -304,7 +315,9 @@ impl Worker {
             tokio::task::block_in_place(|| self.decoder.decode(batch.entries, owed, &due))
                 .map_err(|e| Fatal::Broken(e.to_string()))?;
         let Decoded { rows, changes, no_known_readings, received_at } = decoded;
-        self.read_until = self.read_until.max(received_at);
+        // No clock of another process may end what is not due yet.
+        let now = Utc::now().timestamp_micros();
+        self.read_until = self.read_until.max(received_at.min(now) - ON_ITS_WAY);
         let readings = rows.telemetry.num_rows();
         if next > rows_from {
             let before = rows.telemetry.num_rows();

@@ -129,7 +129,7 @@ pub fn check_values(section: Section, values: &Map<String, Value>) -> Result<(),
             return Err(fault(format!("a key has 1 to {LONGEST_KEY} characters")));
         }
         check_value(value, DEEPEST).map_err(fault)?;
-        if is_secret(key) && value == MASK {
+        if has_mask(key, value) {
             return Err(fault("is the mask of a secret: leave it out to keep it".to_owned()));
         }
         if let Some((_, from, to)) = section.ranges().iter().find(|(name, ..)| name == key)
@@ -150,6 +150,16 @@ fn check_value(value: &Value, depth: usize) -> Result<(), String> {
         Value::Array(list) => list.iter().try_for_each(|v| check_value(v, depth - 1)),
         Value::Object(map) => map.values().try_for_each(|v| check_value(v, depth - 1)),
         _ => Ok(()),
+    }
+}
+
+/// Whether a mask stands where a secret should, at any depth.
+fn has_mask(key: &str, value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_secret(key) && text == MASK,
+        Value::Array(list) => list.iter().any(|value| has_mask(key, value)),
+        Value::Object(map) => map.iter().any(|(key, value)| has_mask(key, value)),
+        _ => false,
     }
 }
 
@@ -213,6 +223,7 @@ mod tests {
             (Section::Meter, json!({"nominal_voltage_v": "230"}), "nominal_voltage_v"),
             (Section::Heartbeat, json!({"interval_s": 1}), "interval_s"),
             (Section::Wifi, json!({"password": MASK}), "password"),
+            (Section::Wifi, json!({"ap": [{"pass": MASK}]}), "ap"),
             (Section::Wifi, json!({"a": {"b": {"c": {"d": {"e": 1}}}}}), "a"),
             (Section::Wifi, json!({"a": "x".repeat(600)}), "a"),
         ] {

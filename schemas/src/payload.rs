@@ -254,7 +254,6 @@ fn check_registration(mut registration: Registration) -> Result<Registration, Fa
     let digits = |text: &str, from: usize, to: usize| {
         (from..=to).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
     };
-    let short = |text: &str| text.chars().count() <= 64 && !text.chars().any(char::is_control);
     let r = &registration;
     let fits = |text: &Option<String>, form: &dyn Fn(&str) -> bool| {
         text.as_deref().is_none_or(|text| text.is_empty() || form(text))
@@ -265,15 +264,35 @@ fn check_registration(mut registration: Registration) -> Result<Registration, Fa
     let fields = [
         ("imei", fits(&r.imei, &|t| digits(t, 14, 16))),
         ("iccid", fits(&r.iccid, &iccid)),
-        ("hardware", fits(&r.hardware, &short)),
-        ("firmware_version", fits(&r.firmware_version, &short)),
-        ("meter_serial", fits(&r.meter_serial, &short)),
-        ("capabilities", r.capabilities.iter().flatten().all(|c| short(c))),
+        ("hardware", fits(&r.hardware, &is_short)),
+        ("firmware_version", fits(&r.firmware_version, &is_short)),
+        ("meter_serial", fits(&r.meter_serial, &is_short)),
+        ("capabilities", r.capabilities.iter().flatten().all(|c| is_short(c))),
         ("capabilities", r.capabilities.as_ref().is_none_or(|c| c.len() <= 32)),
     ];
     match fields.into_iter().find(|(_, fits)| !fits) {
         Some((field, _)) => Err(bad_field(field)),
         None => Ok(registration),
+    }
+}
+
+/// Whether a text is fit for a column that is shown, searched and sorted by.
+fn is_short(text: &str) -> bool {
+    text.chars().count() <= 64 && !text.chars().any(char::is_control)
+}
+
+/// Whether a device's clock can be right: neither ahead of the arrival by more than the limit, nor
+/// before 2020.
+///
+/// # Errors
+/// The reason for the dead letter.
+pub fn check_clock(ts: Micros, received_at: Micros, max_future: Micros) -> Result<(), Fault> {
+    if ts < time::YEAR_2020 {
+        Err((Reason::TsBefore2020, None))
+    } else if ts > received_at.saturating_add(max_future) {
+        Err((Reason::TsInFuture, None))
+    } else {
+        Ok(())
     }
 }
 
@@ -330,6 +349,15 @@ fn named_device(text: &str, kind: Kind, device_id: &str) -> Result<(), Fault> {
 }
 
 fn check_heartbeat(heartbeat: Heartbeat) -> Result<Heartbeat, Fault> {
+    let texts = [
+        ("firmware_version", &heartbeat.firmware_version),
+        ("hardware", &heartbeat.hardware),
+        ("meter_serial", &heartbeat.meter_serial),
+    ];
+    let long = texts.into_iter().find(|(_, text)| text.as_deref().is_some_and(|t| !is_short(t)));
+    if let Some((field, _)) = long {
+        return Err(bad_field(field));
+    }
     if heartbeat.ts.is_some() {
         Ok(heartbeat)
     } else if heartbeat.boot.is_some() && heartbeat.uptime_ms.is_some() {

@@ -1,6 +1,12 @@
 //! The ingest role: the built-in broker, or the bridge to another while its lease is held.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use acuvim_control::Control;
 use acuvim_ingest::{
@@ -18,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AnyLog, status::Stages};
 use crate::settings::{self, Settings};
+
+/// How long before the end of the lease no more commands are published.
+const MARGIN: TimeDelta = TimeDelta::seconds(2);
 
 /// How long the bridge's lease is held without being renewed, and how often it is.
 const LEASE: TimeDelta = TimeDelta::seconds(15);
@@ -105,6 +114,7 @@ pub fn downlink(settings: &Settings, log: &AnyLog, cursor: &str, alone: bool) ->
         cursor: format!("commands:{cursor}"),
         alone,
         topic_prefix: settings.mqtt.topic_prefix.clone(),
+        held_until: None,
     }
 }
 
@@ -156,6 +166,8 @@ async fn hold_bridge(
     stop: CancellationToken,
 ) {
     let lease = format!("bridge:{}", options.client_id);
+    let held_until = Arc::new(AtomicI64::new(0));
+    let downlink = Downlink { held_until: Some(Arc::clone(&held_until)), ..downlink };
     let mut bridge: Option<Bridge> = None;
     loop {
         if bridge.as_ref().is_some_and(Bridge::has_ended) {
@@ -163,7 +175,12 @@ async fn hold_bridge(
             bridge = None;
             state.send_replace(BridgeState::Away("the bridge has ended".into()));
         }
-        match control.hold_lease(&lease, &holder, Utc::now(), LEASE).await {
+        let held = control.hold_lease(&lease, &holder, Utc::now(), LEASE).await;
+        if let Ok(held) = &held {
+            let until = held.map_or(0, |lease| (lease.until - MARGIN).timestamp_micros());
+            held_until.store(until, Ordering::Relaxed);
+        }
+        match held {
             Ok(Some(_)) if bridge.is_none() => {
                 let started = Bridge::start(options.clone(), Arc::clone(&intake), &downlink);
                 tokio::spawn(pass_on(started.state(), state.clone()));
@@ -177,8 +194,9 @@ async fn hold_bridge(
                 // Standing by is all that this one is to do.
                 state.send_replace(BridgeState::Connected);
             }
-            // While control is away readings still come in. Should another process get the lease
-            // meanwhile, the broker ends the older connection: nothing is lost by that.
+            // While control is away readings still come in, but no commands go out. Should another
+            // process get the lease meanwhile, the broker ends the older connection: nothing is lost
+            // by that.
             Ok(Some(_)) | Err(_) => {}
         }
         if stop.run_until_cancelled(tokio::time::sleep(RENEWED)).await.is_none() {

@@ -369,6 +369,7 @@ fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
         },
         dedup: settings.proof.dedup,
         shared,
+        keep_history: Duration::from_secs(settings.control.keep_history_days * 86_400),
         command_check: Duration::from_secs(settings.commands.check_interval_seconds),
         resend: Resend {
             topic_prefix: settings.mqtt.topic_prefix.clone(),

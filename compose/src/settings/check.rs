@@ -42,6 +42,7 @@ impl Settings {
         within("log.partitions", self.log.partitions, 1, 64)?;
         within("log.retention_hours", self.log.retention_hours, 1, 24 * 365)?;
         within("log.retention_mb", self.log.retention_mb, 64, 1 << 20)?;
+        within("control.keep_history_days", self.control.keep_history_days, 7, 36_500)?;
         within("lake.flush_interval_ms", self.lake.flush_interval_ms, 50, 3_600_000)?;
         within("lake.flush_rows", self.lake.flush_rows, 1, 10_000_000)?;
         within("lake.compaction_interval_ms", self.lake.compaction_interval_ms, 50, 3_600_000)?;

@@ -61,10 +61,11 @@ pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
         }
     };
     match (verdict, request_id, asked) {
+        // Each only if nothing has ended it meanwhile: who deletes a device may have been first.
         (Verdict::Moves(CommandStatus::Ack), Some(id), Some(asked)) => tx
             .execute(
                 "UPDATE commands SET status = 'ack', ack_at = $1, deadline = $2, waiting = $3
-                 WHERE request_id = $4",
+                 WHERE request_id = $4 AND status IN ('pending', 'sent')",
                 vec![
                     answer.at.into(),
                     (answer.at + TimeDelta::seconds(asked.ack_timeout_s)).into(),
@@ -75,7 +76,9 @@ pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
             .await
             .map(|_| ()),
         (Verdict::Moves(status), Some(id), Some(asked)) => {
-            finish(tx, id, status, answer).await?;
+            if !finish(tx, id, status, answer).await? {
+                return keep(tx, answer, Verdict::Repeated).await;
+            }
             if status == CommandStatus::Success {
                 note_config(tx, &asked, answer.at).await?;
             }
@@ -85,33 +88,35 @@ pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
     }
 }
 
+/// False if it has ended meanwhile.
 async fn finish(
     tx: &mut Tx,
     request_id: Uuid,
     status: CommandStatus,
     answer: &Answer,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let error = match answer.response.status {
         ResponseStatus::Error => {
             Some(answer.response.error.clone().unwrap_or_else(|| "no reason given".to_owned()))
         }
         _ => None,
     };
-    tx.execute(
-        "UPDATE commands SET status = $1, finished_at = $2, response = $3, error = $4,
+    let ended = tx
+        .execute(
+            "UPDATE commands SET status = $1, finished_at = $2, response = $3, error = $4,
              deadline = NULL, waiting = $5, secret_params = NULL
-         WHERE request_id = $6",
-        vec![
-            status.as_str().into(),
-            answer.at.into(),
-            bounded(&answer.response).into(),
-            error.into(),
-            false.into(),
-            request_id.into(),
-        ],
-    )
-    .await
-    .map(|_| ())
+         WHERE request_id = $6 AND status IN ('pending', 'sent', 'ack')",
+            vec![
+                status.as_str().into(),
+                answer.at.into(),
+                bounded(&answer.response).into(),
+                error.into(),
+                false.into(),
+                request_id.into(),
+            ],
+        )
+        .await?;
+    Ok(ended == 1)
 }
 
 /// What was desired is reported from the device's own word on.
@@ -185,10 +190,10 @@ pub(crate) async fn delivered(
         // Known for certain to be with nobody: it may be tried again when the device is heard.
         Outcome::NoSubscriber => {
             tx.execute(
-                "UPDATE commands SET waiting = $1,
+                "UPDATE commands SET waiting = $1, nobody_at = $2,
                      deadline = CASE WHEN deliver = 'when_online' THEN expires_at ELSE deadline END
-                 WHERE request_id = $2 AND device_id = $3 AND status = 'pending'",
-                vec![true.into(), id.into(), device_id.into()],
+                 WHERE request_id = $3 AND device_id = $4 AND attempt = $5 AND status = 'pending'",
+                vec![true.into(), at.into(), id.into(), device_id.into(), delivery.attempt.into()],
             )
             .await?
         }

@@ -41,6 +41,8 @@ pub struct NewCommand {
     pub topic_prefix: String,
     /// The section of the configuration that it sets.
     pub section: Option<Section>,
+    /// Whether what it sets is what is desired from now on, and not only sent again.
+    pub desired: bool,
     /// The command to a group that it is part of.
     pub group_command: Option<Uuid>,
 }
@@ -50,8 +52,8 @@ pub struct NewCommand {
 pub enum Given {
     /// It is stored.
     Stored(CommandAccepted),
-    /// It was given before, under the same key.
-    Again(CommandAccepted),
+    /// It was given before, under the same key, and then as part of this command to a group.
+    Again(CommandAccepted, Option<Uuid>),
     /// There is no such device in the scope.
     NotFound,
     /// The device is disabled.
@@ -118,9 +120,9 @@ pub(super) async fn give(
     }
     let key = new.idempotency_key.as_ref().map(|key| keyed(key, by));
     if let Some(key) = &key
-        && let Some(accepted) = given_before(tx, &new.device_id, key, by.at).await?
+        && let Some(again) = given_before(tx, &new.device_id, key, by.at).await?
     {
-        return Ok(Given::Again(accepted));
+        return Ok(again);
     }
     let request_id = Uuid::now_v7();
     let topic = topic::command(&new.topic_prefix, &new.device_id);
@@ -139,9 +141,9 @@ pub(super) async fn give(
     let expires_at = by.at + TimeDelta::seconds(expires);
     tx.execute(
         "INSERT INTO commands (request_id, device_id, command, params, secret_params, status,
-             deliver, waiting, first_timeout_s, ack_timeout_s, created_by, created_at, expires_at,
+             deliver, waiting, attempt, first_timeout_s, ack_timeout_s, created_by, created_at, expires_at,
              deadline, group_command, idempotency_key, config_section)
-         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15)",
+         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, 0, $8, $9, $10, $11, $12, $12, $13, $14, $15)",
         vec![
             request_id.into(),
             new.device_id.as_str().into(),
@@ -161,7 +163,7 @@ pub(super) async fn give(
         ],
     )
     .await?;
-    if let Some(section) = new.section {
+    if let Some(section) = new.section.filter(|_| new.desired) {
         tx.note_desired(&new.device_id, section, &new.params, request_id, by).await?;
     }
     if !waits {
@@ -179,18 +181,18 @@ async fn given_before(
     device_id: &str,
     key: &str,
     at: DateTime<Utc>,
-) -> Result<Option<CommandAccepted>, Error> {
-    let found: Option<(Uuid, String, DateTime<Utc>)> = tx
+) -> Result<Option<Given>, Error> {
+    let found: Option<(Uuid, String, DateTime<Utc>, Option<Uuid>)> = tx
         .fetch_optional(
-            "SELECT request_id, status, created_at FROM commands
+            "SELECT request_id, status, created_at, group_command FROM commands
              WHERE device_id = $1 AND idempotency_key = $2",
             vec![device_id.into(), key.into()],
         )
         .await?;
-    let Some((request_id, status, created_at)) = found else { return Ok(None) };
+    let Some((request_id, status, created_at, group)) = found else { return Ok(None) };
     if at - created_at < KEY_HOLDS {
         let status = CommandStatus::parse(&status).unwrap_or(CommandStatus::Pending);
-        return Ok(Some(CommandAccepted { request_id, status }));
+        return Ok(Some(Given::Again(CommandAccepted { request_id, status }, group)));
     }
     tx.execute(
         "UPDATE commands SET idempotency_key = NULL WHERE request_id = $1",
@@ -206,6 +208,7 @@ struct Ready {
     command: String,
     secret_params: Option<String>,
     deliver: String,
+    attempt: i64,
     first_timeout_s: i64,
     expires_at: DateTime<Utc>,
 }
@@ -214,7 +217,7 @@ struct Ready {
 pub(super) async fn release(tx: &mut Tx, request_id: Uuid, at: DateTime<Utc>) -> Result<(), Error> {
     let ready: Option<Ready> = tx
         .fetch_optional(
-            "SELECT device_id, command, secret_params, deliver, first_timeout_s, expires_at
+            "SELECT device_id, command, secret_params, deliver, attempt, first_timeout_s, expires_at
              FROM commands WHERE request_id = $1 AND status = 'pending'",
             vec![request_id.into()],
         )
@@ -231,20 +234,27 @@ pub(super) async fn release(tx: &mut Tx, request_id: Uuid, at: DateTime<Utc>) ->
     let params: Map<String, Json> = serde_json::from_str(params)
         .map_err(|e| Error::new(ErrorKind::Internal, format!("stored parameters: {e}")))?;
     let body = Command::payload(request_id, &ready.command, &params, expires.timestamp_micros());
+    let attempt = ready.attempt + 1;
+    let let_go = tx
+        .execute(
+            "UPDATE commands SET waiting = $1, deadline = $2, attempt = $3
+             WHERE request_id = $4 AND status = 'pending'",
+            vec![false.into(), deadline.into(), attempt.into(), request_id.into()],
+        )
+        .await?;
+    if let_go == 0 {
+        return Ok(());
+    }
     tx.execute(
-        "UPDATE commands SET waiting = $1, deadline = $2 WHERE request_id = $3",
-        vec![false.into(), deadline.into(), request_id.into()],
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO outbox (id, device_id, request_id, body, expires_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO outbox (id, device_id, request_id, body, expires_at, attempt)
+         VALUES ($1, $2, $3, $4, $5, $6)",
         vec![
             Uuid::now_v7().into(),
             ready.device_id.into(),
             request_id.into(),
             body.into(),
             expires.into(),
+            attempt.into(),
         ],
     )
     .await

@@ -13,6 +13,15 @@ use crate::{By, Control, Error, scope::within, text::Statement};
 /// Commands that are stored in one transaction: others wait for it.
 const CHUNK: usize = 200;
 
+/// What became of some of a group's devices.
+#[derive(Default)]
+struct Chunk {
+    total: i64,
+    skipped: Vec<Skipped>,
+    /// The group command that they got before, under the same key.
+    earlier: Option<Uuid>,
+}
+
 /// What became of a command to a group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupGiven {
@@ -45,30 +54,73 @@ impl Control {
         }
         let group_command = Uuid::now_v7();
         let mut given = GroupCommand { group_command, total: 0, skipped: Vec::new() };
+        let mut earlier = None;
         for (n, chunk) in devices.chunks(CHUNK).enumerate() {
-            let mut tx = self.begin().await?;
-            for device_id in chunk {
-                let one = NewCommand {
-                    device_id: device_id.clone(),
-                    group_command: Some(group_command),
-                    ..new.clone()
-                };
-                match give(&mut tx, &one, scope, by).await? {
-                    Given::Stored(_) => given.total += 1,
-                    other => given.skipped.push(skipped(device_id, &other)),
+            match self.give_chunk(group_id, group_command, chunk, n == 0, (new, scope, by)).await {
+                Ok(stored) => {
+                    given.total += stored.total;
+                    given.skipped.extend(stored.skipped);
+                    earlier = earlier.or(stored.earlier);
+                }
+                // The ones before are on their way: whoever asked must learn their name.
+                Err(error) if n > 0 => {
+                    tracing::info!(%error, "a group command was not stored for all");
+                    let not_stored = |device_id: &String| Skipped {
+                        device_id: device_id.clone(),
+                        reason: "it was not stored: the database is away".to_owned(),
+                    };
+                    given.skipped.extend(devices.iter().skip(n * CHUNK).map(not_stored));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match earlier.filter(|_| given.total == 0) {
+            None => Ok(GroupGiven::Stored(given)),
+            Some(group_command) => {
+                let before = self.group_command(group_command, None).await?;
+                let total = before.map_or(0, |summary| summary.total);
+                let skipped = Vec::new();
+                Ok(GroupGiven::Stored(GroupCommand { group_command, total, skipped }))
+            }
+        }
+    }
+
+    /// Gives some of a group's devices the command, in one transaction.
+    async fn give_chunk(
+        &self,
+        group_id: Uuid,
+        group_command: Uuid,
+        devices: &[String],
+        first: bool,
+        (new, scope, by): (&NewCommand, Option<&Scope>, &By),
+    ) -> Result<Chunk, Error> {
+        let (mut given, mut tx) = (Chunk::default(), self.begin().await?);
+        for device_id in devices {
+            let one = NewCommand {
+                device_id: device_id.clone(),
+                group_command: Some(group_command),
+                ..new.clone()
+            };
+            match give(&mut tx, &one, scope, by).await? {
+                Given::Stored(_) => given.total += 1,
+                other => {
+                    if let Given::Again(_, earlier) = &other {
+                        given.earlier = *earlier;
+                    }
+                    given.skipped.push(skipped(device_id, &other));
                 }
             }
-            if n == 0 {
-                let detail = json!({
-                    "command": new.command, "params": new.params, "devices": devices.len(),
-                    "group_command": group_command,
-                });
-                tx.audit(by, "group.command", &group_id.to_string(), detail).await?;
-            }
-            tx.commit().await?;
-            self.outbox.notify_one();
         }
-        Ok(GroupGiven::Stored(given))
+        if first {
+            let detail = json!({
+                "command": new.command, "params": new.params, "group_command": group_command,
+            });
+            tx.audit(by, "group.command", &group_id.to_string(), detail).await?;
+        }
+        tx.commit().await?;
+        self.outbox.notify_one();
+        Ok(given)
     }
 
     /// The ids of a group's devices.
@@ -140,7 +192,7 @@ fn skipped(device_id: &str, given: &Given) -> Skipped {
         Given::TooLarge { bytes, max } => {
             format!("the packet has {bytes} bytes, it takes {max}")
         }
-        Given::Again(_) => "it was given before, under the same idempotency_key".to_owned(),
+        Given::Again(..) => "it was given before, under the same idempotency_key".to_owned(),
         Given::NotFound | Given::Stored(_) => "it is gone".to_owned(),
     };
     Skipped { device_id: device_id.to_owned(), reason }

@@ -115,6 +115,23 @@ impl Control {
         Ok(Some(CommandInfo { other_answers, ..row.into() }))
     }
 
+    /// The newest answers of a device that changed nothing, whichever command they were to.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn other_answers(&self, device_id: &str) -> Result<Vec<OtherAnswer>, Error> {
+        let answers: Vec<(String, DateTime<Utc>, String, Json)> = self
+            .fetch_all(
+                "SELECT device_id, at, verdict, answer FROM command_answers WHERE device_id = $1
+                 ORDER BY id DESC LIMIT 100",
+                vec![device_id.into()],
+            )
+            .await?;
+        let other =
+            |(device_id, at, verdict, answer)| OtherAnswer { device_id, at, verdict, answer };
+        Ok(answers.into_iter().map(other).collect())
+    }
+
     /// A page of commands, newest first, and how many match on all pages.
     ///
     /// # Errors

@@ -1,93 +1,137 @@
 //! Commands that wait: for their device, which lets them go, or for an answer, whose time runs out.
 
+use std::collections::BTreeMap;
+
 use acuvim_schemas::{api::Deliver, config::Section};
-use chrono::{DateTime, Utc};
-use serde_json::json;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::give::{NewCommand, give, release};
-use crate::{By, Error, db::Tx, stream::Resend, text::Statement};
+use super::give::{Given, NewCommand, give, release};
+use crate::{By, DeviceNote, Error, db::Tx, stream::Resend, text::Statement};
 
-/// Commands that are looked at in one go.
+/// Commands and devices that are looked at in one go.
 const PAGE: i64 = 500;
+const CHUNK: usize = 500;
+
+/// How long a command that found nobody waits before it is tried again, unless the device came
+/// back; and a configuration that was not confirmed.
+const AGAIN: TimeDelta = TimeDelta::seconds(30);
+const CONFIG_AGAIN: TimeDelta = TimeDelta::minutes(10);
 
 /// Lets go what waits for devices that were heard; true if there was something.
 pub(crate) async fn awake(
     tx: &mut Tx,
-    devices: &[String],
+    heard: &[&DeviceNote],
     at: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let mut any = false;
-    for devices in devices.chunks(PAGE as usize) {
-        let mut find = Statement::new("SELECT request_id FROM commands WHERE waiting");
-        find.push("AND device_id IN", []);
-        find.push_list(devices.iter().map(Into::into));
-        find.push("AND status = 'pending' AND expires_at > ? ORDER BY request_id", [at.into()]);
+    for notes in heard.chunks(CHUNK) {
+        let mut find = Statement::new(
+            "SELECT c.request_id, c.device_id, c.nobody_at FROM commands c
+             JOIN devices d ON d.device_id = c.device_id WHERE c.waiting",
+        );
+        find.push("AND d.enabled = ? AND c.device_id IN", [true.into()]);
+        find.push_list(notes.iter().map(|note| (&note.device_id).into()));
+        find.push("AND c.status = 'pending' AND c.expires_at > ?", [at.into()]);
+        find.push("ORDER BY c.request_id LIMIT ?", [PAGE.into()]);
         let (text, values) = find.into_parts();
-        let found: Vec<(Uuid,)> = tx.fetch_all(text, values).await?;
-        for (request_id,) in found {
-            release(tx, request_id, at).await?;
-            any = true;
+        let found: Vec<(Uuid, String, Option<DateTime<Utc>>)> = tx.fetch_all(text, values).await?;
+        for (request_id, device_id, nobody_at) in found {
+            let back = notes.iter().any(|note| note.back && note.device_id == device_id);
+            if back || nobody_at.is_none_or(|tried| at - tried >= AGAIN) {
+                release(tx, request_id, at).await?;
+                any = true;
+            }
         }
     }
     Ok(any)
 }
 
-/// Sends the configuration again that a device which came back has yet to confirm.
+/// Sends the configuration again that devices which were heard have yet to confirm: at once to one
+/// that came back, to the others now and then.
 pub(crate) async fn resend_config(
     tx: &mut Tx,
-    device_id: &str,
+    heard: &[&DeviceNote],
     resend: &Resend,
     at: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let mut any = false;
-    for (section, values) in tx.drift(device_id).await? {
-        let open: Option<(i64,)> = tx
-            .fetch_optional(
-                "SELECT COUNT(*) FROM commands WHERE device_id = $1 AND config_section = $2
-                     AND status IN ('pending', 'sent', 'ack')",
-                vec![device_id.into(), section.as_str().into()],
-            )
-            .await?;
-        if open.is_some_and(|(n,)| n > 0) {
-            continue;
+    for notes in heard.chunks(CHUNK) {
+        let mut find = Statement::new("SELECT DISTINCT device_id FROM configs WHERE device_id IN");
+        find.push_list(notes.iter().map(|note| (&note.device_id).into()));
+        find.push("AND desired IS NOT NULL AND (reported IS NULL OR reported <> desired)", []);
+        let (text, values) = find.into_parts();
+        let found: Vec<(String,)> = tx.fetch_all(text, values).await?;
+        for (device_id,) in found {
+            let back = notes.iter().any(|note| note.back && note.device_id == device_id);
+            for (section, values) in tx.drift(&device_id).await? {
+                if !tried_lately(tx, &device_id, section, back, at).await? {
+                    any |= give_again(tx, &device_id, section, values, resend, at).await?;
+                }
+            }
         }
-        let mut params = serde_json::Map::new();
-        params.insert("section".into(), section.as_str().into());
-        params.insert("values".into(), json!(values));
-        let again = NewCommand {
-            device_id: device_id.to_owned(),
-            command: "set_config".to_owned(),
-            params,
-            deliver: Deliver::Now,
-            first_timeout_s: resend.first_timeout_s,
-            ack_timeout_s: resend.ack_timeout_s,
-            expires_s: resend.first_timeout_s,
-            idempotency_key: None,
-            topic_prefix: resend.topic_prefix.clone(),
-            section: None,
-            group_command: None,
-        };
-        any |= give_again(tx, &again, section, &By::system(at)).await?;
     }
     Ok(any)
 }
 
+/// Whether a section is on its way, or was, a while ago, to a device that was there all the time.
+async fn tried_lately(
+    tx: &mut Tx,
+    device_id: &str,
+    section: Section,
+    back: bool,
+    at: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let since = if back { at } else { at - CONFIG_AGAIN };
+    let tried: Option<(i64,)> = tx
+        .fetch_optional(
+            "SELECT COUNT(*) FROM commands WHERE device_id = $1 AND config_section = $2
+                 AND (status IN ('pending', 'sent', 'ack') OR created_at > $3)",
+            vec![device_id.into(), section.as_str().into(), since.into()],
+        )
+        .await?;
+    Ok(tried.is_some_and(|(n,)| n > 0))
+}
+
+/// Gives a section again: in one command, or, if that is too large for the device, value by value.
 async fn give_again(
     tx: &mut Tx,
-    again: &NewCommand,
+    device_id: &str,
     section: Section,
-    by: &By,
+    values: BTreeMap<String, Json>,
+    resend: &Resend,
+    at: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    let super::Given::Stored(accepted) = give(tx, again, None, by).await? else {
-        return Ok(false);
+    let by = By::system(at);
+    let again = |values: Json| NewCommand {
+        device_id: device_id.to_owned(),
+        command: "set_config".to_owned(),
+        params: [("section", json!(section.as_str())), ("values", values)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect(),
+        deliver: Deliver::Now,
+        first_timeout_s: resend.first_timeout_s,
+        ack_timeout_s: resend.ack_timeout_s,
+        expires_s: resend.first_timeout_s,
+        idempotency_key: None,
+        topic_prefix: resend.topic_prefix.clone(),
+        section: Some(section),
+        desired: false,
+        group_command: None,
     };
-    tx.execute(
-        "UPDATE commands SET config_section = $1 WHERE request_id = $2",
-        vec![section.as_str().into(), accepted.request_id.into()],
-    )
-    .await?;
-    Ok(true)
+    match give(tx, &again(json!(values)), None, &by).await? {
+        Given::Stored(_) => return Ok(true),
+        Given::TooLarge { .. } if values.len() > 1 => {}
+        _ => return Ok(false),
+    }
+    let mut any = false;
+    for (key, value) in values {
+        let one = again(json!({ key: value }));
+        any |= matches!(give(tx, &one, None, &by).await?, Given::Stored(_));
+    }
+    Ok(any)
 }
 
 #[derive(sqlx::FromRow)]
@@ -136,10 +180,11 @@ async fn end(tx: &mut Tx, due: &Due) -> Result<(), Error> {
         ("sent", _) => "the device took it and did not answer in time",
         _ => "the device began and did not finish in time",
     };
+    // An answer may have ended it since it was found.
     tx.execute(
         "UPDATE commands SET status = 'timeout', error = $1, finished_at = $2, deadline = NULL,
              waiting = $3, secret_params = NULL
-         WHERE request_id = $4",
+         WHERE request_id = $4 AND status IN ('pending', 'sent', 'ack') AND deadline = $2",
         vec![reason.into(), due.deadline.into(), false.into(), due.request_id.into()],
     )
     .await?;

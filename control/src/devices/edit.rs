@@ -47,23 +47,25 @@ impl Control {
     /// When the database can't be asked.
     pub async fn create_device(&self, new: &NewDevice, by: &By) -> Result<Created, Error> {
         let mut tx = self.begin().await?;
-        if !tx.see_device(&new.device_id, by.at).await? {
-            return Ok(Created::Taken);
+        let created = create(&mut tx, new, by).await?;
+        if let Created::Done(_) = &created {
+            tx.commit().await?;
         }
-        let edit = new.as_edit();
-        if !tx.group_is_there(&edit).await? {
-            return Ok(Created::NoGroup);
+        Ok(created)
+    }
+
+    /// Makes devices, all in one: either the caller gets every secret, or there is none to get.
+    ///
+    /// # Errors
+    /// When the database can't be asked; then none is made.
+    pub async fn create_devices(&self, new: &[NewDevice], by: &By) -> Result<Vec<Created>, Error> {
+        let mut tx = self.begin().await?;
+        let mut all = Vec::with_capacity(new.len());
+        for device in new {
+            all.push(create(&mut tx, device, by).await?);
         }
-        tx.edit_device(&new.device_id, &edit, by.at).await?;
-        let password = tx.new_device_secret(&new.device_id).await?;
-        tx.audit(by, "device.create", &new.device_id, json!(new)).await?;
-        let device = tx.device(&new.device_id, None).await?;
         tx.commit().await?;
-        let username = new.device_id.clone();
-        let credentials = DeviceCredentials { username, password };
-        Ok(device.map_or(Created::Taken, |device| {
-            Created::Done(Box::new(CreatedDevice { device, credentials }))
-        }))
+        Ok(all)
     }
 
     /// Changes what a person says of a device.
@@ -106,15 +108,8 @@ impl Control {
         if tx.device(device_id, scope).await?.is_none() {
             return Ok(false);
         }
-        tx.execute(
-            "UPDATE commands SET status = 'error', error = 'the device was deleted',
-                 finished_at = $1, deadline = NULL, waiting = $2, secret_params = NULL
-             WHERE device_id = $3 AND status IN ('pending', 'sent', 'ack')",
-            vec![by.at.into(), false.into(), device_id.into()],
-        )
-        .await?;
+        tx.end_commands(device_id, "the device was deleted", by.at).await?;
         for statement in [
-            "DELETE FROM outbox WHERE device_id = $1 AND seq IS NULL",
             "DELETE FROM configs WHERE device_id = $1",
             "DELETE FROM config_changes WHERE device_id = $1",
             "DELETE FROM devices WHERE device_id = $1",
@@ -147,11 +142,18 @@ impl Control {
         if before.replaced_by.is_some() {
             return Ok(Replaced::Conflict("it was replaced before: replace its successor"));
         }
-        tx.see_device(new, by.at).await?;
-        let Some(there) = tx.device(new, None).await? else { return Ok(Replaced::NotFound) };
+        let is_new = tx.see_device(new, by.at).await?;
+        // One that is known must be the caller's to take.
+        let scope = if is_new { None } else { scope };
+        let Some(there) = tx.device(new, scope).await? else { return Ok(Replaced::NotFound) };
         if old == new || there.replaces.is_some() || there.replaced_by.is_some() {
             return Ok(Replaced::Conflict("the new logger stands at another site already"));
         }
+        if there.name.is_some() || there.group_id.is_some() {
+            let reason = "the new logger is in use: it has a name or a group; empty them first";
+            return Ok(Replaced::Conflict(reason));
+        }
+        tx.end_commands(old, "the device was replaced", by.at).await?;
         let edit = DeviceEdit {
             name: Some(before.name),
             description: Some(before.description),
@@ -187,6 +189,25 @@ impl Control {
             Replaced::Done(Box::new(CreatedDevice { device, credentials }))
         }))
     }
+}
+
+/// Makes a device in a transaction. One whose group is not there leaves nothing behind.
+async fn create(tx: &mut Tx, new: &NewDevice, by: &By) -> Result<Created, Error> {
+    let edit = new.as_edit();
+    if !tx.group_is_there(&edit).await? {
+        return Ok(Created::NoGroup);
+    }
+    if !tx.see_device(&new.device_id, by.at).await? {
+        return Ok(Created::Taken);
+    }
+    tx.edit_device(&new.device_id, &edit, by.at).await?;
+    let password = tx.new_device_secret(&new.device_id).await?;
+    tx.audit(by, "device.create", &new.device_id, json!(new)).await?;
+    let device = tx.device(&new.device_id, None).await?;
+    let credentials = DeviceCredentials { username: new.device_id.clone(), password };
+    Ok(device.map_or(Created::Taken, |device| {
+        Created::Done(Box::new(CreatedDevice { device, credentials }))
+    }))
 }
 
 impl Tx {
@@ -248,6 +269,9 @@ impl Tx {
             set(self, "UPDATE devices SET enabled = $1 WHERE device_id = $2", enabled.into())
                 .await?;
             self.credentials_changed().await?;
+            if !enabled {
+                self.end_commands(device_id, "the device was disabled", at).await?;
+            }
         }
         set(self, "UPDATE devices SET updated_at = $1 WHERE device_id = $2", at.into()).await?;
         self.note_search(device_id).await
@@ -272,14 +296,43 @@ impl Tx {
         .map(|_| ())
     }
 
+    /// Ends every command to a device that is still open, also those on their way to it.
+    async fn end_commands(
+        &mut self,
+        device_id: &str,
+        reason: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.execute(
+            "UPDATE commands SET status = 'error', error = $1, finished_at = $2, deadline = NULL,
+                 waiting = $3, secret_params = NULL
+             WHERE device_id = $4 AND status IN ('pending', 'sent', 'ack')",
+            vec![reason.into(), at.into(), false.into(), device_id.into()],
+        )
+        .await?;
+        self.execute("DELETE FROM outbox WHERE device_id = $1", vec![device_id.into()])
+            .await
+            .map(|_| ())
+    }
+
     /// Brings what a search looks at up to date.
     pub(crate) async fn note_search(&mut self, device_id: &str) -> Result<(), Error> {
+        type Found =
+            (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+        let found: Option<Found> = self
+            .fetch_optional(
+                "SELECT name, mac_address, imei, iccid, meter_serial FROM devices
+                 WHERE device_id = $1",
+                vec![device_id.into()],
+            )
+            .await?;
+        let (name, mac, imei, iccid, meter) = found.unwrap_or_default();
+        let texts = [Some(device_id.to_owned()), name, mac, imei, iccid, meter];
+        // In Rust: SQLite knows the letters of ASCII alone.
+        let search = texts.into_iter().flatten().collect::<Vec<_>>().join(" ").to_lowercase();
         self.execute(
-            "UPDATE devices SET search = LOWER(device_id || ' ' || COALESCE(name, '') || ' '
-                 || COALESCE(mac_address, '') || ' ' || COALESCE(imei, '') || ' '
-                 || COALESCE(iccid, '') || ' ' || COALESCE(meter_serial, ''))
-             WHERE device_id = $1",
-            vec![device_id.into()],
+            "UPDATE devices SET search = $1 WHERE device_id = $2",
+            vec![search.into(), device_id.into()],
         )
         .await
         .map(|_| ())

@@ -1,6 +1,7 @@
 //! The fleet list: filters, sorting, pages; by indexes, so that it stays fast with many devices.
 
 use acuvim_schemas::api::{Device, DeviceStatus, Scope};
+use chrono::Datelike as _;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -77,6 +78,7 @@ impl DeviceSort {
             Self::CreatedAt | Self::LastHeartbeat | Self::LastTelemetry => {
                 serde_json::from_value::<chrono::DateTime<chrono::Utc>>(value.clone())
                     .ok()
+                    .filter(|at| (1970..=9999).contains(&at.year()))
                     .map(Value::from)
             }
             _ => value.as_str().map(|text| Value::from(text.replace('\0', ""))),

@@ -29,6 +29,7 @@ fn command(device: &str, name: &str, params: Value) -> NewCommand {
         idempotency_key: None,
         topic_prefix: "acuvim".into(),
         section: None,
+        desired: true,
         group_command: None,
     }
 }
@@ -73,7 +74,17 @@ async fn answer(control: &Control, device: &str, id: &str, status: &str, second:
 }
 
 async fn report(control: &Control, device: &str, request_id: Uuid, outcome: Outcome, second: i64) {
-    let delivery = (device.to_owned(), Delivery { request_id, outcome }, at(second));
+    report_of(control, device, (request_id, 1), outcome, second).await;
+}
+
+async fn report_of(
+    control: &Control,
+    device: &str,
+    (request_id, attempt): (Uuid, i64),
+    outcome: Outcome,
+    second: i64,
+) {
+    let delivery = (device.to_owned(), Delivery { request_id, attempt, outcome }, at(second));
     apply(control, Changes { deliveries: vec![delivery], ..Changes::default() }).await;
 }
 
@@ -237,10 +248,15 @@ async fn a_command_waits_for_its_device_and_goes_once() {
         // With nobody, for certain: it waits again, and goes under the same id.
         report(&control, "d", id, Outcome::NoSubscriber, 3102).await;
         heard(&control, "d", 3103, false).await;
+        assert!(delivered(&control).await.is_empty(), "not at every heartbeat");
+        heard(&control, "d", 3103, true).await;
         let again = delivered(&control).await;
         assert_eq!((again.len(), &again[0]["request_id"]), (1, &json!(id)));
-        report(&control, "d", id, Outcome::Sent, 3104).await;
-        report(&control, "d", id, Outcome::NoSubscriber, 3105).await;
+        report(&control, "d", id, Outcome::NoSubscriber, 3103).await;
+        heard(&control, "d", 3103, true).await;
+        assert!(delivered(&control).await.is_empty(), "that was said of the try before");
+        report_of(&control, "d", (id, 2), Outcome::Sent, 3104).await;
+        report_of(&control, "d", (id, 2), Outcome::NoSubscriber, 3105).await;
         heard(&control, "d", 3106, false).await;
         assert!(delivered(&control).await.is_empty(), "it was sent");
         let at_once = give(&control, &waits, 3110).await;
@@ -274,7 +290,7 @@ async fn what_can_not_be_given_is_refused() {
         let keyed =
             NewCommand { idempotency_key: Some("k".into()), ..command("d", "ping", json!({})) };
         let Given::Stored(first) = ask(&keyed).await else { panic!("stored") };
-        assert_eq!(ask(&keyed).await, Given::Again(first.clone()));
+        assert_eq!(ask(&keyed).await, Given::Again(first.clone(), None));
         let tomorrow = control.give_command(&keyed, None, &by(86_401)).await.expect("ask");
         assert!(matches!(tomorrow, Given::Stored(new) if new.request_id != first.request_id));
         let (one, two) = {
@@ -282,7 +298,7 @@ async fn what_can_not_be_given_is_refused() {
             tokio::join!(async { ask(&other).await }, async { ask(&other).await })
         };
         let id = |given: &Given| match given {
-            Given::Stored(a) | Given::Again(a) => a.request_id,
+            Given::Stored(a) | Given::Again(a, _) => a.request_id,
             other => panic!("{other:?}"),
         };
         assert_eq!(id(&one), id(&two), "the same key at the same moment");
@@ -356,7 +372,15 @@ async fn a_group_command_is_one_for_each_with_a_summary() {
         }
         let off = DeviceEdit { enabled: Some(false), ..DeviceEdit::default() };
         control.edit_device("d7", &off, None, &by(1)).await.expect("disable");
-        let GroupGiven::Stored(given) = ask(group).await else { panic!("stored") };
+        let keyed = NewCommand { idempotency_key: Some("k".into()), ..ping.clone() };
+        let give = async || {
+            let given = control.give_group_command(group, &keyed, None, &by(1)).await.expect("ask");
+            let GroupGiven::Stored(given) = given else { panic!("stored") };
+            given
+        };
+        let given = give().await;
+        let again = give().await;
+        assert_eq!((again.group_command, again.total), (given.group_command, given.total));
         assert_eq!((given.total, given.skipped.len()), (449, 1));
         assert_eq!(given.skipped[0].device_id, "d7");
         let summary = async || {
@@ -390,18 +414,20 @@ async fn the_outbox_is_numbered_without_gaps_by_one_holder() {
         for n in 0..3 {
             give(&control, &command("d", "ping", json!({})), n).await;
         }
+        let numbers = next(first, "one", None, 1).await.expect("ours");
+        let base = numbers[0].outbox_seq - 1;
         let seqs = |commands: Vec<acuvim_schemas::command::Command>| {
-            commands.iter().map(|c| c.outbox_seq).collect::<Vec<_>>()
+            commands.iter().map(|c| c.outbox_seq - base).collect::<Vec<_>>()
         };
         assert_eq!(seqs(next(first, "one", None, 1).await.expect("ours")), [1, 2, 3]);
         assert_eq!(seqs(next(first, "one", None, 1).await.expect("ours")), [1, 2, 3], "again");
-        assert_eq!(seqs(next(first, "one", Some(2), 1).await.expect("ours")), [3]);
+        assert_eq!(seqs(next(first, "one", Some(base + 2), 1).await.expect("ours")), [3]);
         give(&control, &command("d", "ping", json!({})), 9).await;
-        assert_eq!(seqs(next(first, "one", Some(3), 1).await.expect("ours")), [4]);
+        assert_eq!(seqs(next(first, "one", Some(base + 3), 1).await.expect("ours")), [4]);
         // Its lease has run out, and another has it.
         let second = control.hold_lease(OUTBOX_LEASE, "two", at(2000), TimeDelta::seconds(9)).await;
         let second = second.expect("ask").expect("ran out");
-        assert!(next(first, "one", Some(4), 2001).await.is_none());
+        assert!(next(first, "one", Some(base + 4), 2001).await.is_none());
         assert_eq!(seqs(next(second, "two", None, 2001).await.expect("theirs")), [4]);
     })
     .await;

@@ -32,12 +32,14 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
     on_both(async |control| {
         let made = control.create_user("a", "h", Role::Viewer, None, &by(0)).await;
         let id = made.expect("user").account.id;
-        let start =
-            async |until| control.start_session(id, at(until), &by(0)).await.expect("session");
-        let (first, other) = (start(100).await, start(100).await);
+        let start = async |version, until| {
+            let begun = control.start_session(id, version, at(until), &by(0)).await;
+            begun.expect("ask").expect("a session")
+        };
+        let (first, other) = (start(0, 100).await, start(0, 100).await);
         let rotated = control.rotate_session(&first, at(1), at(101)).await.expect("rotate");
-        let Rotation::Rotated { user_id, token } = rotated else { panic!("{rotated:?}") };
-        assert_eq!(user_id, id);
+        let Rotation::Rotated { user_id, version, token } = rotated else { panic!("{rotated:?}") };
+        assert_eq!((user_id, version), (id, 0));
         let reused = control.rotate_session(&first, at(2), at(102)).await.expect("rotate");
         assert_eq!(reused, Rotation::Reused);
         let ended = control.rotate_session(&token, at(3), at(103)).await.expect("rotate");
@@ -48,15 +50,17 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
             let rotated = control.rotate_session(token, at(4), at(5)).await.expect("ask");
             assert_eq!(rotated, Rotation::Unknown);
         };
-        let third = start(300).await;
+        let third = start(0, 300).await;
         control.end_session(&third).await.expect("logout");
         gone(&third).await;
-        let fourth = start(300).await;
+        let fourth = start(0, 300).await;
         control.set_password(id, "other", &by(1)).await.expect("password");
         gone(&fourth).await;
         let changed = control.user(id).await.expect("ask").expect("there");
         assert_eq!((changed.password_hash.as_str(), changed.session_version), ("other", 1));
-        let fifth = start(300).await;
+        let old = control.start_session(id, 0, at(300), &by(2)).await.expect("ask");
+        assert_eq!(old, None, "the password was another when it was checked");
+        let fifth = start(1, 300).await;
         control.create_user("admin", "h", Role::Admin, None, &by(0)).await.expect("user");
         let change = UserChange {
             role: Role::Viewer,

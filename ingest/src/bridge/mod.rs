@@ -148,14 +148,14 @@ impl Runner {
         let mut old = self.options.version == MqttVersion::V311;
         loop {
             let ended = self.connection(old, &mut backoff).await;
-            let Ended::Lost(lost) = ended else { return };
+            let Ended::Lost(lost) = ended else { return self.outbound.flush().await };
             if lost.wrong_version && self.options.version == MqttVersion::Auto {
                 old = !old;
             }
             self.say(BridgeState::Away(lost.reason));
             let pause = tokio::time::sleep(backoff.next());
             if self.stop.run_until_cancelled(pause).await.is_none() {
-                return;
+                return self.outbound.flush().await;
             }
         }
     }

@@ -11,12 +11,11 @@ use acuvim_schemas::{
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::wire::Client;
 use crate::{
     Downlink,
-    downlink::{Reports, seconds_left},
+    downlink::{Reports, Told, seconds_left},
     intake::now,
 };
 
@@ -26,49 +25,52 @@ const IN_FLIGHT: usize = 50;
 /// See the module.
 pub(super) struct Outbound {
     shared: Arc<Shared>,
-    /// The open connection.
-    client: watch::Sender<Option<Client>>,
+    /// The open connection, and which one it is.
+    client: watch::Sender<Option<(u64, Client)>>,
 }
 
 struct Shared {
     reports: Reports,
-    prefix: String,
+    downlink: Downlink,
     packets: Mutex<Packets>,
     room: Notify,
 }
 
 #[derive(Default)]
 struct Packets {
+    /// Counts the connections: what is meant for one must not be taken for the next.
+    connection: u64,
     /// Handed over, and not on the wire yet.
-    handed: VecDeque<(String, Uuid)>,
+    handed: VecDeque<Told>,
     /// By packet id.
-    in_flight: HashMap<u16, (String, Uuid)>,
+    in_flight: HashMap<u16, Told>,
 }
 
 impl Outbound {
     pub fn start(downlink: &Downlink, stop: &CancellationToken) -> Self {
         let shared = Arc::new(Shared {
-            reports: downlink.reports(stop),
-            prefix: downlink.topic_prefix.clone(),
+            reports: downlink.reports(),
+            downlink: downlink.clone(),
             packets: Mutex::default(),
             room: Notify::new(),
         });
         let (client, clients) = watch::channel(None);
         let commands = downlink.start(stop);
-        let run = run(Arc::clone(&shared), commands, clients);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(run));
+        tokio::spawn(run(Arc::clone(&shared), commands, clients, stop.clone()));
         Self { shared, client }
     }
 
     /// A connection is open: commands go out on it.
     pub fn open(&self, client: &Client) {
-        self.client.send_replace(Some(client.clone()));
+        let connection = self.shared.packets().connection;
+        self.client.send_replace(Some((connection, client.clone())));
     }
 
     /// It is no more: what became of commands on it is not known.
     pub fn close(&self) {
         self.client.send_replace(None);
-        *self.shared.packets() = Packets::default();
+        let connection = self.shared.packets().connection + 1;
+        *self.shared.packets() = Packets { connection, ..Packets::default() };
         self.shared.room.notify_one();
     }
 
@@ -84,9 +86,13 @@ impl Outbound {
     pub fn acknowledged(&self, id: u16, taken: bool) {
         let done = self.shared.packets().in_flight.remove(&id);
         self.shared.room.notify_one();
-        let Some((device_id, request_id)) = done else { return };
-        let outcome = if taken { Outcome::Sent } else { Outcome::NoSubscriber };
-        self.shared.reports.say(&device_id, request_id, outcome);
+        let Some(told) = done else { return };
+        self.shared.reports.say(&told, if taken { Outcome::Sent } else { Outcome::NoSubscriber });
+    }
+
+    /// Waits until what became of commands is in the log.
+    pub async fn flush(&self) {
+        self.shared.reports.flush().await;
     }
 }
 
@@ -108,25 +114,43 @@ impl Shared {
         }
     }
 
-    /// Hands a command to the connection, unless its time is over.
-    fn publish(&self, client: &Client, command: Command) {
-        let Some(seconds) = seconds_left(&command, now()) else { return };
-        let topic = topic::command(&self.prefix, &command.device_id);
-        let named = (command.device_id, command.request_id);
-        // Before the packet can be on its way.
-        self.packets().handed.push_back(named.clone());
-        if !client.publish(&topic, command.payload, seconds) {
-            self.packets().handed.pop_back();
-            self.reports.say(&named.0, named.1, Outcome::NoSubscriber);
+    /// Hands a command to a connection, if that is still the one, and unless its time is over.
+    fn publish(&self, connection: u64, client: &Client, command: &Command) {
+        let Some(seconds) = seconds_left(command, now()) else { return };
+        let topic = topic::command(&self.downlink.topic_prefix, &command.device_id);
+        let told = Told::from(command);
+        // All of it under the lock: the packet may be on its way before this returns.
+        let mut packets = self.packets();
+        if packets.connection == connection
+            && self.downlink.is_held()
+            && client.publish(&topic, command.payload.clone(), seconds)
+        {
+            packets.handed.push_back(told);
+        } else {
+            self.reports.say(&told, Outcome::NoSubscriber);
         }
     }
 }
 
-/// Takes commands only while there is a connection for them.
+/// Takes commands only while there is a connection for them. What is left when told to stop was given
+/// to nobody.
 async fn run(
     shared: Arc<Shared>,
     mut commands: mpsc::Receiver<Command>,
-    mut clients: watch::Receiver<Option<Client>>,
+    clients: watch::Receiver<Option<(u64, Client)>>,
+    stop: CancellationToken,
+) {
+    stop.run_until_cancelled(give(&shared, &mut commands, clients)).await;
+    commands.close();
+    while let Some(command) = commands.recv().await {
+        shared.reports.say(&Told::from(&command), Outcome::NoSubscriber);
+    }
+}
+
+async fn give(
+    shared: &Shared,
+    commands: &mut mpsc::Receiver<Command>,
+    mut clients: watch::Receiver<Option<(u64, Client)>>,
 ) {
     loop {
         shared.wait_for_room().await;
@@ -134,13 +158,11 @@ async fn run(
             return;
         }
         let Some(command) = commands.recv().await else { return };
-        // The connection may have ended meanwhile; its successor will do, within the time.
-        let client = match clients.wait_for(Option::is_some).await {
-            Ok(client) => client.clone(),
-            Err(_) => return,
-        };
-        if let Some(client) = client {
-            shared.publish(&client, command);
+        let client = clients.borrow().clone();
+        match client {
+            Some((connection, client)) => shared.publish(connection, &client, &command),
+            // The connection has ended meanwhile.
+            None => shared.reports.say(&Told::from(&command), Outcome::NoSubscriber),
         }
     }
 }

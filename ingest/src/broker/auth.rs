@@ -26,15 +26,19 @@ impl Session {
         let version = if self.v5 { '5' } else { '4' };
         match &self.identity {
             Identity::Anonymous => format!("{version}"),
-            Identity::Device(device) => format!("{version}:{device}"),
+            Identity::Device { id, secret } => format!("{version}:{id}:{secret}"),
         }
     }
 
     pub(super) fn from_user(user: Option<&str>) -> Option<Self> {
         let user = user?;
-        let (version, identity) = match user.split_once(':') {
-            Some((version, device)) => (version, Identity::Device(device.to_owned())),
-            None => (user, Identity::Anonymous),
+        let mut parts = user.split(':');
+        let version = parts.next()?;
+        let identity = match (parts.next(), parts.next()) {
+            (Some(id), Some(secret)) => {
+                Identity::Device { id: id.to_owned(), secret: secret.to_owned() }
+            }
+            _ => Identity::Anonymous,
         };
         Some(Self { v5: version == "5", identity })
     }
@@ -43,7 +47,7 @@ impl Session {
     pub(super) fn device(&self) -> Option<&str> {
         match &self.identity {
             Identity::Anonymous => None,
-            Identity::Device(device) => Some(device),
+            Identity::Device { id, .. } => Some(id),
         }
     }
 }
@@ -100,8 +104,8 @@ impl AuthProvider for DeviceAuth {
         topic: &'a str,
     ) -> Answer<'a, bool> {
         let allowed = match Session::from_user(user) {
-            Some(Session { v5: true, identity: Identity::Device(device) }) => {
-                topic == topic::REGISTER || owns(&device, topic, &self.prefix)
+            Some(Session { v5: true, identity: Identity::Device { id, .. } }) => {
+                topic == topic::REGISTER || owns(&id, topic, &self.prefix)
             }
             Some(_) => true,
             None => false,
@@ -121,7 +125,7 @@ impl AuthProvider for DeviceAuth {
     ) -> Answer<'a, bool> {
         let allowed = match Session::from_user(user).map(|s| s.identity) {
             Some(Identity::Anonymous) => true,
-            Some(Identity::Device(device)) => filter == topic::command(&self.prefix, &device),
+            Some(Identity::Device { id, .. }) => filter == topic::command(&self.prefix, &id),
             None => false,
         };
         Box::pin(std::future::ready(allowed))

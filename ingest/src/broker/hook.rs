@@ -19,8 +19,10 @@ use mqtt5::{
     packet::publish::PublishPacket,
 };
 
+use tokio::sync::watch;
+
 use super::{auth::Session, outbound::Outbound};
-use crate::{Incoming, Intake, Taken, intake::now};
+use crate::{Credentials, Identity, Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -36,13 +38,18 @@ pub(super) struct Hook {
     wills: Mutex<HashMap<Arc<str>, VecDeque<Will>>>,
     /// The clients of each device that has shown its secret.
     devices: Mutex<HashMap<String, Vec<Arc<str>>>>,
+    credentials: watch::Receiver<Credentials>,
     outbound: Arc<Outbound>,
 }
 
 impl Hook {
-    pub(super) fn new(intake: Arc<Intake>, outbound: Arc<Outbound>) -> Self {
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        credentials: watch::Receiver<Credentials>,
+        outbound: Arc<Outbound>,
+    ) -> Self {
         let (router, wills, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { intake, router, wills, devices, outbound }
+        Self { intake, router, wills, devices, credentials, outbound }
     }
 
     /// Tells it the router, which in turn holds it.
@@ -61,6 +68,17 @@ impl Hook {
         for client in clients {
             tracing::info!(device, "its credentials have changed: its connection ends");
             router.unregister_client(&client).await;
+        }
+    }
+
+    /// The device of a connection whose secret is no longer good.
+    fn has_old_secret(&self, user: Option<&str>) -> Option<String> {
+        match Session::from_user(user)?.identity {
+            Identity::Anonymous => None,
+            Identity::Device { id, secret } => {
+                let good = self.credentials.borrow().secrets.get(&id).cloned().flatten();
+                (good.as_deref() != Some(&secret)).then_some(id)
+            }
         }
     }
 
@@ -148,7 +166,12 @@ impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
         self.connected(&event);
         self.note_device(&event.client_id, event.user_id.as_deref(), true);
-        Box::pin(std::future::ready(()))
+        Box::pin(async move {
+            // Its secret may have become another between its login and this moment.
+            if let Some(device) = self.has_old_secret(event.user_id.as_deref()) {
+                self.turn_out(&device).await;
+            }
+        })
     }
 
     fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> Answer<'a, ()> {

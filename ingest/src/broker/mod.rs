@@ -54,11 +54,17 @@ impl Default for BrokerOptions {
 }
 
 /// The running broker.
-#[derive(Debug)]
 pub struct Broker {
     tasks: TaskTracker,
     stop: CancellationToken,
     disconnect: broadcast::Sender<()>,
+    outbound: Arc<Outbound>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("connections", &self.tasks.len()).finish_non_exhaustive()
+    }
 }
 
 /// What every connection is made with.
@@ -93,10 +99,9 @@ impl Broker {
     ) -> Self {
         let prefix = intake.limits().topic_prefix.clone();
         let stop = CancellationToken::new();
-        let reports = downlink.reports(&stop);
-        let outbound = Arc::new(Outbound::new(prefix.clone(), reports, downlink.alone));
+        let outbound = Arc::new(Outbound::new(downlink.clone()));
         let auth = Arc::new(DeviceAuth::new(credentials.clone(), prefix));
-        let hook = Arc::new(Hook::new(intake, Arc::clone(&outbound)));
+        let hook = Arc::new(Hook::new(intake, credentials.values.clone(), Arc::clone(&outbound)));
         let mut config = BrokerConfig::default()
             .with_max_packet_size(MAX_PACKET)
             .with_max_clients(options.max_connections)
@@ -131,7 +136,7 @@ impl Broker {
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
         tasks.spawn(sweep(Arc::clone(&shared.router), Arc::clone(&outbound), stop.clone()));
         tasks.spawn(turn_out(hook, credentials.values, stop.clone()));
-        tasks.spawn(outbound.run(downlink.start(&stop), stop.clone()));
+        tasks.spawn(Arc::clone(&outbound).run(downlink.start(&stop), stop.clone()));
         let disconnect = shared.disconnect.clone();
         let listeners = [(Some(tcp), Transport::Tcp), (websocket, Transport::WebSocket)];
         for (listener, transport) in listeners {
@@ -139,7 +144,7 @@ impl Broker {
                 tasks.spawn(listen(Arc::clone(&shared), listener, transport));
             }
         }
-        Self { tasks, stop, disconnect }
+        Self { tasks, stop, disconnect, outbound }
     }
 
     /// Stops taking connections and messages; answers when what was taken has its fate, or when
@@ -149,7 +154,11 @@ impl Broker {
         self.tasks.close();
         // Fails only if nobody is connected.
         let _ = self.disconnect.send(());
-        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
+        let ended = async {
+            self.tasks.wait().await;
+            self.outbound.flush().await;
+        };
+        if tokio::time::timeout(within, ended).await.is_err() {
             tracing::warn!("connections were still busy when the broker stopped");
         }
     }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use acuvim_schemas::{
+    Micros,
     command::{Command, Outcome},
-    topic,
+    time, topic,
 };
 use mqtt5::{
     QoS,
@@ -20,21 +21,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    downlink::{Reports, seconds_left},
+    Downlink,
+    downlink::{Reports, Told, seconds_left},
     intake::now,
 };
 
 /// Commands that wait for the one before them, for each device.
 const QUEUE: usize = 64;
 
-/// How often devices are looked at whose PUBACK does not come.
+/// How often devices are looked at whose PUBACK does not come, and how long one is waited for before
+/// the next command goes out.
 const LOOK: Duration = Duration::from_secs(1);
+const PATIENCE: Micros = 30 * time::SECOND;
 
 /// See the module.
 pub(super) struct Outbound {
-    prefix: String,
+    downlink: Downlink,
     reports: Reports,
-    alone: bool,
     router: OnceLock<Weak<MessageRouter>>,
     lines: Mutex<Lines>,
 }
@@ -42,25 +45,16 @@ pub(super) struct Outbound {
 #[derive(Default)]
 struct Lines {
     devices: HashMap<String, Line>,
-    /// The devices whose command is with a client now, in the order of publishing: as a rule one,
-    /// and of the client's own name.
-    with: HashMap<Arc<str>, VecDeque<String>>,
+    clients: HashMap<Arc<str>, Client>,
 }
 
-impl Lines {
-    /// The command that is with a device is no more.
-    fn release(&mut self, device: &str) -> Option<(Command, Option<Command>)> {
-        let line = self.devices.get_mut(device)?;
-        let (client, command) = line.in_flight.take()?;
-        let next = line.waiting.pop_front();
-        if let Some(devices) = self.with.get_mut(&client) {
-            devices.retain(|d| d != device);
-            if devices.is_empty() {
-                self.with.remove(&client);
-            }
-        }
-        Some((command, next))
-    }
+/// What is with one client: as a rule one command, of the device of its own name.
+#[derive(Default)]
+struct Client {
+    /// The devices whose command is with it, in the order of publishing.
+    with: VecDeque<String>,
+    /// PUBACKs that are still to come for commands that nobody waits for any more.
+    owed: usize,
 }
 
 /// What is known of one device.
@@ -68,14 +62,44 @@ impl Lines {
 struct Line {
     /// The clients that listen for its commands.
     listeners: BTreeSet<Arc<str>>,
-    /// The one that is with it now, and with which client.
-    in_flight: Option<(Arc<str>, Command)>,
+    /// Whether a command is with it, or on its way there: the next one waits.
+    busy: bool,
+    /// The one that is with it now.
+    in_flight: Option<InFlight>,
     waiting: VecDeque<Command>,
 }
 
+struct InFlight {
+    client: Arc<str>,
+    command: Told,
+    since: Micros,
+}
+
+impl Lines {
+    /// The command that is with a device is no more; answers with the next, for which the line stays
+    /// busy.
+    fn release(&mut self, device: &str) -> Option<(InFlight, Option<Command>)> {
+        let line = self.devices.get_mut(device)?;
+        let in_flight = line.in_flight.take()?;
+        if let Some(client) = self.clients.get_mut(&in_flight.client) {
+            client.with.retain(|d| d != device);
+        }
+        Some((in_flight, self.next(device)))
+    }
+
+    /// The next command for a device, for which the line stays busy.
+    fn next(&mut self, device: &str) -> Option<Command> {
+        let line = self.devices.get_mut(device)?;
+        let next = line.waiting.pop_front();
+        line.busy = next.is_some();
+        next
+    }
+}
+
 impl Outbound {
-    pub fn new(prefix: String, reports: Reports, alone: bool) -> Self {
-        Self { prefix, reports, alone, router: OnceLock::new(), lines: Mutex::default() }
+    pub fn new(downlink: Downlink) -> Self {
+        let reports = downlink.reports();
+        Self { downlink, reports, router: OnceLock::new(), lines: Mutex::default() }
     }
 
     pub fn attach(&self, router: &Arc<MessageRouter>) {
@@ -88,7 +112,7 @@ impl Outbound {
 
     /// The device whose commands a topic carries.
     fn device_of<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let rest = topic.strip_prefix(self.prefix.as_str())?.strip_prefix('/')?;
+        let rest = topic.strip_prefix(self.downlink.topic_prefix.as_str())?.strip_prefix('/')?;
         rest.strip_suffix("/cmd").filter(|device| acuvim_schemas::device::is_device_id(device))
     }
 
@@ -110,7 +134,8 @@ impl Outbound {
         }
     }
 
-    /// Gives commands out until there are no more.
+    /// Gives commands out until there are no more. What is left when told to stop was given to
+    /// nobody.
     pub async fn run(
         self: Arc<Self>,
         mut commands: mpsc::Receiver<Command>,
@@ -119,60 +144,86 @@ impl Outbound {
         let mut looks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 command = commands.recv() => match command {
                     Some(command) => self.give(command).await,
-                    None => return,
+                    None => break,
                 },
                 _ = looks.tick() => self.look().await,
             }
         }
+        commands.close();
+        while let Some(command) = commands.recv().await {
+            self.to_nobody(&command);
+        }
+        let waiting: Vec<Command> =
+            self.lines().devices.values_mut().flat_map(|line| line.waiting.drain(..)).collect();
+        waiting.iter().for_each(|command| self.to_nobody(command));
+    }
+
+    /// Waits until what became of commands is in the log.
+    pub async fn flush(&self) {
+        self.reports.flush().await;
     }
 
     /// Gives a command to its device, or lines it up behind the one that is with it.
     async fn give(&self, command: Command) {
-        let refused = {
+        let free = {
             let mut lines = self.lines();
             match lines.devices.get_mut(&command.device_id) {
-                Some(line) if line.in_flight.is_some() && line.waiting.len() < QUEUE => {
+                Some(line) if line.busy && line.waiting.len() < QUEUE => {
                     line.waiting.push_back(command);
                     return;
                 }
-                Some(line) => line.in_flight.is_some(),
-                None => true,
+                Some(line) => !std::mem::replace(&mut line.busy, true),
+                None => false,
             }
         };
-        match refused {
-            true => self.to_nobody(&command),
-            false => self.publish(command).await,
+        match free {
+            true => self.publish(command).await,
+            false => self.to_nobody(&command),
         }
     }
 
     fn to_nobody(&self, command: &Command) {
         metrics::counter!("acuvim_commands_without_listener_total").increment(1);
-        if self.alone {
-            self.reports.say(&command.device_id, command.request_id, Outcome::NoSubscriber);
+        if self.downlink.alone {
+            self.reports.say(&command.into(), Outcome::NoSubscriber);
         }
     }
 
+    /// Publishes a command for which its line is busy; if that can't be, the next.
     async fn publish(&self, command: Command) {
-        let Some(seconds) = seconds_left(&command, now()) else { return };
-        let Some(router) = self.router.get().and_then(Weak::upgrade) else { return };
-        let topic = topic::command(&self.prefix, &command.device_id);
+        let mut next = Some(command);
+        while let Some(command) = next.take() {
+            let device = command.device_id.clone();
+            if !self.is_published(command).await {
+                next = self.lines().next(&device);
+            }
+        }
+    }
+
+    async fn is_published(&self, command: Command) -> bool {
+        let Some(seconds) = seconds_left(&command, now()) else { return false };
+        let Some(router) = self.router.get().and_then(Weak::upgrade) else { return false };
+        let topic = topic::command(&self.downlink.topic_prefix, &command.device_id);
         let Some(client) = self.listener(&router, &command.device_id, &topic).await else {
-            return self.to_nobody(&command);
+            self.to_nobody(&command);
+            return false;
         };
         let packet = PublishPacket::new(&topic, command.payload.clone(), QoS::AtLeastOnce)
             .with_message_expiry_interval(seconds);
-        self.note_in_flight(client, command);
+        self.note_in_flight(client, Told::from(&command));
         router.route_message_local_only(&packet, None).await;
+        true
     }
 
-    fn note_in_flight(&self, client: Arc<str>, command: Command) {
+    fn note_in_flight(&self, client: Arc<str>, command: Told) {
         let mut lines = self.lines();
-        lines.with.entry(Arc::clone(&client)).or_default().push_back(command.device_id.clone());
+        let with = &mut lines.clients.entry(Arc::clone(&client)).or_default().with;
+        with.push_back(command.device_id.clone());
         if let Some(line) = lines.devices.get_mut(&command.device_id) {
-            line.in_flight = Some((client, command));
+            line.in_flight = Some(InFlight { client, command, since: now() });
         }
     }
 
@@ -198,11 +249,16 @@ impl Outbound {
     pub async fn acknowledged(&self, client: &str) {
         let released = {
             let mut lines = self.lines();
-            let device = lines.with.get(client).and_then(|devices| devices.front().cloned());
+            let Some(known) = lines.clients.get_mut(client) else { return };
+            if known.owed > 0 {
+                known.owed -= 1;
+                return;
+            }
+            let device = known.with.front().cloned();
             device.and_then(|device| lines.release(&device))
         };
-        let Some((command, next)) = released else { return };
-        self.reports.say(&command.device_id, command.request_id, Outcome::Sent);
+        let Some((in_flight, next)) = released else { return };
+        self.reports.say(&in_flight.command, Outcome::Sent);
         if let Some(next) = next {
             self.publish(next).await;
         }
@@ -214,11 +270,13 @@ impl Outbound {
         let mut behind = Vec::new();
         {
             let mut lines = self.lines();
-            for device in lines.with.get(client).cloned().unwrap_or_default() {
+            for device in lines.clients.remove(client).unwrap_or_default().with {
                 let released = lines.release(&device);
                 behind.extend(released.and_then(|(_, next)| next));
-                let line = lines.devices.get_mut(&device);
-                behind.extend(line.into_iter().flat_map(|line| line.waiting.drain(..)));
+                if let Some(line) = lines.devices.get_mut(&device) {
+                    line.busy = false;
+                    behind.extend(line.waiting.drain(..));
+                }
             }
         }
         behind.iter().for_each(|command| self.to_nobody(command));
@@ -226,19 +284,27 @@ impl Outbound {
 
     /// Goes on where a PUBACK has not come in time.
     async fn look(&self) {
-        let now = now();
+        let late_since = now() - PATIENCE;
         let next: Vec<Command> = {
             let mut lines = self.lines();
             let is_late =
-                |line: &Line| line.in_flight.as_ref().is_some_and(|(_, c)| c.expires_at <= now);
+                |line: &Line| line.in_flight.as_ref().is_some_and(|f| f.since < late_since);
             let late: Vec<String> = lines
-                .with
+                .clients
                 .values()
-                .flatten()
+                .flat_map(|client| &client.with)
                 .filter(|device| lines.devices.get(*device).is_some_and(is_late))
                 .cloned()
                 .collect();
-            late.iter().filter_map(|device| lines.release(device)?.1).collect()
+            late.iter()
+                .filter_map(|device| {
+                    let (in_flight, next) = lines.release(device)?;
+                    if let Some(client) = lines.clients.get_mut(&in_flight.client) {
+                        client.owed += 1;
+                    }
+                    next
+                })
+                .collect()
         };
         for command in next {
             self.publish(command).await;
@@ -255,13 +321,13 @@ impl Outbound {
             .flat_map(|(device, line)| line.listeners.iter().map(|c| (device.clone(), c.clone())))
             .collect();
         for (device, client) in known {
-            let topic = topic::command(&self.prefix, &device);
+            let topic = topic::command(&self.downlink.topic_prefix, &device);
             if !router.has_subscription(&client, &topic).await {
                 self.unsubscribed(&client, &topic);
             }
         }
-        self.lines().devices.retain(|_, line| {
-            !line.listeners.is_empty() || line.in_flight.is_some() || !line.waiting.is_empty()
-        });
+        let mut lines = self.lines();
+        lines.devices.retain(|_, line| line.busy || !line.listeners.is_empty());
+        lines.clients.retain(|_, client| client.owed > 0 || !client.with.is_empty());
     }
 }

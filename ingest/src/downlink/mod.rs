@@ -7,14 +7,18 @@
 mod reader;
 mod reports;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use acuvim_log::Log;
 use acuvim_schemas::{Micros, command::Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use reports::Reports;
+use crate::intake::now;
+pub(crate) use reports::{Reports, Told};
 
 /// Commands that wait to be published: few, since a crash loses them.
 const AHEAD: usize = 16;
@@ -31,9 +35,17 @@ pub struct Downlink {
     pub alone: bool,
     /// What the topics begin with.
     pub topic_prefix: String,
+    /// Set where another process may take over: until when (in microseconds since 1970) commands are
+    /// this one's to publish. Readings may come in twice, commands may not go out twice.
+    pub held_until: Option<Arc<AtomicI64>>,
 }
 
 impl Downlink {
+    /// Whether commands are this process's to publish at this moment.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held_until.as_ref().is_none_or(|until| now() < until.load(Ordering::Relaxed))
+    }
+
     /// Starts to read; commands that may still be sent come in the order of each device.
     pub(crate) fn start(&self, stop: &CancellationToken) -> mpsc::Receiver<Command> {
         let (sender, commands) = mpsc::channel(AHEAD);
@@ -45,8 +57,8 @@ impl Downlink {
     }
 
     /// Starts to bring reports up.
-    pub(crate) fn reports(&self, stop: &CancellationToken) -> Reports {
-        Reports::start(Arc::clone(&self.log), self.topic_prefix.clone(), stop.clone())
+    pub(crate) fn reports(&self) -> Reports {
+        Reports::start(Arc::clone(&self.log), self.topic_prefix.clone())
     }
 }
 
@@ -68,6 +80,7 @@ mod tests {
             device_id: "d".into(),
             payload: Bytes::new(),
             expires_at: 10_500_000,
+            attempt: 1,
             outbox_seq: 1,
         };
         assert_eq!(seconds_left(&command, 500_000), Some(10));

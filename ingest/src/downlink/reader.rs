@@ -12,8 +12,11 @@ use crate::intake::now;
 /// What one read brings at most: what a crash in the wrong moment would lose.
 const READ: ReadLimit = ReadLimit { records: 32, bytes: 1 << 20, wait: Duration::from_millis(500) };
 
-/// How far back the highest number is looked for at the start.
-const LOOK_BACK: i64 = 64;
+/// How far back the highest number is looked for at the start: further than the outbox delivers in
+/// one go, and so could deliver again.
+const LOOK_BACK: i64 = 1024;
+const LOOK: ReadLimit =
+    ReadLimit { records: 512, bytes: 8 << 20, wait: Duration::from_millis(500) };
 
 /// How long to wait before a log is asked again that is away.
 const AWAY: Duration = Duration::from_millis(500);
@@ -21,6 +24,7 @@ const AWAY: Duration = Duration::from_millis(500);
 /// See the module.
 pub(super) struct Reader {
     log: Arc<dyn Log>,
+    downlink: Downlink,
     cursor: String,
     partition: u32,
     to: mpsc::Sender<Command>,
@@ -31,7 +35,7 @@ pub(super) struct Reader {
 impl Reader {
     pub fn new(downlink: &Downlink, partition: u32, to: mpsc::Sender<Command>) -> Self {
         let (log, cursor) = (Arc::clone(&downlink.log), downlink.cursor.clone());
-        Self { log, cursor, partition, to, seen: 0 }
+        Self { log, downlink: downlink.clone(), cursor, partition, to, seen: 0 }
     }
 
     /// Reads until nobody takes commands any more. After an error it begins anew at the cursor: what
@@ -47,6 +51,12 @@ impl Reader {
     async fn follow(&mut self) -> Result<(), acuvim_log::Error> {
         let mut next = self.begin().await?;
         loop {
+            if !self.downlink.is_held() {
+                // Whoever holds it now moves the cursor on.
+                tokio::time::sleep(AWAY).await;
+                next = self.begin().await?;
+                continue;
+            }
             let batch = match self.log.read(LogTopic::Commands, self.partition, next, READ).await {
                 Err(error) if error.kind() == ErrorKind::OutOfRange => {
                     next = self.skip(next).await?;
@@ -80,7 +90,7 @@ impl Reader {
         let next = noted.clamp(bounds.start, bounds.end);
         let mut at = (next - LOOK_BACK).max(bounds.start);
         while at < next {
-            let batch = self.log.read(LogTopic::Commands, self.partition, at, READ).await?;
+            let batch = self.log.read(LogTopic::Commands, self.partition, at, LOOK).await?;
             let before = batch.entries.iter().filter(|(offset, _)| *offset < next);
             let highest = before
                 .filter_map(|(_, entry)| Command::try_from(entry).ok())

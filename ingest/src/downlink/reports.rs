@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use acuvim_log::{Entry, Log, LogTopic};
 use acuvim_schemas::{
     Headers, Kind, Record,
-    command::{Delivery, Outcome},
+    command::{Command, Delivery, Outcome},
     device::partition_of,
     topic,
 };
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::intake::now;
@@ -24,20 +23,56 @@ const BATCH: usize = 500;
 /// How long to wait before a log is asked again that is away.
 const AWAY: Duration = Duration::from_millis(200);
 
+/// Which command a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub device_id: String,
+    pub request_id: Uuid,
+    pub attempt: i64,
+}
+
+impl From<&Command> for Told {
+    fn from(command: &Command) -> Self {
+        Self {
+            device_id: command.device_id.clone(),
+            request_id: command.request_id,
+            attempt: command.attempt,
+        }
+    }
+}
+
 /// Takes reports; cloning shares it.
 #[derive(Debug, Clone)]
-pub(crate) struct Reports(mpsc::Sender<Record>, Arc<str>);
+pub(crate) struct Reports(mpsc::Sender<Item>, Arc<str>);
+
+/// What is brought up.
+#[derive(Debug)]
+enum Item {
+    Report(Record),
+    /// Whoever waits until everything before it is up.
+    Flush(oneshot::Sender<()>),
+}
 
 impl Reports {
-    pub(super) fn start(log: Arc<dyn Log>, prefix: String, stop: CancellationToken) -> Self {
+    pub(super) fn start(log: Arc<dyn Log>, prefix: String) -> Self {
         let (sender, reports) = mpsc::channel(ROOM);
-        tokio::spawn(bring(log, reports, stop));
+        tokio::spawn(bring(log, reports));
         Self(sender, prefix.into())
     }
 
+    /// Waits until everything said so far is up.
+    pub async fn flush(&self) {
+        let (flushed, done) = oneshot::channel();
+        if self.0.send(Item::Flush(flushed)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
     /// Reports what became of a command; never waits.
-    pub fn say(&self, device_id: &str, request_id: Uuid, outcome: Outcome) {
-        let Ok(value) = serde_json::to_vec(&Delivery { request_id, outcome }) else { return };
+    pub fn say(&self, told: &Told, outcome: Outcome) {
+        let Told { device_id, request_id, attempt } = told;
+        let delivery = Delivery { request_id: *request_id, attempt: *attempt, outcome };
+        let Ok(value) = serde_json::to_vec(&delivery) else { return };
         let record = Record {
             key: Bytes::copy_from_slice(device_id.as_bytes()),
             value: Bytes::from(value),
@@ -49,32 +84,31 @@ impl Reports {
                 reject: None,
             },
         };
-        if self.0.try_send(record).is_err() {
+        if self.0.try_send(Item::Report(record)).is_err() {
             metrics::counter!("acuvim_command_reports_dropped_total").increment(1);
         }
     }
 }
 
-/// Goes on until told to stop and done with what there is by then.
-async fn bring(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Record>, stop: CancellationToken) {
+/// Goes on until nobody reports any more.
+async fn bring(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Item>) {
     let mut batch = Vec::new();
-    loop {
-        let got = tokio::select! {
-            biased;
-            got = reports.recv_many(&mut batch, BATCH) => got,
-            () = stop.cancelled() => return,
-        };
-        if got == 0 {
-            return;
-        }
-        let partitions = log.partitions();
-        let place = |record: Record| (partition_of(&record.key, partitions), Entry::from(record));
-        let entries: Vec<_> = batch.drain(..).map(place).collect();
-        while log.append(LogTopic::Uplink, entries.clone()).await.is_err() {
-            if stop.is_cancelled() {
-                return;
+    while reports.recv_many(&mut batch, BATCH).await > 0 {
+        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        for item in batch.drain(..) {
+            match item {
+                Item::Report(record) => {
+                    let partition = partition_of(&record.key, log.partitions());
+                    entries.push((partition, Entry::from(record)));
+                }
+                Item::Flush(flushed) => waiting.push(flushed),
             }
+        }
+        while !entries.is_empty() && log.append(LogTopic::Uplink, entries.clone()).await.is_err() {
             tokio::time::sleep(AWAY).await;
+        }
+        for flushed in waiting {
+            let _ = flushed.send(());
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use acuvim_control::{Applied, Changes, Control, OffsetMove};
+use acuvim_control::{Applied, Changes, Control, ErrorKind, OffsetMove};
 use acuvim_log::{Log, LogTopic};
+use chrono::Utc;
 use tokio::sync::mpsc;
 
 use super::{CONTROL_INTERVAL, CURSOR, Ended, Worker, changes::away};
@@ -146,6 +147,7 @@ impl Task {
         changes.moves = vec![OffsetMove { partition, expected, next }];
         let mut failed = false;
         loop {
+            changes.now = Utc::now();
             match self.control.apply(self.epoch, &changes).await {
                 Ok(Applied::Done) => break,
                 Ok(Applied::Overtaken { partition }) => {
@@ -155,6 +157,14 @@ impl Task {
                         break;
                     }
                     return Err(Ended::Overtaken);
+                }
+                // What one device said may not hold up all others.
+                Err(error) if error.kind() == ErrorKind::Invalid && !changes.is_empty() => {
+                    let notes = changes.devices.len() + changes.answers.len();
+                    metrics::counter!("acuvim_notes_dropped_total").increment(notes as u64);
+                    tracing::error!(partition, next, notes, %error, "notes that control can't take");
+                    let (moves, read_until) = (changes.moves, changes.read_until);
+                    changes = Changes { moves, read_until, ..Changes::default() };
                 }
                 Err(error) => {
                     failed = true;

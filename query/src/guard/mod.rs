@@ -17,7 +17,7 @@ use crate::problem::ApiError;
 
 pub(crate) use address::ClientAddress;
 pub use address::TrustedProxies;
-pub(crate) use rate::{Rates, retry_after};
+pub(crate) use rate::{Rates, network, retry_after};
 
 /// How much is taken from whom.
 #[derive(Debug, Clone)]

@@ -44,19 +44,14 @@ impl Rates {
         }
     }
 
-    /// Whether an address may ask now; else how long it must wait. A household's IPv6 network is one
-    /// address.
+    /// Whether an address may ask now; else how long it must wait.
     pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
         if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP {
             self.since_sweep.store(0, Ordering::Relaxed);
             self.addresses.iter().for_each(RateLimiter::retain_recent);
             self.users.iter().for_each(RateLimiter::retain_recent);
         }
-        let key = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        };
-        check(self.addresses.as_ref(), &key)
+        check(self.addresses.as_ref(), &network(address))
     }
 
     /// Whether a user or key may.
@@ -71,6 +66,14 @@ fn check<K: std::hash::Hash + Eq + Clone>(
 ) -> Result<(), Duration> {
     let Some(limiter) = limiter else { return Ok(()) };
     limiter.check_key(key).map_err(|not| not.wait_time_from(DefaultClock::default().now()))
+}
+
+/// The one who has an address: in IPv6 a household or a site has a whole network of them.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
 }
 
 /// A 429 that says when to come back.

@@ -37,10 +37,11 @@ pub(super) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let name = request.username;
-    app.throttle.check(address, &name, Instant::now()).map_err(|wait| {
+    let throttled = |wait| {
         metrics::counter!("acuvim_throttled_logins_total").increment(1);
-        retry_after(wait, "too many wrong passwords")
-    })?;
+        retry_after(wait, "too many wrong passwords, or too many logins at once")
+    };
+    let _turn = app.throttle.admit(address, &name, Instant::now()).map_err(throttled)?;
     let user = app.control().user_by_name(&name).await?.filter(|user| user.account.enabled);
     let hash = user.as_ref().map(|u| u.password_hash.clone());
     let right = verify_password(&app, request.password, hash).await?;
@@ -52,8 +53,12 @@ pub(super) async fn login(
     app.throttle.succeeded(address, &name);
     let expires_at = Utc::now() + app.parts.jwt.refresh;
     let by = logging_in(&user, address, &headers);
-    let refresh_token = app.control().start_session(user.account.id, expires_at, &by).await?;
-    answer(&app, &user, refresh_token)
+    let (id, version) = (user.account.id, user.session_version);
+    match app.control().start_session(id, version, expires_at, &by).await? {
+        Some(refresh_token) => answer(&app, &user, refresh_token),
+        // The password was changed while it was checked.
+        None => Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong")),
+    }
 }
 
 fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
@@ -79,10 +84,13 @@ pub(super) async fn refresh(
         app.control().rotate_session(&request.refresh_token, now, now + app.parts.jwt.refresh);
     let refused = |detail: &str| Err(ApiError::new(Code::Unauthorized, detail));
     match rotation.await? {
-        Rotation::Rotated { user_id, token } => match app.control().user(user_id).await? {
-            Some(user) if user.account.enabled => answer(&app, &user, token),
-            _ => refused("the user is gone"),
-        },
+        Rotation::Rotated { user_id, version, token } => {
+            let user = app.control().user(user_id).await?;
+            match user.filter(|u| u.account.enabled && u.session_version == version) {
+                Some(user) => answer(&app, &user, token),
+                None => refused("the session has ended; log in again"),
+            }
+        }
         Rotation::Reused => {
             tracing::info!("a refresh token was used twice; its session is ended");
             refused("the refresh token was used before; log in again")

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use acuvim_control::{CommandFilter, Given, NewCommand};
 use acuvim_schemas::{
-    api::{CommandAccepted, CommandInfo, CommandRequest, CommandStatus, Deliver, Page, Role},
+    api::{
+        CommandAccepted, CommandInfo, CommandRequest, CommandStatus, Deliver, OtherAnswer, Page,
+        Role,
+    },
     command::{CommandKind, check_params},
     config::Section,
     problem::{Code, Problem},
@@ -89,6 +92,7 @@ pub(super) fn checked(
         idempotency_key: request.idempotency_key,
         topic_prefix: options.topic_prefix.clone(),
         section,
+        desired: true,
         group_command: None,
     })
 }
@@ -115,7 +119,7 @@ fn check_raw(caller: &Caller, request: &CommandRequest) -> Result<(), ApiError> 
 /// What became of a command, as an answer.
 pub(super) fn accepted(given: Given) -> Result<(StatusCode, Json<CommandAccepted>), ApiError> {
     match given {
-        Given::Stored(accepted) | Given::Again(accepted) => {
+        Given::Stored(accepted) | Given::Again(accepted, _) => {
             Ok((StatusCode::ACCEPTED, Json(accepted)))
         }
         Given::NotFound => Err(no_device()),
@@ -194,4 +198,18 @@ pub(super) async fn get(
     let none = || ApiError::new(Code::NotFound, "there is no such command");
     let request_id: Uuid = request_id.parse().map_err(|_| none())?;
     app.control().command(request_id, caller.scope()).await?.map(Json).ok_or_else(none)
+}
+
+/// The newest hundred answers of a device that changed nothing: late, repeated, to a command of
+/// another device, or to none that there is.
+#[utoipa::path(get, path = "/api/devices/{device_id}/commands/answers", tag = "commands",
+    params(("device_id" = String, Path, description = "The device's id")),
+    responses((status = 200, body = Vec<OtherAnswer>), (status = 404, body = Problem)))]
+pub(super) async fn answers(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<Json<Vec<OtherAnswer>>, ApiError> {
+    find(&app, &caller, &device_id).await?;
+    Ok(Json(app.control().other_answers(&device_id).await?))
 }

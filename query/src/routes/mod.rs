@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use acuvim_schemas::{problem::Code, time};
 use axum::Router;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
@@ -44,6 +44,7 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::make_credentials, devices::revoke_credentials))
         .routes(routes!(commands::give))
         .routes(routes!(commands::list))
+        .routes(routes!(commands::answers))
         .routes(routes!(commands::get))
         .routes(routes!(config::get, config::set))
         .routes(routes!(config::history))
@@ -118,6 +119,7 @@ fn moment(field: &str, text: &str) -> Result<DateTime<Utc>, ApiError> {
     };
     parsed
         .and_then(time::to_datetime)
+        .filter(|at| (1970..=9999).contains(&at.year()))
         .ok_or_else(|| ApiError::field(field, "a time with its zone, such as 2026-05-01T00:00:00Z"))
 }
 

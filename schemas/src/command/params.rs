@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::CommandKind;
-use crate::config::{Section, check_values};
+use crate::config::{MASK, Section, check_values};
 
 /// A parameter of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +161,7 @@ fn check_shape(shape: Shape, value: &Value) -> Result<(), String> {
             _ => Err(format!("a whole number from {from} to {to}")),
         },
         Shape::Text(from, to) => match value.as_str() {
+            Some(text) if text == MASK => Err("is the mask of a secret".to_owned()),
             Some(text)
                 if (from..=to).contains(&text.chars().count())
                     && !text.chars().any(char::is_control) =>

@@ -22,6 +22,8 @@ pub struct Command {
     pub payload: Bytes,
     /// From then on it may not be sent.
     pub expires_at: Micros,
+    /// Which try to give it to its device: a report names it.
+    pub attempt: i64,
     /// Its number in the outbox: a reader drops what is not above the highest it has seen.
     pub outbox_seq: i64,
 }
@@ -51,6 +53,7 @@ impl Command {
             ("v", Bytes::from_static(FORMAT.as_bytes())),
             ("request_id", Bytes::from(self.request_id.to_string())),
             ("expires_at", Bytes::from(self.expires_at.to_string())),
+            ("attempt", Bytes::from(self.attempt.to_string())),
             ("outbox_seq", Bytes::from(self.outbox_seq.to_string())),
         ]
     }
@@ -65,11 +68,13 @@ impl Command {
         pairs: impl IntoIterator<Item = (&'a str, &'a Bytes)>,
     ) -> Result<Self, BadHeader> {
         let (mut request_id, mut expires_at, mut outbox_seq) = (None, None, None);
+        let mut attempt = None;
         for (name, value) in pairs {
             let text = std::str::from_utf8(value).ok();
             match name {
                 "request_id" => request_id = text.and_then(|t| t.parse().ok()),
                 "expires_at" => expires_at = text.and_then(|t| t.parse().ok()),
+                "attempt" => attempt = text.and_then(|t| t.parse().ok()),
                 "outbox_seq" => outbox_seq = text.and_then(|t| t.parse().ok()),
                 _ => {}
             }
@@ -80,6 +85,7 @@ impl Command {
             device_id: device_id.to_owned(),
             payload: value,
             expires_at: expires_at.ok_or(BadHeader::new("expires_at"))?,
+            attempt: attempt.ok_or(BadHeader::new("attempt"))?,
             outbox_seq: outbox_seq.ok_or(BadHeader::new("outbox_seq"))?,
         })
     }
@@ -90,6 +96,8 @@ impl Command {
 pub struct Delivery {
     /// Which command.
     pub request_id: Uuid,
+    /// Which try.
+    pub attempt: i64,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -131,6 +139,7 @@ mod tests {
             device_id: "d1".into(),
             payload: Bytes::from_static(b"{}"),
             expires_at: 5,
+            attempt: 1,
             outbox_seq: 7,
         };
         let pairs = command.to_pairs();
@@ -139,7 +148,7 @@ mod tests {
             Command::from_record(&Bytes::from_static(b"d1"), Bytes::from_static(b"{}"), pairs)
         };
         assert_eq!(read(""), Ok(command.clone()));
-        for header in ["request_id", "expires_at", "outbox_seq"] {
+        for header in ["request_id", "expires_at", "attempt", "outbox_seq"] {
             assert_eq!(read(header), Err(BadHeader::new(header)));
         }
     }

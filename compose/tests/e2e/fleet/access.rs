@@ -47,6 +47,7 @@ const ROUTES: &[(&str, &str, u8)] = &[
     ("DELETE", "/api/devices/{device_id}/credentials", ADMIN),
     ("POST", "/api/devices/{device_id}/command", OPERATOR),
     ("GET", "/api/devices/{device_id}/commands", VIEWER),
+    ("GET", "/api/devices/{device_id}/commands/answers", VIEWER),
     ("GET", "/api/commands/{request_id}", VIEWER),
     ("GET", "/api/devices/{device_id}/config", VIEWER),
     ("POST", "/api/devices/{device_id}/config", OPERATOR),

@@ -1,0 +1,23 @@
+//! Letting go of what has been over for long.
+
+use chrono::{DateTime, Utc};
+
+use crate::{Control, Error};
+
+impl Control {
+    /// Drops commands that ended, answers that came and changes that were made before a time.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn prune(&self, before: DateTime<Utc>) -> Result<u64, Error> {
+        let mut dropped = 0;
+        for statement in [
+            "DELETE FROM commands WHERE finished_at < $1",
+            "DELETE FROM command_answers WHERE at < $1",
+            "DELETE FROM audit WHERE at < $1",
+        ] {
+            dropped += self.execute(statement, vec![before.into()]).await?;
+        }
+        Ok(dropped)
+    }
+}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{
     FromRow, PgPool, Postgres, SqlSafeStr, Sqlite, SqlitePool, postgres::PgRow, sqlite::SqliteRow,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::{
     Error, ErrorKind,
@@ -25,13 +25,15 @@ pub struct Control {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool),
+    /// Writers take turns, in the order of their coming: SQLite has one at a time, and lets whoever
+    /// asks at the right moment go first, so that one could wait for ever.
+    Sqlite(SqlitePool, Arc<Mutex<()>>),
     Postgres(PgPool),
 }
 
 /// A transaction; dropped without `commit` it changes nothing.
 pub(crate) enum Tx {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Sqlite(sqlx::Transaction<'static, Sqlite>, OwnedMutexGuard<()>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
@@ -53,6 +55,12 @@ async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Res
     }
 }
 
+/// A writer's turn.
+async fn turn(turns: &Arc<Mutex<()>>) -> Result<OwnedMutexGuard<()>, Error> {
+    let turn = tokio::time::timeout(ANSWER, Arc::clone(turns).lock_owned()).await;
+    turn.map_err(|_| Error::new(ErrorKind::Unavailable, "control database: others write for long"))
+}
+
 impl Control {
     pub(crate) fn new(pool: Pool) -> Self {
         Self { pool, outbox: Arc::default() }
@@ -61,7 +69,7 @@ impl Control {
     /// Ends its connections.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(pool, _) => pool.close().await,
             // One that does not answer is not waited for.
             Pool::Postgres(pool) => {
                 let _ = tokio::time::timeout(Duration::from_secs(5), pool.close()).await;
@@ -73,8 +81,9 @@ impl Control {
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         match &self.pool {
             // IMMEDIATE: a writer waits at the start, and is never refused in the middle.
-            Pool::Sqlite(pool) => {
-                Ok(Tx::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?))
+            Pool::Sqlite(pool, turns) => {
+                let turn = turn(turns).await?;
+                Ok(Tx::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?, turn))
             }
             Pool::Postgres(pool) => Ok(Tx::Postgres(answered(pool.begin()).await?)),
         }
@@ -86,7 +95,7 @@ impl Control {
         values: Vec<Value>,
     ) -> Result<Vec<T>, Error> {
         match &self.pool {
-            Pool::Sqlite(pool) => {
+            Pool::Sqlite(pool, _) => {
                 let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
                 answered(query.fetch_all(pool)).await
             }
@@ -112,7 +121,8 @@ impl Control {
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         match &self.pool {
-            Pool::Sqlite(pool) => {
+            Pool::Sqlite(pool, turns) => {
+                let _turn = turn(turns).await?;
                 let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
                 Ok(answered(query.execute(pool)).await?.rows_affected())
             }
@@ -139,7 +149,7 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<Vec<T>, Error> {
         match self {
-            Self::Sqlite(tx) => {
+            Self::Sqlite(tx, _) => {
                 let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
                 answered(query.fetch_all(&mut **tx)).await
             }
@@ -156,7 +166,7 @@ impl Tx {
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(tx) => {
+            Self::Sqlite(tx, _) => {
                 let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
                 Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
             }
@@ -170,7 +180,7 @@ impl Tx {
     /// Makes it so. An error may hide a success: look before trying again.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(tx) => answered(tx.commit()).await,
+            Self::Sqlite(tx, _turn) => answered(tx.commit()).await,
             Self::Postgres(tx) => answered(tx.commit()).await,
         }
     }

@@ -1,6 +1,6 @@
 //! Opening the control database, and bringing it to this version's schema.
 
-use std::{path::Path, str::FromStr as _, time::Duration};
+use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, SqlStr,
@@ -43,7 +43,7 @@ impl Control {
             .await
             .map_err(|e| setup(&e))?;
         migrations().run(&pool).await.map_err(|e| setup(&explained(&e)))?;
-        Ok(Self::new(Pool::Sqlite(pool)))
+        Ok(Self::new(Pool::Sqlite(pool, Arc::default())))
     }
 
     /// Opens a PostgreSQL database that is there, and brings it to this version's schema; of

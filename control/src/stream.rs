@@ -26,6 +26,9 @@ pub struct OffsetMove {
     pub next: i64,
 }
 
+/// Announcements of one device that are kept until they are stored.
+const MOST_REGISTRATIONS: usize = 4;
+
 /// What a run of records says of one device, brought together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceNote {
@@ -48,6 +51,24 @@ pub struct DeviceNote {
 }
 
 impl DeviceNote {
+    /// Adds what was said later.
+    pub fn merge(&mut self, later: Self) {
+        self.at = self.at.max(later.at);
+        self.telemetry = self.telemetry.max(later.telemetry);
+        let newest = self.heartbeat.as_ref().map(|(ts, _)| *ts);
+        if later.heartbeat.as_ref().map(|(ts, _)| *ts) > newest {
+            self.heartbeat = later.heartbeat;
+        }
+        self.status = later.status.or(self.status);
+        // The last one has it all, but for what it does not say.
+        self.registrations.extend(later.registrations);
+        let many = self.registrations.len().saturating_sub(MOST_REGISTRATIONS);
+        self.registrations.drain(..many);
+        let gone = matches!(later.status, Some((DeviceStatus::Offline, _)));
+        self.heard = later.heard || (self.heard && !gone);
+        self.back = later.back || (self.back && !gone);
+    }
+
     /// Nothing yet.
     #[must_use]
     pub fn new(device_id: &str, at: DateTime<Utc>) -> Self {

@@ -73,13 +73,6 @@ impl Statement {
     }
 }
 
-/// A pattern for `LIKE ... ESCAPE '!'` that finds a text anywhere.
-pub(crate) fn anywhere(text: &str) -> String {
-    // PostgreSQL takes no NUL, and no text has one.
-    let text = text.to_lowercase().replace('\0', "");
-    format!("%{}%", text.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,10 +93,5 @@ mod tests {
              $12 , $13 )"
         );
         assert_eq!(values.len(), 13);
-    }
-
-    #[test]
-    fn no_wildcards_come_from_outside() {
-        assert_eq!(anywhere("A_b%!"), "%a!_b!%!!%");
     }
 }

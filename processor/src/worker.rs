@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     told_to: Option<i64>,
     /// What the teller has yet to be told.
     pending: Changes,
+    /// Where the note on each device is in it.
+    places: HashMap<String, usize>,
     told: Instant,
     /// Up to which time everything that came has been read.
     read_until: Micros,
@@ -128,6 +130,7 @@ impl Worker {
             teller: None,
             told_to: None,
             pending: Changes::default(),
+            places: HashMap::new(),
             told: Instant::now(),
             read_until: 0,
             checked: Instant::now(),
@@ -330,7 +333,7 @@ impl Worker {
         }
         metrics::counter!("acuvim_records_processed_total").increment(count as u64);
         metrics::counter!("acuvim_no_known_readings_total").increment(no_known_readings as u64);
-        self.pending.devices.extend(changes.devices);
+        self.gather(changes.devices);
         self.pending.deliveries.extend(changes.deliveries);
         self.pending.answers.extend(changes.answers);
         Ok(readings)

@@ -6,12 +6,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::{COLUMNS, DeviceRow};
-use crate::{
-    Control, Error, ErrorKind,
-    scope::within,
-    text::{Statement, anywhere},
-    value::Value,
-};
+use crate::{Control, Error, ErrorKind, scope::within, text::Statement, value::Value};
 
 /// What a list is sorted by; devices that are equal in it, by their id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,8 +130,10 @@ impl DeviceFilter {
             let version = version.replace('\0', "");
             all.push("AND COALESCE(d.firmware_version, '') = ?", [version.into()]);
         }
-        if let Some(q) = &self.q {
-            all.push("AND d.search LIKE ? ESCAPE '!'", [anywhere(q).into()]);
+        // Much quicker than LIKE, and the same on both engines.
+        let q = self.q.as_deref().unwrap_or_default().to_lowercase().replace('\0', "");
+        if !q.is_empty() {
+            all.push("AND REPLACE(d.search, ?, '') <> d.search", [q.into()]);
         }
         within(&mut all, scope);
         all
@@ -175,9 +172,17 @@ impl Control {
         page.push("LIMIT ?", [filter.limit.into()]);
         let (text, values) = page.into_parts();
         let rows: Vec<DeviceRow> = self.fetch_all(text, values).await?;
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
-        Ok((rows.into_iter().map(Device::from).collect(), total.map_or(0, |t| t.0)))
+        let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let total = match filter.after {
+            // All of them are on this page.
+            None if found < filter.limit => found,
+            _ => {
+                let (text, values) = count.into_parts();
+                let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
+                total.map_or(0, |t| t.0)
+            }
+        };
+        Ok((rows.into_iter().map(Device::from).collect(), total))
     }
 
     /// The ids of all devices, so that a stream can tell a new one.

@@ -352,6 +352,72 @@ async fn desired_becomes_reported_by_the_devices_word_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_changes_at_once_are_both_desired_and_a_large_one_is_sent_in_parts() {
+    on_both(async |control| {
+        device(&control, "d").await;
+        let give = async |values: &Value| {
+            let new = config("d", Section::Mqtt, values);
+            control.give_command(&new, None, &by(0)).await.expect("give")
+        };
+        let (one, two, three) = (json!({"host": "a"}), json!({"port": 1883}), json!({"user": "u"}));
+        let (one, two, three) = tokio::join!(give(&one), give(&two), give(&three));
+        for given in [one, two, three] {
+            assert!(matches!(given, Given::Stored(_)), "{given:?}");
+        }
+        let now = control.config("d").await.expect("ask");
+        assert_eq!(now.desired["mqtt"], json!({"host": "a", "port": 1883, "user": "u"}));
+        assert_eq!(now.version, 3);
+        for (key, fill) in [("ca", "x"), ("cert", "y"), ("topic", "z")] {
+            give(&json!({ key: fill.repeat(400) })).await;
+        }
+        time_passes(&control, 100).await;
+        delivered(&control).await;
+        heard(&control, "d", 101, false).await;
+        assert!(delivered(&control).await.is_empty(), "it was tried a moment ago");
+        heard(&control, "d", 101, true).await;
+        let out = delivered(&control).await;
+        assert_eq!(out.len(), 6, "value by value, since together they are too large: {out:?}");
+        time_passes(&control, 200).await;
+        heard(&control, "d", 800, false).await;
+        assert_eq!(delivered(&control).await.len(), 6, "and again after a while");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_disabled_or_deleted_gets_nothing_more() {
+    on_both(async |control| {
+        for id in ["off", "gone"] {
+            device(&control, id).await;
+        }
+        let waits =
+            |id| NewCommand { deliver: Deliver::WhenOnline, ..command(id, "ping", json!({})) };
+        let mut given = Vec::new();
+        for id in ["off", "gone"] {
+            given.push(give(&control, &waits(id), 0).await);
+            given.push(give(&control, &command(id, "ping", json!({})), 0).await);
+        }
+        let off = DeviceEdit { enabled: Some(false), ..DeviceEdit::default() };
+        control.edit_device("off", &off, None, &by(1)).await.expect("disable");
+        control.delete_device("gone", None, &by(1)).await.expect("delete");
+        assert!(delivered(&control).await.is_empty());
+        for id in ["off", "gone"] {
+            heard(&control, id, 2, true).await;
+        }
+        assert!(delivered(&control).await.is_empty());
+        for id in given {
+            let now = get(&control, id).await;
+            assert_eq!(now.status, CommandStatus::Error, "{now:?}");
+            answer(&control, &now.device_id, &id.to_string(), "success", 3).await;
+            assert_eq!(get(&control, id).await.status, CommandStatus::Error, "for good");
+        }
+        assert_eq!(control.prune(at(0)).await.expect("prune"), 0);
+        assert!(control.prune(at(100)).await.expect("prune") >= 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_command_is_one_for_each_with_a_summary() {
     on_both(async |control| {
         let body = GroupBody { name: "g".into(), ..GroupBody::default() };

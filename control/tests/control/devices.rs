@@ -122,6 +122,27 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
     .await;
 }
 
+#[test]
+fn notes_on_one_device_become_one() {
+    let mut note = beating("d", 10, json!({"firmware_version": "1"}));
+    note.back = true;
+    note.merge(beating("d", 5, json!({"firmware_version": "0"})));
+    assert_eq!(note.at, at(10));
+    let (ts, heartbeat) = note.heartbeat.clone().expect("one");
+    assert_eq!((ts, heartbeat.firmware_version.as_deref()), (at(10), Some("1")));
+    assert!(note.heard && note.back);
+    let mut gone = DeviceNote::new("d", at(11));
+    gone.status = Some((DeviceStatus::Offline, at(11)));
+    note.merge(gone);
+    assert_eq!(note.status, Some((DeviceStatus::Offline, at(11))));
+    assert!(!note.heard && !note.back, "what waits for it must go on waiting");
+    for n in 0..9 {
+        note.merge(registering("d", n, json!({"device_id": "d", "boot": n})));
+    }
+    assert_eq!(note.registrations.last().and_then(|r| r.boot), Some(8));
+    assert!(note.registrations.len() < 9);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_filter_sort_and_page_without_gaps() {
     on_both(async |control| {
@@ -165,6 +186,11 @@ async fn lists_filter_sort_and_page_without_gaps() {
         assert_eq!(by_name.await, ["d0", "d2", "d4", "d6", "d1", "d3", "d5"]);
         let q = |q: &str| DeviceFilter { q: Some(q.into()), ..DeviceFilter::default() };
         assert_eq!(pages(q("ODD")).await, ["d1", "d3", "d5"]);
+        let umlaut = DeviceEdit { name: Some(Some("Übergabe".into())), ..DeviceEdit::default() };
+        control.edit_device("d1", &umlaut, None, &by(60)).await.expect("edit");
+        assert_eq!(pages(q("ÜBER")).await, ["d1"]);
+        let back = DeviceEdit { name: Some(Some("odd".into())), ..DeviceEdit::default() };
+        control.edit_device("d1", &back, None, &by(60)).await.expect("edit");
         assert!(pages(q("%")).await.is_empty(), "no wildcards from outside");
         let status = Some(DeviceStatus::Online);
         assert_eq!(pages(DeviceFilter { status, ..DeviceFilter::default() }).await, ["d6"]);
@@ -250,6 +276,16 @@ async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
         let none = control.replace_device("none", "x", None, &by(6)).await.expect("ask");
         assert!(matches!(none, Replaced::NotFound));
         assert!(control.device("third", None).await.expect("ask").is_none(), "nothing half made");
+        // One that is in use, or that the caller does not see, is not for the taking.
+        control.create_device(&named("busy", "Feeder 9"), &by(7)).await.expect("create");
+        let taken = control.replace_device("new", "busy", None, &by(8)).await.expect("ask");
+        assert!(matches!(taken, Replaced::Conflict(_)), "{taken:?}");
+        note(&control, vec![DeviceNote::new("theirs", at(8))]).await;
+        let only_new = Scope { device_ids: vec!["new".into()], group_ids: vec![] };
+        let stolen = control.replace_device("new", "theirs", Some(&only_new), &by(8)).await;
+        assert!(matches!(stolen.expect("ask"), Replaced::NotFound));
+        let fresh = control.replace_device("new", "fresh", Some(&only_new), &by(8)).await;
+        assert!(matches!(fresh.expect("ask"), Replaced::Done(_)));
     })
     .await;
 }
@@ -267,6 +303,26 @@ async fn a_deleted_device_that_speaks_again_is_new() {
         note(&control, vec![beating("d", 9, json!({}))]).await;
         let back = control.device("d", None).await.expect("ask").expect("new");
         assert_eq!((back.name, back.tags.len(), back.created_at), (None, 0, at(9)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_made_at_once_or_none() {
+    on_both(async |control| {
+        control.create_device(&named("there", "x"), &by(0)).await.expect("create");
+        let mut lost = named("lost", "x");
+        lost.group_id = Some(Uuid::nil());
+        let all = [named("a", "x"), named("there", "x"), lost, named("b", "x"), named("a", "x")];
+        let made = control.create_devices(&all, &by(1)).await.expect("create");
+        let [Created::Done(a), Created::Taken, Created::NoGroup, Created::Done(b), Created::Taken] =
+            made.as_slice()
+        else {
+            panic!("{made:?}")
+        };
+        assert_ne!(a.credentials.password, b.credentials.password);
+        assert!(control.device("lost", None).await.expect("ask").is_none());
+        assert_eq!(control.device_ids().await.expect("ask").len(), 3);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_control::ReadUntil;
+use acuvim_control::{DeviceNote, ReadUntil};
 use acuvim_schemas::time;
 
 use super::{
@@ -15,6 +15,24 @@ use crate::{Fatal, state::StateSender, supervisor::Duty};
 const MOST_PENDING: usize = 20_000;
 
 impl Worker {
+    /// Adds notes to those that are pending, one for each device: while control is away there are no
+    /// more of them than devices.
+    pub(super) fn gather(&mut self, notes: Vec<DeviceNote>) {
+        let devices = &mut self.pending.devices;
+        if devices.is_empty() {
+            self.places.clear();
+        }
+        for note in notes {
+            match self.places.get(&note.device_id).and_then(|place| devices.get_mut(*place)) {
+                Some(before) => before.merge(note),
+                None => {
+                    self.places.insert(note.device_id.clone(), devices.len());
+                    devices.push(note);
+                }
+            }
+        }
+    }
+
     /// Whether control is to be told now: of answers and of devices that come back at once, of the
     /// rest once there is more of it.
     pub(super) fn has_to_tell(&self) -> bool {

@@ -136,6 +136,9 @@ pub async fn heartbeats(args: &Args, place: &Place) -> anyhow::Result<()> {
             anyhow::Ok(sent)
         }));
     }
+    while server.get("/api/dashboard/summary").await?.get("total") != Some(&json!(1000)) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let mut times = Vec::new();
     while Instant::now() < end {
         for path in ["/api/devices?sort=-last_heartbeat", "/api/devices/ACV-000000000001/status"] {

@@ -107,6 +107,9 @@ impl Default for CommandOptions {
     }
 }
 
+/// Password hashes at a time.
+const HASHES: usize = 2;
+
 /// Threads for queries alone: one that computes without a pause must not hold up messages, the
 /// stream or other requests.
 pub(crate) struct QueryThreads(Option<tokio::runtime::Runtime>);
@@ -118,6 +121,15 @@ impl QueryThreads {
             .thread_name("sql")
             .thread_stack_size(stack)
             .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn for_hashes() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(HASHES)
+            .thread_name("hash")
             .build()?;
         Ok(Self(Some(runtime)))
     }
@@ -144,6 +156,8 @@ pub struct App {
     pub(crate) queries: Semaphore,
     /// Password hashes at a time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
+    /// As many threads for them: an allocator keeps for each thread what one hash has taken.
+    pub(crate) hash_threads: QueryThreads,
     pub(crate) throttle: Throttle,
     pub(crate) guard: Arc<Guard>,
 }
@@ -163,8 +177,9 @@ impl App {
         let queries = Semaphore::new(parts.sql.concurrent);
         let threads = QueryThreads::new(parts.sql.threads, parts.sql.stack)?;
         let guard = Guard::new(parts.guard.clone());
-        let (hashing, throttle) = (Semaphore::new(2), Throttle::default());
-        Ok(Arc::new(Self { parts, threads, queries, hashing, throttle, guard }))
+        let (hashing, throttle) = (Semaphore::new(HASHES), Throttle::default());
+        let hash_threads = QueryThreads::for_hashes()?;
+        Ok(Arc::new(Self { parts, threads, queries, hashing, hash_threads, throttle, guard }))
     }
 
     pub(crate) fn control(&self) -> &Control {

@@ -133,7 +133,12 @@ impl DeviceFilter {
         // Much quicker than LIKE, and the same on both engines.
         let q = self.q.as_deref().unwrap_or_default().to_lowercase().replace('\0', "");
         if !q.is_empty() {
-            all.push("AND REPLACE(d.search, ?, '') <> d.search", [q.into()]);
+            // By itself, so that the index is read and not every row.
+            all.push(
+                "AND d.device_id IN (SELECT device_id FROM devices
+                     WHERE REPLACE(search, ?, '') <> search)",
+                [q.into()],
+            );
         }
         within(&mut all, scope);
         all

@@ -14,6 +14,9 @@ use crate::{Fatal, state::StateSender, supervisor::Duty};
 /// Notes and answers that gather while control is away; then the stream waits for it.
 const MOST_PENDING: usize = 20_000;
 
+/// How long what is urgent waits for a teller that is busy, before more is read.
+const MOMENT: Duration = Duration::from_millis(50);
+
 impl Worker {
     /// Adds notes to those that are pending, one for each device: while control is away there are no
     /// more of them than devices.
@@ -36,15 +39,18 @@ impl Worker {
     /// Whether control is to be told now: of answers and of devices that come back at once, of the
     /// rest once there is more of it.
     pub(super) fn has_to_tell(&self) -> bool {
-        let pending = &self.pending;
-        let urgent = !pending.answers.is_empty()
-            || !pending.deliveries.is_empty()
-            || pending.devices.iter().any(|note| note.back || !note.registrations.is_empty());
-        let waited = self.told.elapsed();
-        urgent
+        let (pending, waited) = (&self.pending, self.told.elapsed());
+        self.is_urgent()
             || (!pending.is_empty() && waited >= NOTES_WAIT)
             || waited >= CONTROL_INTERVAL
             || (self.duty == Duty::Write && self.checked.elapsed() >= self.options.command_check)
+    }
+
+    fn is_urgent(&self) -> bool {
+        let pending = &self.pending;
+        !pending.answers.is_empty()
+            || !pending.deliveries.is_empty()
+            || pending.devices.iter().any(|note| note.back || !note.registrations.is_empty())
     }
 
     /// What control missed of the log (a database that was replaced) is only what devices said of
@@ -76,7 +82,16 @@ impl Worker {
         let Some(teller) = &self.teller else { return Ok(()) };
         let pending = &self.pending;
         let size = pending.devices.len() + pending.answers.len() + pending.deliveries.len();
-        match teller.ready(size < MOST_PENDING).await {
+        // A teller that is only busy is done in a moment; one whose control is away is not.
+        let ready = teller.ready(size < MOST_PENDING);
+        let ready = match (ready.await, self.is_urgent()) {
+            (Ready::Busy, true) => {
+                let soon = tokio::time::timeout(MOMENT, teller.ready(false)).await;
+                soon.unwrap_or(Ready::Busy)
+            }
+            (ready, _) => ready,
+        };
+        match ready {
             Ready::Free => {}
             Ready::Busy => return Ok(()),
             Ready::Ended => return self.teller_ended().await,

@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 use super::{CONTROL_INTERVAL, CURSOR, Ended, Worker, changes::away};
 use crate::state::StateSender;
 
+/// Notes on devices that one transaction stores at most.
+const AT_ONCE: usize = 1000;
+
 /// The next offset, and what came before it.
 type Telling = (i64, Changes);
 
@@ -141,10 +144,26 @@ impl Task {
         Ok(())
     }
 
-    /// Commits changes together with the offset, however often it must be tried.
+    /// Commits changes together with the offset. Of many notes on devices, some at a time, so that
+    /// others get their turn: a note that is stored twice is stored once.
     async fn tell(&mut self, next: i64, mut changes: Changes) -> Result<(), Ended> {
+        while changes.devices.len() > AT_ONCE {
+            let rest = changes.devices.split_off(AT_ONCE);
+            let devices = std::mem::replace(&mut changes.devices, rest);
+            let resend = changes.resend.clone();
+            let part = Changes { devices, resend, ..Changes::default() };
+            self.commit(self.control_at, part).await?;
+        }
+        self.commit(Some(next), changes).await?;
+        self.control_at = Some(next);
+        Ok(())
+    }
+
+    /// Commits, however often it must be tried.
+    async fn commit(&mut self, next: Option<i64>, mut changes: Changes) -> Result<(), Ended> {
         let (partition, expected) = (self.noter.partition, self.control_at);
-        changes.moves = vec![OffsetMove { partition, expected, next }];
+        let step = |next| OffsetMove { partition, expected, next };
+        changes.moves = next.into_iter().map(step).collect();
         let mut failed = false;
         loop {
             changes.now = Utc::now();
@@ -153,7 +172,7 @@ impl Task {
                 Ok(Applied::Overtaken { partition }) => {
                     // A commit that failed before may have been made all the same.
                     let at = self.control.offset(self.epoch, partition).await;
-                    if failed && at.is_ok_and(|at| at == Some(next)) {
+                    if failed && at.is_ok_and(|at| at == next) {
                         break;
                     }
                     return Err(Ended::Overtaken);
@@ -162,7 +181,7 @@ impl Task {
                 Err(error) if error.kind() == ErrorKind::Invalid && !changes.is_empty() => {
                     let notes = changes.devices.len() + changes.answers.len();
                     metrics::counter!("acuvim_notes_dropped_total").increment(notes as u64);
-                    tracing::error!(partition, next, notes, %error, "notes that control can't take");
+                    tracing::error!(partition, ?next, notes, %error, "notes that control can't take");
                     let (moves, read_until) = (changes.moves, changes.read_until);
                     changes = Changes { moves, read_until, ..Changes::default() };
                 }
@@ -173,7 +192,6 @@ impl Task {
             }
         }
         self.state.control(None);
-        self.control_at = Some(next);
         Ok(())
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn check_new_password(
 /// The hash of a new password, one of so many at a time.
 pub(crate) async fn hashed(app: &App, password: String) -> Result<String, ApiError> {
     let _permit = permit(app).await?;
-    tokio::task::spawn_blocking(move || hash_password(&password))
+    app.hash_threads
+        .handle()
+        .spawn_blocking(move || hash_password(&password))
         .await
         .map_err(|e| ApiError::internal(&e))?
         .map_err(|e| ApiError::internal(&e))
@@ -77,15 +79,15 @@ pub(crate) async fn verify_password(
         return Ok(false);
     }
     let _permit = permit(app).await?;
-    tokio::task::spawn_blocking(move || match hash {
+    let threads = app.hash_threads.handle();
+    let hashing = threads.spawn_blocking(move || match hash {
         Some(hash) => verify(&password, &hash),
         None => {
             let _ = hash_password(&password);
             false
         }
-    })
-    .await
-    .map_err(|e| ApiError::internal(&e))
+    });
+    hashing.await.map_err(|e| ApiError::internal(&e))
 }
 
 fn verify(password: &str, hash: &str) -> bool {

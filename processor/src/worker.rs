@@ -1,23 +1,19 @@
 //! One partition's worker: log to rows to tail, and what records say of devices to control.
 
 mod changes;
+mod duplicates;
 mod teller;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use acuvim_control::Changes;
-use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch, Wanted};
+use acuvim_lakehouse::{Dedup, DedupLimits, TailBatch};
 use acuvim_log::{Batch, Bounds, ErrorKind, LogTopic, ReadLimit};
 use acuvim_schemas::{Micros, time};
-use arrow::{
-    array::{AsArray, BooleanArray, RecordBatch},
-    compute::filter_record_batch,
-    datatypes::TimestampMicrosecondType,
-};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
@@ -339,47 +335,6 @@ impl Worker {
         Ok(readings)
     }
 
-    async fn without_duplicates(&mut self, rows: Rows) -> Result<Rows, Fatal> {
-        if rows.telemetry.num_rows() == 0 || !self.options.dedup {
-            return Ok(rows);
-        }
-        let broken = |e: arrow::error::ArrowError| Fatal::Broken(e.to_string());
-        let readings = pairs(&rows.telemetry)?;
-        let wanted = self.dedup.wanted(readings.iter().copied());
-        if !wanted.is_empty() {
-            for (day, times) in self.stored_times(&wanted).await? {
-                self.dedup.load(day, times);
-            }
-        }
-        let new = self.dedup.judge(readings.into_iter());
-        if new.iter().all(|new| *new) {
-            return Ok(rows);
-        }
-        let telemetry = filter_record_batch(&rows.telemetry, &BooleanArray::from(new));
-        Ok(Rows { telemetry: telemetry.map_err(broken)?, ..rows })
-    }
-
-    async fn stored_times(
-        &self,
-        wanted: &HashSet<Wanted>,
-    ) -> Result<HashMap<Wanted, Vec<Micros>>, Fatal> {
-        loop {
-            match self.parts.lake.stored_times(wanted).await {
-                Ok(times) => {
-                    self.state.dedup(None);
-                    return Ok(times);
-                }
-                Err(error) if error.kind() == acuvim_lakehouse::ErrorKind::Internal => {
-                    return Err(Fatal::Broken(error.to_string()));
-                }
-                Err(error) => {
-                    self.state.dedup(Some(error.to_string()));
-                    tokio::time::sleep(AWAY).await;
-                }
-            }
-        }
-    }
-
     async fn wait_for_room(&self) {
         let mut size = self.parts.lake.tail().size();
         // What others write may not take the room of what this process has to write itself.
@@ -394,14 +349,4 @@ impl Worker {
         let _ = size.wait_for(|size| size.bytes < max).await;
         self.state.tail_full(false);
     }
-}
-
-fn pairs(rows: &RecordBatch) -> Result<Vec<(&str, Micros)>, Fatal> {
-    let (Some(devices), Some(times)) =
-        (rows.column_by_name("device_id"), rows.column_by_name("ts"))
-    else {
-        return Err(Fatal::Broken("decoded rows have no device_id or ts".to_owned()));
-    };
-    let times = times.as_primitive::<TimestampMicrosecondType>().values();
-    Ok(devices.as_string::<i32>().iter().flatten().zip(times.iter().copied()).collect())
 }

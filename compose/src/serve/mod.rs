@@ -4,30 +4,27 @@
 mod beside;
 mod ingest;
 mod instance;
+mod options;
 mod parts;
 mod status;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use acuvim_control::{Control, LogFacts, Resend};
-use acuvim_lakehouse::{CompactionPolicy, Lake};
-use acuvim_processor::{Duties, FlushPolicy, Parts, Processor, ProcessorOptions};
-use acuvim_query::{App, AppOptions, CommandOptions, GuardLimits, Jwt, SqlLimits, System};
-use acuvim_schemas::{telemetry::Limits, time};
+use acuvim_control::{Control, LogFacts};
+use acuvim_lakehouse::Lake;
+use acuvim_processor::{Duties, Parts, Processor};
+use acuvim_query::System;
 use anyhow::Context as _;
-use chrono::TimeDelta;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    admin,
-    settings::{Proof, Role, Settings, listed},
-};
+use crate::settings::{Role, Settings};
 pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
 use beside::{enter, say_alive, upkeep};
 use ingest::{Ingest, bridge_options, downlink, intake};
 use instance::Instance;
+use options::{app, processor_options};
 use parts::bind;
 pub use parts::{AnyLog, control, engine, lake};
 use status::Stages;
@@ -343,83 +340,4 @@ fn system(stages: &Stages, metrics: &PrometheusHandle) -> System {
         status: Arc::new(move || stages.status()),
         metrics: Arc::new(move || metrics.render()),
     }
-}
-
-fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
-    let lake = &settings.lake;
-    if settings.proof != Proof::default() {
-        tracing::info!(proof = ?settings.proof, "guards are switched off: rows will be stored twice");
-    }
-    ProcessorOptions {
-        flush: FlushPolicy {
-            interval: Duration::from_millis(lake.flush_interval_ms),
-            rows: lake.flush_rows,
-        },
-        compaction: CompactionPolicy {
-            fan_in: lake.compaction_fan_in,
-            ..CompactionPolicy::default()
-        },
-        compaction_interval: Duration::from_millis(lake.compaction_interval_ms),
-        keep_files: Duration::from_secs(lake.keep_files_hours * 3600),
-        max_tail_bytes: lake.max_tail_mb << 20,
-        limits: Limits {
-            max_age: settings.telemetry.retention_days * time::DAY,
-            max_future: settings.telemetry.max_future_hours * 3600 * time::SECOND,
-            ..Limits::default()
-        },
-        dedup: settings.proof.dedup,
-        shared,
-        keep_history: Duration::from_secs(settings.control.keep_history_days * 86_400),
-        command_check: Duration::from_secs(settings.commands.check_interval_seconds),
-        resend: Resend {
-            topic_prefix: settings.mqtt.topic_prefix.clone(),
-            first_timeout_s: settings.commands.timeout_seconds.into(),
-            ack_timeout_s: settings.commands.other_seconds.into(),
-        },
-        ..ProcessorOptions::default()
-    }
-}
-
-async fn app(
-    settings: &Settings,
-    control: &Control,
-    lake: &Arc<Lake>,
-    system: System,
-) -> anyhow::Result<Arc<App>> {
-    admin::first_admin(settings, control).await?;
-    let secret = admin::jwt_secret(settings, control).await?;
-    let jwt = Jwt::new(
-        secret.as_bytes(),
-        &settings.jwt.issuer,
-        TimeDelta::hours(settings.jwt.expiry_hours),
-        TimeDelta::days(settings.jwt.refresh_days),
-    );
-    let app = App::new(AppOptions {
-        control: control.clone(),
-        lake: Arc::clone(lake),
-        engine: lake.engine().clone(),
-        jwt,
-        sql: SqlLimits {
-            timeout: Duration::from_millis(settings.sql.timeout_ms),
-            max_rows: settings.sql.max_rows,
-            concurrent: settings.sql.concurrent,
-            ..SqlLimits::default()
-        },
-        commands: CommandOptions {
-            topic_prefix: settings.mqtt.topic_prefix.clone(),
-            timeout_s: settings.commands.timeout_seconds,
-            ota_update_s: settings.commands.ota_update_seconds,
-            sd_flush_s: settings.commands.sd_flush_seconds,
-            other_s: settings.commands.other_seconds,
-        },
-        guard: GuardLimits {
-            per_address: settings.http.requests_per_address,
-            per_user: settings.http.requests_per_user,
-            request_time: Duration::from_secs(settings.http.request_timeout_seconds),
-            proxies: settings.proxies()?,
-            cors_origins: listed(&settings.http.cors_origins),
-        },
-        system,
-    })?;
-    Ok(app)
 }

@@ -110,8 +110,8 @@ impl Default for CommandOptions {
 /// Password hashes at a time.
 const HASHES: usize = 2;
 
-/// Threads for queries alone: one that computes without a pause must not hold up messages, the
-/// stream or other requests.
+/// Threads for one kind of work alone, queries or password hashes: what computes without a pause must
+/// not hold up messages, the stream or other requests.
 pub(crate) struct QueryThreads(Option<tokio::runtime::Runtime>);
 
 impl QueryThreads {
@@ -141,7 +141,7 @@ impl QueryThreads {
 
 impl Drop for QueryThreads {
     fn drop(&mut self) {
-        // Does not wait: the queries that still run have nobody to answer.
+        // Does not wait: what still runs has nobody to answer.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

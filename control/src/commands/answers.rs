@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::course::{Verdict, judge};
 use crate::{Error, db::Tx};
 
-/// The largest answer that is kept as it is, in bytes of JSON; the log and the lake have it whole.
+/// The largest answer that is kept as it is, in bytes of JSON; the log has it whole, for its
+/// retention.
 const MOST_BYTES: usize = 256 << 10;
 
 /// Answers that changed nothing which are kept of one device.

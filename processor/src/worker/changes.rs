@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Fatal, state::StateSender, supervisor::Duty};
 
-/// Notes and answers that gather while control is away; then the stream waits for it.
+/// Notes and answers that gather while control is away; with more, the stream waits for it.
 const MOST_PENDING: usize = 20_000;
 
 /// How long what is urgent waits for a teller that is busy, before more is read.

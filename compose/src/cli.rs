@@ -34,6 +34,17 @@ pub enum Command {
     #[command(after_help = "Example: acuvim sql \"SELECT device_id, count(*) AS n FROM telemetry \
         GROUP BY device_id ORDER BY n DESC LIMIT 10\"")]
     Sql(SqlArgs),
+    /// Bring readings of another system into a running server.
+    ///
+    /// The file is CSV with a header line, JSON lines or Parquet, by its name. A row is a reading, with
+    /// the columns device_id and ts, and readings by their names, or all of them as one JSON object in
+    /// the column data. Readings are stored once however often they are sent; what breaks off goes on
+    /// where it was when the command is given again.
+    #[command(
+        after_help = "Examples: acuvim import history.csv --time-zone Africa/Johannesburg\n          \
+        acuvim import readings.parquet --device-id-column meter --ts-column recorded_at"
+    )]
+    Import(HistoryArgs),
     /// Look after the devices of a running server.
     #[command(subcommand)]
     Devices(DevicesCommand),
@@ -56,6 +67,30 @@ pub enum DevicesCommand {
     /// before the first device is made. The secrets are shown this once.
     #[command(after_help = "Example: acuvim devices import fleet.csv >secrets.csv")]
     Import(ImportArgs),
+}
+
+/// A file of readings.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// The file: .csv, .ndjson, .jsonl or .parquet.
+    pub file: PathBuf,
+    /// The column of the device's id.
+    #[arg(long, value_name = "NAME", default_value = "device_id")]
+    pub device_id_column: String,
+    /// The column of the time.
+    #[arg(long, value_name = "NAME", default_value = "ts")]
+    pub ts_column: String,
+    /// The column that has readings as one JSON object.
+    #[arg(long, value_name = "NAME", default_value = "data")]
+    pub data_column: String,
+    /// Whose times they are that name no zone, such as Africa/Johannesburg.
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// Begin with the first row, whatever an earlier run has done.
+    #[arg(long)]
+    pub restart: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// A file of devices.

@@ -47,6 +47,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Sql(args) => commands::sql::run(args).await,
+        Command::Import(args) => commands::import::run(args).await,
         Command::Devices(command) => commands::devices::run(command).await,
         Command::Check(flags) => commands::check::run(&Settings::load(&flags)?).await,
         Command::Config(flags) => commands::config::run(&Settings::load(&flags)?),

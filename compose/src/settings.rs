@@ -28,7 +28,10 @@ pub struct Settings {
     pub jwt: Jwt,
     pub admin: Admin,
     pub telemetry: Telemetry,
+    pub retention: Retention,
     pub commands: Commands,
+    pub health_monitor: HealthMonitor,
+    pub alerts: Alerts,
     pub sql: Sql,
     pub data: Data,
     pub logging: Logging,
@@ -80,6 +83,9 @@ pub struct Mqtt {
     pub topic_prefix: String,
     pub max_payload_kb: usize,
     pub max_connections: usize,
+    /// Messages a second, and as many more at once; a client that sends more is slowed down. 0: any
+    /// number.
+    pub messages_per_client: u32,
     /// Clients on this machine need no credentials. Switch it off behind a proxy on this machine.
     pub anonymous_on_loopback: bool,
     /// How long a message waits for a log that is away before its connection is closed.
@@ -125,7 +131,13 @@ pub struct Lake {
     pub flush_interval_ms: u64,
     pub flush_rows: usize,
     pub compaction_interval_ms: u64,
+    /// How often readings are brought into the rollups.
+    pub rollup_interval_seconds: u64,
     pub compaction_fan_in: usize,
+    /// Files of a day that is over have about so many MiB, 256 at most.
+    pub file_mb: u64,
+    /// How long a day that is over must have been quiet before its files are put in order.
+    pub settle_minutes: u64,
     /// How long merged and orphaned files stay for readers of older versions.
     pub keep_files_hours: u64,
     pub max_tail_mb: usize,
@@ -151,10 +163,27 @@ pub struct Admin {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// Readings older than this on arrival are dead letters.
+    /// Readings are kept so long; older ones on arrival are dead letters.
     pub retention_days: i64,
+    /// How long after its start a process first removes what is too old.
+    pub first_cleanup_seconds: u64,
+    /// How often what is too old is removed, and files that are not needed.
+    pub cleanup_interval_hours: u64,
     /// Readings further ahead than this are dead letters.
     pub max_future_hours: i64,
+}
+
+/// How long the other tables keep their days.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub heartbeats_days: i32,
+    pub alert_events_days: i32,
+    pub device_events_days: i32,
+    pub dead_letters_days: i32,
+    pub ledger_days: i32,
+    pub rollup_15m_days: i32,
+    pub rollup_daily_days: i32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,6 +199,38 @@ pub struct Commands {
     pub check_interval_seconds: u64,
 }
 
+/// When a device counts as gone or as unwell.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthMonitor {
+    pub check_interval_seconds: u64,
+    /// Intervals without a heartbeat.
+    pub degraded_threshold_multiplier: u32,
+    pub offline_threshold_multiplier: u32,
+    /// How long devices may take to come back after this system was down.
+    pub reconnect_grace_seconds: i64,
+    /// Bytes.
+    pub min_free_heap: i64,
+    /// The share of Modbus exchanges that may fail between two heartbeats.
+    pub max_modbus_error_share: f64,
+    /// Restarts within an hour that make a loop.
+    pub boots_per_hour: u32,
+    /// Free room on the SD card.
+    pub min_sd_free_mb: i64,
+}
+
+/// When people are told again, and how often the system looks after itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    /// While nobody has acknowledged an alert.
+    pub remind_after_minutes: i64,
+    /// Once, for an alert that nobody has acknowledged for so long.
+    pub escalate_after_minutes: i64,
+    /// How often the ledger is checked, and components and disk are looked at.
+    pub check_interval_seconds: u64,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sql {
@@ -178,6 +239,8 @@ pub struct Sql {
     pub spill_mb: u64,
     pub max_rows: usize,
     pub concurrent: usize,
+    /// Exports at a time: they last as long as their clients take.
+    pub exports: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -208,6 +271,8 @@ pub struct Proof {
     pub dedup: bool,
     pub skip_by_offset: bool,
     pub fence: bool,
+    /// Lose the rows of the batch with this offset, so that the ledger can find it.
+    pub drop_offset: Option<i64>,
 }
 
 impl Default for Process {
@@ -244,6 +309,7 @@ impl Default for Mqtt {
             topic_prefix: "acuvim".into(),
             max_payload_kb: 768,
             max_connections: 12_000,
+            messages_per_client: 1000,
             anonymous_on_loopback: true,
             patience_seconds: 20,
         }
@@ -272,7 +338,10 @@ impl Default for Lake {
             flush_interval_ms: 10_000,
             flush_rows: 100_000,
             compaction_interval_ms: 10_000,
+            rollup_interval_seconds: 300,
             compaction_fan_in: 8,
+            file_mb: 256,
+            settle_minutes: 10,
             keep_files_hours: 24,
             max_tail_mb: 512,
         }
@@ -290,7 +359,25 @@ impl Default for Jwt {
 }
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { retention_days: 365, max_future_hours: 24 }
+        Self {
+            retention_days: 365,
+            first_cleanup_seconds: 600,
+            cleanup_interval_hours: 24,
+            max_future_hours: 24,
+        }
+    }
+}
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            heartbeats_days: 365,
+            alert_events_days: 1825,
+            device_events_days: 1825,
+            dead_letters_days: 90,
+            ledger_days: 365,
+            rollup_15m_days: 1825,
+            rollup_daily_days: 3650,
+        }
     }
 }
 impl Default for Commands {
@@ -304,6 +391,25 @@ impl Default for Commands {
         }
     }
 }
+impl Default for HealthMonitor {
+    fn default() -> Self {
+        Self {
+            check_interval_seconds: 30,
+            degraded_threshold_multiplier: 3,
+            offline_threshold_multiplier: 5,
+            reconnect_grace_seconds: 300,
+            min_free_heap: 20_000,
+            max_modbus_error_share: 0.2,
+            boots_per_hour: 5,
+            min_sd_free_mb: 100,
+        }
+    }
+}
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { remind_after_minutes: 60, escalate_after_minutes: 240, check_interval_seconds: 30 }
+    }
+}
 impl Default for Sql {
     fn default() -> Self {
         Self {
@@ -312,6 +418,7 @@ impl Default for Sql {
             spill_mb: 4096,
             max_rows: 100_000,
             concurrent: 4,
+            exports: 4,
         }
     }
 }
@@ -327,7 +434,7 @@ impl Default for Logging {
 }
 impl Default for Proof {
     fn default() -> Self {
-        Self { dedup: true, skip_by_offset: true, fence: true }
+        Self { dedup: true, skip_by_offset: true, fence: true, drop_offset: None }
     }
 }
 

@@ -108,6 +108,22 @@ impl Tx {
 }
 
 impl Control {
+    /// Notes something that a person did and that changes nothing here.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn note(
+        &self,
+        by: &By,
+        action: &str,
+        object: &str,
+        detail: Json,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        tx.audit(by, action, object, detail).await?;
+        tx.commit().await
+    }
+
     /// A page of the audit, newest first, and how many entries match on all pages.
     ///
     /// # Errors

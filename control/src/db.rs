@@ -32,7 +32,13 @@ pub(crate) enum Pool {
 }
 
 /// A transaction; dropped without `commit` it changes nothing.
-pub(crate) enum Tx {
+pub(crate) struct Tx {
+    engine: Engine,
+    /// Whether it puts something into the outbox.
+    tells: bool,
+}
+
+enum Engine {
     Sqlite(sqlx::Transaction<'static, Sqlite>, OwnedMutexGuard<()>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
@@ -79,14 +85,15 @@ impl Control {
 
     /// Begins a transaction that may write.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
-        match &self.pool {
+        let engine = match &self.pool {
             // IMMEDIATE: a writer waits at the start, and is never refused in the middle.
             Pool::Sqlite(pool, turns) => {
                 let turn = turn(turns).await?;
-                Ok(Tx::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?, turn))
+                Engine::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?, turn)
             }
-            Pool::Postgres(pool) => Ok(Tx::Postgres(answered(pool.begin()).await?)),
-        }
+            Pool::Postgres(pool) => Engine::Postgres(answered(pool.begin()).await?),
+        };
+        Ok(Tx { engine, tells: false })
     }
 
     pub(crate) async fn fetch_all<T: Row>(
@@ -135,6 +142,16 @@ impl Control {
 }
 
 impl Tx {
+    /// Notes that it puts something into the outbox.
+    pub(crate) const fn tells(&mut self) {
+        self.tells = true;
+    }
+
+    /// Whether it does.
+    pub(crate) const fn told(&self) -> bool {
+        self.tells
+    }
+
     pub(crate) async fn fetch_optional<T: Row>(
         &mut self,
         sql: impl SqlSafeStr + Send,
@@ -148,12 +165,12 @@ impl Tx {
         sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<Vec<T>, Error> {
-        match self {
-            Self::Sqlite(tx, _) => {
+        match &mut self.engine {
+            Engine::Sqlite(tx, _) => {
                 let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
                 answered(query.fetch_all(&mut **tx)).await
             }
-            Self::Postgres(tx) => {
+            Engine::Postgres(tx) => {
                 let query = sqlx::query_as_with::<Postgres, T, _>(sql, bind::<Postgres>(values)?);
                 answered(query.fetch_all(&mut **tx)).await
             }
@@ -165,12 +182,12 @@ impl Tx {
         sql: impl SqlSafeStr + Send,
         values: Vec<Value>,
     ) -> Result<u64, Error> {
-        match self {
-            Self::Sqlite(tx, _) => {
+        match &mut self.engine {
+            Engine::Sqlite(tx, _) => {
                 let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
                 Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
             }
-            Self::Postgres(tx) => {
+            Engine::Postgres(tx) => {
                 let query = sqlx::query_with::<Postgres, _>(sql, bind::<Postgres>(values)?);
                 Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
             }
@@ -179,9 +196,9 @@ impl Tx {
 
     /// Makes it so. An error may hide a success: look before trying again.
     pub(crate) async fn commit(self) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(tx, _turn) => answered(tx.commit()).await,
-            Self::Postgres(tx) => answered(tx.commit()).await,
+        match self.engine {
+            Engine::Sqlite(tx, _turn) => answered(tx.commit()).await,
+            Engine::Postgres(tx) => answered(tx.commit()).await,
         }
     }
 }

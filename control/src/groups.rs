@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{By, Control, Error, db::Tx, text::Statement};
+use crate::{By, Control, Error, db::Tx, rules::revise, text::Statement};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -147,6 +147,7 @@ impl Control {
             return Ok(false);
         }
         tx.audit(by, "group.update", &id.to_string(), json!(body)).await?;
+        revise(&mut tx).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -163,6 +164,7 @@ impl Control {
             return Ok(false);
         }
         tx.audit(by, "group.delete", &id.to_string(), json!({})).await?;
+        revise(&mut tx).await?;
         tx.commit().await?;
         Ok(true)
     }

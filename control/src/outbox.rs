@@ -3,13 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_schemas::command::Command;
+use acuvim_schemas::{command::Command, event::Event};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{Control, Error, Lease};
+use crate::{Control, Error, Lease, db::Tx};
 
 /// The lease of the one who numbers and delivers.
 pub const OUTBOX_LEASE: &str = "outbox";
@@ -28,8 +28,34 @@ impl OutboxWatch {
     }
 }
 
+/// What goes out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outgoing {
+    /// A command, to a device.
+    Command(Command),
+    /// Something that happened, to whoever listens and to the lake.
+    Event {
+        /// Its number.
+        seq: i64,
+        /// What.
+        event: Event,
+    },
+}
+
+impl Outgoing {
+    /// Its number.
+    #[must_use]
+    pub const fn seq(&self) -> i64 {
+        match self {
+            Self::Command(command) => command.outbox_seq,
+            Self::Event { seq, .. } => *seq,
+        }
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
+    kind: String,
     device_id: String,
     request_id: Uuid,
     body: String,
@@ -38,16 +64,46 @@ struct Row {
     seq: i64,
 }
 
-impl From<Row> for Command {
+impl From<Row> for Option<Outgoing> {
     fn from(row: Row) -> Self {
-        Self {
+        if row.kind == EVENT {
+            let event = serde_json::from_str(&row.body).ok()?;
+            return Some(Outgoing::Event { seq: row.seq, event });
+        }
+        Some(Outgoing::Command(Command {
             request_id: row.request_id,
             device_id: row.device_id,
             payload: Bytes::from(row.body),
             expires_at: row.expires_at.timestamp_micros(),
             attempt: row.attempt,
             outbox_seq: row.seq,
-        }
+        }))
+    }
+}
+
+/// The kind of rows that go to the lake too.
+const EVENT: &str = "event";
+
+impl Tx {
+    /// Puts something that happened into the outbox.
+    pub(crate) async fn emit(&mut self, event: &Event, now: DateTime<Utc>) -> Result<(), Error> {
+        let body = serde_json::to_string(event)
+            .map_err(|e| Error::new(crate::ErrorKind::Internal, format!("an event: {e}")))?;
+        self.tells();
+        self.execute(
+            "INSERT INTO outbox (id, kind, device_id, request_id, body, expires_at, attempt)
+             VALUES ($1, $2, $3, $4, $5, $6, 0)",
+            vec![
+                Uuid::now_v7().into(),
+                EVENT.into(),
+                event.device_id().unwrap_or_default().into(),
+                Uuid::nil().into(),
+                body.into(),
+                now.into(),
+            ],
+        )
+        .await
+        .map(|_| ())
     }
 }
 
@@ -58,18 +114,20 @@ impl Control {
         OutboxWatch(Arc::clone(&self.outbox))
     }
 
-    /// Whether there is something in the outbox, delivered or not.
+    /// Whether there is something in the outbox that the log may not have.
     ///
     /// # Errors
     /// When the database can't be asked.
     pub async fn outbox_has_rows(&self) -> Result<bool, Error> {
-        let row: Option<(Uuid,)> =
-            self.fetch_optional("SELECT id FROM outbox LIMIT 1", vec![]).await?;
+        let row: Option<(Uuid,)> = self
+            .fetch_optional("SELECT id FROM outbox WHERE logged = $1 LIMIT 1", vec![false.into()])
+            .await?;
         Ok(row.is_some())
     }
 
-    /// Drops what was delivered, up to and including a number, numbers what is new, and answers
-    /// with what is to be delivered next, in order; none if the lease has a newer holder.
+    /// Lets go of what the log has, up to and including a number (events wait for the lake), numbers
+    /// what is new, and answers with what is to go to the log next, in order; none if the lease has
+    /// a newer holder.
     ///
     /// # Errors
     /// When the database can't be asked.
@@ -79,7 +137,7 @@ impl Control {
         holder: &str,
         delivered: Option<i64>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Vec<Command>>, Error> {
+    ) -> Result<Option<Vec<Outgoing>>, Error> {
         let mut tx = self.begin().await?;
         let ours = tx
             .execute(
@@ -92,7 +150,16 @@ impl Control {
             return Ok(None);
         }
         if let Some(delivered) = delivered {
-            tx.execute("DELETE FROM outbox WHERE seq <= $1", vec![delivered.into()]).await?;
+            tx.execute(
+                "DELETE FROM outbox WHERE seq <= $1 AND kind <> $2",
+                vec![delivered.into(), EVENT.into()],
+            )
+            .await?;
+            tx.execute(
+                "UPDATE outbox SET logged = $1 WHERE seq <= $2 AND logged = $3",
+                vec![true.into(), delivered.into(), false.into()],
+            )
+            .await?;
         }
         let new: Vec<(Uuid,)> = tx
             .fetch_all(
@@ -121,12 +188,40 @@ impl Control {
         }
         let rows: Vec<Row> = tx
             .fetch_all(
-                "SELECT device_id, request_id, body, expires_at, attempt, seq FROM outbox
-                 WHERE seq IS NOT NULL ORDER BY seq LIMIT $1",
-                vec![PAGE.into()],
+                "SELECT kind, device_id, request_id, body, expires_at, attempt, seq FROM outbox
+                 WHERE seq IS NOT NULL AND logged = $1 ORDER BY seq LIMIT $2",
+                vec![false.into(), PAGE.into()],
             )
             .await?;
         tx.commit().await?;
-        Ok(Some(rows.into_iter().map(Command::from).collect()))
+        Ok(Some(rows.into_iter().filter_map(Option::from).collect()))
+    }
+
+    /// Events that the log has and the lake has not, in order, and their numbers.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn events_for_lake(&self, limit: i64) -> Result<Vec<(i64, Event)>, Error> {
+        let rows: Vec<(String, i64)> = self
+            .fetch_all(
+                "SELECT body, seq FROM outbox WHERE logged = $1 ORDER BY seq LIMIT $2",
+                vec![true.into(), limit.into()],
+            )
+            .await?;
+        let event = |(body, seq): (String, i64)| Some((seq, serde_json::from_str(&body).ok()?));
+        Ok(rows.into_iter().filter_map(event).collect())
+    }
+
+    /// Lets go of events that the lake has, up to and including a number.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn drop_events(&self, seq: i64) -> Result<(), Error> {
+        self.execute(
+            "DELETE FROM outbox WHERE logged = $1 AND seq <= $2",
+            vec![true.into(), seq.into()],
+        )
+        .await
+        .map(|_| ())
     }
 }

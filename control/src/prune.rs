@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::{Control, Error};
 
 impl Control {
-    /// Drops commands that ended, answers that came and changes that were made before a time.
+    /// Drops commands and alerts that ended, what came and what was changed before a time.
     ///
     /// # Errors
     /// When the database can't be asked.
@@ -15,6 +15,10 @@ impl Control {
             "DELETE FROM commands WHERE finished_at < $1",
             "DELETE FROM command_answers WHERE at < $1",
             "DELETE FROM audit WHERE at < $1",
+            "DELETE FROM alerts WHERE resolved_at < $1",
+            "DELETE FROM device_said WHERE at < $1",
+            "DELETE FROM silences WHERE until < $1",
+            "DELETE FROM replays WHERE at < $1",
         ] {
             dropped += self.execute(statement, vec![before.into()]).await?;
         }

@@ -3,6 +3,7 @@
 
 use acuvim_schemas::api::Scope;
 use serde_json::Value as Json;
+use uuid::Uuid;
 
 use crate::{Control, Error, ErrorKind, text::Statement};
 
@@ -43,8 +44,23 @@ impl Control {
     /// # Errors
     /// When the database can't be asked.
     pub async fn scoped_device_ids(&self, scope: &Scope) -> Result<Vec<String>, Error> {
+        self.device_ids_of(None, Some(scope)).await
+    }
+
+    /// The ids of all devices in a group, in a scope, or both.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn device_ids_of(
+        &self,
+        group: Option<Uuid>,
+        scope: Option<&Scope>,
+    ) -> Result<Vec<String>, Error> {
         let mut statement = Statement::new("SELECT d.device_id FROM devices d WHERE 1 = 1");
-        within(&mut statement, Some(scope));
+        if let Some(group) = group {
+            statement.push("AND d.group_id = ?", [group.into()]);
+        }
+        within(&mut statement, scope);
         let (text, values) = statement.into_parts();
         let rows: Vec<(String,)> = self.fetch_all(text, values).await?;
         Ok(rows.into_iter().map(|(id,)| id).collect())

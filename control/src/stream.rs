@@ -1,18 +1,26 @@
 //! What the stream changes in control: one transaction together with the offsets it comes from.
 
+mod note;
+
 use acuvim_schemas::{
-    api::DeviceStatus,
+    Micros,
     command::Delivery,
     device::partition_of,
-    payload::{Heartbeat, Registration},
+    payload::{DeviceAlert, Heartbeat, Registration},
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+pub use note::{DeviceNote, StatusStep};
+
 use crate::{
-    Answer, Control, Error,
+    AlertChange, Answer, Control, Error, LetterNotes,
+    alerts::Applying,
     commands::{answer, awake, delivered, expire, resend_config},
     db::Tx,
+    judgements::{store_judgements, store_repairs},
+    letters::note_letters,
+    presence::note_presence,
 };
 
 /// A partition's move: compare and set, so that a processor that was overtaken changes nothing.
@@ -26,63 +34,13 @@ pub struct OffsetMove {
     pub next: i64,
 }
 
-/// Announcements of one device that are kept until they are stored.
-const MOST_REGISTRATIONS: usize = 4;
-
-/// What a run of records says of one device, brought together.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeviceNote {
-    /// Which.
-    pub device_id: String,
-    /// When the last of it came.
-    pub at: DateTime<Utc>,
-    /// The time of its newest reading.
-    pub telemetry: Option<DateTime<Utc>>,
-    /// Its newest heartbeat, by its own time.
-    pub heartbeat: Option<(DateTime<Utc>, Box<Heartbeat>)>,
-    /// The connection that it said last, and when it did.
-    pub status: Option<(DeviceStatus, DateTime<Utc>)>,
-    /// What it announced itself as.
-    pub registrations: Vec<Registration>,
-    /// Whether it was heard live, so that what waits for it can go.
-    pub heard: bool,
-    /// Whether it came back: connected anew, or started.
-    pub back: bool,
-}
-
-impl DeviceNote {
-    /// Adds what was said later.
-    pub fn merge(&mut self, later: Self) {
-        self.at = self.at.max(later.at);
-        self.telemetry = self.telemetry.max(later.telemetry);
-        let newest = self.heartbeat.as_ref().map(|(ts, _)| *ts);
-        if later.heartbeat.as_ref().map(|(ts, _)| *ts) > newest {
-            self.heartbeat = later.heartbeat;
-        }
-        self.status = later.status.or(self.status);
-        // The last one has it all, but for what it does not say.
-        self.registrations.extend(later.registrations);
-        let many = self.registrations.len().saturating_sub(MOST_REGISTRATIONS);
-        self.registrations.drain(..many);
-        let gone = matches!(later.status, Some((DeviceStatus::Offline, _)));
-        self.heard = later.heard || (self.heard && !gone);
-        self.back = later.back || (self.back && !gone);
-    }
-
-    /// Nothing yet.
-    #[must_use]
-    pub fn new(device_id: &str, at: DateTime<Utc>) -> Self {
-        Self {
-            device_id: device_id.to_owned(),
-            at,
-            telemetry: None,
-            heartbeat: None,
-            status: None,
-            registrations: Vec::new(),
-            heard: false,
-            back: false,
-        }
-    }
+/// A change of what is to be repaired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepairChange {
+    /// A device's episodes are to be found anew from a moment on, in microseconds.
+    Schedule(String, Micros),
+    /// They were.
+    Done(String),
 }
 
 /// How configuration is sent again.
@@ -124,6 +82,16 @@ pub struct Changes {
     pub deliveries: Vec<(String, Delivery, DateTime<Utc>)>,
     /// What devices answered, in the order in which they did.
     pub answers: Vec<Answer>,
+    /// What changes about alerts, in order.
+    pub alerts: Vec<AlertChange>,
+    /// What devices said of alerts of their own: whose, what, and when it came.
+    pub said: Vec<(String, DeviceAlert, DateTime<Utc>)>,
+    /// The states of rules on devices, as JSON; none: all are quiet.
+    pub judgements: Vec<(String, Option<String>)>,
+    /// What is to be repaired, or was, in order.
+    pub repairs: Vec<RepairChange>,
+    /// What was learnt of dead letters.
+    pub letters: LetterNotes,
     /// Set: commands that were due by then time out.
     pub read_until: Option<ReadUntil>,
     /// How configuration is sent again to devices that come back.
@@ -137,7 +105,28 @@ impl Changes {
     /// Whether there is nothing but moves.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.devices.is_empty() && self.deliveries.is_empty() && self.answers.is_empty()
+        self.devices.is_empty()
+            && self.deliveries.is_empty()
+            && self.answers.is_empty()
+            && self.alerts.is_empty()
+            && self.said.is_empty()
+            && self.judgements.is_empty()
+            && self.repairs.is_empty()
+            && self.letters.is_empty()
+    }
+
+    /// About how many statements it takes to store them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.devices.len()
+            + self.deliveries.len()
+            + self.answers.len()
+            + self.alerts.len()
+            + self.said.len()
+            + self.judgements.len()
+            + self.repairs.len()
+            + self.letters.clockless.len()
+            + self.letters.anchors.len()
     }
 }
 
@@ -181,9 +170,19 @@ impl Control {
             }
         }
         let mut released = false;
+        let mut applying = Applying::new(changes.now);
         for note in &changes.devices {
-            note_device(&mut tx, note).await?;
+            note_device(&mut tx, note, &mut applying).await?;
         }
+        for change in &changes.alerts {
+            applying.change(&mut tx, change).await?;
+        }
+        for (device_id, alert, at) in &changes.said {
+            applying.said(&mut tx, device_id, alert, *at).await?;
+        }
+        store_judgements(&mut tx, &changes.judgements).await?;
+        store_repairs(&mut tx, &changes.repairs, changes.now).await?;
+        note_letters(&mut tx, &changes.letters).await?;
         for (device_id, delivery, at) in &changes.deliveries {
             delivered(&mut tx, device_id, *delivery, *at).await?;
         }
@@ -201,8 +200,9 @@ impl Control {
                 |device: &str| partition_of(device.as_bytes(), read.partitions) == read.partition;
             expire(&mut tx, read.at, &ours).await?;
         }
+        let told = tx.told();
         tx.commit().await?;
-        if released {
+        if released || told {
             self.outbox.notify_one();
         }
         Ok(Applied::Done)
@@ -234,7 +234,7 @@ async fn advance(tx: &mut Tx, epoch: i32, step: &OffsetMove) -> Result<bool, Err
 }
 
 /// Notes what a device said. What is older than what is known changes nothing.
-async fn note_device(tx: &mut Tx, note: &DeviceNote) -> Result<(), Error> {
+async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) -> Result<(), Error> {
     for registration in &note.registrations {
         register(tx, &note.device_id, registration, note.at).await?;
     }
@@ -257,17 +257,10 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote) -> Result<(), Error> {
         }
         known = true;
     }
-    if !known {
+    if !known && !note.of_known {
         tx.see_device(&note.device_id, note.at).await?;
     }
-    if let Some((status, at)) = note.status {
-        tx.execute(
-            "UPDATE devices SET status = $1, status_at = $2 WHERE device_id = $3 AND status <> $1",
-            vec![status.as_str().into(), at.into(), note.device_id.as_str().into()],
-        )
-        .await?;
-    }
-    Ok(())
+    note_presence(tx, note, applying).await
 }
 
 /// False if the device is unknown, or if a newer heartbeat is there.

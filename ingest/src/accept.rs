@@ -125,6 +125,8 @@ fn record(message: &Incoming<'_>, key: &str, kind: Kind) -> Record {
             received_at: message.received_at,
             retained: message.retained,
             reject: None,
+            replay_of: None,
+            resolved_ts: None,
         },
     }
 }

@@ -10,6 +10,7 @@ mod broker;
 mod credentials;
 mod downlink;
 mod intake;
+mod pulse;
 
 pub use accept::{AcceptLimits, DropReason, Incoming, Verdict, accept};
 pub use bridge::{Bridge, BridgeOptions, BridgeState, MqttVersion};

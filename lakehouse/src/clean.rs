@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deltalake::{DeltaTable, checkpoints::cleanup_metadata, operations::vacuum::VacuumMode};
+use deltalake::{
+    DeltaTable, checkpoints::cleanup_metadata, kernel::CommitInfo, operations::vacuum::VacuumMode,
+};
+use futures::TryStreamExt as _;
 
 use crate::{
     Error, ErrorKind, Lake,
@@ -14,6 +17,8 @@ use crate::{
 pub struct Cleaned {
     /// Data files: merged into others, or left by a commit that failed.
     pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
     /// Files of the Delta log.
     pub log_files: usize,
 }
@@ -29,6 +34,7 @@ impl Lake {
         for table in self.tables.values() {
             let cleaned = table.clean(keep).await?;
             all.files += cleaned.files;
+            all.bytes += cleaned.bytes;
             all.log_files += cleaned.log_files;
         }
         Ok(all)
@@ -54,6 +60,18 @@ impl LakeTable {
         self.refresh(&base).await?;
         let (delta, metrics) = vacuumed?;
         let log_files = cleanup_metadata(&delta, None).await?;
-        Ok(Cleaned { files: metrics.files_deleted.len(), log_files })
+        let files = metrics.files_deleted.len();
+        let bytes = if files > 0 { freed(&delta).await? } else { 0 };
+        Ok(Cleaned { files, bytes, log_files })
     }
+}
+
+/// The bytes that the last vacuum removed, as its commit says.
+async fn freed(delta: &DeltaTable) -> Result<u64, Error> {
+    // A vacuum makes two commits.
+    let commits: Vec<CommitInfo> = delta.history(Some(2)).try_collect().await?;
+    let bytes = |commit: &CommitInfo| {
+        commit.info.get("operationMetrics")?.get("sizeOfDataToDelete")?.as_u64()
+    };
+    Ok(commits.iter().find_map(bytes).unwrap_or(0))
 }

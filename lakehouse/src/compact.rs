@@ -1,20 +1,29 @@
-//! Compaction: many small files of a day into one, sorted, without touching the offsets.
+//! Compaction: many small files of a day into few that are sorted, without touching the offsets.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod aside;
+mod cut;
+mod plan;
 
-use acuvim_schemas::tables::Table;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use acuvim_schemas::{tables::Table, time::Micros};
 use arrow::array::RecordBatch;
+pub(crate) use aside::Aside;
+use cut::CutWriter;
 use datafusion::physical_plan::{
     ExecutionPlan, execute_stream, sorts::sort_preserving_merge::SortPreservingMergeExec,
 };
-use deltalake::kernel::{Action, Add};
+use deltalake::kernel::Add;
 use futures::TryStreamExt as _;
+use object_store::path::Path;
 
 use crate::{
     Error, Lake, Snapshot,
-    files::{FileScan, ordering},
-    table::{File, LakeTable},
-    writer::{TARGET_BYTES, delta_writer},
+    files::{FileScan, Order, ordering},
+    grow::is_of_later_version,
+    snapshot::File,
+    table::LakeTable,
+    writer::TARGET_BYTES,
 };
 
 /// When files are merged.
@@ -24,11 +33,21 @@ pub struct CompactionPolicy {
     pub fan_in: usize,
     /// At most so many files are merged, and so open, at once.
     pub max_files: usize,
+    /// Files of about so many bytes are large enough; at most 256 MiB.
+    pub file_bytes: u64,
+    /// How long a day that is over is left alone after its last file, before its files are merged
+    /// into such as follow each other.
+    pub settle: Duration,
 }
 
 impl Default for CompactionPolicy {
     fn default() -> Self {
-        Self { fan_in: 8, max_files: 32 }
+        Self {
+            fan_in: 8,
+            max_files: 32,
+            file_bytes: TARGET_BYTES,
+            settle: Duration::from_secs(600),
+        }
     }
 }
 
@@ -42,19 +61,33 @@ pub struct Compacted {
 }
 
 impl Lake {
-    /// Merges the files that are due; none if none are. Rows, offsets and readers are untouched.
+    /// Merges the files that are due at a time; none if none are. Rows, offsets and readers are
+    /// untouched.
     ///
     /// # Errors
     /// When the store fails; nothing has changed then.
-    pub async fn compact(&self, policy: CompactionPolicy) -> Result<Option<Compacted>, Error> {
+    pub async fn compact(
+        &self,
+        policy: CompactionPolicy,
+        now: Micros,
+    ) -> Result<Option<Compacted>, Error> {
         let mut failed = None;
         for table in self.tables.values() {
+            let _alone = table.rewriting.lock().await;
             let snapshot = table.current();
-            let Some(due) = due(&snapshot.files, policy) else { continue };
-            match self.merge(table, &snapshot, due).await {
+            if is_of_later_version(table.table, &snapshot) {
+                continue;
+            }
+            let files = table.aside.others(&snapshot.files);
+            let Some(due) = plan::due(&files, policy, now) else { continue };
+            let inputs: Vec<Path> = due.iter().map(|f| f.meta.location.clone()).collect();
+            match self.merge(table, &snapshot, due, policy).await {
                 Ok(done) => return Ok(Some(done)),
-                // One table's trouble is not the others'.
-                Err(error) => failed = failed.or(Some(error)),
+                // One table's trouble is not the others', nor some files' that of the next.
+                Err(error) => {
+                    table.aside.put(inputs);
+                    failed = failed.or(Some(error));
+                }
             }
         }
         failed.map_or(Ok(None), Err)
@@ -65,13 +98,22 @@ impl Lake {
         table: &Arc<LakeTable>,
         snapshot: &Snapshot,
         files: Vec<File>,
+        policy: CompactionPolicy,
     ) -> Result<Compacted, Error> {
-        let removes = removes(snapshot, &files);
+        let removes = snapshot.removes(&files, false);
         let removed = files.len();
         tracing::debug!(table = table.table.name(), files = removed, "compaction begun");
-        let adds = self.write_merged(table, files).await?;
+        let adds = self.write_merged(table, files, policy.file_bytes).await?;
         let added = adds.len();
-        table.rewrite(snapshot, removes, adds, TARGET_BYTES).await?;
+        let paths: HashSet<Path> = adds.iter().map(|add| Path::from(add.path.as_str())).collect();
+        table.rewrite(snapshot, removes, adds, policy.file_bytes).await?;
+        let now = table.current();
+        let made = now.files.iter().filter(|f| paths.contains(&f.meta.location));
+        let made: Vec<File> = made.cloned().collect();
+        // What would be merged again as it is now would come out the same.
+        if plan::is_unparted(&made, policy) {
+            table.aside.put(paths.into_iter().collect());
+        }
         metrics::counter!("acuvim_compacted_files_total", "table" => table.table.name())
             .increment(removed as u64);
         tracing::debug!(table = table.table.name(), removed, added, "compaction committed");
@@ -82,21 +124,39 @@ impl Lake {
         &self,
         table: &Arc<LakeTable>,
         files: Vec<File>,
+        file_bytes: u64,
     ) -> Result<Vec<Add>, Error> {
         let session = self.engine.merging(rows_at_a_time(table.table));
         let expected: Option<usize> = files.iter().map(|f| f.rows).sum();
-        let scan =
-            FileScan { table, files, projection: None, filters: &[], limit: None, sorted: true };
+        let bytes: u64 = files.iter().map(|f| f.meta.size).sum();
+        let scan = FileScan {
+            table,
+            files,
+            projection: None,
+            filters: &[],
+            limit: None,
+            order: Order::PerFile,
+        };
         let Some(scan) = scan.plan(&session.state())? else { return Ok(Vec::new()) };
         let merged: Arc<dyn ExecutionPlan> =
             Arc::new(SortPreservingMergeExec::new(ordering(table.table)?, scan));
         let mut rows = execute_stream(merged, session.task_ctx())?;
-        let mut writer = delta_writer(table)?;
-        let mut written = 0;
-        while let Some(batch) = rows.try_next().await? {
-            written += batch.num_rows();
-            writer.write(&as_stored(table.table, &batch)?).await?;
-        }
+        let mut writer = CutWriter::new(table, rows_per_file(expected, bytes, file_bytes))?;
+        let merged = async {
+            let mut written = 0;
+            while let Some(batch) = rows.try_next().await? {
+                written += batch.num_rows();
+                writer.write(&as_stored(table.table, &batch)?).await?;
+            }
+            Ok::<_, Error>(written)
+        };
+        let written = match merged.await {
+            Ok(written) => written,
+            Err(error) => {
+                writer.abandon().await;
+                return Err(error);
+            }
+        };
         let adds = writer.close().await?;
         if expected.is_some_and(|rows| rows != written) {
             return Err(Error::new(
@@ -111,89 +171,23 @@ impl Lake {
     }
 }
 
+/// How many rows come to about so many bytes, a fifth less to be sure, when those that are merged take
+/// what they take now.
+fn rows_per_file(rows: Option<usize>, bytes: u64, file_bytes: u64) -> usize {
+    let rows = rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(bytes);
+    let per_file = u128::from(rows) * u128::from(file_bytes) * 4 / (u128::from(bytes.max(1)) * 5);
+    usize::try_from(per_file).unwrap_or(usize::MAX).max(1)
+}
+
 /// Rows that a merge holds of each file it reads: dead letters can be large.
 const fn rows_at_a_time(table: Table) -> usize {
     match table {
-        Table::Telemetry => 1024,
         Table::DeadLetters => 16,
+        _ => 1024,
     }
 }
 
 /// A merge's batches differ from the table's schema in metadata alone, which the writer minds.
 fn as_stored(table: Table, batch: &RecordBatch) -> Result<RecordBatch, Error> {
     Ok(RecordBatch::try_new(table.schema(), batch.columns().to_vec())?)
-}
-
-fn removes(snapshot: &Snapshot, files: &[File]) -> Vec<Action> {
-    let gone: std::collections::HashSet<_> = files.iter().map(|f| &f.meta.location).collect();
-    snapshot
-        .state
-        .log_data()
-        .into_iter()
-        .filter(|view| gone.contains(&view.object_store_path()))
-        .map(|view| Action::Remove(view.remove_action(false)))
-        .collect()
-}
-
-/// The smallest class of a day that has enough files; days with the most files first.
-fn due(files: &[File], policy: CompactionPolicy) -> Option<Vec<File>> {
-    let mut classes: BTreeMap<(u32, i32), Vec<&File>> = BTreeMap::new();
-    for file in files.iter().filter(|f| f.meta.size < TARGET_BYTES / 2) {
-        classes.entry((size_class(file.meta.size), file.date)).or_default().push(file);
-    }
-    let (_, due) = classes
-        .into_iter()
-        .filter(|(_, files)| files.len() >= policy.fan_in.max(2))
-        .max_by_key(|(_, files)| files.len())?;
-    let mut due: Vec<File> = due.into_iter().cloned().collect();
-    due.sort_by_key(|f| f.meta.size);
-    due.truncate(policy.max_files.max(2));
-    Some(due)
-}
-
-/// Sizes within a factor of eight are one class, from 256 KiB: each row is rewritten a few times,
-/// and a day has at most `fan_in` files in each of a few classes.
-fn size_class(bytes: u64) -> u32 {
-    (bytes >> 18).checked_ilog2().map_or(0, |log| 1 + log / 3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use object_store::{ObjectMeta, path::Path};
-
-    fn file(date: i32, size: u64) -> File {
-        let meta = ObjectMeta {
-            location: Path::from(format!("{date}/{size}")),
-            last_modified: Default::default(),
-            size,
-            e_tag: None,
-            version: None,
-        };
-        File { meta, date, rows: Some(1) }
-    }
-
-    #[test]
-    fn a_day_never_has_many_files_of_a_class() {
-        let policy = CompactionPolicy { fan_in: 4, max_files: 8 };
-        let mut files = Vec::new();
-        for flush in 0..3000_u64 {
-            files.push(file(0, 30_000 + flush % 7));
-            while let Some(due) = due(&files, policy) {
-                let merged = due.iter().map(|f| f.meta.size).sum();
-                files.retain(|f| !due.iter().any(|d| std::ptr::eq(d, f) || d.meta == f.meta));
-                files.push(file(0, merged));
-            }
-            assert!(files.len() <= 24, "{} files after {flush} flushes", files.len());
-        }
-    }
-
-    #[test]
-    fn days_are_not_mixed_and_large_files_left_alone() {
-        let policy = CompactionPolicy { fan_in: 2, max_files: 8 };
-        assert!(due(&[file(0, 10), file(1, 10)], policy).is_none());
-        assert!(due(&[file(0, TARGET_BYTES), file(0, TARGET_BYTES - 1)], policy).is_none());
-        let due = due(&[file(1, 10), file(0, 10), file(1, 11)], policy).expect("a day with two");
-        assert!(due.iter().all(|f| f.date == 1));
-    }
 }

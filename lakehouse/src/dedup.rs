@@ -55,19 +55,18 @@ impl Dedup {
 
     /// The device days whose stored times must be loaded before these readings can be judged.
     pub fn wanted<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> HashSet<Wanted> {
-        let mut newest: HashMap<&str, Option<Micros>> = HashMap::new();
+        // The newest of these readings themselves.
+        let mut newest: HashMap<&str, Micros> = HashMap::new();
         let mut wanted = HashSet::new();
         for (device, ts) in readings {
-            let known = newest.entry(device).or_insert_with(|| self.newest.get(device));
-            match *known {
-                Some(newest) if ts == newest => {}
-                Some(newest) if ts < newest => {
-                    let key: Wanted = (device.into(), day_of(ts));
-                    if !self.days.contains_key(&key) {
-                        wanted.insert(key);
-                    }
+            let here = newest.get(device).copied();
+            if here.is_none_or(|here| ts > here) && self.newest.is_newer(device, ts) {
+                newest.insert(device, ts);
+            } else if here != Some(ts) && self.newest.get(device) != Some(ts) {
+                let key: Wanted = (device.into(), day_of(ts));
+                if !self.days.contains_key(&key) {
+                    wanted.insert(key);
                 }
-                _ => *known = Some(ts),
             }
         }
         wanted
@@ -96,7 +95,7 @@ impl Dedup {
         if newest == Some(ts) {
             return false;
         }
-        let late = newest.is_some_and(|newest| ts < newest);
+        let late = !self.newest.is_newer(device, ts);
         let key: Wanted = (device.into(), day_of(ts));
         let new = match self.days.get_mut(&key) {
             Some(day) => {
@@ -158,6 +157,24 @@ mod tests {
             }
         }
         stored
+    }
+
+    #[test]
+    fn what_may_be_there_unknown_is_looked_up() {
+        let newest = Newest::new(1);
+        newest.know_from(1000);
+        newest.note("known", 2000);
+        let mut dedup = Dedup::new(newest, DedupLimits::default());
+        let readings = [("new", 1001), ("known", 2001), ("new", 1000), ("new", 10), ("old", 20)];
+        let wanted = dedup.wanted(readings.into_iter());
+        assert_eq!(wanted, HashSet::from([("new".into(), 0), ("old".into(), 0)]));
+        dedup.load(("new".into(), 0), [10]);
+        dedup.load(("old".into(), 0), []);
+        assert_eq!(dedup.judge(readings.into_iter()), [true, true, true, false, true]);
+        // What was stored of it since is not all there is.
+        let again = [("old", 20), ("old", 30)];
+        assert_eq!(dedup.judge(again.into_iter()), [false, true]);
+        assert!(!dedup.newest.is_newer("old", 1000));
     }
 
     proptest! {

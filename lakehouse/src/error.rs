@@ -9,6 +9,8 @@ use deltalake::DeltaTableError;
 pub enum ErrorKind {
     /// Try again later: the object store is away.
     Unavailable,
+    /// Ask for another version: the table has none such, or not any more.
+    NoVersion,
     /// Mend the settings: the URL, the credentials, or what lies at the URL.
     Setup,
     /// Stop: rows and schemas have come apart, or a file is damaged.
@@ -64,6 +66,11 @@ fn store_error<'a>(
         next = error.source();
     }
     None
+}
+
+/// Whether the store could not be asked; that it has no such file is an answer.
+pub(crate) fn store_is_away(error: &DeltaTableError) -> bool {
+    store_error(error).is_some_and(|e| !matches!(e, object_store::Error::NotFound { .. }))
 }
 
 impl From<DeltaTableError> for Error {

@@ -1,36 +1,40 @@
-//! A scan over a snapshot's files: pruned by day and time, with the predicate pushed down.
+//! A scan over a snapshot's files: pruned, with the predicate pushed down, and in order where that
+//! costs nothing.
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
-    tables::{DATE, Table},
-    time::DAY,
-};
-use arrow::{
-    array::{ArrayRef, BooleanArray, Date32Array, TimestampMicrosecondArray, UInt64Array},
-    datatypes::{DataType, Field, Schema, SchemaRef},
-};
+use acuvim_schemas::tables::{DATE, Table};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::Session,
-    common::{
-        Column, DFSchema, ScalarValue, Statistics, pruning::PruningStatistics, stats::Precision,
-    },
+    common::{DFSchema, ScalarValue},
     config::TableParquetOptions,
     datasource::{
         listing::PartitionedFile,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{
+            FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
+            parquet::CachedParquetFileReaderFactory,
+        },
         source::DataSourceExec,
         table_schema::TableSchema,
     },
     error::Result,
-    logical_expr::{Expr, utils::conjunction},
+    logical_expr::{
+        BinaryExpr, Expr, Operator,
+        utils::{conjunction, split_conjunction},
+    },
     physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr, expressions},
-    physical_optimizer::pruning::PruningPredicateBuilder,
     physical_plan::ExecutionPlan,
 };
-use std::collections::HashSet;
 
-use crate::table::{File, LakeTable};
+use crate::{
+    prune::{prune, statistics},
+    snapshot::File,
+    table::LakeTable,
+};
+
+/// Streams that one scan merges at most to keep the files' order.
+const MOST_STREAMS: usize = 64;
 
 /// What a scan reads.
 pub(crate) struct FileScan<'a> {
@@ -39,35 +43,54 @@ pub(crate) struct FileScan<'a> {
     pub projection: Option<&'a Vec<usize>>,
     pub filters: &'a [Expr],
     pub limit: Option<usize>,
-    /// One partition per file, declared sorted: what a merge needs.
-    pub sorted: bool,
+    pub order: Order,
+}
+
+/// What a scan does for the order of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// One stream per file, each sorted: what a merge needs.
+    PerFile,
+    /// Sorted streams of files that follow each other, if they are no more than the query has
+    /// threads, or if it asks for one device: then there is little to read.
+    IfCheap,
+    /// None: the files are cut up among the query's threads.
+    None,
 }
 
 impl FileScan<'_> {
     /// The plan; none if no file can have a row that passes the filters.
     pub fn plan(self, session: &dyn Session) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let url = self.table.log_store.object_store_url();
-        session
-            .runtime_env()
-            .register_object_store(url.as_ref(), self.table.log_store.object_store(None));
-        let schema = table_schema(self.table.table);
+        let store = self.table.log_store.object_store(None);
+        session.runtime_env().register_object_store(url.as_ref(), Arc::clone(&store));
+        let table = self.table.table;
+        let schema = table_schema(table);
         let predicate = predicate(session, self.filters, schema.table_schema())?;
-        let files = prune(self.table.table, self.files, predicate.as_ref(), schema.table_schema())?;
+        let files = prune(table, self.files, predicate.as_ref(), schema.table_schema())?;
         if files.is_empty() {
             return Ok(None);
         }
-        let target = session.config().target_partitions();
-        let files = FileGroup::new(files.into_iter().map(|f| partitioned(f, &schema)).collect());
-        let groups = if self.sorted {
-            files.into_inner().into_iter().map(|f| FileGroup::new(vec![f])).collect()
-        } else {
-            files.split_files(target)
+        let threads = session.config().target_partitions();
+        // Of one device there is little to read: one thread does.
+        let (few, cuts) = match one_device(self.filters) {
+            Some(_) => (MOST_STREAMS, 1),
+            None => (threads, threads),
+        };
+        let (groups, sorted) = groups(table, files, &schema, self.order, (few, cuts))?;
+        let groups = match sorted {
+            true => groups,
+            false => split(groups, threads),
         };
         let options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
-        let mut source = ParquetSource::new(schema.clone()).with_table_parquet_options(options);
+        let metadata = session.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = CachedParquetFileReaderFactory::new(store, metadata);
+        let mut source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(predicate) = predicate {
             source = source.with_predicate(predicate);
         }
@@ -75,11 +98,82 @@ impl FileScan<'_> {
             .with_file_groups(groups)
             .with_projection_indices(self.projection.cloned())?
             .with_limit(self.limit);
-        if self.sorted {
-            config = config.with_output_ordering(vec![ordering(self.table.table)?]);
+        if sorted {
+            config = config.with_output_ordering(vec![ordering(table)?]);
         }
         Ok(Some(DataSourceExec::from_data_source(config.build())))
     }
+}
+
+/// The files by the streams that read them, and whether each stream is sorted.
+fn groups(
+    table: Table,
+    files: Vec<File>,
+    schema: &TableSchema,
+    order: Order,
+    (few, threads): (usize, usize),
+) -> Result<(Vec<FileGroup>, bool)> {
+    let known = files.iter().all(|f| f.bounds.by.is_some() && f.bounds.time.is_some());
+    let files = files.into_iter().map(|f| partitioned(table, f, schema)).collect::<Vec<_>>();
+    match order {
+        Order::PerFile => Ok((files.into_iter().map(|f| FileGroup::new(vec![f])).collect(), true)),
+        Order::IfCheap if known && files.len() <= MOST_STREAMS => {
+            let all = [FileGroup::new(files)];
+            let chains = FileScanConfig::split_groups_by_statistics(
+                schema.table_schema(),
+                &all,
+                &ordering(table)?,
+            )?;
+            let sorted = chains.len() <= few;
+            Ok((if sorted { cut(chains, threads) } else { all.into() }, sorted))
+        }
+        Order::IfCheap | Order::None => Ok((vec![FileGroup::new(files)], false)),
+    }
+}
+
+/// Cuts chains of files in two, the longest first, until every thread has one: the parts of a chain
+/// are as sorted as it was.
+fn cut(mut chains: Vec<FileGroup>, threads: usize) -> Vec<FileGroup> {
+    while chains.len() < threads {
+        let size = |chain: &FileGroup| chain.iter().map(|f| f.object_meta.size).sum::<u64>();
+        let longest = chains.iter().enumerate().filter(|(_, chain)| chain.len() > 1);
+        let Some((at, _)) = longest.max_by_key(|(_, chain)| size(chain)) else { break };
+        let chain = chains.swap_remove(at);
+        let (half, mut before) = (size(&chain) / 2, 0);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for file in chain.into_inner() {
+            let into = if first.is_empty() || before < half { &mut first } else { &mut second };
+            before += file.object_meta.size;
+            into.push(file);
+        }
+        if second.is_empty() {
+            second.extend(first.pop());
+        }
+        chains.extend([FileGroup::new(first), FileGroup::new(second)]);
+    }
+    chains
+}
+
+fn split(groups: Vec<FileGroup>, target: usize) -> Vec<FileGroup> {
+    groups.into_iter().flat_map(|group| group.split_files(target)).collect()
+}
+
+/// The device that filters ask for, if they ask for one.
+pub(crate) fn one_device(filters: &[Expr]) -> Option<&str> {
+    filters.iter().flat_map(|filter| split_conjunction(filter)).find_map(|part| {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = part else {
+            return None;
+        };
+        match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), Expr::Literal(ScalarValue::Utf8(Some(id)), _))
+            | (Expr::Literal(ScalarValue::Utf8(Some(id)), _), Expr::Column(column))
+                if column.name == "device_id" =>
+            {
+                Some(id.as_str())
+            }
+            _ => None,
+        }
+    })
 }
 
 /// The order of rows inside each file.
@@ -114,70 +208,30 @@ fn predicate(
     session.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?).map(Some)
 }
 
-fn partitioned(file: File, schema: &TableSchema) -> PartitionedFile {
-    let mut statistics = Statistics::new_unknown(schema.file_schema());
-    statistics.num_rows = file.rows.map_or(Precision::Absent, Precision::Exact);
+fn partitioned(table: Table, file: File, schema: &TableSchema) -> PartitionedFile {
+    let statistics = statistics(table, &file, schema.file_schema());
     PartitionedFile::new_from_meta(file.meta)
         .with_partition_values(vec![ScalarValue::Date32(Some(file.date))])
         .with_statistics(Arc::new(statistics))
 }
 
-fn prune(
-    table: Table,
-    files: Vec<File>,
-    predicate: Option<&Arc<dyn PhysicalExpr>>,
-    schema: &SchemaRef,
-) -> Result<Vec<File>> {
-    let Some(predicate) = predicate else { return Ok(files) };
-    let pruning = PruningPredicateBuilder::new()
-        .with_file_schema(Arc::clone(schema))
-        .try_build(Arc::clone(predicate))?;
-    let keep = pruning.prune(&Days { table, files: &files })?;
-    Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a file's day says about its rows: `date` is it, and the time column lies within it.
-struct Days<'a> {
-    table: Table,
-    files: &'a [File],
-}
-
-impl Days<'_> {
-    fn bound(&self, column: &Column, days: i64, less: i64) -> Option<ArrayRef> {
-        let [_, time] = self.table.sort_columns();
-        if column.name == DATE {
-            let dates = self.files.iter().map(|f| f.date);
-            Some(Arc::new(Date32Array::from_iter_values(dates)))
-        } else if column.name == time {
-            let times = self.files.iter().map(|f| (i64::from(f.date) + days) * DAY - less);
-            let times = TimestampMicrosecondArray::from_iter_values(times);
-            Some(Arc::new(times.with_timezone("UTC")))
-        } else {
-            None
-        }
-    }
-}
-
-impl PruningStatistics for Days<'_> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bound(column, 0, 0)
-    }
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bound(column, 1, 1)
-    }
-    fn num_containers(&self) -> usize {
-        self.files.len()
-    }
-    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let [_, time] = self.table.sort_columns();
-        (column.name == DATE || column.name == time)
-            .then(|| Arc::new(UInt64Array::from(vec![0; self.files.len()])) as ArrayRef)
-    }
-    fn row_counts(&self) -> Option<ArrayRef> {
-        let rows = self.files.iter().map(|f| f.rows.and_then(|r| u64::try_from(r).ok()));
-        Some(Arc::new(UInt64Array::from_iter(rows)))
-    }
-    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
+    #[test]
+    fn chains_are_cut_for_every_thread_and_stay_in_order() {
+        let file = |n: u64| PartitionedFile::new(n.to_string(), 10 * n);
+        let chain = |files: std::ops::Range<u64>| FileGroup::new(files.map(file).collect());
+        let names = |chains: Vec<FileGroup>| -> Vec<Vec<String>> {
+            let name = |f: &PartitionedFile| f.object_meta.location.to_string();
+            chains.iter().map(|chain| chain.iter().map(name).collect()).collect()
+        };
+        assert_eq!(names(cut(vec![chain(1..4)], 2)), [vec!["1", "2"], vec!["3"]]);
+        assert_eq!(names(cut(vec![chain(1..3)], 4)), [["1"], ["2"]]);
+        assert_eq!(names(cut(vec![chain(1..3), chain(5..6)], 2)).len(), 2);
+        let many = names(cut(vec![chain(1..9)], 3));
+        assert_eq!(many.len(), 3);
+        assert!(many.iter().all(|chain| chain.is_sorted()));
     }
 }

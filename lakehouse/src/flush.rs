@@ -10,7 +10,7 @@ use acuvim_schemas::tables::Table;
 use crate::{
     Covered, Error, Lake, TailBatch,
     table::{Committed, Step},
-    tail::beyond,
+    tail::{Moved, beyond, ledger_beyond},
     writer::write_sorted,
 };
 
@@ -35,11 +35,12 @@ pub enum Flushed {
 }
 
 impl Lake {
-    /// Writes and commits what the tail has at this moment of the partitions that are owned.
+    /// Writes and commits what the tail has at this moment of the partitions that are owned. A few
+    /// records without rows wait for more, unless it is the `last` flush.
     ///
     /// # Errors
     /// When the store fails; the tail keeps its rows, and the next flush tries again.
-    pub async fn flush(&self) -> Result<Flushed, Error> {
+    pub async fn flush(&self, last: bool) -> Result<Flushed, Error> {
         let owned = self.owned();
         let batches = self.tail().batches();
         let ends: Covered = (0..)
@@ -47,7 +48,7 @@ impl Lake {
             .filter(|(p, _)| owned.contains(p))
             .filter_map(|(p, b)| b.last().map(|last| (p, last.next)))
             .collect();
-        if ends.is_empty() {
+        if ends.is_empty() || (!last && is_idle(&batches, &ends)) {
             return Ok(Flushed::Nothing);
         }
         // The other tables' offsets move only with rows, so `telemetry` speaks for them.
@@ -81,7 +82,17 @@ impl Lake {
         } else {
             (&nothing, forced_steps(covered, ends))
         };
-        let rows = beyond(table, batches, skip, &|partition| ends.contains_key(&partition))?;
+        let wanted = |partition| ends.contains_key(&partition);
+        let rows = match table {
+            Table::Ledger => match ledger_beyond(batches, skip, &wanted) {
+                Ok(counted) => counted
+                    .iter()
+                    .map(|(partition, ledger)| ledger.rows(self.options.epoch, *partition))
+                    .collect::<Result<_, _>>()?,
+                Err(Moved(partition)) => return Ok(TableFlush::Overtaken(partition)),
+            },
+            _ => beyond(table, batches, skip, &wanted)?,
+        };
         let count = rows.iter().map(|r| r.num_rows()).sum();
         if steps.is_empty() || (count == 0 && table != Table::Telemetry) {
             return Ok(TableFlush::Wrote(0));
@@ -126,6 +137,23 @@ fn check_no_gap(
         }
     }
     Ok(())
+}
+
+/// Records without rows that may wait for a flush: a log in which nobody but ingest says anything
+/// needs no new versions of the tables.
+const IDLE: i64 = 256;
+
+/// Whether there are no rows to write, and few records without any.
+fn is_idle(batches: &[Vec<TailBatch>], ends: &Covered) -> bool {
+    let ours = || (0_u32..).zip(batches).filter(|(p, _)| ends.contains_key(p)).flat_map(|(_, b)| b);
+    let records: i64 = ours().map(|b| b.next - b.from).sum();
+    let quiet = |b: &TailBatch| {
+        let total = b.rows.ledger.total();
+        let rows = |t: Table| b.rows.of(t).map_or(0, |rows| rows.num_rows());
+        let rows: usize = Table::COMMIT_ORDER.into_iter().map(rows).sum();
+        rows == 0 && total.received == 0 && total.internal >= total.records
+    };
+    records <= IDLE && ours().all(quiet)
 }
 
 enum TableFlush {

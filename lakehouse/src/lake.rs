@@ -1,8 +1,8 @@
 //! The lake as a whole: its tables, its tail, and the views that queries read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use acuvim_schemas::{
@@ -15,10 +15,13 @@ use arrow::{
 };
 use datafusion::prelude::{col, lit};
 use futures::TryStreamExt as _;
+use object_store::path::Path;
 use url::Url;
 
 use crate::{
-    Engine, Error, ErrorKind, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted, store,
+    Engine, Error, ErrorKind, Latest, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted,
+    rollup::Seen,
+    store,
     table::{LakeTable, table_url},
     tail::beyond,
     writer::column,
@@ -50,7 +53,15 @@ pub struct Lake {
     /// Partitions whose rows this process writes.
     owned: Mutex<BTreeSet<u32>>,
     tail: Tail,
+    latest: Latest,
     newest: Newest,
+    newest_heartbeats: Newest,
+    /// The rollups are built, which they stay.
+    pub(crate) rolled_up: AtomicBool,
+    /// What the rollups have seen, at a version of theirs.
+    pub(crate) seen: tokio::sync::Mutex<Option<(i64, Seen)>>,
+    /// The files that they had not, when the table was opened.
+    pub(crate) missed: tokio::sync::OnceCell<Option<Arc<HashSet<Path>>>>,
 }
 
 impl Lake {
@@ -66,14 +77,35 @@ impl Lake {
             let first = table_url(&options.url, Table::Telemetry)?;
             store::check_conditional_puts(&first, &storage).await?;
         }
-        for table in Table::COMMIT_ORDER {
+        for table in Table::ALL {
             let log = (options.epoch, options.partitions);
             let url = table_url(&options.url, table)?;
             let opened = LakeTable::open(url, &storage, table, log).await?;
             tables.insert(table.name(), Arc::new(opened));
         }
         let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));
-        Ok(Self { tables, options, engine, owned: Mutex::default(), tail, newest })
+        let newest_heartbeats = Newest::new(options.partitions);
+        let latest = Latest::new(options.partitions);
+        let (owned, rolled_up) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self {
+            tables,
+            options,
+            engine,
+            owned,
+            tail,
+            latest,
+            newest,
+            newest_heartbeats,
+            rolled_up,
+            seen: tokio::sync::Mutex::default(),
+            missed: tokio::sync::OnceCell::new(),
+        })
+    }
+
+    /// The log's epoch that it is written from.
+    #[must_use]
+    pub const fn epoch(&self) -> i32 {
+        self.options.epoch
     }
 
     /// The rows that are not in the tables yet.
@@ -88,10 +120,32 @@ impl Lake {
         &self.engine
     }
 
+    /// The latest reading of every device that is followed.
+    #[must_use]
+    pub const fn latest(&self) -> &Latest {
+        &self.latest
+    }
+
+    /// Adds what the next records of a partition came to, to the tail and to what is latest.
+    ///
+    /// # Errors
+    /// Only if rows and schemas have come apart.
+    pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
+        self.latest.note(&batch.rows.telemetry)?;
+        self.tail.push(partition, batch);
+        Ok(())
+    }
+
     /// The newest `ts` of every device.
     #[must_use]
     pub const fn newest(&self) -> &Newest {
         &self.newest
+    }
+
+    /// The time of every device's newest heartbeat.
+    #[must_use]
+    pub const fn newest_heartbeats(&self) -> &Newest {
+        &self.newest_heartbeats
     }
 
     /// Begins to follow partitions from where `telemetry` is: their tails start there, and the
@@ -102,11 +156,13 @@ impl Lake {
     pub async fn follow(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
         self.catch_up().await?;
         let snapshot = self.snapshot(Table::Telemetry)?;
-        let view = View::of_files(self.table(Table::Telemetry)?, &snapshot);
         for partition in partitions {
+            self.latest.forget(*partition);
             self.newest.forget(*partition);
+            self.newest_heartbeats.forget(*partition);
         }
-        self.learn_newest(view, partitions).await?;
+        self.learn_readings(&snapshot, partitions).await?;
+        self.learn_heartbeats(partitions).await?;
         for partition in partitions {
             self.tail.start(*partition, self.covered(&snapshot, *partition));
         }
@@ -117,7 +173,9 @@ impl Lake {
     pub fn unfollow(&self, partition: u32) {
         self.own(partition, false);
         self.tail.stop(partition);
+        self.latest.forget(partition);
         self.newest.forget(partition);
+        self.newest_heartbeats.forget(partition);
     }
 
     /// Says whether flushes write a partition that is followed. The rows are the same whoever
@@ -145,6 +203,12 @@ impl Lake {
     #[must_use]
     pub fn next_offset(&self, partition: u32) -> i64 {
         self.snapshot(Table::Telemetry).map_or(0, |snapshot| self.covered(&snapshot, partition))
+    }
+
+    /// The next offset that a table does not cover.
+    #[must_use]
+    pub fn next_offset_of(&self, table: Table, partition: u32) -> i64 {
+        self.snapshot(table).map_or(0, |snapshot| self.covered(&snapshot, partition))
     }
 
     fn covered(&self, snapshot: &Snapshot, partition: u32) -> i64 {
@@ -178,7 +242,7 @@ impl Lake {
     /// The newest snapshot of a table.
     ///
     /// # Errors
-    /// Never for a table of [`Table::COMMIT_ORDER`].
+    /// Never for a table of [`Table::ALL`].
     pub fn snapshot(&self, table: Table) -> Result<Arc<Snapshot>, Error> {
         Ok(self.table(table)?.current())
     }
@@ -232,6 +296,7 @@ impl Lake {
     /// When files can't be read.
     pub async fn stored_times(
         &self,
+        table: Table,
         wanted: &std::collections::HashSet<Wanted>,
     ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
         let mut by_day: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
@@ -240,7 +305,7 @@ impl Lake {
         }
         let mut found: HashMap<Wanted, Vec<Micros>> =
             wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let rows_of = self.view(true)?.table(table).ok_or_else(no_table)?;
         for (day, devices) in by_day {
             let start = timestamp(i64::from(day) * DAY);
             let end = timestamp((i64::from(day) + 1) * DAY);
@@ -248,7 +313,7 @@ impl Lake {
             let rows = self
                 .engine
                 .session()
-                .read_table(Arc::clone(&telemetry) as _)?
+                .read_table(Arc::clone(&rows_of) as _)?
                 .filter(col("ts").gt_eq(start).and(col("ts").lt(end)))?
                 .filter(col("device_id").in_list(devices, false))?
                 .select_columns(&["device_id", "ts"])?
@@ -267,29 +332,6 @@ impl Lake {
     pub(crate) fn table(&self, table: Table) -> Result<&Arc<LakeTable>, Error> {
         self.tables.get(table.name()).ok_or_else(no_table)
     }
-
-    async fn learn_newest(
-        &self,
-        telemetry: Arc<UnionTable>,
-        partitions: &BTreeSet<u32>,
-    ) -> Result<(), Error> {
-        use datafusion::functions_aggregate::expr_fn::max;
-        let mut rows = self
-            .engine
-            .session()
-            .read_table(telemetry as _)?
-            .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
-            .execute_stream()
-            .await?;
-        while let Some(batch) = rows.try_next().await? {
-            for (device, ts) in device_times(std::slice::from_ref(&batch))? {
-                if partitions.contains(&self.newest.partition(device)) {
-                    self.newest.note(device, ts);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The pairs of `device_id` and `ts` in batches that have them.
@@ -303,10 +345,12 @@ pub(crate) fn device_times(rows: &[RecordBatch]) -> Result<Vec<(&str, Micros)>, 
     Ok(pairs)
 }
 
-fn timestamp(micros: Micros) -> datafusion::logical_expr::Expr {
+/// A time as the engine's literal.
+#[must_use]
+pub fn timestamp(micros: Micros) -> datafusion::logical_expr::Expr {
     lit(datafusion::common::ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
 }
 
-fn no_table() -> Error {
+pub(crate) fn no_table() -> Error {
     Error::new(ErrorKind::Internal, "the lake has no such table")
 }

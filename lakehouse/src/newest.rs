@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use acuvim_schemas::{device::partition_of, time::Micros};
@@ -11,6 +14,8 @@ use acuvim_schemas::{device::partition_of, time::Micros};
 #[derive(Debug, Clone)]
 pub struct Newest {
     partitions: Arc<Vec<Shard>>,
+    /// Up to where only what came since the start is known.
+    floor: Arc<AtomicI64>,
 }
 
 /// The devices of one partition.
@@ -20,13 +25,27 @@ impl Newest {
     /// Knows no device yet.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
-        Self { partitions: Arc::new((0..partitions).map(|_| RwLock::default()).collect()) }
+        let partitions = (0..partitions).map(|_| RwLock::default()).collect();
+        Self { partitions: Arc::new(partitions), floor: Arc::new(AtomicI64::new(Micros::MIN)) }
     }
 
     /// The highest `ts` stored or in the tail.
     #[must_use]
     pub fn get(&self, device_id: &str) -> Option<Micros> {
         self.read(device_id, |devices| devices.get(device_id).copied())
+    }
+
+    /// Says that of what is as old as this, or older, not all is known: nobody who asks whether
+    /// something is there may rely on it.
+    pub fn know_from(&self, ts: Micros) {
+        self.floor.fetch_max(ts, Ordering::Relaxed);
+    }
+
+    /// Whether something is newer than all that is stored of its device.
+    #[must_use]
+    pub fn is_newer(&self, device_id: &str, ts: Micros) -> bool {
+        let floor = self.floor.load(Ordering::Relaxed);
+        ts > floor && self.get(device_id).is_none_or(|newest| ts > newest)
     }
 
     /// Notes a stored reading; an older one changes nothing.

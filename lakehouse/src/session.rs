@@ -20,6 +20,8 @@ use datafusion::{
 };
 use stores::Stores;
 
+use crate::functions;
+
 /// What all queries together may take.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
@@ -83,6 +85,9 @@ impl Engine {
             .with_parquet_pruning(true);
         let options = config.options_mut();
         options.execution.time_zone = Some("UTC".to_owned());
+        // Under a limit DataFusion 55 forgets that a scan's streams are sorted, and lets one that is
+        // done read on in another's files: rows in no order, of which a limit takes the wrong ones.
+        options.execution.enable_file_stream_work_stealing = false;
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         options.execution.parquet.schema_force_view_types = false;
@@ -100,6 +105,7 @@ impl Engine {
             Arc::new(FloatDivision),
         );
         debug_assert!(registered.is_ok());
+        functions::register(&context);
         context
     }
 }

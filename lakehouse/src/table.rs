@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use acuvim_schemas::tables::{DATE, Table};
+use acuvim_schemas::{
+    reading::READINGS,
+    tables::{DATE, Table},
+};
 use deltalake::{
     DeltaTable, DeltaTableError, TableProperty,
     kernel::{
@@ -19,31 +22,9 @@ use deltalake::{
     protocol::{DeltaOperation, SaveMode},
     table::state::DeltaTableState,
 };
-use object_store::ObjectMeta;
 use url::Url;
 
-use crate::{Error, ErrorKind};
-
-/// The next offset behind what a table holds, per partition; a partition it has never seen is not
-/// in it.
-pub type Covered = BTreeMap<u32, i64>;
-
-/// A version of a table: its files, and the log offsets that their rows cover. Never changes.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub(crate) state: DeltaTableState,
-    pub(crate) files: Vec<File>,
-    covered: Covered,
-}
-
-/// A data file of a snapshot.
-#[derive(Debug, Clone)]
-pub(crate) struct File {
-    pub meta: ObjectMeta,
-    /// The day of its rows, in days since 1970-01-01.
-    pub date: i32,
-    pub rows: Option<usize>,
-}
+use crate::{Covered, Error, ErrorKind, Snapshot, compact::Aside, grow::grow};
 
 /// A partition's step in one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,51 +61,15 @@ pub(crate) struct LakeTable {
     pub log_store: LogStoreRef,
     epoch: i32,
     partitions: u32,
+    /// The version that there was when it was opened.
+    pub opened: i64,
     current: RwLock<Arc<Snapshot>>,
+    /// Files that compaction leaves alone for a while.
+    pub aside: Aside,
     /// Commits of this process go one by one, each on the newest snapshot.
     pub turn: tokio::sync::Mutex<()>,
-}
-
-impl Snapshot {
-    /// The Delta version.
-    #[must_use]
-    pub fn version(&self) -> i64 {
-        i64::try_from(self.state.version()).unwrap_or(i64::MAX)
-    }
-
-    /// The next offset behind its rows, per partition.
-    #[must_use]
-    pub const fn covered(&self) -> &Covered {
-        &self.covered
-    }
-
-    /// How many data files it has.
-    #[must_use]
-    pub fn file_count(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Bytes of its data files.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.meta.size).sum()
-    }
-
-    fn new(state: DeltaTableState, covered: Covered) -> Result<Self, Error> {
-        let files = state
-            .log_data()
-            .into_iter()
-            .map(|view| {
-                let date = view.partition_values_map().remove(DATE).flatten();
-                Ok(File {
-                    meta: ObjectMeta::try_from(&view)?,
-                    date: date.as_deref().and_then(parse_date).unwrap_or(0),
-                    rows: view.num_records(),
-                })
-            })
-            .collect::<Result<_, DeltaTableError>>()?;
-        Ok(Self { state, files, covered })
-    }
+    /// So do those that take files out, from the snapshot that says which to the commit.
+    pub rewriting: tokio::sync::Mutex<()>,
 }
 
 impl LakeTable {
@@ -135,16 +80,20 @@ impl LakeTable {
         table: Table,
         (epoch, partitions): (i32, u32),
     ) -> Result<Self, Error> {
-        let delta = open_or_create(url, options, table).await?;
+        let delta = grow(open_or_create(url, options, table).await?, table).await?;
         let log_store = delta.log_store();
         let state = delta.state.ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("{} opened without a state", table.name()))
         })?;
         check_schema(table, &state)?;
         let covered = read_covered(&state, &log_store, table, epoch, partitions).await?;
-        let current = RwLock::new(Arc::new(Snapshot::new(state, covered)?));
-        let turn = tokio::sync::Mutex::new(());
-        Ok(Self { table, log_store, epoch, partitions, current, turn })
+        let snapshot = Snapshot::new(table, state, covered, None)?;
+        measure(table, &snapshot);
+        let opened = snapshot.version();
+        let current = RwLock::new(Arc::new(snapshot));
+        let (turn, rewriting) = (tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
+        let aside = Aside::default();
+        Ok(Self { table, log_store, epoch, partitions, opened, current, aside, turn, rewriting })
     }
 
     /// The newest snapshot this process knows.
@@ -190,6 +139,43 @@ impl LakeTable {
         }
     }
 
+    /// The version of an application's last transaction.
+    pub async fn transaction(&self, app_id: &str) -> Result<Option<i64>, Error> {
+        let state = self.current().state.clone();
+        Ok(state.transaction_version(self.log_store.as_ref(), app_id.to_owned()).await?)
+    }
+
+    /// Adds files with an application's next transaction. A commit that loses against another of
+    /// the same application, or whose fate is not known, is an error: the caller looks at
+    /// [`Self::transaction`] before it tries again.
+    pub async fn append_once(
+        &self,
+        adds: Vec<Add>,
+        app_id: String,
+        version: i64,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let base = self.current();
+        let transaction = Transaction::new(app_id, version);
+        let properties = properties().with_application_transaction(transaction);
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec![DATE.to_owned()]),
+            predicate: None,
+        };
+        let committed = CommitBuilder::from(properties)
+            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .build(Some(&base.state), Arc::clone(&self.log_store), operation)
+            .await;
+        match committed {
+            Ok(commit) => self.settle(&base, commit.snapshot(), base.covered.clone()).await,
+            Err(error) => {
+                self.refresh(&base).await?;
+                Err(error.into())
+            }
+        }
+    }
+
     /// Replaces files by others with the same rows.
     pub async fn rewrite(
         &self,
@@ -206,9 +192,8 @@ impl LakeTable {
         }));
         // delta-rs lets two rewrites of the same files both pass; one app id on all of them stops
         // the second.
-        let app_id = format!("compaction:{}", self.table.name());
-        let properties =
-            properties().with_application_transaction(Transaction::new(app_id, base.version()));
+        let turn = Transaction::new(self.rewrite_id(), base.version());
+        let properties = properties().with_application_transaction(turn);
         let target_size = i64::try_from(target_size).unwrap_or(i64::MAX);
         let operation = DeltaOperation::Optimize { predicate: None, target_size };
         let newest = self.current();
@@ -230,7 +215,7 @@ impl LakeTable {
 
     /// Makes a committed state the current snapshot. `covered` is right if nobody else committed
     /// since `base`; otherwise the table is asked.
-    async fn settle(
+    pub async fn settle(
         &self,
         base: &Snapshot,
         state: DeltaTableState,
@@ -243,11 +228,9 @@ impl LakeTable {
 
     /// Makes a state the current snapshot.
     fn install(&self, state: DeltaTableState, covered: Covered) -> Result<Arc<Snapshot>, Error> {
-        let next = Arc::new(Snapshot::new(state, covered)?);
-        let table = self.table.name();
-        metrics::gauge!("acuvim_lake_version", "table" => table).set(next.version() as f64);
-        metrics::gauge!("acuvim_lake_files", "table" => table).set(next.file_count() as f64);
-        metrics::gauge!("acuvim_lake_bytes", "table" => table).set(next.bytes() as f64);
+        let next = Snapshot::new(self.table, state, covered, Some(&self.current()))?;
+        let next = Arc::new(next);
+        measure(self.table, &next);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         Ok(next)
     }
@@ -304,13 +287,26 @@ impl LakeTable {
         }
     }
 
-    async fn covered_of(&self, state: &DeltaTableState) -> Result<Covered, Error> {
+    pub async fn covered_of(&self, state: &DeltaTableState) -> Result<Covered, Error> {
         read_covered(state, &self.log_store, self.table, self.epoch, self.partitions).await
     }
 
-    fn app_id(&self, partition: u32) -> String {
+    /// The app id of what takes files out of the table.
+    pub fn rewrite_id(&self) -> String {
+        format!("compaction:{}", self.table.name())
+    }
+
+    /// The app id of a partition's offsets.
+    pub fn app_id(&self, partition: u32) -> String {
         app_id(self.table, self.epoch, partition)
     }
+}
+
+fn measure(table: Table, snapshot: &Snapshot) {
+    let table = table.name();
+    metrics::gauge!("acuvim_lake_version", "table" => table).set(snapshot.version() as f64);
+    metrics::gauge!("acuvim_lake_files", "table" => table).set(snapshot.file_count() as f64);
+    metrics::gauge!("acuvim_lake_bytes", "table" => table).set(snapshot.bytes() as f64);
 }
 
 fn app_id(table: Table, epoch: i32, partition: u32) -> String {
@@ -376,6 +372,10 @@ async fn open_or_create(
         .with_save_mode(SaveMode::Ignore)
         .with_configuration_property(TableProperty::CheckpointInterval, Some("50"))
         .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 7 days"))
+        .with_configuration_property(
+            TableProperty::DataSkippingStatsColumns,
+            Some(statistics_columns(table)),
+        )
         // A second maker of the table must lose: delta-rs would commit its metadata again.
         .with_commit_properties(CommitProperties::default().with_max_retries(0))
         .await;
@@ -388,6 +388,25 @@ async fn open_or_create(
         Err(error) => Err(failed(error)),
     }
 }
+
+/// The columns whose least and greatest values every file's entry in the Delta log names: what files
+/// are pruned by.
+fn statistics_columns(table: Table) -> String {
+    let schema = table.schema();
+    let pruned_by = |name: &&str| {
+        table.sort_columns().contains(name)
+            || PRUNED_BY.contains(name)
+            || READINGS.iter().take(READINGS_PRUNED_BY).any(|r| r.name == *name)
+    };
+    let names: Vec<&str> =
+        schema.fields().iter().map(|f| f.name().as_str()).filter(pruned_by).collect();
+    names.join(",")
+}
+
+const PRUNED_BY: [&str; 5] = ["received_at", "recorded_at", "epoch", "partition", "offset"];
+
+/// Frequency, voltages, currents and powers: what questions for values out of bounds are about.
+const READINGS_PRUNED_BY: usize = 18;
 
 /// The files must have the columns that this version writes.
 fn check_schema(table: Table, state: &DeltaTableState) -> Result<(), Error> {
@@ -403,9 +422,4 @@ fn check_schema(table: Table, state: &DeltaTableState) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn parse_date(text: &str) -> Option<i32> {
-    use arrow::{array::types::Date32Type, compute::kernels::cast_utils::Parser as _};
-    Date32Type::parse(text)
 }

@@ -5,13 +5,13 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use acuvim_schemas::tables::Table;
+use acuvim_schemas::{ledger::Ledger, tables::Table};
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::Int64Type,
 };
 
-use crate::{Error, table::Covered, writer::column};
+use crate::{Covered, Error, writer::column};
 
 /// Rows of every table that a run of records came to.
 #[derive(Debug, Clone)]
@@ -20,23 +20,45 @@ pub struct Rows {
     pub telemetry: RecordBatch,
     /// Dead letters, in log order.
     pub dead_letters: RecordBatch,
+    /// Heartbeats, in log order.
+    pub heartbeats: RecordBatch,
+    /// What the records came to, counted.
+    pub ledger: Ledger,
 }
 
 impl Rows {
-    /// The rows for one table.
+    /// No rows.
     #[must_use]
-    pub const fn of(&self, table: Table) -> &RecordBatch {
+    pub fn none() -> Self {
+        let empty = |table: Table| RecordBatch::new_empty(table.schema());
+        Self {
+            telemetry: empty(Table::Telemetry),
+            dead_letters: empty(Table::DeadLetters),
+            heartbeats: empty(Table::Heartbeats),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// The rows for one table; none for those that have no tail.
+    #[must_use]
+    pub const fn of(&self, table: Table) -> Option<&RecordBatch> {
         match table {
-            Table::Telemetry => &self.telemetry,
-            Table::DeadLetters => &self.dead_letters,
+            Table::Telemetry => Some(&self.telemetry),
+            Table::DeadLetters => Some(&self.dead_letters),
+            Table::Heartbeats => Some(&self.heartbeats),
+            Table::Ledger
+            | Table::AlertEvents
+            | Table::DeviceEvents
+            | Table::Rollup15m
+            | Table::RollupDaily => None,
         }
     }
 
     fn size(&self) -> TailSize {
+        let all = [&self.telemetry, &self.dead_letters, &self.heartbeats];
         TailSize {
-            bytes: self.telemetry.get_array_memory_size()
-                + self.dead_letters.get_array_memory_size(),
-            rows: self.telemetry.num_rows() + self.dead_letters.num_rows(),
+            bytes: all.iter().map(|rows| rows.get_array_memory_size()).sum(),
+            rows: all.iter().map(|rows| rows.num_rows()).sum(),
         }
     }
 }
@@ -183,7 +205,7 @@ pub(crate) fn beyond(
     for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
         let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
         for batch in batches.iter().filter(|b| b.next > covered) {
-            let held = batch.rows.of(table);
+            let Some(held) = batch.rows.of(table) else { continue };
             let held = if batch.from >= covered { held.clone() } else { cut(held, covered)? };
             if held.num_rows() > 0 {
                 rows.push(held);
@@ -192,6 +214,35 @@ pub(crate) fn beyond(
     }
     Ok(rows)
 }
+
+/// The counts of the batches that lie behind what `ledger` covers. A batch can't be cut: whoever
+/// counted it knew where the table was, and if that has moved since into its middle, the partition
+/// has another owner.
+pub(crate) fn ledger_beyond(
+    batches: &[Vec<TailBatch>],
+    covered: &Covered,
+    wanted: &dyn Fn(u32) -> bool,
+) -> Result<Vec<(u32, Ledger)>, Moved> {
+    let mut all = Vec::new();
+    for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
+        let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
+        let mut ledger = Ledger::default();
+        for batch in batches.iter().filter(|b| b.next > covered) {
+            if batch.rows.ledger.first_offset().is_some_and(|first| first < covered) {
+                return Err(Moved(partition));
+            }
+            ledger.merge(&batch.rows.ledger);
+        }
+        if !ledger.is_empty() {
+            all.push((partition, ledger));
+        }
+    }
+    Ok(all)
+}
+
+/// Another writer has moved this partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved(pub u32);
 
 /// The rows from an offset on; rows are in offset order.
 fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {

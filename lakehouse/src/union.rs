@@ -3,17 +3,29 @@
 use std::sync::Arc;
 
 use acuvim_schemas::tables::Table;
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, StringArray},
+    compute::{
+        concat_batches, filter_record_batch, kernels::cmp::eq, sort_to_indices, take_record_batch,
+    },
+    datatypes::SchemaRef,
+};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    datasource::{TableType, memory::MemorySourceConfig},
-    error::Result,
+    datasource::{TableType, memory::MemorySourceConfig, source::DataSourceExec},
+    error::{DataFusionError, Result},
     logical_expr::{Expr, TableProviderFilterPushDown},
     physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
 };
 
-use crate::{files::FileScan, table::LakeTable, table::Snapshot};
+use crate::{
+    Snapshot,
+    files::{FileScan, Order, one_device, ordering},
+    snapshot::File,
+    table::LakeTable,
+    writer::column,
+};
 
 /// One moment of the lake: what a query sees, however long it runs.
 #[derive(Debug, Clone)]
@@ -81,20 +93,22 @@ impl TableProvider for UnionTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let device = one_device(filters);
+        // In memory nothing is sorted; one device's rows are few enough to be.
+        let order = match (self.tail.is_empty(), device) {
+            (true, _) | (_, Some(_)) => Order::IfCheap,
+            (false, None) => Order::None,
+        };
         let files = FileScan {
             table: &self.table,
             files: self.snapshot.files.clone(),
             projection,
             filters,
             limit,
-            sorted: false,
+            order,
         };
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = files.plan(session)?.into_iter().collect();
-        if !self.tail.is_empty() {
-            let rows = std::slice::from_ref(&self.tail);
-            let tail = MemorySourceConfig::try_new_exec(rows, self.schema(), projection.cloned())?;
-            inputs.push(tail);
-        }
+        inputs.extend(self.plan_tail(device, projection)?);
         if inputs.is_empty() {
             let schema = match projection {
                 Some(columns) => Arc::new(self.schema().project(columns)?),
@@ -104,4 +118,52 @@ impl TableProvider for UnionTable {
         }
         UnionExec::try_new(inputs)
     }
+}
+
+impl UnionTable {
+    /// The same with some of its files alone.
+    pub(crate) fn only(&self, which: impl Fn(&File) -> bool) -> Self {
+        let snapshot = Arc::new(self.snapshot.only(which));
+        Self::new(Arc::clone(&self.table), snapshot, self.tail.clone())
+    }
+
+    /// The tail's rows; of one device only its own, sorted as in the files.
+    fn plan_tail(
+        &self,
+        device: Option<&str>,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(device) = device else {
+            if self.tail.is_empty() {
+                return Ok(None);
+            }
+            let rows = std::slice::from_ref(&self.tail);
+            let plan = MemorySourceConfig::try_new_exec(rows, self.schema(), projection.cloned())?;
+            return Ok(Some(plan));
+        };
+        let rows = sorted(self.table.table, &rows_of(&self.tail, device)?)?;
+        if rows.num_rows() == 0 {
+            return Ok(None);
+        }
+        let source =
+            MemorySourceConfig::try_new(&[vec![rows]], self.schema(), projection.cloned())?
+                .try_with_sort_information(vec![ordering(self.table.table)?])?;
+        Ok(Some(DataSourceExec::from_data_source(source)))
+    }
+}
+
+fn rows_of(tail: &[RecordBatch], device: &str) -> Result<Vec<RecordBatch>> {
+    let device = StringArray::new_scalar(device);
+    let theirs = |rows: &RecordBatch| {
+        let ids = column(rows, "device_id").map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(filter_record_batch(rows, &eq(ids, &device)?)?)
+    };
+    tail.iter().map(theirs).collect()
+}
+
+fn sorted(table: Table, rows: &[RecordBatch]) -> Result<RecordBatch> {
+    let rows = concat_batches(&table.schema(), rows)?;
+    let [_, time] = table.sort_columns();
+    let times = column(&rows, time).map_err(|e| DataFusionError::External(Box::new(e)))?;
+    Ok(take_record_batch(&rows, &sort_to_indices(times, None, None)?)?)
 }

@@ -170,6 +170,8 @@ mod tests {
                 received_at: 5,
                 retained: false,
                 reject: Some(Reject { reason: Reason::TooLarge, length: 3, sha256: "00".into() }),
+                replay_of: None,
+                resolved_ts: None,
             },
         };
         assert_eq!(Record::try_from(&Entry::from(record.clone())), Ok(record));

@@ -1,24 +1,32 @@
 //! Records of the log into rows and changes. Pure: what it decides depends on the records alone.
 
-use std::sync::Arc;
+mod clock;
+
+use std::{collections::HashMap, sync::Arc};
 
 use acuvim_control::Changes;
 use acuvim_lakehouse::Rows;
 use acuvim_log::Entry;
 use acuvim_schemas::{
     DeadLetter, Kind, Micros, Position, Reason, Record, config,
+    heartbeat::HeartbeatRows,
+    ledger::{Counts, Ledger},
     payload::{self, Heartbeat, Payload},
-    telemetry::{Aliases, DeadLetterRows, Decoder, Limits, RecordFacts, Source},
+    telemetry::{
+        Aliases, DeadLetterRows, Decoder, Limits, MOST_UNKNOWN, RecordFacts, Source, Unknown,
+    },
+    time,
 };
 use arrow::{
     array::{AsArray as _, RecordBatch},
-    datatypes::TimestampMicrosecondType,
+    datatypes::{Int64Type, TimestampMicrosecondType},
     error::ArrowError,
 };
-
 use bytes::Bytes;
 
-use crate::notes::{Notes, names_device};
+pub(crate) use clock::Clock;
+
+use crate::notes::{Notes, Replayed, Said, names_device};
 
 /// Which parts of a run of records are still owed: a sink that is ahead skips record by record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +35,8 @@ pub struct Owed {
     pub rows_from: i64,
     /// The first offset whose changes control has not got.
     pub changes_from: i64,
+    /// The first offset that the ledger has not counted.
+    pub ledger_from: i64,
 }
 
 /// What a run of records came to, before dedup.
@@ -38,8 +48,17 @@ pub struct Decoded {
     pub changes: Changes,
     /// Readings without a key we know.
     pub no_known_readings: usize,
-    /// When the last of them came.
-    pub received_at: Micros,
+    /// The first of them that control has not got, with their keys.
+    pub(crate) unknown: Vec<Unknown>,
+    /// The devices whose readings have known keys, each with the time of its newest; none of them if
+    /// too many have not.
+    pub(crate) known: HashMap<Arc<str>, Micros>,
+    /// What devices said of themselves, in order.
+    pub(crate) said: Vec<(String, Said)>,
+    /// Dead letters that were brought again.
+    pub(crate) replayed: Vec<Replayed>,
+    /// How far time has come.
+    pub(crate) clock: Clock,
 }
 
 /// Decodes the records of one partition.
@@ -50,6 +69,9 @@ pub struct StreamDecoder {
     max_future: Micros,
     telemetry: Decoder,
     dead_letters: DeadLetterRows,
+    heartbeats: HeartbeatRows,
+    ledger: Ledger,
+    clock: Clock,
 }
 
 impl StreamDecoder {
@@ -57,8 +79,21 @@ impl StreamDecoder {
     #[must_use]
     pub fn new(partition: u32, epoch: i32, limits: Limits, aliases: Arc<Aliases>) -> Self {
         let max_future = limits.max_future;
-        let telemetry = Decoder::new(limits, aliases);
-        Self { partition, epoch, max_future, telemetry, dead_letters: DeadLetterRows::default() }
+        Self {
+            partition,
+            epoch,
+            max_future,
+            telemetry: Decoder::new(limits, aliases),
+            dead_letters: DeadLetterRows::default(),
+            heartbeats: HeartbeatRows::default(),
+            ledger: Ledger::default(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// How far time has come.
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Decodes entries in offset order. `is_due` tells the devices whose readings control has not
@@ -72,37 +107,58 @@ impl StreamDecoder {
         owed: Owed,
         is_due: &dyn Fn(&str, Micros) -> bool,
     ) -> Result<Decoded, ArrowError> {
-        let (mut notes, mut received_at) = (Notes::default(), 0);
+        let mut notes = Notes::default();
         for (offset, entry) in entries {
             match Record::try_from(&entry) {
-                Ok(record) => {
-                    received_at = record.headers.received_at;
-                    self.record(offset, &record, owed, is_due, &mut notes);
-                }
+                Ok(record) => self.record(offset, &record, owed, is_due, &mut notes),
                 Err(error) => {
-                    let letter = DeadLetter::whole(
-                        Reason::BadRecord,
-                        Some(error.to_string()),
-                        0,
-                        entry.value,
-                    );
-                    let kind = Kind::Reject.as_str();
-                    let facts = self.facts(offset, "", kind, "", 0);
+                    let detail = Some(error.to_string());
+                    let letter = DeadLetter::whole(Reason::BadRecord, detail, 0, entry.value);
+                    let facts = self.facts(offset, "", Kind::Reject.as_str(), "", 0);
                     if offset >= owed.rows_from {
                         self.dead_letters.push(&facts, &letter);
                     }
+                    let counts = Counts { received: 1, dead_letters: 1, ..Counts::default() };
+                    self.count(&facts, owed, counts);
                 }
             }
         }
         let telemetry = self.telemetry.finish()?;
-        let dead_letters = self.dead_letters.finish()?;
         note_readings(&telemetry.rows, &mut notes);
+        let (unknown, known) = told_apart(&telemetry.rows, telemetry.unknown, owed.changes_from);
+        let rows = Rows {
+            telemetry: from_offset(&telemetry.rows, owed.rows_from),
+            dead_letters: self.dead_letters.finish()?,
+            heartbeats: self.heartbeats.finish()?,
+            ledger: std::mem::take(&mut self.ledger),
+        };
         Ok(Decoded {
-            rows: Rows { telemetry: telemetry.rows, dead_letters },
-            changes: notes.finish(),
+            rows,
+            changes: notes.take_changes(),
             no_known_readings: telemetry.no_known_readings,
-            received_at,
+            unknown,
+            known,
+            said: notes.said,
+            replayed: notes.replayed,
+            clock: self.clock,
         })
+    }
+
+    /// Counts a record. What became of its readings and its heartbeat is counted once it is known
+    /// what is new.
+    fn count(&mut self, facts: &RecordFacts<'_>, owed: Owed, counts: Counts) {
+        let offset = facts.position.offset;
+        if offset < owed.ledger_from {
+            return;
+        }
+        let counts = Counts { records: 1, ..counts };
+        self.ledger.count(None, facts.received_at, offset, &counts);
+        if counts.dead_letters > 0 && !facts.device_id.is_empty() {
+            let device = facts.device_id.into();
+            let letters = counts.dead_letters;
+            let counts = Counts { received: letters, dead_letters: letters, ..Counts::default() };
+            self.ledger.count(Some(&device), facts.received_at, offset, &counts);
+        }
     }
 
     fn record(
@@ -118,38 +174,34 @@ impl StreamDecoder {
         let kind = record.headers.kind;
         let at = record.headers.received_at;
         let facts = self.facts(offset, device_id, kind.as_str(), topic, at);
-        let payload = match kind {
-            Kind::Telemetry => {
-                if offset >= owed.rows_from {
-                    let letters = &mut self.dead_letters;
-                    let source = Source { facts, payload: &record.value };
-                    self.telemetry.push(&source, &mut |letter| letters.push(&facts, &letter));
-                }
-                None
-            }
+        let replay = record.headers.replay_of;
+        if replay.is_none() {
+            self.clock.tick(at);
+        }
+        let (payload, counts) = match kind {
+            Kind::Telemetry => (None, self.readings(&facts, record, owed, notes)),
             Kind::Reject => {
                 if offset >= owed.rows_from {
                     self.dead_letters.push(&facts, &rejected(record));
                 }
-                None
+                (None, Counts { received: 1, dead_letters: 1, ..Counts::default() })
             }
             Kind::Sent => {
                 if offset >= owed.changes_from {
                     notes.delivery(device_id, record);
                 }
-                None
+                (None, Counts { internal: 1, ..Counts::default() })
             }
-            other => match self.parsed(other, device_id, record) {
-                Ok(payload) => Some(payload),
-                Err((reason, detail)) => {
-                    if offset >= owed.rows_from {
-                        let letter = DeadLetter::whole(reason, detail, 0, kept(kind, record));
-                        self.dead_letters.push(&facts, &letter);
-                    }
-                    None
-                }
-            },
+            Kind::Pulse => (None, Counts { internal: 1, ..Counts::default() }),
+            other => self.message(other, &facts, record, owed, notes),
         };
+        if let Some(letter) = replay.filter(|_| offset >= owed.changes_from) {
+            let decoded = counts.dead_letters == 0;
+            let has_row = matches!(kind, Kind::Telemetry | Kind::Heartbeat);
+            notes.replayed.push(Replayed { letter, offset, decoded, has_row });
+        }
+        let replayed = if replay.is_some() { counts.received } else { 0 };
+        self.count(&facts, owed, Counts { replayed, ..counts });
         if offset < owed.changes_from || device_id.is_empty() {
             return;
         }
@@ -165,13 +217,79 @@ impl StreamDecoder {
         }
     }
 
+    /// Readings, of which only the dead letters are counted here. Those that the lake has already are
+    /// decoded for what control has yet to learn of them, and are no rows any more.
+    fn readings(
+        &mut self,
+        facts: &RecordFacts<'_>,
+        record: &Record,
+        owed: Owed,
+        notes: &mut Notes,
+    ) -> Counts {
+        let offset = facts.position.offset;
+        if offset < owed.rows_from.min(owed.changes_from) {
+            return Counts::default();
+        }
+        let (letters, mut dead_letters) = (&mut self.dead_letters, 0);
+        let resolved_ts = record.headers.resolved_ts;
+        let source = Source { facts: *facts, payload: &record.value, resolved_ts };
+        let received = self.telemetry.push(&source, &mut |letter| {
+            dead_letters += 1;
+            if offset >= owed.changes_from {
+                notes.letter(facts.device_id, &letter, facts.received_at);
+            }
+            if offset >= owed.rows_from {
+                letters.push(facts, &letter);
+            }
+        });
+        let received = i64::try_from(received).unwrap_or(i64::MAX);
+        Counts { received, dead_letters, ..Counts::default() }
+    }
+
+    /// Any other message of a device.
+    fn message(
+        &mut self,
+        kind: Kind,
+        facts: &RecordFacts<'_>,
+        record: &Record,
+        owed: Owed,
+        notes: &mut Notes,
+    ) -> (Option<Payload>, Counts) {
+        let offset = facts.position.offset;
+        let one = Counts { received: 1, ..Counts::default() };
+        match self.parsed(kind, facts.device_id, record) {
+            Ok(Payload::Heartbeat(heartbeat)) => {
+                if offset >= owed.rows_from {
+                    let ts = heartbeat.ts.map_or(facts.received_at, |ts| ts.0);
+                    self.heartbeats.push(facts, ts, &heartbeat);
+                }
+                (Some(Payload::Heartbeat(heartbeat)), one)
+            }
+            Ok(payload) => (Some(payload), Counts { noted: 1, ..one }),
+            Err((reason, detail)) => {
+                let letter = DeadLetter::whole(reason, detail, 0, kept(kind, record));
+                if offset >= owed.changes_from {
+                    notes.letter(facts.device_id, &letter, facts.received_at);
+                }
+                if offset >= owed.rows_from {
+                    self.dead_letters.push(facts, &letter);
+                }
+                (None, Counts { dead_letters: 1, ..one })
+            }
+        }
+    }
+
     fn parsed(
         &self,
         kind: Kind,
         device_id: &str,
         record: &Record,
     ) -> Result<Payload, payload::Fault> {
-        let payload = payload::parse(kind, device_id, &record.value)?;
+        let resolved = record.headers.resolved_ts.filter(|_| kind == Kind::Heartbeat);
+        let payload = match resolved.map(|ts| with_ts(&record.value, ts)) {
+            Some(Some(value)) => payload::parse(kind, device_id, &value)?,
+            _ => payload::parse(kind, device_id, &record.value)?,
+        };
         if let Payload::Heartbeat(Heartbeat { ts: Some(ts), .. }) = &payload {
             payload::check_clock(ts.0, record.headers.received_at, self.max_future)?;
         }
@@ -189,6 +307,52 @@ impl StreamDecoder {
         let position = Position { partition: self.partition, offset };
         RecordFacts { device_id, kind, topic, received_at, epoch: self.epoch, position }
     }
+}
+
+/// A payload without a time, with the time that became known since.
+fn with_ts(value: &[u8], ts: Micros) -> Option<Vec<u8>> {
+    let mut payload: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(value).ok()?;
+    payload.insert("ts".to_owned(), serde_json::json!(time::to_rfc3339(ts)));
+    serde_json::to_vec(&payload).ok()
+}
+
+/// The rows from an offset on; rows are in offset order.
+fn from_offset(rows: &RecordBatch, from: i64) -> RecordBatch {
+    let offsets = rows.column_by_name("offset").map(|c| c.as_primitive::<Int64Type>().values());
+    let first = offsets.map_or(0, |offsets| offsets.partition_point(|offset| *offset < from));
+    rows.slice(first, rows.num_rows() - first)
+}
+
+/// Of the readings from an offset on: those without a known key, and the devices of the others.
+fn told_apart(
+    rows: &RecordBatch,
+    unknown: Vec<Unknown>,
+    from: i64,
+) -> (Vec<Unknown>, HashMap<Arc<str>, Micros>) {
+    let too_many = unknown.len() >= MOST_UNKNOWN;
+    let theirs = from_offset(rows, from);
+    let first = rows.num_rows() - theirs.num_rows();
+    let unknown: Vec<Unknown> = unknown.into_iter().filter(|u| u.row >= first).collect();
+    let mut known: HashMap<Arc<str>, Micros> = HashMap::new();
+    let (Some(devices), Some(times), false) =
+        (theirs.column_by_name("device_id"), theirs.column_by_name("ts"), too_many)
+    else {
+        return (unknown, known);
+    };
+    let times = times.as_primitive::<TimestampMicrosecondType>().values();
+    for (device, ts) in devices.as_string::<i32>().iter().flatten().zip(times.iter().copied()) {
+        match known.get_mut(device) {
+            Some(newest) => *newest = ts.max(*newest),
+            None => {
+                known.insert(device.into(), ts);
+            }
+        }
+    }
+    unknown.iter().for_each(|reading| {
+        known.remove(reading.device_id.as_str());
+    });
+    (unknown, known)
 }
 
 /// The newest reading of each device that is noted.
@@ -229,145 +393,4 @@ fn rejected(record: &Record) -> DeadLetter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use acuvim_schemas::{Headers, api::DeviceStatus, record::Reject};
-
-    fn entry(kind: Kind, device: &str, payload: &str) -> Entry {
-        let reject = (kind == Kind::Reject).then(|| Reject {
-            reason: Reason::TooLarge,
-            length: 900_000,
-            sha256: "ab".into(),
-        });
-        Entry::from(Record {
-            key: Bytes::copy_from_slice(device.as_bytes()),
-            value: Bytes::copy_from_slice(payload.as_bytes()),
-            headers: Headers {
-                kind,
-                topic: Bytes::from(format!("acuvim/{device}/{kind}")),
-                received_at: 1_778_951_200_000_000,
-                retained: false,
-                reject,
-            },
-        })
-    }
-
-    fn decode(entries: Vec<Entry>, owed: Owed) -> Decoded {
-        let mut decoder = StreamDecoder::new(0, 0, Limits::default(), Arc::default());
-        let entries = (0..).zip(entries).collect();
-        decoder.decode(entries, owed, &|device, _| device != "known").expect("schema")
-    }
-
-    fn stream() -> Vec<Entry> {
-        vec![
-            entry(Kind::Telemetry, "known", r#"{"ts":1778951132,"f":50}"#),
-            entry(Kind::Telemetry, "new", "broken"),
-            entry(Kind::Heartbeat, "new", r#"{"ts":1778951132}"#),
-            entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":"351234567890123"}"#),
-            entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":1}"#),
-            entry(Kind::Status, "new", "sideways"),
-            entry(Kind::Reject, "", "first bytes"),
-            Entry { value: Bytes::from_static(b"stranger"), ..Entry::default() },
-        ]
-    }
-
-    #[test]
-    fn good_ones_become_rows_and_bad_ones_dead_letters_with_their_reason() {
-        let decoded = decode(stream(), Owed { rows_from: 0, changes_from: 0 });
-        assert_eq!(decoded.rows.telemetry.num_rows(), 1);
-        let letters = &decoded.rows.dead_letters;
-        let reasons = letters.column_by_name("reason").expect("reason").as_string::<i32>();
-        let reasons: Vec<_> = reasons.iter().flatten().collect();
-        assert_eq!(reasons, ["not_json", "wrong_type", "not_json", "too_large", "bad_record"]);
-    }
-
-    fn noted(changes: &Changes) -> Vec<&str> {
-        changes.devices.iter().map(|note| note.device_id.as_str()).collect()
-    }
-
-    #[test]
-    fn a_device_is_noted_once_with_all_that_it_says() {
-        let changes = decode(stream(), Owed { rows_from: 0, changes_from: 0 }).changes;
-        assert_eq!(noted(&changes), ["new", "reg"], "and not one that control was told of");
-        let [new, reg] = changes.devices.as_slice() else { panic!("two") };
-        assert!(new.heartbeat.is_some() && new.heard && !new.back);
-        assert_eq!(new.status.map(|(status, _)| status), Some(DeviceStatus::Online));
-        assert_eq!((reg.registrations.len(), reg.heard, reg.back), (1, true, true));
-    }
-
-    #[test]
-    fn the_last_word_on_the_connection_counts_and_a_kept_one_does_not() {
-        let status = |text: &str, retained| {
-            let mut entry = entry(Kind::Status, "d", text);
-            if retained {
-                entry.headers.push((Bytes::from_static(b"retained"), Bytes::from_static(b"1")));
-            }
-            entry
-        };
-        let all = Owed { rows_from: 0, changes_from: 0 };
-        let said = |entries| decode(entries, all).changes.devices.swap_remove(0);
-        let note = said(vec![status("online", false), status("offline", false)]);
-        assert_eq!(note.status.map(|(s, _)| s), Some(DeviceStatus::Offline));
-        assert!(!note.heard && !note.back);
-        let note = said(vec![status("online", true)]);
-        assert_eq!((note.status, note.heard), (None, false));
-    }
-
-    #[test]
-    fn answers_and_deliveries_keep_their_order() {
-        let id = "018f0000-0000-7000-8000-000000000000";
-        let answer = |status: &str| {
-            let text = format!(r#"{{"request_id":"{id}","status":"{status}"}}"#);
-            entry(Kind::Resp, "d", &text)
-        };
-        let sent = format!(r#"{{"request_id":"{id}","attempt":1,"outcome":"sent"}}"#);
-        let entries = vec![
-            answer("ack"),
-            entry(Kind::Sent, "d", &sent),
-            entry(Kind::Sent, "d", "of nobody"),
-            answer("success"),
-        ];
-        let changes = decode(entries, Owed { rows_from: 0, changes_from: 0 }).changes;
-        assert_eq!(changes.answers.len(), 2);
-        assert_eq!(changes.deliveries.len(), 1);
-        assert_eq!(noted(&changes), ["d"], "whoever speaks is there");
-    }
-
-    #[test]
-    fn a_wrong_clock_and_long_texts_touch_no_device_row() {
-        let long = format!(r#"{{"ts":1778951132,"firmware_version":"{}"}}"#, "x".repeat(65));
-        let entries = vec![
-            entry(Kind::Heartbeat, "d", r#"{"ts":-8e15}"#),
-            entry(Kind::Heartbeat, "d", r#"{"ts":"2036-01-01T00:00:00Z"}"#),
-            entry(Kind::Heartbeat, "d", &long),
-        ];
-        let decoded = decode(entries, Owed { rows_from: 0, changes_from: 0 });
-        assert!(decoded.changes.devices.iter().all(|note| note.heartbeat.is_none()));
-        let letters = &decoded.rows.dead_letters;
-        let reasons = letters.column_by_name("reason").expect("reason").as_string::<i32>();
-        let reasons: Vec<_> = reasons.iter().flatten().collect();
-        assert_eq!(reasons, ["ts_before_2020", "ts_in_future", "wrong_type"]);
-    }
-
-    #[test]
-    fn an_answer_that_can_not_be_used_shows_no_secret() {
-        let answer =
-            r#"{"request_id":"x","status":"done","data":{"wifi":{"password":"hunter22"}}}"#;
-        let entries = vec![entry(Kind::Resp, "d", answer)];
-        let letters = decode(entries, Owed { rows_from: 0, changes_from: 0 }).rows.dead_letters;
-        let payload = letters.column_by_name("payload").expect("payload").as_binary::<i32>();
-        let text = String::from_utf8(payload.value(0).to_vec()).expect("text");
-        assert!(text.contains("********") && !text.contains("hunter22"), "{text}");
-    }
-
-    #[test]
-    fn the_sink_that_is_ahead_skips_record_by_record() {
-        let decoded = decode(stream(), Owed { rows_from: 5, changes_from: 3 });
-        assert_eq!(decoded.rows.telemetry.num_rows(), 0);
-        assert_eq!(decoded.rows.dead_letters.num_rows(), 3);
-        assert_eq!(noted(&decoded.changes), ["reg", "new"]);
-        let nothing = decode(stream(), Owed { rows_from: 99, changes_from: 99 });
-        assert_eq!(nothing.rows.dead_letters.num_rows(), 0);
-        assert_eq!(nothing.changes, Changes::default());
-    }
-}
+mod tests;

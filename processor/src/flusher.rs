@@ -56,14 +56,14 @@ pub(crate) async fn run(
             () = many => false,
             () = workers.wait() => true,
         };
-        match watched_flush(&parts, &options, &state).await {
+        match watched_flush(&parts, &options, &state, last).await {
             Ok(()) => {
                 state.lake(None);
                 pause = Duration::from_millis(100);
             }
             Err(Trouble::Fatal(fatal)) => return state.fatal(fatal),
             Err(Trouble::Overtaken(partition)) => {
-                if !state.overtaken(partition, options.shared) {
+                if !state.begin_anew(partition, options.shared) {
                     return;
                 }
                 // Nothing was committed; the next one begins behind the other.
@@ -95,8 +95,9 @@ async fn watched_flush(
     parts: &Parts,
     options: &ProcessorOptions,
     state: &StateSender,
+    last: bool,
 ) -> Result<(), Trouble> {
-    let flushing = flush(parts, options);
+    let flushing = flush(parts, options, last);
     tokio::pin!(flushing);
     loop {
         tokio::select! {
@@ -114,9 +115,11 @@ enum Trouble {
     Fatal(Fatal),
 }
 
-async fn flush(parts: &Parts, options: &ProcessorOptions) -> Result<(), Trouble> {
-    let flushed = parts.lake.flush().await.map_err(|e| match e.kind() {
-        acuvim_lakehouse::ErrorKind::Internal => Trouble::Fatal(Fatal::Broken(e.to_string())),
+async fn flush(parts: &Parts, options: &ProcessorOptions, last: bool) -> Result<(), Trouble> {
+    let flushed = parts.lake.flush(last).await.map_err(|e| match e.kind() {
+        acuvim_lakehouse::ErrorKind::Internal | acuvim_lakehouse::ErrorKind::NoVersion => {
+            Trouble::Fatal(Fatal::Broken(e.to_string()))
+        }
         acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
             Trouble::Passing(e.to_string())
         }

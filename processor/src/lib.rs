@@ -9,8 +9,12 @@
 mod decode;
 mod flusher;
 mod follower;
+mod guard;
+mod judging;
 mod notes;
 mod outbox;
+mod retention;
+mod rollups;
 mod state;
 mod supervisor;
 mod upkeep;
@@ -18,15 +22,17 @@ mod worker;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use acuvim_control::{Control, Resend};
+use acuvim_control::{Control, Reminders, Resend, SystemCondition};
 use acuvim_lakehouse::{CompactionPolicy, Lake};
 use acuvim_log::{Claim, Log};
 use acuvim_schemas::telemetry::{Aliases, Limits};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use acuvim_rules::{HealthPolicy, VitalLimits};
 pub use decode::{Decoded, StreamDecoder};
 pub use flusher::FlushPolicy;
+pub use retention::Retention;
 pub use state::{ProcessorState, StateWatch};
 
 use state::StateSender;
@@ -41,8 +47,17 @@ pub struct ProcessorOptions {
     pub compaction: CompactionPolicy,
     /// How often files that are due for it are looked for.
     pub compaction_interval: Duration,
+    /// How often readings are brought into the rollups.
+    pub rollup_interval: Duration,
     /// How long files stay that no newer version of a table refers to: longer than any query runs.
     pub keep_files: Duration,
+    /// How many days each table keeps.
+    pub retention: Retention,
+    /// How long after its start a process does that first: those that are restarted often get to it
+    /// too.
+    pub first_cleanup: Duration,
+    /// How often what is older, and files that are not needed, are removed.
+    pub cleanup_interval: Duration,
     /// Bytes the tail may hold before reading stops.
     pub max_tail_bytes: usize,
     /// What telemetry is judged by.
@@ -60,6 +75,34 @@ pub struct ProcessorOptions {
     pub command_check: Duration,
     /// How configuration is sent again to devices that come back.
     pub resend: Resend,
+    /// How silence is judged, and how often.
+    pub health: HealthPolicy,
+    /// How often silence is judged.
+    pub health_check: Duration,
+    /// The limits of what heartbeats say.
+    pub vitals: VitalLimits,
+    /// When somebody is reminded of an alert.
+    pub reminders: Reminders,
+    /// How often the ledger and the components are looked at.
+    pub guard_interval: Duration,
+    /// How long a device's late readings must have ceased before it is repaired.
+    pub repair_calm: Duration,
+    /// How long the log keeps records.
+    pub log_retention: Duration,
+    /// What the composition root knows to be wrong, such as a disk that is nearly full.
+    pub conditions: Conditions,
+    /// Lose the rows of the batch with this offset. Only to prove that the ledger finds it.
+    pub drop_offset: Option<i64>,
+}
+
+/// Tells what is wrong with the system, as others see it.
+#[derive(Clone)]
+pub struct Conditions(pub Arc<dyn Fn() -> Vec<SystemCondition> + Send + Sync>);
+
+impl std::fmt::Debug for Conditions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Conditions")
+    }
 }
 
 impl Default for ProcessorOptions {
@@ -68,7 +111,11 @@ impl Default for ProcessorOptions {
             flush: FlushPolicy::default(),
             compaction: CompactionPolicy::default(),
             compaction_interval: Duration::from_secs(10),
+            rollup_interval: Duration::from_secs(300),
             keep_files: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
+            first_cleanup: Duration::from_secs(600),
+            cleanup_interval: Duration::from_secs(24 * 3600),
             max_tail_bytes: 512 << 20,
             limits: Limits::default(),
             aliases: Arc::default(),
@@ -77,6 +124,15 @@ impl Default for ProcessorOptions {
             keep_history: Duration::from_secs(730 * 86_400),
             command_check: Duration::from_secs(5),
             resend: Resend::default(),
+            health: HealthPolicy::default(),
+            health_check: Duration::from_secs(30),
+            vitals: VitalLimits::default(),
+            reminders: Reminders::default(),
+            guard_interval: Duration::from_secs(30),
+            repair_calm: Duration::from_secs(3),
+            log_retention: Duration::from_secs(7 * 86_400),
+            conditions: Conditions(Arc::new(Vec::new)),
+            drop_offset: None,
         }
     }
 }
@@ -150,7 +206,9 @@ impl Processor {
         };
         let state = StateSender::new(at_first);
         let watch = state.watch();
+        let (judging, judged_by) = watch::channel(None);
         let supervisor = Supervisor {
+            judging: judged_by,
             options: Arc::clone(&options),
             parts: parts.clone(),
             state: state.clone(),
@@ -172,10 +230,21 @@ impl Processor {
                     told.claim(trouble.borrow_and_update().clone());
                 }
             }));
-            let upkeep = upkeep::run(Arc::clone(&options), parts.clone(), stop.clone());
+            let holder = Arc::new(upkeep::Holder::new());
+            let (of, own) = (Arc::clone(&options), Arc::clone(&holder));
+            let upkeep = upkeep::run(of, parts.clone(), own, stop.clone());
             tasks.spawn(watched("the upkeep", upkeep, state.clone()));
-            let outbox = outbox::run(parts.clone(), state.clone(), stop.clone());
+            let rollups = rollups::run(Arc::clone(&options), parts.clone(), holder, stop.clone());
+            tasks.spawn(watched("the rollups", rollups, state.clone()));
+            let interval = options.flush.interval;
+            let outbox = outbox::run(parts.clone(), state.clone(), interval, stop.clone());
             tasks.spawn(watched("the outbox", outbox, state.clone()));
+            let control = parts.control.clone();
+            let follow = judging::follow(control, judging, state.clone(), give_up.clone());
+            tasks.spawn(watched("the rules", follow, state.clone()));
+            let guard =
+                guard::run(parts.clone(), Arc::clone(&options), state.clone(), stop.clone());
+            tasks.spawn(watched("the watch", guard, state.clone()));
         }
         tasks.close();
         // Goes on behind the workers, to flush what they have read last.

@@ -3,20 +3,56 @@
 use std::collections::HashMap;
 
 use acuvim_control::{Answer, Changes, DeviceNote};
+use acuvim_rules::Signal;
 use acuvim_schemas::{
-    Kind, Micros, Record,
-    api::DeviceStatus,
+    DeadLetter, Identity, Kind, Micros, Reason, Record,
     command::Delivery,
-    payload::{Connection, Payload},
+    heartbeat::Vitals,
+    payload::{Connection, Heartbeat, Payload},
     time,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+
+/// What a device said of itself that only the order of what it said gives a meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    /// A sign of life, or of its end.
+    Signal(Signal),
+    /// A heartbeat.
+    Vitals {
+        /// Its time, by the device.
+        ts: Micros,
+        /// The boot count.
+        boot: Option<u64>,
+        /// Milliseconds since the boot.
+        uptime_ms: Option<u64>,
+        /// What is in it.
+        vitals: Vitals,
+    },
+}
+
+/// A record that brings a dead letter again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// The dead letter.
+    pub letter: Identity,
+    /// Where it is in the log now.
+    pub offset: i64,
+    /// Whether it decodes now: it is stored, or a duplicate; otherwise it is dead again.
+    pub decoded: bool,
+    /// Whether it becomes a row of its own.
+    pub has_row: bool,
+}
 
 /// Gathers the notes of a run of records.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     changes: Changes,
     places: HashMap<String, usize>,
+    /// Whose, and what, in the order in which it was said.
+    pub said: Vec<(String, Said)>,
+    /// Replays, in log order.
+    pub replayed: Vec<Replayed>,
 }
 
 impl Notes {
@@ -53,60 +89,105 @@ impl Notes {
             self.changes.answers.push(Answer { device_id, at, response });
             return;
         }
+        if let Payload::Alert(alert) = payload {
+            self.changes.said.push((device_id.to_owned(), alert, at));
+            return;
+        }
+        // What comes again long after it was said is a sign of nothing.
+        let alive = !retained && record.headers.replay_of.is_none();
         let Some(note) = self.of(device_id, at) else { return };
+        let received = record.headers.received_at;
         match payload {
             Payload::Heartbeat(heartbeat) => {
-                let ts = heartbeat.ts.and_then(|ts| time::to_datetime(ts.0)).unwrap_or(at);
-                if note.heartbeat.as_ref().is_none_or(|(newest, _)| *newest < ts) {
-                    note.heartbeat = Some((ts, Box::new(heartbeat)));
-                }
-                if !retained {
-                    note.status = Some((DeviceStatus::Online, at));
-                    note.heard = true;
-                }
+                note.heard |= alive;
+                self.heartbeat(device_id, heartbeat, received, alive);
             }
             // What a broker kept is not a sign of life.
-            Payload::Status(_) if retained => {}
+            Payload::Status(_) if !alive => {}
             Payload::Status(status) => match status.status {
                 Connection::Online => {
-                    note.status = Some((DeviceStatus::Online, at));
-                    (note.heard, note.back) = (true, true);
+                    (note.heard, note.back, note.gone) = (true, true, false);
+                    self.signal(device_id, Signal::Online { at: received });
                 }
                 Connection::Offline => {
-                    note.status = Some((DeviceStatus::Offline, at));
-                    (note.heard, note.back) = (false, false);
+                    (note.heard, note.back, note.gone) = (false, false, true);
+                    self.signal(device_id, Signal::Offline { at: received });
                 }
             },
             Payload::Registration(registration) => {
                 note.registrations.push(registration);
-                if !retained {
-                    note.status = Some((DeviceStatus::Online, at));
-                    (note.heard, note.back) = (true, true);
+                if alive {
+                    (note.heard, note.back, note.gone) = (true, true, false);
+                    self.signal(device_id, Signal::Announced { at: received });
                 }
             }
             Payload::Alert(_) | Payload::Response(_) => {}
         }
     }
 
-    /// Notes what `ingest` reports about a command; false if nobody of ours wrote it.
-    pub fn delivery(&mut self, device_id: &str, record: &Record) -> bool {
-        let Ok(delivery) = serde_json::from_slice::<Delivery>(&record.value) else { return false };
-        let at = moment(record.headers.received_at);
-        self.changes.deliveries.push((device_id.to_owned(), delivery, at));
-        true
+    fn signal(&mut self, device_id: &str, signal: Signal) {
+        self.said.push((device_id.to_owned(), Said::Signal(signal)));
     }
 
-    /// Everything that was noted.
-    pub fn finish(self) -> Changes {
-        self.changes
+    fn heartbeat(&mut self, device_id: &str, heartbeat: Heartbeat, received: Micros, alive: bool) {
+        let ts = heartbeat.ts.map_or(received, |ts| ts.0);
+        if alive {
+            let interval_s = heartbeat.heartbeat_interval_s;
+            self.signal(device_id, Signal::Heartbeat { at: received, interval_s });
+        }
+        let (boot, uptime_ms, vitals) =
+            (heartbeat.boot, heartbeat.uptime_ms, Vitals::of(&heartbeat));
+        self.said.push((device_id.to_owned(), Said::Vitals { ts, boot, uptime_ms, vitals }));
+        let at = time::to_datetime(ts).unwrap_or_else(|| moment(received));
+        if let Some(note) = self.of(device_id, moment(received))
+            && note.heartbeat.as_ref().is_none_or(|(newest, _)| *newest < at)
+        {
+            note.heartbeat = Some((at, Box::new(heartbeat)));
+        }
+    }
+
+    /// Notes a dead letter whose device had no clock yet.
+    pub fn letter(&mut self, device_id: &str, letter: &DeadLetter, received: Micros) {
+        #[derive(serde::Deserialize)]
+        struct Booted {
+            boot: i64,
+        }
+        if letter.reason != Reason::ClockUnset {
+            return;
+        }
+        if let Ok(Booted { boot }) = serde_json::from_slice(&letter.payload) {
+            let clockless = &mut self.changes.letters.clockless;
+            let known = clockless.iter_mut().find(|(id, b, _)| id == device_id && *b == boot);
+            match known {
+                Some((.., newest)) => *newest = moment(received),
+                None => clockless.push((device_id.to_owned(), boot, moment(received))),
+            }
+        }
+    }
+
+    /// Notes what `ingest` reports about a command; what nobody of ours wrote is counted.
+    pub fn delivery(&mut self, device_id: &str, record: &Record) {
+        let Ok(delivery) = serde_json::from_slice::<Delivery>(&record.value) else {
+            metrics::counter!("acuvim_foreign_reports_total").increment(1);
+            return;
+        };
+        let at = moment(record.headers.received_at);
+        self.changes.deliveries.push((device_id.to_owned(), delivery, at));
+    }
+
+    /// The changes that were noted.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 }
 
 /// Whether a record of this kind tells by itself that its device is there.
 pub(crate) const fn names_device(kind: Kind) -> bool {
-    !matches!(kind, Kind::Reject | Kind::Sent)
+    !matches!(kind, Kind::Reject | Kind::Sent | Kind::Pulse)
 }
 
-fn moment(at: Micros) -> DateTime<Utc> {
-    time::to_datetime(at).unwrap_or_default()
+/// The moment, to the millisecond, as the API has it.
+pub(crate) fn moment(at: Micros) -> DateTime<Utc> {
+    let at = time::to_datetime(at).unwrap_or_default();
+    at.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(at)
 }

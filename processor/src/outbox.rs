@@ -1,12 +1,15 @@
-//! Delivers the outbox into the log, in the order of its numbers. A row is dropped only once it was
-//! delivered, so after a crash it may be delivered again, under the same number, which readers know.
+//! Delivers the outbox, in the order of its numbers: commands and events into the log, events also
+//! into the lake, a few seconds' worth at a time. A row is dropped only once it was delivered, so
+//! after a crash it may be delivered again, under the same number, which readers know.
 
 use std::time::Duration;
 
-use acuvim_control::{Lease, OUTBOX_LEASE};
+use acuvim_control::{Lease, OUTBOX_LEASE, Outgoing};
 use acuvim_log::{Entry, LogTopic};
-use acuvim_schemas::{command::Command, device::partition_of};
+use acuvim_schemas::device::partition_of;
+use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Parts, state::StateSender};
@@ -21,23 +24,48 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long to wait while a component is away, or while another process delivers.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// Delivers until the end; several processes take turns.
-pub(crate) async fn run(parts: Parts, state: StateSender, stop: CancellationToken) {
+/// Events that one commit to the lake has at most.
+const LAKE_PAGE: i64 = 20_000;
+
+/// Delivers until the end; several processes take turns. Events go to the lake as often as readings,
+/// beside the log: a store that is slow holds up no command.
+pub(crate) async fn run(
+    parts: Parts,
+    state: StateSender,
+    lake_interval: Duration,
+    stop: CancellationToken,
+) {
     let holder = uuid::Uuid::new_v4().to_string();
-    let work = async {
+    let (ours, watched) = watch::channel(false);
+    let log = async {
         let mut turn = None;
         loop {
-            match work(&parts, &state, &holder, &mut turn).await {
+            match work(&parts, &state, &holder, &mut turn, &ours).await {
                 Trouble::NotOurs => {
                     state.outbox(None);
                     turn = None;
                 }
                 Trouble::Away(reason) => state.outbox(Some(reason)),
             }
+            ours.send_replace(false);
             tokio::time::sleep(AWAY).await;
         }
     };
-    stop.run_until_cancelled(Box::pin(work)).await;
+    let lake = async {
+        loop {
+            tokio::time::sleep(lake_interval).await;
+            // The lease need not be looked at again: a number that the tables have is passed over,
+            // whoever delivers it.
+            if *watched.borrow()
+                && let Err(error) = into_lake(&parts).await
+            {
+                tracing::debug!(%error, "events wait for the lake");
+            }
+        }
+    };
+    let work = async { tokio::join!(log, lake) };
+    let _: Option<((), ())> = stop.run_until_cancelled(Box::pin(work)).await;
+    // What is left another delivers, or the next start.
     let _ = parts.control.drop_lease(OUTBOX_LEASE, &holder, Utc::now()).await;
 }
 
@@ -60,6 +88,7 @@ async fn work(
     state: &StateSender,
     holder: &str,
     turn: &mut Option<Lease>,
+    ours: &watch::Sender<bool>,
 ) -> Trouble {
     let watch = parts.control.outbox_watch();
     let mut delivered = None;
@@ -68,6 +97,7 @@ async fn work(
             Ok(next) => {
                 delivered = next;
                 state.outbox(None);
+                ours.send_replace(true);
                 if delivered.is_none() {
                     watch.changed(LOOK).await;
                 }
@@ -89,10 +119,23 @@ async fn step(
         return Ok(None);
     }
     let next = parts.control.next_of_outbox(lease, holder, delivered, Utc::now());
-    let commands = next.await?.ok_or(Trouble::NotOurs)?;
-    let last = commands.last().map(|command| command.outbox_seq);
-    append(parts, commands).await?;
+    let outgoing = next.await?.ok_or(Trouble::NotOurs)?;
+    let last = outgoing.last().map(Outgoing::seq);
+    append(parts, outgoing).await?;
     Ok(last)
+}
+
+/// Delivers what the log has and the lake has not.
+async fn into_lake(parts: &Parts) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let events = parts.control.events_for_lake(LAKE_PAGE).await?;
+        let Some((last, _)) = events.last() else { return Ok(()) };
+        parts.lake.deliver(&events).await?;
+        parts.control.drop_events(*last).await?;
+        if i64::try_from(events.len()).unwrap_or(0) < LAKE_PAGE {
+            return Ok(());
+        }
+    }
 }
 
 async fn hold(parts: &Parts, holder: &str, turn: &mut Option<Lease>) -> Result<Lease, Trouble> {
@@ -107,22 +150,37 @@ async fn hold(parts: &Parts, holder: &str, turn: &mut Option<Lease>) -> Result<L
     }
 }
 
-async fn append(parts: &Parts, commands: Vec<Command>) -> Result<(), Trouble> {
-    if commands.is_empty() {
-        return Ok(());
-    }
+async fn append(parts: &Parts, outgoing: Vec<Outgoing>) -> Result<(), Trouble> {
     let partitions = parts.log.partitions();
-    let place = |command: Command| {
-        let partition = partition_of(command.device_id.as_bytes(), partitions);
-        (partition, Entry::from(command))
-    };
-    let count = commands.len() as u64;
-    let entries = commands.into_iter().map(place).collect();
-    parts
-        .log
-        .append(LogTopic::Commands, entries)
-        .await
-        .map_err(|error| Trouble::Away(error.to_string()))?;
-    metrics::counter!("acuvim_commands_delivered_total").increment(count);
+    let (mut commands, mut events) = (Vec::new(), Vec::new());
+    for one in outgoing {
+        match one {
+            Outgoing::Command(command) => {
+                let partition = partition_of(command.device_id.as_bytes(), partitions);
+                commands.push((partition, Entry::from(command)));
+            }
+            Outgoing::Event { seq, event } => {
+                let device = event.device_id().unwrap_or_default().to_owned();
+                let value = serde_json::to_vec(&event).unwrap_or_default();
+                let headers = event.to_pairs(seq).into_iter();
+                let headers = headers.map(|(n, v)| (Bytes::from_static(n.as_bytes()), v)).collect();
+                let partition = partition_of(device.as_bytes(), partitions);
+                let (key, value) = (Bytes::from(device), Bytes::from(value));
+                events.push((partition, Entry { key, value, headers }));
+            }
+        }
+    }
+    for (topic, name, entries) in [
+        (LogTopic::Commands, "acuvim_commands_delivered_total", commands),
+        (LogTopic::Events, "acuvim_events_delivered_total", events),
+    ] {
+        if entries.is_empty() {
+            continue;
+        }
+        let count = entries.len() as u64;
+        let appended = parts.log.append(topic, entries).await;
+        appended.map_err(|error| Trouble::Away(error.to_string()))?;
+        metrics::counter!(name).increment(count);
+    }
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct ProcessorState {
     pub control_trouble: Option<String>,
     /// Why commands can't be delivered to the log at present.
     pub outbox_trouble: Option<String>,
+    /// Partitions that another process has moved on in the lake, until they are begun anew.
+    pub overtaken: BTreeSet<u32>,
     /// Why the log can't be read at present.
     pub log_trouble: Option<String>,
     /// Why it has stopped for good.
@@ -74,6 +76,18 @@ impl StateSender {
         self.0.send_if_modified(|s| s.catching_up.remove(&partition));
     }
 
+    /// What is away at present, and why.
+    pub(crate) fn troubles(&self) -> Vec<(&'static str, String)> {
+        let state = self.0.borrow();
+        let all = [
+            ("lake", &state.lake_trouble),
+            ("log", &state.log_trouble),
+            ("outbox", &state.outbox_trouble),
+            ("stored times", &state.dedup_trouble),
+        ];
+        all.into_iter().filter_map(|(name, reason)| Some((name, reason.clone()?))).collect()
+    }
+
     /// Lets go of what a worker that ended may have said last.
     pub(crate) fn forget_troubles(&self) {
         self.tail_full(false);
@@ -85,6 +99,27 @@ impl StateSender {
     /// Whether the stream has stopped for good.
     pub(crate) fn has_failed(&self) -> bool {
         self.0.borrow().fatal.is_some()
+    }
+
+    /// Another process has moved a partition on in the lake: its worker is to begin anew; false if
+    /// that ends the stream.
+    pub(crate) fn begin_anew(&self, partition: u32, shared: bool) -> bool {
+        if shared {
+            self.0.send_modify(|s| {
+                s.overtaken.insert(partition);
+            });
+        }
+        self.overtaken(partition, shared)
+    }
+
+    /// The partitions that are to begin anew, each once.
+    pub(crate) fn take_overtaken(&self) -> BTreeSet<u32> {
+        let mut taken = BTreeSet::new();
+        self.0.send_if_modified(|s| {
+            taken = std::mem::take(&mut s.overtaken);
+            !taken.is_empty()
+        });
+        taken
     }
 
     /// Another process has moved a partition on; false if that ends the stream.

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Fatal, Parts, ProcessorOptions,
-    state::StateSender,
+    judging::JudgingWatch,
+    state::{StateSender, StateWatch},
     worker::{Ended, Worker},
 };
 
@@ -40,11 +41,20 @@ pub(crate) struct Supervisor {
     pub stop: CancellationToken,
     /// Workers end at once.
     pub give_up: CancellationToken,
+    /// What judging goes by.
+    pub judging: JudgingWatch,
 }
 
 /// Waits for a change of what is owned; for ever if there can be none.
 async fn changed(owned: &mut watch::Receiver<BTreeSet<u32>>) {
     if owned.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until a partition is to begin anew.
+async fn overtaken(mut state: StateWatch) {
+    if state.wait_for(|state| !state.overtaken.is_empty()).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -74,6 +84,7 @@ impl Supervisor {
             }
             tokio::select! {
                 () = changed(&mut self.owned) => {}
+                () = overtaken(self.state.watch()) => self.end_overtaken(&workers),
                 Some(ended) = workers.tasks.join_next() => self.ended(&mut workers, ended).await,
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => break,
@@ -145,6 +156,17 @@ impl Supervisor {
         }
     }
 
+    /// Ends the workers of partitions that another process has moved on in the lake; they begin anew
+    /// behind it.
+    fn end_overtaken(&self, workers: &Workers) {
+        for partition in self.state.take_overtaken() {
+            if let Some((_, give_up)) = workers.running.get(&partition) {
+                self.parts.lake.own(partition, false);
+                give_up.cancel();
+            }
+        }
+    }
+
     fn start(&self, workers: &mut Workers, partition: u32, duty: Duty) {
         let own = duty == Duty::Write;
         if own && self.options.shared {
@@ -152,7 +174,8 @@ impl Supervisor {
         }
         self.parts.lake.own(partition, own);
         let give_up = self.give_up.child_token();
-        let worker = Worker::new(partition, duty, &self.options, &self.parts, self.state.clone());
+        let (state, judging) = (self.state.clone(), self.judging.clone());
+        let worker = Worker::new(partition, duty, &self.options, &self.parts, state, judging);
         let work = worker.run(self.stop.clone(), give_up.clone());
         workers.tasks.spawn(async move { (partition, work.await) });
         workers.running.insert(partition, (duty, give_up));
@@ -178,6 +201,9 @@ impl Supervisor {
         match ended {
             Ok((partition, ended)) => {
                 workers.running.remove(&partition);
+                // Whoever comes next begins at what the tables have: what this one has left in the tail
+                // was neither judged nor counted by it, if it only followed.
+                workers.followed.remove(&partition);
                 // What it waited for others still wait for, and say so again.
                 self.state.forget_troubles();
                 match ended {

@@ -1,7 +1,10 @@
 //! One partition's worker: log to rows to tail, and what records say of devices to control.
 
 mod changes;
+mod count;
 mod duplicates;
+mod judge;
+mod repairing;
 mod teller;
 
 use std::{
@@ -11,17 +14,19 @@ use std::{
 };
 
 use acuvim_control::Changes;
-use acuvim_lakehouse::{Dedup, DedupLimits, TailBatch};
+use acuvim_lakehouse::{Dedup, DedupLimits, Rows, TailBatch};
 use acuvim_log::{Batch, Bounds, ErrorKind, LogTopic, ReadLimit};
-use acuvim_schemas::{Micros, time};
+use acuvim_schemas::{Micros, tables::Table, time};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
+use judge::Court;
 use teller::Teller;
 
 use crate::{
     Fatal, Parts, ProcessorOptions,
     decode::{Decoded, Owed, StreamDecoder},
+    judging::JudgingWatch,
     state::StateSender,
     supervisor::Duty,
 };
@@ -84,6 +89,10 @@ pub(crate) struct Worker {
     state: StateSender,
     decoder: StreamDecoder,
     dedup: Dedup,
+    heartbeat_dedup: Dedup,
+    judging: JudgingWatch,
+    /// The judgement, for a worker that writes.
+    court: Option<Court>,
     /// When control was last told of a device's readings.
     told_of: HashMap<String, Micros>,
     /// The first offset whose changes control has not got.
@@ -110,9 +119,11 @@ impl Worker {
         options: &Arc<ProcessorOptions>,
         parts: &Parts,
         state: StateSender,
+        judging: JudgingWatch,
     ) -> Self {
         let aliases = Arc::clone(&options.aliases);
         let newest = parts.lake.newest().clone();
+        let heartbeats = parts.lake.newest_heartbeats().clone();
         Self {
             partition,
             duty,
@@ -121,6 +132,9 @@ impl Worker {
             state,
             decoder: StreamDecoder::new(partition, parts.epoch, options.limits, aliases),
             dedup: Dedup::new(newest, DedupLimits::default()),
+            heartbeat_dedup: Dedup::new(heartbeats, DedupLimits::default()),
+            judging,
+            court: None,
             told_of: HashMap::new(),
             changes_from: 0,
             teller: None,
@@ -173,11 +187,14 @@ impl Worker {
                 next = self.skip_lost(next).await?;
                 continue;
             };
+            self.renew_judging();
+            self.check_silence(self.decoder.clock());
             if batch.entries.is_empty() {
                 self.note_end(next).await?;
                 if self.has_to_tell() {
                     self.tell_control(next).await?;
                 }
+                self.repair(next).await?;
                 continue;
             }
             let bytes: usize = batch.entries.iter().map(|(_, entry)| entry.size()).sum();
@@ -186,8 +203,12 @@ impl Worker {
             if self.has_to_tell() {
                 self.tell_control(next).await?;
             }
-            if readings > 0 && bytes < GATHER_BELOW {
-                tokio::time::sleep(GATHER).await;
+            if bytes < GATHER_BELOW {
+                let begun = Instant::now();
+                self.repair(next).await?;
+                if readings > 0 {
+                    tokio::time::sleep(GATHER.saturating_sub(begun.elapsed())).await;
+                }
             }
         }
     }
@@ -301,11 +322,17 @@ impl Worker {
     /// readings it had.
     async fn process(&mut self, batch: Batch) -> Result<usize, Fatal> {
         let rows_from = self.rows_from();
-        let changes_from = match self.duty {
-            Duty::Write => self.changes_from,
-            Duty::Follow => i64::MAX,
+        let lake = &self.parts.lake;
+        let (changes_from, ledger_from) = match self.duty {
+            // A lake that was written before there was a ledger is not counted again.
+            Duty::Write => {
+                let counted = lake.next_offset_of(Table::Ledger, self.partition);
+                (self.changes_from, counted.max(lake.next_offset(self.partition)))
+            }
+            Duty::Follow => (i64::MAX, i64::MAX),
         };
-        let owed = Owed { rows_from, changes_from };
+        let owed = Owed { rows_from, changes_from, ledger_from };
+        let first = batch.entries.first().map_or(batch.next, |(offset, _)| *offset);
         let (next, count) = (batch.next, batch.entries.len());
         let due = |device: &str, at: Micros| {
             self.told_of.get(device).is_none_or(|told| at - told >= TELL_OF_READINGS)
@@ -313,26 +340,48 @@ impl Worker {
         let decoded =
             tokio::task::block_in_place(|| self.decoder.decode(batch.entries, owed, &due))
                 .map_err(|e| Fatal::Broken(e.to_string()))?;
-        let Decoded { rows, changes, no_known_readings, received_at } = decoded;
+        let Decoded { rows, changes, no_known_readings, unknown, known, said, replayed, clock } =
+            decoded;
         // No clock of another process may end what is not due yet.
         let now = Utc::now().timestamp_micros();
-        self.read_until = self.read_until.max(received_at.min(now) - ON_ITS_WAY);
+        if let Some(received_at) = clock.last {
+            self.read_until = self.read_until.max(received_at.min(now) - ON_ITS_WAY);
+        }
         let readings = rows.telemetry.num_rows();
+        self.judge_stored(first, next).await?;
+        self.hear(said, &unknown, known);
+        let mut stored = std::collections::HashSet::new();
         if next > rows_from {
-            let before = rows.telemetry.num_rows();
-            let rows = self.without_duplicates(rows).await?;
-            let duplicates = before - rows.telemetry.num_rows();
-            metrics::counter!("acuvim_duplicates_total").increment(duplicates as u64);
+            let newest = self.newest_of(&rows.telemetry);
+            let rows = self.without_duplicates(rows, ledger_from).await?;
             metrics::counter!("acuvim_dead_letters_total")
                 .increment(rows.dead_letters.num_rows() as u64);
-            self.parts.lake.tail().push(self.partition, TailBatch { from: rows_from, next, rows });
+            tokio::task::block_in_place(|| self.judge_rows(&rows.telemetry, newest))?;
+            stored = count::stored_offsets(&replayed, &rows);
+            let rows = self.dropped(rows, first..next);
+            let batch = TailBatch { from: rows_from, next, rows };
+            let pushed = self.parts.lake.push(self.partition, batch);
+            pushed.map_err(|e| Fatal::Broken(e.to_string()))?;
         }
+        self.pending.letters.replayed.extend(count::outcomes(&replayed, &stored, rows_from));
         metrics::counter!("acuvim_records_processed_total").increment(count as u64);
         metrics::counter!("acuvim_no_known_readings_total").increment(no_known_readings as u64);
         self.gather(changes.devices);
         self.pending.deliveries.extend(changes.deliveries);
         self.pending.answers.extend(changes.answers);
+        self.pending.said.extend(changes.said);
+        self.pending.letters.clockless.extend(changes.letters.clockless);
         Ok(readings)
+    }
+
+    /// A batch whose rows are lost, where a proof asks for that: the ledger must find it.
+    fn dropped(&self, rows: Rows, offsets: std::ops::Range<i64>) -> Rows {
+        match self.options.drop_offset {
+            Some(offset) if offsets.contains(&offset) => {
+                Rows { ledger: rows.ledger, ..Rows::none() }
+            }
+            _ => rows,
+        }
     }
 
     async fn wait_for_room(&self) {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
+use acuvim_log::Log;
+use acuvim_rules::Planner;
 use acuvim_schemas::command::CommandKind;
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
-use crate::{GuardLimits, Jwt, SqlLimits, auth::Throttle, guard::Guard};
+use crate::{GuardLimits, Jwt, SqlLimits, auth::Throttle, backtest::Backtests, guard::Guard};
 
 /// How the other stages are doing, as the composition root sees it at this moment.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +57,8 @@ pub struct AppOptions {
     pub control: Control,
     /// Readings and dead letters.
     pub lake: Arc<Lake>,
+    /// Where dead letters are brought again.
+    pub log: Arc<dyn Log>,
     /// Where queries run.
     pub engine: Engine,
     /// Tokens.
@@ -112,9 +116,9 @@ const HASHES: usize = 2;
 
 /// Threads for one kind of work alone, queries or password hashes: what computes without a pause must
 /// not hold up messages, the stream or other requests.
-pub(crate) struct QueryThreads(Option<tokio::runtime::Runtime>);
+pub(crate) struct WorkThreads(Option<tokio::runtime::Runtime>);
 
-impl QueryThreads {
+impl WorkThreads {
     fn new(threads: usize, stack: usize) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -139,7 +143,7 @@ impl QueryThreads {
     }
 }
 
-impl Drop for QueryThreads {
+impl Drop for WorkThreads {
     fn drop(&mut self) {
         // Does not wait: what still runs has nobody to answer.
         if let Some(runtime) = self.0.take() {
@@ -151,15 +155,24 @@ impl Drop for QueryThreads {
 /// The state behind every handler.
 pub struct App {
     pub(crate) parts: AppOptions,
-    pub(crate) threads: QueryThreads,
+    pub(crate) threads: WorkThreads,
     /// Queries at a time.
     pub(crate) queries: Semaphore,
+    /// Exports at a time: they last as long as their clients take.
+    pub(crate) exports: Arc<Semaphore>,
+    /// Files that could not be read, as far as that is known.
+    pub(crate) damage: crate::sql::Damage,
+    /// Imports at a time.
+    pub(crate) imports: Semaphore,
     /// Password hashes at a time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
     /// As many threads for them: an allocator keeps for each thread what one hash has taken.
-    pub(crate) hash_threads: QueryThreads,
+    pub(crate) hash_threads: WorkThreads,
     pub(crate) throttle: Throttle,
     pub(crate) guard: Arc<Guard>,
+    /// Checks rules.
+    pub(crate) planner: Planner,
+    pub(crate) backtests: Backtests,
 }
 
 impl std::fmt::Debug for App {
@@ -175,11 +188,27 @@ impl App {
     /// When the threads for queries can't be started.
     pub fn new(parts: AppOptions) -> std::io::Result<Arc<Self>> {
         let queries = Semaphore::new(parts.sql.concurrent);
-        let threads = QueryThreads::new(parts.sql.threads, parts.sql.stack)?;
+        let exports = Arc::new(Semaphore::new(parts.sql.exports));
+        let threads = WorkThreads::new(parts.sql.threads, parts.sql.stack)?;
         let guard = Guard::new(parts.guard.clone());
         let (hashing, throttle) = (Semaphore::new(HASHES), Throttle::default());
-        let hash_threads = QueryThreads::for_hashes()?;
-        Ok(Arc::new(Self { parts, threads, queries, hashing, hash_threads, throttle, guard }))
+        let hash_threads = WorkThreads::for_hashes()?;
+        let planner = Planner::new().map_err(std::io::Error::other)?;
+        let backtests = Backtests::default();
+        Ok(Arc::new(Self {
+            parts,
+            threads,
+            queries,
+            exports,
+            damage: crate::sql::Damage::default(),
+            imports: Semaphore::new(1),
+            hashing,
+            hash_threads,
+            throttle,
+            guard,
+            planner,
+            backtests,
+        }))
     }
 
     pub(crate) fn control(&self) -> &Control {

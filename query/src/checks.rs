@@ -1,9 +1,11 @@
 //! The form of what callers give: each check answers with the field and what it may be.
 
 use acuvim_schemas::{
-    api::{DeviceEdit, GroupBody, Scope},
+    api::{DeviceEdit, DeviceScope, GroupBody, RuleBody, Scope, SilenceBody},
     device::is_device_id,
 };
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::problem::ApiError;
 
@@ -38,12 +40,12 @@ fn nominal(volts: Option<f64>, hertz: Option<f64>, zone: Option<&str>) -> Result
     if let Some(hertz) = hertz {
         number("nominal_frequency_hz", hertz, 40.0, 70.0)?;
     }
-    match zone {
-        Some(zone) if zone.parse::<chrono_tz::Tz>().is_err() => {
-            Err(ApiError::field("time_zone", "an IANA name, such as Africa/Johannesburg"))
-        }
-        _ => Ok(()),
-    }
+    zone.map_or(Ok(()), |zone| time_zone("time_zone", zone).map(|_| ()))
+}
+
+/// A time zone by its name.
+pub(crate) fn time_zone(field: &str, name: &str) -> Result<chrono_tz::Tz, ApiError> {
+    name.parse().map_err(|_| ApiError::field(field, "an IANA name, such as Africa/Johannesburg"))
 }
 
 /// A device's id.
@@ -82,6 +84,55 @@ pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
         text("description", description, 0, DESCRIPTION)?;
     }
     nominal(body.nominal_voltage_v, body.nominal_frequency_hz, body.time_zone.as_deref())
+}
+
+/// What a person says of an alert.
+pub(crate) fn note(note: Option<&str>) -> Result<(), ApiError> {
+    note.map_or(Ok(()), |note| text("note", note, 0, DESCRIPTION))
+}
+
+/// The devices that a rule or a silence is about.
+fn device_scope(scope: &DeviceScope) -> Result<(), ApiError> {
+    let most = scope.device_ids.len().max(scope.group_ids.len()).max(scope.tags.len());
+    if most > SCOPE {
+        return Err(ApiError::field("scope", format!("at most {SCOPE} devices, groups and tags")));
+    }
+    scope.device_ids.iter().try_for_each(|id| device_id("scope.device_ids", id))?;
+    scope.tags.iter().try_for_each(|tag| text("scope.tags", tag, 1, TAG))
+}
+
+fn alert_type(field: &str, name: &str) -> Result<(), ApiError> {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if (1..=64).contains(&name.len()) && name.bytes().all(good) {
+        return Ok(());
+    }
+    Err(ApiError::field(field, "1 to 64 characters of a-z 0-9 _"))
+}
+
+/// The form of a rule.
+pub(crate) fn rule(rule: &RuleBody) -> Result<(), ApiError> {
+    text("name", &rule.name, 1, NAME)?;
+    alert_type("alert_type", &rule.alert_type)?;
+    for (field, seconds) in
+        [("for_seconds", rule.for_seconds), ("clear_for_seconds", rule.clear_for_seconds)]
+    {
+        number(field, f64::from(seconds), 0.0, 86_400.0)?;
+    }
+    device_scope(&rule.scope)
+}
+
+/// A silence.
+pub(crate) fn silence(silence: &SilenceBody, now: DateTime<Utc>) -> Result<(), ApiError> {
+    text("reason", &silence.reason, 1, DESCRIPTION)?;
+    if silence.until <= now || silence.until - now > TimeDelta::days(366) {
+        return Err(ApiError::field("until", "in the future, by a year at most"));
+    }
+    if silence.alert_types.len() > TAGS {
+        return Err(ApiError::field("alert_types", format!("at most {TAGS}")));
+    }
+    // Devices name their own alerts as they like.
+    silence.alert_types.iter().try_for_each(|name| text("alert_types", name, 1, TAG))?;
+    device_scope(&silence.scope)
 }
 
 /// A user's name.

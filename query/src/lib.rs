@@ -6,8 +6,12 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod checks;
+mod export;
 mod guard;
+mod history;
+mod import;
 mod problem;
 mod routes;
 mod server;

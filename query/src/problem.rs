@@ -83,6 +83,7 @@ impl From<acuvim_lakehouse::Error> for ApiError {
                 tracing::info!(%error, "a request met a lake that is away");
                 Self::new(Code::Unavailable, "the lake is away; try again")
             }
+            acuvim_lakehouse::ErrorKind::NoVersion => Self::field("at_version", error.to_string()),
             acuvim_lakehouse::ErrorKind::Setup | acuvim_lakehouse::ErrorKind::Internal => {
                 Self::internal(&error)
             }
@@ -132,6 +133,39 @@ pub(crate) fn editable<T: DeserializeOwned>(
         let (path, said) = (error.path().to_string(), error.inner().to_string());
         if path == "." || path == "?" { from_serde(&said) } else { ApiError::field(&path, said) }
     })
+}
+
+/// A resource with a merge patch (RFC 7396) applied: a null empties a field, an object is merged.
+pub(crate) fn patched<T: DeserializeOwned>(
+    resource: &impl serde::Serialize,
+    patch: serde_json::Map<String, serde_json::Value>,
+    read_only: &[&str],
+) -> Result<T, ApiError> {
+    if let Some(field) = patch.keys().find(|field| read_only.contains(&field.as_str())) {
+        return Err(ApiError::field(field, "can't be changed"));
+    }
+    let now = serde_json::to_value(resource).map_err(|e| ApiError::internal(&e))?;
+    let mut merged = now.as_object().cloned().unwrap_or_default();
+    merge(&mut merged, patch);
+    editable(merged, read_only)
+}
+
+fn merge(
+    into: &mut serde_json::Map<String, serde_json::Value>,
+    patch: serde_json::Map<String, serde_json::Value>,
+) {
+    use serde_json::Value;
+    for (field, value) in patch {
+        match (into.get_mut(&field), value) {
+            (_, Value::Null) => {
+                into.remove(&field);
+            }
+            (Some(Value::Object(held)), Value::Object(patch)) => merge(held, patch),
+            (_, value) => {
+                into.insert(field, value);
+            }
+        }
+    }
 }
 
 /// A body as it is, up to a size.

@@ -1,4 +1,25 @@
-//! Alert rules and health, as pure state machines over event time.
-//!
-//! Empty so far: the stream does not judge readings yet. The crate is here because its edges in the
-//! crate graph are settled: it knows the formats, and nothing that does IO.
+//! Alert rules and health, as pure state machines over event time. No IO and no clock: the stream, a
+//! repair and a backtest run the same code over the same columns.
+
+mod amend;
+mod backtest;
+mod defaults;
+mod episode;
+mod health;
+mod inputs;
+mod judge;
+mod message;
+mod plan;
+mod set;
+mod vitals;
+
+pub use amend::{Amendment, Recorded, amend, state_at};
+pub use backtest::{Found, Replay};
+pub use defaults::default_rules;
+pub use episode::{GAP, Open, State, Step, Terms, Verdict};
+pub use health::{Beat, Health, HealthPolicy, Signal, StatusChange};
+pub use inputs::{Inputs, Site};
+pub use judge::{BACKFILLED_AFTER, Judge, Judged, Stepped};
+pub use plan::{Compiled, Fault, Planner};
+pub use set::{LiveRule, RuleSet};
+pub use vitals::{Anomaly, Condition, VitalLimits, VitalState};

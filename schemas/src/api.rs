@@ -1,19 +1,29 @@
 //! Bodies of the HTTP API: the shapes that callers and this system agree on.
 
+mod alerts;
 mod commands;
 mod configs;
 mod devices;
 mod groups;
+mod ledger;
+mod rules;
+mod stats;
+mod telemetry;
 mod users;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+pub use alerts::*;
 pub use commands::*;
 pub use configs::*;
 pub use devices::*;
 pub use groups::*;
+pub use ledger::*;
+pub use rules::*;
+pub use stats::*;
+pub use telemetry::*;
 pub use users::*;
 
 /// What a user or key may do.
@@ -133,6 +143,10 @@ pub struct SqlRequest {
     /// Lake and tail (hot, the default), or only what is committed to the lake.
     #[serde(default)]
     pub consistency: Option<Consistency>,
+    /// The Delta version of `telemetry` to read, as an earlier answer's `lake_version` said; without
+    /// the tail, and with no other table of the lake beside it.
+    #[serde(default)]
+    pub at_version: Option<i64>,
     /// Milliseconds it may take, at most what the server allows.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a log record is: the six things a device says, and the two that ingest itself has to say.
+/// What a log record is: the six things a device says, and what ingest itself has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Readings, live or drained from the SD card.
@@ -21,11 +21,13 @@ pub enum Kind {
     Reject,
     /// Ingest handed a command over.
     Sent,
+    /// Ingest is there and hears devices: what makes time pass for those that fall silent.
+    Pulse,
 }
 
 impl Kind {
     /// Every kind, in the order of the protocol document.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Telemetry,
         Self::Heartbeat,
         Self::Resp,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Register,
         Self::Reject,
         Self::Sent,
+        Self::Pulse,
     ];
 
     /// The name in topics, headers and tables.
@@ -48,6 +51,7 @@ impl Kind {
             Self::Register => "register",
             Self::Reject => "reject",
             Self::Sent => "sent",
+            Self::Pulse => "pulse",
         }
     }
 

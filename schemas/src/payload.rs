@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::{
     dead_letter::Reason,
@@ -147,15 +148,45 @@ pub struct DeviceAlert {
 }
 
 /// How bad an alert is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
     Info,
     /// Worth a look.
+    #[default]
     Warning,
     /// Worth waking somebody.
     Critical,
+}
+
+impl Severity {
+    /// The name in tables and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Info, Self::Warning, Self::Critical].into_iter().find(|s| s.as_str() == name)
+    }
+}
+
+impl DeviceAlert {
+    /// The phase that it is about, empty if it names none.
+    #[must_use]
+    pub fn phase(&self) -> &str {
+        let metadata = self.extra.get("metadata");
+        metadata.and_then(|m| m.get("phase")).and_then(Value::as_str).unwrap_or_default()
+    }
 }
 
 /// Whether a device's alert begins or ends.
@@ -242,7 +273,7 @@ pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault
         Kind::Status => read(text).map(Payload::Status),
         Kind::Alerts => read(text).map(Payload::Alert),
         Kind::Register => read(text).and_then(check_registration).map(Payload::Registration),
-        Kind::Telemetry | Kind::Reject | Kind::Sent => Err((Reason::NotJson, None)),
+        Kind::Telemetry | Kind::Reject | Kind::Sent | Kind::Pulse => Err((Reason::NotJson, None)),
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Code {
     TooManyRequests,
     /// A fault of ours, logged with the request's id.
     Internal,
+    /// A file of the lake can't be read: it is named; other days can.
+    Damaged,
     /// A component is away or catching up; Retry-After says when to come back.
     Unavailable,
     /// The query needs more memory than it may take.
@@ -42,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::BadQuery,
         Self::Unauthorized,
@@ -56,6 +58,7 @@ impl Code {
         Self::CommandTooLarge,
         Self::TooManyRequests,
         Self::Internal,
+        Self::Damaged,
         Self::Unavailable,
         Self::OutOfMemory,
         Self::DeadlineExceeded,
@@ -82,6 +85,7 @@ impl Code {
             }
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
             Self::Internal => ("internal", 500, "Something failed on our side"),
+            Self::Damaged => ("damaged", 500, "A file of the lake is damaged"),
             Self::Unavailable => ("unavailable", 503, "Not available right now"),
             Self::OutOfMemory => ("out_of_memory", 422, "The query needs too much memory"),
             Self::DeadlineExceeded => ("deadline_exceeded", 504, "It took too long"),

@@ -1,6 +1,9 @@
 //! A log record: the bytes a device sent, and what ingest knew about them when they came.
 
+use std::fmt;
+
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{dead_letter::Reason, kind::Kind, time::Micros};
 
@@ -58,6 +61,10 @@ pub struct Headers {
     pub retained: bool,
     /// Why ingest could not take it, on records of kind [`Kind::Reject`].
     pub reject: Option<Reject>,
+    /// The dead letter that this record brings again.
+    pub replay_of: Option<Identity>,
+    /// When it happened, where its device could not say and it became known since.
+    pub resolved_ts: Option<Micros>,
 }
 
 /// Why ingest gave a message up at the door, and what is left of it.
@@ -78,6 +85,60 @@ pub struct Position {
     pub partition: u32,
     /// Offset within the partition, from 0, without gaps on the embedded log.
     pub offset: i64,
+}
+
+/// What a reading or a dead letter is known by for ever: the log's epoch, the record's position, and
+/// the item in its payload. As text `epoch:partition:offset:item`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Identity {
+    /// The log's epoch.
+    pub epoch: i32,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Index in the payload.
+    pub item: i32,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.epoch, self.partition, self.offset, self.item)
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.to_string()
+    }
+}
+
+/// A text is no identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an identity is epoch:partition:offset:item")]
+pub struct InvalidIdentity;
+
+impl TryFrom<String> for Identity {
+    type Error = InvalidIdentity;
+    fn try_from(text: String) -> Result<Self, InvalidIdentity> {
+        Self::parse(&text).ok_or(InvalidIdentity)
+    }
+}
+
+impl Identity {
+    /// Reads `epoch:partition:offset:item`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let identity = Self {
+            epoch: parts.next()?.parse().ok()?,
+            partition: parts.next()?.parse().ok()?,
+            offset: parts.next()?.parse().ok()?,
+            item: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(identity)
+    }
 }
 
 /// A record's headers can't be read.
@@ -109,6 +170,12 @@ impl Headers {
             pairs.push(("length", Bytes::from(reject.length.to_string())));
             pairs.push(("sha256", Bytes::from(reject.sha256.clone())));
         }
+        if let Some(letter) = &self.replay_of {
+            pairs.push(("replay_of", Bytes::from(letter.to_string())));
+        }
+        if let Some(ts) = self.resolved_ts {
+            pairs.push(("resolved_ts", Bytes::from(ts.to_string())));
+        }
         pairs
     }
 
@@ -122,6 +189,7 @@ impl Headers {
     ) -> Result<Self, BadHeader> {
         let (mut kind, mut topic, mut received_at, mut retained) = (None, None, None, false);
         let (mut reason, mut length, mut sha256) = (None, None, None);
+        let (mut replay_of, mut resolved_ts) = (None, None);
         for (name, value) in pairs {
             let text = || std::str::from_utf8(value).ok();
             match name {
@@ -132,6 +200,8 @@ impl Headers {
                 "reason" => reason = text().and_then(Reason::parse),
                 "length" => length = text().and_then(|t| t.parse().ok()),
                 "sha256" => sha256 = text().map(str::to_owned),
+                "replay_of" => replay_of = text().and_then(Identity::parse),
+                "resolved_ts" => resolved_ts = text().and_then(|t| t.parse().ok()),
                 _ => {}
             }
         }
@@ -151,6 +221,8 @@ impl Headers {
             received_at: received_at.ok_or(BadHeader("received_at"))?,
             retained,
             reject,
+            replay_of,
+            resolved_ts,
         })
     }
 }
@@ -172,12 +244,26 @@ mod tests {
             received_at: 1_795_459_200_000_001,
             retained: true,
             reject: None,
+            replay_of: None,
+            resolved_ts: None,
         };
         assert_eq!(pairs(&h), Ok(h.clone()));
         h.kind = Kind::Reject;
         assert_eq!(pairs(&h), Err(BadHeader("reason")));
         h.reject = Some(Reject { reason: Reason::TooLarge, length: 9, sha256: "ab".into() });
         assert_eq!(pairs(&h), Ok(h.clone()));
+        h.replay_of = Some(Identity { epoch: 1, partition: 2, offset: 3_000_000_000, item: 4 });
+        h.resolved_ts = Some(1_795_459_200_000_000);
+        assert_eq!(pairs(&h), Ok(h.clone()));
+    }
+
+    #[test]
+    fn identities_are_read_back_and_nothing_else_is() {
+        let identity = Identity { epoch: 0, partition: 3, offset: 9, item: 1 };
+        assert_eq!(Identity::parse(&identity.to_string()), Some(identity));
+        for bad in ["", "1:2:3", "1:2:3:4:5", "a:1:2:3"] {
+            assert_eq!(Identity::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Asking a running server: with a key, or as the first admin while its password is still the one
 //! of the first start.
 
+use std::time::Duration;
+
 use acuvim_schemas::{
     api::{LoginRequest, LoginResponse},
     problem::Problem,
@@ -8,6 +10,22 @@ use acuvim_schemas::{
 use anyhow::{Context as _, bail};
 
 use crate::{admin::PASSWORD_FILE, cli::ServerArgs};
+
+/// How long a connection may take, and how long a server may say nothing.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// The server can't do it now: try again later.
+#[derive(Debug)]
+pub struct Busy(String);
+
+impl std::fmt::Display for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Busy {}
 
 /// A server to ask.
 pub struct Client {
@@ -19,7 +37,8 @@ pub struct Client {
 impl Client {
     /// Logs in.
     pub async fn new(args: &ServerArgs) -> anyhow::Result<Self> {
-        let (http, url) = (reqwest::Client::new(), args.url.clone());
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        let (http, url) = (http.build()?, args.url.clone());
         let token = match &args.key {
             Some(key) => key.clone(),
             None => login(&http, args).await?,
@@ -55,12 +74,18 @@ async fn answered(
     request: reqwest::RequestBuilder,
     url: &str,
 ) -> anyhow::Result<reqwest::Response> {
-    let answer =
-        request.send().await.with_context(|| format!("no server answers at {url} (--url)"))?;
+    let answer = request.send().await.map_err(|error| {
+        Busy(format!("no server answers at {url} (--url): {}", error.without_url()))
+    })?;
     if answer.status().is_success() {
         return Ok(answer);
     }
     let status = answer.status();
+    if matches!(status.as_u16(), 429 | 503) {
+        let problem = answer.json::<Problem>().await.map(|p| p.detail);
+        let why = problem.unwrap_or_else(|_| status.to_string());
+        return Err(Busy(format!("the server can't do it now: {why}")).into());
+    }
     match answer.json::<Problem>().await {
         Ok(problem) => bail!("{}: {}", problem.title, problem.detail),
         Err(_) => bail!("the server answered {status}"),

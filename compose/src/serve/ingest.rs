@@ -60,7 +60,10 @@ impl Ingest {
     ) -> anyhow::Result<Self> {
         let anonymous = settings.mqtt.anonymous_on_loopback;
         let credentials = watch_credentials(anonymous, control.clone(), end).await?;
-        let options = BrokerOptions { max_connections: settings.mqtt.max_connections };
+        let options = BrokerOptions {
+            max_connections: settings.mqtt.max_connections,
+            messages_per_second: settings.mqtt.messages_per_client,
+        };
         Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials, &downlink)))
     }
 

@@ -170,7 +170,7 @@ impl Server {
         };
         let http = match (&lake, roles.contains(&Role::Query)) {
             (Some(lake), true) => {
-                let app = app(&settings, &control, lake, system).await?;
+                let app = app(&settings, &control, lake, log.log(), system).await?;
                 tokio::spawn(acuvim_query::serve(http, app, end.clone()))
             }
             _ => tokio::spawn(acuvim_query::serve_system(http, system, end.clone())),
@@ -312,6 +312,10 @@ async fn start_processor(
         control: control.clone(),
         epoch: facts.epoch,
     };
+    if roles.contains(&Role::Processor) {
+        let defaults = acuvim_rules::default_rules().context("the default rules")?;
+        control.load_rules(&defaults, chrono::Utc::now()).await?;
+    }
     let options = processor_options(settings, log.is_shared());
     let processor = Processor::start(options, parts, duties);
     stages.stream(processor.state());

@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_control::{Control, Resend};
+use acuvim_control::{Control, Reminders, Resend, SystemCondition};
 use acuvim_lakehouse::{CompactionPolicy, Lake};
-use acuvim_processor::{FlushPolicy, ProcessorOptions};
+use acuvim_log::Log;
+use acuvim_processor::{
+    Conditions, FlushPolicy, HealthPolicy, ProcessorOptions, Retention, VitalLimits,
+};
 use acuvim_query::{App, AppOptions, CommandOptions, GuardLimits, Jwt, SqlLimits, System};
-use acuvim_schemas::{telemetry::Limits, time};
+use acuvim_schemas::{payload::Severity, telemetry::Limits, time};
 use chrono::TimeDelta;
 
 use crate::{
@@ -27,10 +30,16 @@ pub fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions 
         },
         compaction: CompactionPolicy {
             fan_in: lake.compaction_fan_in,
+            file_bytes: lake.file_mb << 20,
+            settle: Duration::from_secs(lake.settle_minutes * 60),
             ..CompactionPolicy::default()
         },
         compaction_interval: Duration::from_millis(lake.compaction_interval_ms),
+        rollup_interval: Duration::from_secs(lake.rollup_interval_seconds),
         keep_files: Duration::from_secs(lake.keep_files_hours * 3600),
+        retention: retention(settings),
+        first_cleanup: Duration::from_secs(settings.telemetry.first_cleanup_seconds),
+        cleanup_interval: Duration::from_secs(settings.telemetry.cleanup_interval_hours * 3600),
         max_tail_bytes: lake.max_tail_mb << 20,
         limits: Limits {
             max_age: settings.telemetry.retention_days * time::DAY,
@@ -46,8 +55,69 @@ pub fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions 
             first_timeout_s: settings.commands.timeout_seconds.into(),
             ack_timeout_s: settings.commands.other_seconds.into(),
         },
+        health: HealthPolicy {
+            degraded_after: settings.health_monitor.degraded_threshold_multiplier,
+            offline_after: settings.health_monitor.offline_threshold_multiplier,
+            grace: settings.health_monitor.reconnect_grace_seconds * time::SECOND,
+        },
+        health_check: Duration::from_secs(settings.health_monitor.check_interval_seconds),
+        vitals: VitalLimits {
+            min_free_heap: settings.health_monitor.min_free_heap,
+            max_modbus_errors: settings.health_monitor.max_modbus_error_share,
+            boots_per_hour: settings.health_monitor.boots_per_hour,
+            min_sd_free_mb: settings.health_monitor.min_sd_free_mb,
+        },
+        reminders: Reminders {
+            every: TimeDelta::minutes(settings.alerts.remind_after_minutes),
+            escalate_after: TimeDelta::minutes(settings.alerts.escalate_after_minutes),
+        },
+        guard_interval: Duration::from_secs(settings.alerts.check_interval_seconds),
+        log_retention: Duration::from_secs(settings.log.retention_hours * 3600),
+        conditions: disk(settings),
+        drop_offset: settings.proof.drop_offset,
         ..ProcessorOptions::default()
     }
+}
+
+fn retention(settings: &Settings) -> Retention {
+    let keep = &settings.retention;
+    let telemetry = i32::try_from(settings.telemetry.retention_days).unwrap_or(i32::MAX);
+    // What is made of others is not let go of before them.
+    let rollup_15m = keep.rollup_15m_days.max(telemetry);
+    Retention {
+        telemetry,
+        heartbeats: keep.heartbeats_days,
+        alert_events: keep.alert_events_days,
+        device_events: keep.device_events_days,
+        dead_letters: keep.dead_letters_days,
+        ledger: keep.ledger_days,
+        rollup_15m,
+        rollup_daily: keep.rollup_daily_days.max(rollup_15m),
+    }
+}
+
+/// Says so when the data directory's disk is nearly full: before the log stops taking records.
+fn disk(settings: &Settings) -> Conditions {
+    let dir = settings.data.dir.clone();
+    let wanted = settings.log.min_free_mb * 2;
+    Conditions(Arc::new(move || {
+        let Ok(stat) = rustix::fs::statvfs(&dir) else { return Vec::new() };
+        let free_mb = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;
+        if free_mb >= wanted {
+            return Vec::new();
+        }
+        vec![SystemCondition {
+            alert_type: "disk_nearly_full",
+            subject: "data".to_owned(),
+            severity: Severity::Critical,
+            message: format!(
+                "{free_mb} MB are free in the data directory: at {} MB no more messages are taken. \
+                 Make room, or lower telemetry.retention_days and log.retention_mb",
+                wanted / 2
+            ),
+            metadata: serde_json::json!({ "free_mb": free_mb }),
+        }]
+    }))
 }
 
 /// The API, with its first user and the key that signs its tokens.
@@ -55,6 +125,7 @@ pub async fn app(
     settings: &Settings,
     control: &Control,
     lake: &Arc<Lake>,
+    log: Arc<dyn Log>,
     system: System,
 ) -> anyhow::Result<Arc<App>> {
     admin::first_admin(settings, control).await?;
@@ -68,12 +139,14 @@ pub async fn app(
     let app = App::new(AppOptions {
         control: control.clone(),
         lake: Arc::clone(lake),
+        log,
         engine: lake.engine().clone(),
         jwt,
         sql: SqlLimits {
             timeout: Duration::from_millis(settings.sql.timeout_ms),
             max_rows: settings.sql.max_rows,
             concurrent: settings.sql.concurrent,
+            exports: settings.sql.exports,
             ..SqlLimits::default()
         },
         commands: CommandOptions {

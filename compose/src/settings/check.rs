@@ -36,6 +36,31 @@ impl Settings {
         within("commands.sd_flush_seconds", commands.sd_flush_seconds, 1, 86_400)?;
         within("commands.other_seconds", commands.other_seconds, 1, 86_400)?;
         within("commands.check_interval_seconds", commands.check_interval_seconds, 1, 30)?;
+        let health = &self.health_monitor;
+        within("health_monitor.check_interval_seconds", health.check_interval_seconds, 1, 3600)?;
+        let (degraded, offline) =
+            (health.degraded_threshold_multiplier, health.offline_threshold_multiplier);
+        within("health_monitor.degraded_threshold_multiplier", degraded, 1, 1000)?;
+        within("health_monitor.offline_threshold_multiplier", offline, degraded, 1000)?;
+        within(
+            "health_monitor.reconnect_grace_seconds",
+            health.reconnect_grace_seconds,
+            0,
+            86_400,
+        )?;
+        within("health_monitor.min_free_heap", health.min_free_heap, 0, 1 << 30)?;
+        within("health_monitor.boots_per_hour", health.boots_per_hour, 2, 32)?;
+        within("health_monitor.min_sd_free_mb", health.min_sd_free_mb, 0, 1 << 30)?;
+        ensure!(
+            (0.0..=1.0).contains(&health.max_modbus_error_share),
+            "health_monitor.max_modbus_error_share is `{}`: allowed are 0 to 1",
+            health.max_modbus_error_share
+        );
+        let alerts = &self.alerts;
+        within("alerts.remind_after_minutes", alerts.remind_after_minutes, 1, 100_000)?;
+        within("alerts.escalate_after_minutes", alerts.escalate_after_minutes, 1, 100_000)?;
+        within("alerts.check_interval_seconds", alerts.check_interval_seconds, 1, 40)?;
+        within("mqtt.messages_per_client", self.mqtt.messages_per_client, 0, 1_000_000)?;
         within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
         within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
         within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
@@ -46,17 +71,36 @@ impl Settings {
         within("lake.flush_interval_ms", self.lake.flush_interval_ms, 50, 3_600_000)?;
         within("lake.flush_rows", self.lake.flush_rows, 1, 10_000_000)?;
         within("lake.compaction_interval_ms", self.lake.compaction_interval_ms, 50, 3_600_000)?;
+        within("lake.rollup_interval_seconds", self.lake.rollup_interval_seconds, 1, 86_400)?;
         within("lake.compaction_fan_in", self.lake.compaction_fan_in, 2, 100)?;
+        within("lake.file_mb", self.lake.file_mb, 8, 256)?;
+        within("lake.settle_minutes", self.lake.settle_minutes, 0, 24 * 60)?;
         within("lake.keep_files_hours", self.lake.keep_files_hours, 2, 24 * 365)?;
         within("lake.max_tail_mb", self.lake.max_tail_mb, 16, 1 << 20)?;
         within("jwt.expiry_hours", self.jwt.expiry_hours, 1, 24 * 30)?;
         within("jwt.refresh_days", self.jwt.refresh_days, 1, 365)?;
         within("telemetry.retention_days", self.telemetry.retention_days, 1, 36_500)?;
+        within(
+            "telemetry.cleanup_interval_hours",
+            self.telemetry.cleanup_interval_hours,
+            1,
+            24 * 30,
+        )?;
+        within("telemetry.first_cleanup_seconds", self.telemetry.first_cleanup_seconds, 1, 86_400)?;
+        let keep = &self.retention;
+        within("retention.heartbeats_days", keep.heartbeats_days, 1, 36_500)?;
+        within("retention.alert_events_days", keep.alert_events_days, 1, 36_500)?;
+        within("retention.device_events_days", keep.device_events_days, 1, 36_500)?;
+        within("retention.dead_letters_days", keep.dead_letters_days, 1, 36_500)?;
+        within("retention.ledger_days", keep.ledger_days, 1, 36_500)?;
+        within("retention.rollup_15m_days", keep.rollup_15m_days, 1, 36_500)?;
+        within("retention.rollup_daily_days", keep.rollup_daily_days, 1, 36_500)?;
         within("telemetry.max_future_hours", self.telemetry.max_future_hours, 0, 24 * 30)?;
         within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
         within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
         within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
         within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
+        within("sql.exports", self.sql.exports, 1, 1000)?;
         if let Some(secret) = &self.jwt.secret {
             let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
             ensure!(

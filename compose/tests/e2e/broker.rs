@@ -174,3 +174,44 @@ async fn a_log_that_takes_nothing_gets_no_puback_and_says_so() {
     server.wait_for("SELECT count(*) FROM telemetry", 1).await;
     server.stop().await;
 }
+
+/// A file that takes room until it is let go of; nothing is written to it.
+fn ballast(path: &std::path::Path, mb: u64) {
+    let file = std::fs::File::create(path).expect("a file");
+    let mode = rustix::fs::FallocateFlags::empty();
+    rustix::fs::fallocate(&file, mode, 0, mb << 20).expect("room for the test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_stops_acknowledgements_and_room_brings_them_back() {
+    let dir = tempfile::tempdir().expect("dir");
+    let stat = rustix::fs::statvfs(dir.path()).expect("the disk");
+    let free_mb = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;
+    assert!(free_mb > 4000, "the test needs 4 GB of disk, and {free_mb} MB are free");
+    let limit = format!("log.min_free_mb={}", free_mb - 1500);
+    let set = [limit.as_str(), "mqtt.patience_seconds=1", "lake.flush_interval_ms=300"];
+    let mut server = Server::start(dir.path(), &set).await;
+    server.expect("the log takes nothing");
+    let device = server.device("d1").await;
+    device.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("there is room");
+
+    let file = dir.path().join("ballast");
+    ballast(&file, 3000);
+    let refused = device.publish("acuvim/d1/telemetry", reading(T0 + 1000), false).await;
+    assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
+    // What is stored is there to read meanwhile.
+    server.wait_for("SELECT count(*) FROM telemetry", 1).await;
+
+    std::fs::remove_file(&file).expect("room again");
+    let begun = std::time::Instant::now();
+    loop {
+        let device = server.device("d1").await;
+        if device.publish("acuvim/d1/telemetry", reading(T0 + 1000), false).await.is_ok() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it goes on by itself");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    server.wait_for("SELECT count(*) FROM telemetry", 2).await;
+    server.stop().await;
+}

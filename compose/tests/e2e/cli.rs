@@ -1,9 +1,12 @@
 //! The command line: help that teaches, settings that are named when they are wrong, the fleet,
 //! and questions to a running server.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
 
-use crate::harness::{PASSWORD, Server, T0, binary, reading};
+use crate::harness::{PASSWORD, PATIENCE, Server, T0, binary, reading};
 
 fn acuvim(args: &[&str]) -> Output {
     Command::new(binary()).args(args).output().expect("the binary runs")
@@ -99,7 +102,16 @@ async fn sql_simulate_and_check_against_a_running_server() {
     // The fleet counts what was acknowledged while it ran; one more each may have come at the end.
     let (live, drained) = (number(" live readings"), number(" from SD cards"));
     assert!(live > 20 && drained > 0, "{said}");
-    let stored = server.number("SELECT count(*) FROM telemetry WHERE device_id <> 'd1'").await;
+    // The last of them are in the log, and in a moment in the tail.
+    let count = "SELECT count(*) FROM telemetry WHERE device_id <> 'd1'";
+    let begun = Instant::now();
+    let stored = loop {
+        let stored = server.number(count).await;
+        if stored >= live + drained || begun.elapsed() > PATIENCE {
+            break stored;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     assert!((live + drained..=live + drained + 305).contains(&stored), "{stored}: {said}");
     server.wait_for("SELECT count(*) FROM devices WHERE registered", 5).await;
 

@@ -187,7 +187,10 @@ async fn every_route_of_the_document_answers_and_is_closed_to_strangers() {
     assert!(swagger.status().is_success());
     let tables: Value = server.get("/api/sql/tables").await.json().await.expect("json");
     let names: Vec<_> = tables.as_array().expect("a list").iter().map(|t| &t["name"]).collect();
-    assert_eq!(names, ["dead_letters", "telemetry", "devices"]);
+    let lake =
+        ["telemetry", "heartbeats", "alert_events", "device_events", "dead_letters", "ledger"];
+    let rollups = ["rollup_15m", "rollup_daily"];
+    assert_eq!(names, [&lake[..], &rollups, &["devices", "alerts", "replays"]].concat());
     for path in ["/livez", "/readyz", "/metrics"] {
         let url = format!("{}{path}", server.http);
         let answer = server.client.get(url).send().await.expect("answer");

@@ -18,6 +18,8 @@ mod fleet;
 mod freshness;
 mod harness;
 mod http;
+mod import;
+mod judgement;
 mod kill;
 mod readers;
 mod repartition;
@@ -25,4 +27,5 @@ mod scaled;
 #[path = "../../services/services.rs"]
 mod services;
 mod stack;
+mod telemetry;
 mod walk;

@@ -1,4 +1,9 @@
-//! Readers that are not ours: DuckDB and Python's deltalake count the same rows at the same version.
+//! Readers that are not ours: DuckDB, Polars and Python's deltalake count the same rows at the same
+//! version, before and behind compaction, retention and a schema that has grown; and what the page for
+//! data teams shows is true.
+
+mod examples;
+mod life;
 
 use std::process::Command;
 

@@ -18,7 +18,7 @@ pub use secrets::DeviceSecrets;
 /// The columns of a device `d`.
 pub(crate) const COLUMNS: &str = "d.device_id, d.name, d.description, d.mac_address, d.imei,
     d.iccid, d.hardware, d.firmware_version, d.capabilities, d.meter_serial, d.max_packet_bytes,
-    d.status, d.status_at, d.registered, d.enabled, d.last_heartbeat, d.heartbeat_interval_s,
+    d.status, d.status_at, d.registered, d.enabled, d.connected, d.heard_at, d.last_heartbeat, d.heartbeat_interval_s,
     d.last_telemetry, d.connection_type, d.signal_strength, d.ip_address, d.boot_count,
     d.uptime_ms, d.group_id, d.tags, d.nominal_voltage_v, d.nominal_frequency_hz, d.time_zone,
     d.replaces, d.replaced_by, d.replaced_at, d.created_at, d.updated_at";
@@ -40,6 +40,8 @@ pub(crate) struct DeviceRow {
     status_at: Option<DateTime<Utc>>,
     registered: bool,
     enabled: bool,
+    connected: Option<bool>,
+    heard_at: Option<DateTime<Utc>>,
     last_heartbeat: Option<DateTime<Utc>>,
     heartbeat_interval_s: Option<i64>,
     last_telemetry: Option<DateTime<Utc>>,
@@ -79,6 +81,8 @@ impl From<DeviceRow> for Device {
             status_at: row.status_at,
             registered: row.registered,
             enabled: row.enabled,
+            connected: row.connected,
+            heard_at: row.heard_at,
             last_heartbeat: row.last_heartbeat,
             heartbeat_interval_s: row.heartbeat_interval_s,
             last_telemetry: row.last_telemetry,

@@ -2,7 +2,7 @@
 
 use acuvim_control::{
     Answer, Applied, Changes, Control, DeviceNote, Given, GroupGiven, Lease, NewCommand,
-    OUTBOX_LEASE, OffsetMove, ReadUntil,
+    OUTBOX_LEASE, OffsetMove, Outgoing, ReadUntil,
 };
 use acuvim_schemas::{
     api::{CommandInfo, CommandStatus, Deliver, DeviceEdit, DeviceStatus, GroupBody, NewDevice},
@@ -91,7 +91,7 @@ async fn report_of(
 async fn heard(control: &Control, device: &str, second: i64, back: bool) {
     let mut note = DeviceNote::new(device, at(second));
     (note.heard, note.back) = (true, back);
-    note.status = Some((DeviceStatus::Online, at(second)));
+    note.status = vec![crate::turned(DeviceStatus::Online, second)];
     apply(control, Changes { devices: vec![note], ..Changes::default() }).await;
 }
 
@@ -107,10 +107,14 @@ async fn delivered(control: &Control) -> Vec<Value> {
         let next = control.next_of_outbox(lease, "test", done, at(1)).await.expect("ask");
         next.expect("the lease")
     };
-    let commands = next(None).await;
-    next(commands.last().map(|c| c.outbox_seq)).await;
+    let outgoing = next(None).await;
+    next(outgoing.last().map(Outgoing::seq)).await;
     let json = |payload: &[u8]| serde_json::from_slice::<Value>(payload).expect("JSON");
-    commands.iter().map(|c| json(&c.payload)).collect()
+    let command = |one: &Outgoing| match one {
+        Outgoing::Command(command) => Some(json(&command.payload)),
+        Outgoing::Event { .. } => None,
+    };
+    outgoing.iter().filter_map(command).collect()
 }
 
 async fn lease(control: &Control, holder: &str) -> Lease {
@@ -264,7 +268,8 @@ async fn a_command_waits_for_its_device_and_goes_once() {
         answer(&control, "d", &at_once.to_string(), "success", 3111).await;
 
         let mut gone = DeviceNote::new("d", at(3200));
-        gone.status = Some((DeviceStatus::Offline, at(3200)));
+        gone.status = vec![crate::turned(DeviceStatus::Offline, 3200)];
+        gone.gone = true;
         apply(&control, Changes { devices: vec![gone], ..Changes::default() }).await;
         let over = give(&control, &waits, 3200).await;
         time_passes(&control, 6801).await;
@@ -481,9 +486,9 @@ async fn the_outbox_is_numbered_without_gaps_by_one_holder() {
             give(&control, &command("d", "ping", json!({})), n).await;
         }
         let numbers = next(first, "one", None, 1).await.expect("ours");
-        let base = numbers[0].outbox_seq - 1;
-        let seqs = |commands: Vec<acuvim_schemas::command::Command>| {
-            commands.iter().map(|c| c.outbox_seq - base).collect::<Vec<_>>()
+        let base = numbers[0].seq() - 1;
+        let seqs = |outgoing: Vec<Outgoing>| {
+            outgoing.iter().map(|one| one.seq() - base).collect::<Vec<_>>()
         };
         assert_eq!(seqs(next(first, "one", None, 1).await.expect("ours")), [1, 2, 3]);
         assert_eq!(seqs(next(first, "one", None, 1).await.expect("ours")), [1, 2, 3], "again");

@@ -33,7 +33,7 @@ fn beating(device: &str, second: i64, json: serde_json::Value) -> DeviceNote {
     let heartbeat: Heartbeat = serde_json::from_value(json).expect("valid");
     let mut note = DeviceNote::new(device, at(second));
     note.heartbeat = Some((at(second), Box::new(heartbeat)));
-    note.status = Some((DeviceStatus::Online, at(second)));
+    note.status = vec![crate::turned(DeviceStatus::Online, second)];
     note.heard = true;
     note
 }
@@ -92,10 +92,14 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
         assert_eq!((now.heartbeat_interval_s, now.signal_strength), (Some(30), Some(-61)));
         assert_eq!(now.firmware_version.as_deref(), Some("1.2.0"));
         let old = json!({"firmware_version": "1.1.0", "csq": 20});
-        note(&control, vec![beating("d", 5, old)]).await;
+        let mut beat = beating("d", 5, old);
+        beat.status.clear();
+        note(&control, vec![beat]).await;
         assert_eq!(device().await.firmware_version.as_deref(), Some("1.2.0"));
         let modem = json!({"firmware_version": "1.3.0", "csq": 20});
-        note(&control, vec![beating("d", 20, modem)]).await;
+        let mut beat = beating("d", 20, modem);
+        beat.status.clear();
+        note(&control, vec![beat]).await;
         let now = device().await;
         assert_eq!(
             (now.firmware_version.as_deref(), now.signal_strength),
@@ -104,7 +108,7 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
         assert_eq!(now.ip_address.as_deref(), Some("192.168.1.20"), "what it does not say stays");
         assert_eq!(now.status_at, Some(at(10)), "since when, not how often");
         let mut gone = DeviceNote::new("d", at(30));
-        gone.status = Some((DeviceStatus::Offline, at(30)));
+        gone.status = vec![crate::turned(DeviceStatus::Offline, 30)];
         note(&control, vec![gone]).await;
         assert_eq!(
             (device().await.status, device().await.status_at),
@@ -132,9 +136,10 @@ fn notes_on_one_device_become_one() {
     assert_eq!((ts, heartbeat.firmware_version.as_deref()), (at(10), Some("1")));
     assert!(note.heard && note.back);
     let mut gone = DeviceNote::new("d", at(11));
-    gone.status = Some((DeviceStatus::Offline, at(11)));
+    gone.status = vec![crate::turned(DeviceStatus::Offline, 11)];
+    gone.gone = true;
     note.merge(gone);
-    assert_eq!(note.status, Some((DeviceStatus::Offline, at(11))));
+    assert_eq!(note.status.last().map(|s| (s.to, s.at)), Some((DeviceStatus::Offline, at(11))));
     assert!(!note.heard && !note.back, "what waits for it must go on waiting");
     for n in 0..9 {
         note.merge(registering("d", n, json!({"device_id": "d", "boot": n})));

@@ -17,11 +17,15 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+mod alerts;
 mod commands;
 mod devices;
 mod users;
 
-use acuvim_control::{Applied, By, Changes, Control, DeviceNote, ErrorKind, OffsetMove};
+use acuvim_control::{
+    Applied, By, Changes, Control, DeviceNote, ErrorKind, OffsetMove, StatusStep,
+};
+use acuvim_schemas::api::DeviceStatus;
 use chrono::{DateTime, TimeDelta, Utc};
 use services::Services;
 
@@ -66,6 +70,15 @@ async fn on_both(test: impl AsyncFn(Control)) {
 /// Somebody, at a moment.
 fn by(second: i64) -> By {
     By { name: "test".into(), address: Some("192.0.2.7".into()), ..By::system(at(second)) }
+}
+
+/// A change of status to one from the other.
+fn turned(to: DeviceStatus, second: i64) -> StatusStep {
+    let from = match to {
+        DeviceStatus::Offline => DeviceStatus::Online,
+        _ => DeviceStatus::Offline,
+    };
+    StatusStep { from, to, at: at(second), reason: "test" }
 }
 
 fn step(partition: u32, expected: Option<i64>, next: i64) -> Changes {

@@ -15,7 +15,7 @@ use acuvim_schemas::{Kind, topic};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Downlink, Incoming, Intake, intake::now};
+use crate::{Downlink, Incoming, Intake, intake::now, pulse};
 use backoff::Backoff;
 use outbound::Outbound;
 use wire::{Client, Event, Message};
@@ -89,6 +89,11 @@ impl Bridge {
             (CancellationToken::new(), BridgeState::Away("not connected yet".into()));
         let (state, watch) = watch::channel(away);
         let outbound = Outbound::start(downlink, &stop);
+        let hears = watch.clone();
+        let pulse = pulse::run(Arc::clone(&downlink.log), move || {
+            *hears.borrow() == BridgeState::Connected
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(pulse));
         let (stopping, subscribed) = (stop.clone(), false);
         let runner = Runner { options, intake, outbound, state, stop: stopping, subscribed };
         Self { task: tokio::spawn(runner.run()), stop, state: watch }

@@ -21,7 +21,7 @@ use mqtt5::{
 
 use tokio::sync::watch;
 
-use super::{auth::Session, outbound::Outbound};
+use super::{auth::Session, outbound::Outbound, share::Shares};
 use crate::{Credentials, Identity, Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,6 +40,7 @@ pub(super) struct Hook {
     devices: Mutex<HashMap<String, Vec<Arc<str>>>>,
     credentials: watch::Receiver<Credentials>,
     outbound: Arc<Outbound>,
+    shares: Shares,
 }
 
 impl Hook {
@@ -47,9 +48,10 @@ impl Hook {
         intake: Arc<Intake>,
         credentials: watch::Receiver<Credentials>,
         outbound: Arc<Outbound>,
+        shares: Shares,
     ) -> Self {
         let (router, wills, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { intake, router, wills, devices, credentials, outbound }
+        Self { intake, router, wills, devices, credentials, outbound, shares }
     }
 
     /// Tells it the router, which in turn holds it.
@@ -101,6 +103,7 @@ impl Hook {
     }
 
     async fn publish(&self, event: ClientPublishEvent) -> PublishAction {
+        self.shares.wait(&event.client_id).await;
         if event.qos == QoS::AtMostOnce {
             metrics::counter!("acuvim_mqtt_qos0_total").increment(1);
         }
@@ -200,6 +203,7 @@ impl BrokerEventHandler for Hook {
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
         self.note_device(&event.client_id, event.user_id.as_deref(), false);
         self.outbound.gone(&event.client_id);
+        self.shares.forget(&event.client_id);
         Box::pin(async move {
             if let Some((topic, payload)) = self.disconnected(&event) {
                 self.last_will(&topic, payload, event.user_id.as_deref()).await;

@@ -7,6 +7,7 @@
 mod auth;
 mod hook;
 mod outbound;
+mod share;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,10 +26,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Credentials, CredentialsWatch, Downlink, Intake};
+use crate::{Credentials, CredentialsWatch, Downlink, Intake, pulse};
 use auth::DeviceAuth;
 use hook::Hook;
 use outbound::Outbound;
+use share::Shares;
 
 /// The largest MQTT packet read at all: well above the payload limit, so that a payload over it is
 /// answered and not a disconnect that is repeated for ever.
@@ -45,11 +47,13 @@ const SWEEP: Duration = Duration::from_secs(300);
 pub struct BrokerOptions {
     /// Connections at a time; more are closed at once.
     pub max_connections: usize,
+    /// Messages a second that one client may send, and as many more at once; 0: any number.
+    pub messages_per_second: u32,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { max_connections: 12_000 }
+        Self { max_connections: 12_000, messages_per_second: 1000 }
     }
 }
 
@@ -101,7 +105,9 @@ impl Broker {
         let stop = CancellationToken::new();
         let outbound = Arc::new(Outbound::new(downlink.clone()));
         let auth = Arc::new(DeviceAuth::new(credentials.clone(), prefix));
-        let hook = Arc::new(Hook::new(intake, credentials.values.clone(), Arc::clone(&outbound)));
+        let shares = Shares::new(options.messages_per_second);
+        let values = credentials.values.clone();
+        let hook = Arc::new(Hook::new(intake, values, Arc::clone(&outbound), shares));
         let mut config = BrokerConfig::default()
             .with_max_packet_size(MAX_PACKET)
             .with_max_clients(options.max_connections)
@@ -136,6 +142,8 @@ impl Broker {
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
         tasks.spawn(sweep(Arc::clone(&shared.router), Arc::clone(&outbound), stop.clone()));
         tasks.spawn(turn_out(hook, credentials.values, stop.clone()));
+        let pulse = pulse::run(Arc::clone(&downlink.log), || true);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(pulse));
         tasks.spawn(Arc::clone(&outbound).run(downlink.start(&stop), stop.clone()));
         let disconnect = shared.disconnect.clone();
         let listeners = [(Some(tcp), Transport::Tcp), (websocket, Transport::WebSocket)];

@@ -49,26 +49,30 @@ impl Reader {
     }
 
     async fn follow(&mut self) -> Result<(), acuvim_log::Error> {
-        let mut next = self.begin().await?;
+        let mut at = None;
         loop {
             if !self.downlink.is_held() {
                 // Whoever holds it now moves the cursor on.
+                at = None;
                 tokio::time::sleep(AWAY).await;
-                next = self.begin().await?;
                 continue;
             }
+            let next = match at {
+                Some(next) => next,
+                None => self.begin().await?,
+            };
             let batch = match self.log.read(LogTopic::Commands, self.partition, next, READ).await {
                 Err(error) if error.kind() == ErrorKind::OutOfRange => {
-                    next = self.skip(next).await?;
+                    at = Some(self.skip(next).await?);
                     continue;
                 }
                 read => read?,
             };
+            at = Some(batch.next);
             if batch.next == next {
                 continue;
             }
-            next = batch.next;
-            self.note(next).await?;
+            self.note(batch.next).await?;
             for (_, entry) in &batch.entries {
                 if let Some(command) = self.fresh(Command::try_from(entry))
                     && self.to.send(command).await.is_err()

@@ -82,6 +82,8 @@ impl Reports {
                 received_at: now(),
                 retained: false,
                 reject: None,
+                replay_of: None,
+                resolved_ts: None,
             },
         };
         if self.0.try_send(Item::Report(record)).is_err() {

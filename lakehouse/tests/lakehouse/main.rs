@@ -8,7 +8,10 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod grow;
+mod life;
 mod model;
+mod rollups;
 mod support;
 
 use std::collections::HashSet;
@@ -25,12 +28,12 @@ async fn rows_are_seen_once_before_during_and_after_a_flush() {
     push(&lake, 1, 0, &[reading("b", T0 + DAY)], &[dead("b")]);
     assert_eq!(count(&lake, true).await, (3, 1));
     assert_eq!(count(&lake, false).await, (0, 0));
-    let Flushed::Done { covered, rows } = lake.flush().await.expect("flush") else { panic!() };
+    let Flushed::Done { covered, rows } = lake.flush(true).await.expect("flush") else { panic!() };
     assert_eq!(covered.into_iter().collect::<Vec<_>>(), [(0, 2), (1, 2)]);
     assert_eq!((rows["telemetry"], rows["dead_letters"]), (3, 1));
     assert_eq!(count(&lake, true).await, (3, 1));
     assert_eq!(count(&lake, false).await, (3, 1));
-    assert_eq!(lake.flush().await.expect("flush"), Flushed::Nothing);
+    assert_eq!(lake.flush(true).await.expect("flush"), Flushed::Nothing);
     push(&lake, 0, 2, &[reading("a", T0 + 2)], &[]);
     assert_eq!(count(&lake, true).await, (4, 1));
     let view = lake.view(true).expect("view");
@@ -44,7 +47,7 @@ async fn an_old_view_stays_what_it_was() {
     push(&lake, 0, 0, &[reading("a", T0)], &[]);
     let old = lake.view(true).expect("view");
     push(&lake, 0, 1, &[reading("a", T0 + 1)], &[]);
-    lake.flush().await.expect("flush");
+    lake.flush(true).await.expect("flush");
     assert_eq!(support::count_in(&old, Table::Telemetry).await, 1);
     assert_eq!(count(&lake, true).await.0, 2);
 }
@@ -54,7 +57,7 @@ async fn a_new_process_goes_on_where_the_table_is() {
     let dir = tempfile::tempdir().expect("dir");
     let first = lake(dir.path()).await;
     push(&first, 2, 0, &[reading("a", T0), reading("b", T0 + 5)], &[]);
-    first.flush().await.expect("flush");
+    first.flush(true).await.expect("flush");
     push(&first, 2, 2, &[reading("a", T0 + 7)], &[]);
     drop(first);
     let second = lake(dir.path()).await;
@@ -71,15 +74,15 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
     push(&one, 0, 0, &[reading("a", T0)], &[dead("a")]);
     push(&two, 0, 0, &[reading("a", T0)], &[dead("a")]);
     push(&two, 1, 0, &[reading("b", T0)], &[]);
-    assert!(matches!(one.flush().await.expect("flush"), Flushed::Done { .. }));
-    assert_eq!(two.flush().await.expect("flush"), Flushed::Overtaken { partition: 0 });
+    assert!(matches!(one.flush(true).await.expect("flush"), Flushed::Done { .. }));
+    assert_eq!(two.flush(true).await.expect("flush"), Flushed::Overtaken { partition: 0 });
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await, (1, 1), "all or nothing");
     assert_eq!(count(&two, true).await, (2, 1), "the cut knows what the other committed");
     // It goes on behind the other, whoever is right to.
     push(&two, 0, 2, &[reading("a", T0 + 1)], &[]);
-    assert_eq!(two.flush().await.expect("dead letters"), Flushed::Overtaken { partition: 0 });
-    assert!(matches!(two.flush().await.expect("again"), Flushed::Done { .. }));
+    assert_eq!(two.flush(true).await.expect("dead letters"), Flushed::Overtaken { partition: 0 });
+    assert!(matches!(two.flush(true).await.expect("again"), Flushed::Done { .. }));
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await, (3, 1));
     assert_eq!((reader.next_offset(0), reader.next_offset(1)), (3, 1));
@@ -96,8 +99,8 @@ async fn a_partition_that_is_followed_is_seen_whole_and_not_written() {
         let seen = usize::try_from(round).expect("small") + 1;
         assert_eq!(count(&follower, true).await.0, seen);
         push(&writer, 0, round, &rows, &[]);
-        writer.flush().await.expect("flush");
-        assert_eq!(follower.flush().await.expect("nothing to write"), Flushed::Nothing);
+        writer.flush(true).await.expect("flush");
+        assert_eq!(follower.flush(true).await.expect("nothing to write"), Flushed::Nothing);
         assert_eq!(count(&follower, true).await.0, seen, "before it knows of the commit");
         follower.catch_up().await.expect("catch up");
         assert_eq!(count(&follower, true).await.0, seen, "and behind it");
@@ -107,7 +110,7 @@ async fn a_partition_that_is_followed_is_seen_whole_and_not_written() {
     writer.unfollow(0);
     push(&writer, 0, 9, &[reading("a", T0 + 9)], &[]);
     writer.own(0, true);
-    let error = writer.flush().await.expect_err("a gap is not committed over");
+    let error = writer.flush(true).await.expect_err("a gap is not committed over");
     assert_eq!(error.kind(), acuvim_lakehouse::ErrorKind::Internal);
 }
 
@@ -118,8 +121,8 @@ async fn writers_of_different_partitions_do_not_disturb_each_other() {
     for round in 0..3 {
         push(&one, 0, round, &[reading("a", T0 + round)], &[]);
         push(&two, 1, round, &[reading("b", T0 + round)], &[]);
-        assert!(matches!(one.flush().await.expect("flush"), Flushed::Done { .. }));
-        assert!(matches!(two.flush().await.expect("flush"), Flushed::Done { .. }));
+        assert!(matches!(one.flush(true).await.expect("flush"), Flushed::Done { .. }));
+        assert!(matches!(two.flush(true).await.expect("flush"), Flushed::Done { .. }));
     }
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await.0, 6);
@@ -131,13 +134,13 @@ async fn dead_letters_ahead_of_telemetry_are_not_written_twice() {
     let first = lake(dir.path()).await;
     push(&first, 0, 0, &[reading("a", T0)], &[dead("a")]);
     // What a crash between the two commits leaves: dead_letters has them, telemetry has not.
-    first.flush().await.expect("flush");
+    first.flush(true).await.expect("flush");
     std::fs::remove_dir_all(dir.path().join("telemetry")).expect("remove");
     let second = lake(dir.path()).await;
     assert_eq!(second.next_offset(0), 0, "telemetry's offset is the restart point");
     push(&second, 0, 0, &[reading("a", T0)], &[dead("a")]);
     assert_eq!(count(&second, true).await, (1, 1));
-    second.flush().await.expect("flush");
+    second.flush(true).await.expect("flush");
     assert_eq!(count(&second, false).await, (1, 1));
 }
 
@@ -145,12 +148,12 @@ async fn dead_letters_ahead_of_telemetry_are_not_written_twice() {
 async fn compaction_keeps_every_row_sorts_and_bounds_the_files() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = lake(dir.path()).await;
-    let policy = CompactionPolicy { fan_in: 4, max_files: 16 };
+    let policy = CompactionPolicy { fan_in: 4, max_files: 16, ..CompactionPolicy::default() };
     for round in 0..12 {
         let rows: Vec<_> = (0..5).map(|d| reading(&format!("d{d}"), T0 + round)).collect();
         push(&lake, 0, round * 5, &rows, &[]);
-        lake.flush().await.expect("flush");
-        while lake.compact(policy).await.expect("compact").is_some() {}
+        lake.flush(true).await.expect("flush");
+        while lake.compact(policy, 0).await.expect("compact").is_some() {}
     }
     let snapshot = lake.snapshot(Table::Telemetry).expect("snapshot");
     assert!(snapshot.file_count() < 8, "{} files", snapshot.file_count());
@@ -168,10 +171,10 @@ async fn cleaning_removes_what_was_merged_and_nothing_else() {
     let lake = lake(dir.path()).await;
     for round in 0..8 {
         push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
-        lake.flush().await.expect("flush");
+        lake.flush(true).await.expect("flush");
     }
-    let policy = CompactionPolicy { fan_in: 2, max_files: 16 };
-    while lake.compact(policy).await.expect("compact").is_some() {}
+    let policy = CompactionPolicy { fan_in: 2, max_files: 16, ..CompactionPolicy::default() };
+    while lake.compact(policy, 0).await.expect("compact").is_some() {}
     let on_disk = || {
         let day = dir.path().join("telemetry/date=2026-05-16");
         std::fs::read_dir(day).expect("dir").count()
@@ -184,7 +187,7 @@ async fn cleaning_removes_what_was_merged_and_nothing_else() {
     assert!(cleaned.files >= 8, "{cleaned:?}");
     assert_eq!(on_disk(), files);
     push(&lake, 0, 8, &[reading("a", T0 + 8)], &[]);
-    lake.flush().await.expect("flush goes on");
+    lake.flush(true).await.expect("flush goes on");
     assert_eq!(count(&support::lake(dir.path()).await, false).await.0, 9);
 }
 
@@ -194,12 +197,12 @@ async fn a_flush_and_a_compaction_at_once_lose_nothing() {
     let lake = std::sync::Arc::new(lake(dir.path()).await);
     for round in 0..8 {
         push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
-        lake.flush().await.expect("flush");
+        lake.flush(true).await.expect("flush");
     }
     for round in 8..16 {
         push(&lake, 0, round, &[reading("a", T0 + round)], &[]);
-        let policy = CompactionPolicy { fan_in: 2, max_files: 4 };
-        let (flushed, compacted) = tokio::join!(lake.flush(), lake.compact(policy));
+        let policy = CompactionPolicy { fan_in: 2, max_files: 4, ..CompactionPolicy::default() };
+        let (flushed, compacted) = tokio::join!(lake.flush(true), lake.compact(policy, 0));
         assert!(matches!(flushed.expect("flush"), Flushed::Done { .. }));
         compacted.expect("compact");
         assert_eq!(count(&lake, true).await.0, usize::try_from(round).expect("small") + 1);
@@ -211,13 +214,13 @@ async fn dedup_asks_lake_and_tail() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = lake(dir.path()).await;
     push(&lake, 0, 0, &[reading("a", T0), reading("a", T0 + 2 * DAY), reading("b", T0)], &[]);
-    lake.flush().await.expect("flush");
+    lake.flush(true).await.expect("flush");
     push(&lake, 0, 3, &[reading("a", T0 + 1)], &[]);
     let mut dedup = Dedup::new(lake.newest().clone(), DedupLimits::default());
     lake.newest().note("a", T0 + 2 * DAY);
     let late = [("a", T0), ("a", T0 + 1), ("a", T0 + 3), ("a", T0 + 3)];
     let wanted = dedup.wanted(late.into_iter());
-    for (day, times) in lake.stored_times(&wanted).await.expect("load") {
+    for (day, times) in lake.stored_times(Table::Telemetry, &wanted).await.expect("load") {
         dedup.load(day, times);
     }
     assert_eq!(dedup.judge(late.into_iter()), [false, false, true, false]);
@@ -229,7 +232,7 @@ async fn decimals_divide_as_floats_and_days_prune_files() {
     let lake = lake(dir.path()).await;
     for day in 0..5 {
         push(&lake, 0, day, &[reading("a", T0 + day * DAY)], &[]);
-        lake.flush().await.expect("flush");
+        lake.flush(true).await.expect("flush");
     }
     let divided = query(&lake, "SELECT voltage_l1_v / 3 AS x FROM telemetry LIMIT 1").await;
     let x =

@@ -1,18 +1,34 @@
-//! Any row of pushes, flushes, compactions and restarts: every read equals a model.
+//! Any row of pushes, flushes, compactions, cleanings and restarts, and reads all the while: every read
+//! equals a model, counts never fall, and a version answers the same again.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use acuvim_lakehouse::CompactionPolicy;
 use acuvim_schemas::time::DAY;
 use proptest::prelude::*;
 
-use crate::support::{self, T0, lake, pairs, query, reading};
+use crate::support::{self, T0, lake, pairs, query, query_view, reading};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push { partition: u32, rows: u8, day: i64 },
+    Push {
+        partition: u32,
+        rows: u8,
+        day: i64,
+    },
     Flush,
     Compact,
+    /// Puts days in order as if they were long over.
+    Settle,
+    /// Removes what an hour of versions does not need: nothing that is asked for here.
+    Clean,
     Restart,
 }
 
@@ -22,17 +38,21 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(partition, rows, day)| Step::Push { partition, rows, day }),
         3 => Just(Step::Flush),
         1 => Just(Step::Compact),
+        1 => Just(Step::Settle),
+        1 => Just(Step::Clean),
         1 => Just(Step::Restart),
     ]
 }
 
 async fn run(steps: &[Step]) {
     let dir = tempfile::tempdir().expect("dir");
-    let mut store = lake(dir.path()).await;
+    let mut store = Arc::new(lake(dir.path()).await);
+    let mut versions: BTreeMap<i64, BTreeSet<(String, i64)>> = BTreeMap::new();
     let mut all = BTreeSet::new();
     let mut flushed = BTreeSet::new();
     let mut next = [0_i64; 4];
     for (n, step) in (0_i64..).zip(steps) {
+        let watch = Watch::begin(&store);
         match step {
             Step::Push { partition, rows, day } => {
                 let at = |i: u8| T0 + day * DAY + n * 100 + i64::from(i);
@@ -44,24 +64,80 @@ async fn run(steps: &[Step]) {
                 all.extend((0..*rows).map(|i| (device.clone(), at(i))));
             }
             Step::Flush => {
-                store.flush().await.expect("flush");
+                store.flush(true).await.expect("flush");
                 flushed = all.clone();
             }
             Step::Compact => {
-                let policy = CompactionPolicy { fan_in: 2, max_files: 8 };
-                store.compact(policy).await.expect("compact");
+                let policy =
+                    CompactionPolicy { fan_in: 2, max_files: 8, ..CompactionPolicy::default() };
+                store.compact(policy, 0).await.expect("compact");
+            }
+            Step::Settle => {
+                let policy = CompactionPolicy {
+                    fan_in: 3,
+                    file_bytes: 24_000,
+                    settle: Duration::ZERO,
+                    ..CompactionPolicy::default()
+                };
+                store.compact(policy, T0 + 36_500 * DAY).await.expect("settle");
+            }
+            Step::Clean => {
+                store.clean(Duration::from_secs(3600)).await.expect("clean");
             }
             Step::Restart => {
-                store = lake(dir.path()).await;
+                store = Arc::new(lake(dir.path()).await);
                 all = flushed.clone();
                 for (slot, partition) in next.iter_mut().zip(0..) {
                     *slot = store.next_offset(partition);
                 }
             }
         }
+        watch.end().await;
+        let view = store.view(false).expect("view");
+        let stored = pairs(&query_view(&view, SELECT).await).into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(stored, flushed, "after {step:?}");
+        versions.insert(view.version, stored);
         let got = pairs(&query(&store, "SELECT device_id, ts FROM telemetry").await);
         assert_eq!(got.len(), all.len(), "no row twice after {step:?}");
         assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), all, "after {step:?}");
+    }
+    for (version, rows) in versions {
+        let view = store.view_at(version).await.expect("a version");
+        let again = pairs(&query_view(&view, SELECT).await).into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(again, rows, "version {version}");
+    }
+}
+
+const SELECT: &str = "SELECT device_id, ts FROM telemetry";
+
+/// Reads beside a step: what is seen once is seen again.
+struct Watch {
+    over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<usize>,
+}
+
+impl Watch {
+    fn begin(store: &Arc<acuvim_lakehouse::Lake>) -> Self {
+        let (over, store) = (Arc::new(AtomicBool::new(false)), Arc::clone(store));
+        let done = Arc::clone(&over);
+        let task = tokio::spawn(async move {
+            let most = AtomicUsize::new(0);
+            while !done.load(Ordering::Relaxed) {
+                let seen = pairs(&query(&store, SELECT).await);
+                let rows = seen.len();
+                let different = seen.into_iter().collect::<BTreeSet<_>>().len();
+                assert_eq!(rows, different, "no row twice while it is written");
+                let before = most.fetch_max(rows, Ordering::Relaxed);
+                assert!(rows >= before, "{rows} rows, and there were {before}");
+            }
+            most.into_inner()
+        });
+        Self { over, task }
+    }
+
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.task.await.expect("every read holds");
     }
 }
 

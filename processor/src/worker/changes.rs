@@ -39,18 +39,28 @@ impl Worker {
     /// Whether control is to be told now: of answers and of devices that come back at once, of the
     /// rest once there is more of it.
     pub(super) fn has_to_tell(&self) -> bool {
-        let (pending, waited) = (&self.pending, self.told.elapsed());
+        let waited = self.told.elapsed();
         self.is_urgent()
-            || (!pending.is_empty() && waited >= NOTES_WAIT)
+            || (self.has_news() && waited >= NOTES_WAIT)
             || waited >= CONTROL_INTERVAL
             || (self.duty == Duty::Write && self.checked.elapsed() >= self.options.command_check)
+    }
+
+    /// Whether there is anything that control does not know.
+    pub(super) fn has_news(&self) -> bool {
+        !self.pending.is_empty() || self.court.as_ref().is_some_and(|c| !c.changed.is_empty())
     }
 
     fn is_urgent(&self) -> bool {
         let pending = &self.pending;
         !pending.answers.is_empty()
             || !pending.deliveries.is_empty()
-            || pending.devices.iter().any(|note| note.back || !note.registrations.is_empty())
+            || !pending.alerts.is_empty()
+            || !pending.said.is_empty()
+            || pending
+                .devices
+                .iter()
+                .any(|note| note.back || !note.registrations.is_empty() || !note.status.is_empty())
     }
 
     /// What control missed of the log (a database that was replaced) is only what devices said of
@@ -64,6 +74,7 @@ impl Worker {
         }
         self.changes_from = next;
         self.told_to = control_at;
+        self.load_court(next.max(start)).await?;
         let teller = Teller::start(self, control_at);
         teller.note(next.max(start)).await;
         self.teller = Some(teller);
@@ -73,15 +84,16 @@ impl Worker {
     /// Hands what control has yet to know to the teller, together with the offset. While that one is
     /// busy more gathers here; only too much of it holds the stream up.
     pub(super) async fn tell_control(&mut self, next: i64) -> Result<(), Ended> {
+        // What is read again for the lake alone does not take control back.
+        let next = self.told_to.map_or(next, |to| next.max(to));
         let due = self.checked.elapsed() >= self.options.command_check;
-        let news = !self.pending.is_empty() || due;
+        let news = self.has_news() || due;
         if self.duty == Duty::Follow || (!news && self.told_to.is_some_and(|to| next <= to)) {
             self.told = Instant::now();
             return Ok(());
         }
         let Some(teller) = &self.teller else { return Ok(()) };
-        let pending = &self.pending;
-        let size = pending.devices.len() + pending.answers.len() + pending.deliveries.len();
+        let size = self.pending.len();
         // A teller that is only busy is done in a moment; one whose control is away is not.
         let ready = teller.ready(size < MOST_PENDING);
         let ready = match (ready.await, self.is_urgent()) {
@@ -97,6 +109,13 @@ impl Worker {
             Ready::Ended => return self.teller_ended().await,
         }
         let mut changes = std::mem::take(&mut self.pending);
+        if let Some(court) = &mut self.court {
+            for device in court.changed.drain() {
+                let states = court.judge.states(&device);
+                let states = (!states.is_empty()).then(|| serde_json::to_string(&states).ok());
+                changes.judgements.push((device.to_string(), states.flatten()));
+            }
+        }
         changes.resend = self.options.resend.clone();
         if due {
             self.checked = Instant::now();
@@ -119,8 +138,7 @@ impl Worker {
 
     /// Waits until control has everything that it was told, and what is still pending.
     pub(super) async fn finish_telling(&mut self, next: i64) -> Result<(), Ended> {
-        while self.teller.is_some()
-            && (!self.pending.is_empty() || self.told_to.is_none_or(|to| to < next))
+        while self.teller.is_some() && (self.has_news() || self.told_to.is_none_or(|to| to < next))
         {
             self.tell_control(next).await?;
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,45 +2,83 @@
 
 use std::collections::{HashMap, HashSet};
 
-use acuvim_lakehouse::{Rows, Wanted};
-use acuvim_schemas::Micros;
+use acuvim_lakehouse::{Dedup, Rows, Wanted};
+use acuvim_schemas::{Micros, tables::Table};
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
     compute::filter_record_batch,
     datatypes::TimestampMicrosecondType,
 };
 
-use super::{AWAY, Worker};
+use super::{
+    AWAY, Worker,
+    count::{New, count},
+};
 use crate::Fatal;
 
 impl Worker {
-    /// The rows that are not stored yet.
-    pub(super) async fn without_duplicates(&mut self, rows: Rows) -> Result<Rows, Fatal> {
-        if rows.telemetry.num_rows() == 0 || !self.options.dedup {
-            return Ok(rows);
+    /// The rows that are not stored yet, with all of them counted. Everything that has to be asked of
+    /// the lake is asked first: from the first verdict on nothing waits, so that a worker that is
+    /// given up has either judged and kept its rows, or neither.
+    pub(super) async fn without_duplicates(
+        &mut self,
+        mut rows: Rows,
+        ledger_from: i64,
+    ) -> Result<Rows, Fatal> {
+        if self.options.dedup {
+            self.load_times(Table::Telemetry, &rows.telemetry).await?;
+            self.load_times(Table::Heartbeats, &rows.heartbeats).await?;
         }
-        let broken = |e: arrow::error::ArrowError| Fatal::Broken(e.to_string());
-        let readings = pairs(&rows.telemetry)?;
-        let wanted = self.dedup.wanted(readings.iter().copied());
-        if !wanted.is_empty() {
-            for (day, times) in self.stored_times(&wanted).await? {
-                self.dedup.load(day, times);
+        let (readings, heartbeats) = (&mut self.dedup, &mut self.heartbeat_dedup);
+        let dedup = self.options.dedup;
+        for (table, judge) in [(Table::Telemetry, readings), (Table::Heartbeats, heartbeats)] {
+            let all = match table {
+                Table::Telemetry => &mut rows.telemetry,
+                _ => &mut rows.heartbeats,
+            };
+            let new = match dedup {
+                true => are_new(judge, all)?,
+                false => None,
+            };
+            count(&mut rows.ledger, all, &new, ledger_from, |counts| match table {
+                Table::Telemetry => counts.stored = 1,
+                _ => counts.heartbeats = 1,
+            });
+            if let Some(new) = new {
+                let duplicates = new.len() - new.true_count();
+                metrics::counter!("acuvim_duplicates_total").increment(duplicates as u64);
+                *all = filter_record_batch(all, &new).map_err(|e| Fatal::Broken(e.to_string()))?;
             }
         }
-        let new = self.dedup.judge(readings.into_iter());
-        if new.iter().all(|new| *new) {
-            return Ok(rows);
+        Ok(rows)
+    }
+
+    /// Loads the stored times that these rows are to be judged by.
+    async fn load_times(&mut self, table: Table, rows: &RecordBatch) -> Result<(), Fatal> {
+        let dedup = match table {
+            Table::Telemetry => &self.dedup,
+            _ => &self.heartbeat_dedup,
+        };
+        let wanted = dedup.wanted(pairs(rows)?.into_iter());
+        if wanted.is_empty() {
+            return Ok(());
         }
-        let telemetry = filter_record_batch(&rows.telemetry, &BooleanArray::from(new));
-        Ok(Rows { telemetry: telemetry.map_err(broken)?, ..rows })
+        let times = self.stored_times(table, &wanted).await?;
+        let dedup = match table {
+            Table::Telemetry => &mut self.dedup,
+            _ => &mut self.heartbeat_dedup,
+        };
+        times.into_iter().for_each(|(day, times)| dedup.load(day, times));
+        Ok(())
     }
 
     async fn stored_times(
         &self,
+        table: Table,
         wanted: &HashSet<Wanted>,
     ) -> Result<HashMap<Wanted, Vec<Micros>>, Fatal> {
         loop {
-            match self.parts.lake.stored_times(wanted).await {
+            match self.parts.lake.stored_times(table, wanted).await {
                 Ok(times) => {
                     self.state.dedup(None);
                     return Ok(times);
@@ -55,6 +93,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Which rows are not stored yet; none: all of them.
+fn are_new(dedup: &mut Dedup, rows: &RecordBatch) -> Result<New, Fatal> {
+    let new = dedup.judge(pairs(rows)?.into_iter());
+    Ok((!new.iter().all(|new| *new)).then(|| BooleanArray::from(new)))
 }
 
 fn pairs(rows: &RecordBatch) -> Result<Vec<(&str, Micros)>, Fatal> {

@@ -1,15 +1,21 @@
 //! Commits changes to control beside the stream, so that readings become visible however slow control
 //! is, and also while it is away.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
-use acuvim_control::{Applied, Changes, Control, ErrorKind, OffsetMove};
+use acuvim_control::{Applied, Changes, Control, DeviceNote, ErrorKind, OffsetMove};
 use acuvim_log::{Log, LogTopic};
 use chrono::Utc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{CONTROL_INTERVAL, CURSOR, Ended, Worker, changes::away};
-use crate::state::StateSender;
+use crate::{notes::moment, state::StateSender};
 
 /// Notes on devices that one transaction stores at most.
 const AT_ONCE: usize = 1000;
@@ -32,6 +38,9 @@ pub(super) struct Teller {
     sender: mpsc::Sender<Telling>,
     task: tokio::task::JoinHandle<Result<(), Ended>>,
     noter: Noter,
+    /// How many tellings were handed over, and how many of them control has.
+    told: AtomicU64,
+    stored: watch::Receiver<u64>,
 }
 
 /// Tells the embedded log's retention what control has got; behind by a little, it keeps more than
@@ -53,7 +62,9 @@ impl Teller {
             partition: worker.partition,
             shared: worker.options.shared,
         };
+        let (stored, watch) = watch::channel(0);
         let task = Task {
+            stored,
             control: worker.parts.control.clone(),
             epoch: worker.parts.epoch,
             state: worker.state.clone(),
@@ -61,7 +72,13 @@ impl Teller {
             noter: noter.clone(),
             noted: Instant::now(),
         };
-        Self { sender, task: tokio::spawn(task.run(tellings)), noter }
+        Self {
+            sender,
+            task: tokio::spawn(task.run(tellings)),
+            noter,
+            told: AtomicU64::new(0),
+            stored: watch,
+        }
     }
 
     /// Whether more can be handed over now, or, unless that is asked, once it can.
@@ -83,7 +100,14 @@ impl Teller {
     /// Hands over; there must be room. Nobody else takes it: the worker is the only one that tells.
     pub fn tell(&self, next: i64, changes: Changes) {
         // Fails only if the task has ended, which the next call of `ready` finds out.
-        let _ = self.sender.try_send((next, changes));
+        if self.sender.try_send((next, changes)).is_ok() {
+            self.told.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether control has everything that was handed over.
+    pub fn has_stored(&self) -> bool {
+        *self.stored.borrow() == self.told.load(Ordering::Relaxed)
     }
 
     pub async fn note(&self, next: i64) {
@@ -130,12 +154,14 @@ struct Task {
     control_at: Option<i64>,
     noter: Noter,
     noted: Instant,
+    stored: watch::Sender<u64>,
 }
 
 impl Task {
     async fn run(mut self, mut tellings: mpsc::Receiver<Telling>) -> Result<(), Ended> {
         while let Some((next, changes)) = tellings.recv().await {
             self.tell(next, changes).await?;
+            self.stored.send_modify(|stored| *stored += 1);
             if self.noted.elapsed() >= CONTROL_INTERVAL {
                 self.noter.note(next).await;
                 self.noted = Instant::now();
@@ -151,8 +177,20 @@ impl Task {
             let rest = changes.devices.split_off(AT_ONCE);
             let devices = std::mem::replace(&mut changes.devices, rest);
             let resend = changes.resend.clone();
+            // What is said once goes with the offset alone.
+            changes.devices.extend(devices.iter().filter_map(DeviceNote::said_once));
+            let devices = devices.into_iter().map(DeviceNote::said_again).collect();
             let part = Changes { devices, resend, ..Changes::default() };
             self.commit(self.control_at, part).await?;
+            if changes.devices.iter().all(|note| note.of_known) {
+                break;
+            }
+        }
+        // An alert that is raised or cleared twice is so once; states go with the offset alone.
+        while changes.alerts.len() > AT_ONCE {
+            let rest = changes.alerts.split_off(AT_ONCE);
+            let alerts = std::mem::replace(&mut changes.alerts, rest);
+            self.commit(self.control_at, Changes { alerts, ..Changes::default() }).await?;
         }
         self.commit(Some(next), changes).await?;
         self.control_at = Some(next);
@@ -166,7 +204,7 @@ impl Task {
         changes.moves = next.into_iter().map(step).collect();
         let mut failed = false;
         loop {
-            changes.now = Utc::now();
+            changes.now = moment(Utc::now().timestamp_micros());
             match self.control.apply(self.epoch, &changes).await {
                 Ok(Applied::Done) => break,
                 Ok(Applied::Overtaken { partition }) => {
@@ -179,7 +217,7 @@ impl Task {
                 }
                 // What one device said may not hold up all others.
                 Err(error) if error.kind() == ErrorKind::Invalid && !changes.is_empty() => {
-                    let notes = changes.devices.len() + changes.answers.len();
+                    let notes = changes.len();
                     metrics::counter!("acuvim_notes_dropped_total").increment(notes as u64);
                     tracing::error!(partition, ?next, notes, %error, "notes that control can't take");
                     let (moves, read_until) = (changes.moves, changes.read_until);

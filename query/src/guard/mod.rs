@@ -78,6 +78,10 @@ pub(crate) async fn pass(
         return ApiError::new(Code::UnsupportedMediaType, detail).into_response();
     }
     request.extensions_mut().insert(ClientAddress(address));
+    // An import lasts as long as its file; a client that stops sending is cut off all the same.
+    if request.uri().path() == "/api/import" {
+        return next.run(request).await;
+    }
     let time = guard.limits.request_time;
     match tokio::time::timeout(time, next.run(request)).await {
         Ok(response) => response,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use acuvim_control::{CommandFilter, ErrorKind, GroupGiven};
 use acuvim_schemas::{
     api::{
-        CommandInfo, CommandRequest, DashboardSummary, DeviceStatus, Group, GroupBody,
-        GroupCommand, GroupCommandSummary, MembersChange, Page, Role,
+        AlertSummary, CommandInfo, CommandRequest, DashboardSummary, DeviceStatus, Group,
+        GroupBody, GroupCommand, GroupCommandSummary, MembersChange, Page, Role,
     },
     problem::{Code, Problem},
 };
@@ -25,7 +25,7 @@ use crate::{
     App,
     auth::Caller,
     checks,
-    problem::{ApiError, Body, Params, editable},
+    problem::{ApiError, Body, Params, editable, patched},
 };
 
 /// Devices that come and go in one request.
@@ -127,13 +127,8 @@ pub(super) async fn patch(
 ) -> Result<Json<Group>, ApiError> {
     caller.require(Role::Operator)?;
     let group = find(&app, &caller, &id).await?;
-    let now = serde_json::to_value(&group).map_err(|e| ApiError::internal(&e))?;
-    let mut merged = now.as_object().cloned().unwrap_or_default();
-    if let Some(field) = body.keys().find(|f| Group::READ_ONLY.contains(&f.as_str())) {
-        return Err(ApiError::field(field, "can't be changed"));
-    }
-    merged.extend(body);
-    write(&app, &caller, &group, editable(merged, &Group::READ_ONLY)?).await
+    let body = patched(&group, body, &Group::READ_ONLY)?;
+    write(&app, &caller, &group, body).await
 }
 
 async fn write(
@@ -290,5 +285,11 @@ pub(super) async fn dashboard(
             DeviceStatus::Offline => summary.offline = n,
         }
     }
+    let counts = app.control().alert_counts(caller.scope()).await?;
+    summary.alerts = AlertSummary {
+        open: counts.open,
+        unacknowledged: counts.unacknowledged,
+        critical: counts.critical,
+    };
     Ok(Json(summary))
 }

@@ -1,14 +1,24 @@
 //! The routes, each with its OpenAPI description beside it.
 
+mod alerts;
 mod auth;
 mod commands;
+mod completeness;
 mod config;
 mod devices;
 mod document;
 mod groups;
+mod import;
 mod keys;
+mod latest;
+mod letters;
+mod rules;
+mod shown;
+mod silences;
 mod sql;
+mod stats;
 mod system;
+mod telemetry;
 mod users;
 
 use std::sync::Arc;
@@ -40,6 +50,10 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::get, devices::put, devices::patch, devices::delete))
         .routes(routes!(devices::status))
         .routes(routes!(devices::latest))
+        .routes(routes!(latest::fleet))
+        .routes(routes!(import::import))
+        .routes(routes!(telemetry::device_history))
+        .routes(routes!(telemetry::device_export))
         .routes(routes!(devices::replace))
         .routes(routes!(devices::make_credentials, devices::revoke_credentials))
         .routes(routes!(commands::give))
@@ -56,6 +70,23 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(groups::summary))
         .routes(routes!(groups::summary_devices))
         .routes(routes!(groups::dashboard))
+        .routes(routes!(stats::stats))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::acknowledge_many))
+        .routes(routes!(alerts::get))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alerts::resolve))
+        .routes(routes!(alerts::evidence))
+        .routes(routes!(alerts::of_device))
+        .routes(routes!(rules::list, rules::create))
+        .routes(routes!(rules::backtest))
+        .routes(routes!(rules::backtest_get, rules::backtest_cancel))
+        .routes(routes!(rules::get, rules::put, rules::patch, rules::delete))
+        .routes(routes!(silences::list, silences::create))
+        .routes(routes!(silences::delete))
+        .routes(routes!(letters::replay))
+        .routes(routes!(completeness::completeness))
+        .routes(routes!(completeness::trace))
         .routes(routes!(sql::run))
         .routes(routes!(sql::tables))
         .routes(routes!(system::livez))
@@ -97,6 +128,11 @@ pub(crate) fn system_router(system: System) -> Router {
     })
 }
 
+/// Of a route that takes none: an unknown one is a 400 all the same.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
 /// How many items a page has, unless the caller says.
 const DEFAULT_LIMIT: i64 = 50;
 
@@ -127,4 +163,18 @@ fn moment(field: &str, text: &str) -> Result<DateTime<Utc>, ApiError> {
 fn next_cursor<T>(items: &[T], limit: i64, key: impl Fn(&T) -> String) -> Option<String> {
     let full = i64::try_from(items.len()).is_ok_and(|n| n == limit);
     items.last().filter(|_| full).map(key)
+}
+
+/// A cursor of a time and an id, as `time_cursor_of` wrote it.
+fn time_cursor(cursor: &str) -> Result<(DateTime<Utc>, uuid::Uuid), ApiError> {
+    let parse = || {
+        let (at, id) = cursor.split_once('_')?;
+        let at = time::to_datetime(at.parse().ok()?)?;
+        (1970..=9999).contains(&at.year()).then_some((at, id.parse().ok()?))
+    };
+    parse().ok_or_else(|| ApiError::field("cursor", "not a next_cursor of this list"))
+}
+
+fn time_cursor_of(at: DateTime<Utc>, id: uuid::Uuid) -> String {
+    format!("{}_{id}", at.timestamp_micros())
 }

@@ -20,7 +20,7 @@ use crate::{
     sql::{self, Outcome, TableInfo},
 };
 
-/// Run one SELECT over `telemetry`, `dead_letters` and `devices`.
+/// Run one SELECT over the tables of `GET /api/sql/tables`.
 #[utoipa::path(post, path = "/api/sql", tag = "sql", request_body = SqlRequest,
     responses(
         (status = 200, body = SqlResponse, description = "JSON, or text/csv if asked for"),
@@ -37,7 +37,7 @@ pub(super) async fn run(
     let outcome = sql::run(&app, request, caller.scope).await?;
     Ok(match format {
         SqlFormat::Json => Json(outcome.into_json()).into_response(),
-        SqlFormat::Csv => csv(&outcome),
+        SqlFormat::Csv => csv(&outcome)?,
     })
 }
 
@@ -54,7 +54,7 @@ fn accepted(headers: &HeaderMap) -> SqlFormat {
 }
 
 /// The same facts as in the JSON answer, in headers.
-fn csv(outcome: &Outcome) -> Response {
+fn csv(outcome: &Outcome) -> Result<Response, ApiError> {
     let watermark: Vec<_> = outcome.watermark.iter().map(i64::to_string).collect();
     let name = HeaderName::from_static;
     let headers = [
@@ -64,5 +64,6 @@ fn csv(outcome: &Outcome) -> Response {
         (name("x-row-count"), outcome.row_count().to_string()),
         (name("x-truncated"), outcome.truncated.to_string()),
     ];
-    (headers, outcome.to_csv()).into_response()
+    let body = outcome.to_csv().map_err(|e| ApiError::internal(&e))?;
+    Ok((headers, body).into_response())
 }

@@ -60,7 +60,7 @@ const FUNCTIONS: &[&str] = &[
     "approx_distinct", "approx_median", "avg", "bit_and", "bit_or",
     "bool_and", "bool_or", "corr", "count", "covar_pop", "covar_samp", "first_value", "last_value",
     "max", "mean", "median", "min", "nth_value", "regr_intercept", "regr_r2", "regr_slope",
-    "stddev", "stddev_pop", "stddev_samp", "sum", "var", "var_pop", "var_samp",
+    "counter_delta", "stddev", "stddev_pop", "stddev_samp", "sum", "var", "var_pop", "var_samp",
     // windows
     "cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number",
     // numbers
@@ -69,7 +69,7 @@ const FUNCTIONS: &[&str] = &[
     "pow", "power", "radians", "round", "signum", "sin", "sqrt", "tan", "trunc",
     // times
     "current_date", "current_timestamp", "date_bin", "date_format", "date_part", "date_trunc",
-    "extract", "from_unixtime", "make_date", "now", "to_char", "to_date", "to_local_time",
+    "extract", "from_unixtime", "make_date", "now", "time_bucket", "to_char", "to_date", "to_local_time",
     "to_timestamp", "to_timestamp_micros", "to_timestamp_millis", "to_timestamp_seconds",
     "to_unixtime",
     // texts
@@ -194,6 +194,12 @@ impl Visitor for Gate {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
         match factor {
+            // Bounded in itself.
+            TableFactor::Table { args: Some(_), name, .. }
+                if name_of(name).as_deref() == Some("time_buckets") =>
+            {
+                ControlFlow::Continue(())
+            }
             TableFactor::Table { args: None, .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use acuvim_lakehouse::timestamp;
 use acuvim_schemas::{
     Micros,
     api::LatestReading,
@@ -10,10 +11,7 @@ use acuvim_schemas::{
     tables::Table,
 };
 use arrow::array::RecordBatch;
-use datafusion::{
-    common::ScalarValue,
-    prelude::{col, lit},
-};
+use datafusion::prelude::{col, lit};
 use serde_json::{Map, Value};
 
 use super::{render, run::from_engine};
@@ -51,7 +49,7 @@ async fn find(app: &App, device_id: &str, before: Option<Micros>) -> Result<Foun
     let Some(telemetry) = view.table(Table::Telemetry) else {
         return Ok(Found::Nothing);
     };
-    let ts = lit(ScalarValue::TimestampMicrosecond(Some(newest), Some("UTC".into())));
+    let ts = timestamp(newest);
     let read = async {
         let rows = app.parts.engine.session().read_table(telemetry)?;
         let filter = col("device_id").eq(lit(device_id)).and(col("ts").eq(ts));
@@ -66,7 +64,7 @@ async fn find(app: &App, device_id: &str, before: Option<Micros>) -> Result<Foun
 async fn newest_before(app: &App, device_id: &str, before: Micros) -> Result<Found, ApiError> {
     let view = app.lake().view(true)?;
     let Some(telemetry) = view.table(Table::Telemetry) else { return Ok(Found::Nothing) };
-    let before = lit(ScalarValue::TimestampMicrosecond(Some(before), Some("UTC".into())));
+    let before = timestamp(before);
     let read = async {
         let rows = app.parts.engine.session().read_table(telemetry)?;
         let rows = rows.filter(col("device_id").eq(lit(device_id)).and(col("ts").lt(before)))?;

@@ -1,6 +1,7 @@
 //! SQL: the gate that a query must pass, its run under limits, and its answer.
 
 mod gate;
+mod internal;
 mod latest;
 mod render;
 mod run;
@@ -9,6 +10,10 @@ mod tables;
 pub use gate::{GateLimits, check as check_query};
 pub use run::SqlLimits;
 
+pub(crate) use internal::{
+    Readings, internal_rows, name_rows, on_threads, readings_between, session_over, value_rows,
+};
 pub(crate) use latest::latest_reading;
-pub(crate) use run::{Outcome, run};
+pub(crate) use render::values;
+pub(crate) use run::{Damage, Outcome, explain, from_engine, run};
 pub(crate) use tables::{TableInfo, tables};

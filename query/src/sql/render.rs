@@ -1,6 +1,9 @@
-//! Rows as JSON and CSV: times as RFC 3339 with milliseconds, decimals as numbers, bytes as base64.
+//! Rows as JSON: times as RFC 3339 with milliseconds, decimals as numbers, bytes as base64.
 
-use acuvim_schemas::{api::SqlResponse, time::to_rfc3339};
+use acuvim_schemas::{
+    api::{ExportFormat, SqlResponse},
+    time::to_rfc3339,
+};
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     datatypes::{
@@ -9,12 +12,14 @@ use arrow::{
         TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
         UInt64Type,
     },
+    error::ArrowError,
     util::display::{ArrayFormatter, FormatOptions},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::run::Outcome;
+use crate::export::Encoder;
 
 impl Outcome {
     /// The JSON answer.
@@ -31,15 +36,13 @@ impl Outcome {
         }
     }
 
-    /// The CSV answer: RFC 4180, a header line, null as nothing.
-    pub(crate) fn to_csv(&self) -> String {
-        let mut out = String::new();
-        let names = self.schema.fields().iter().map(|f| quoted(f.name()));
-        line(&mut out, names);
-        for row in self.rows() {
-            line(&mut out, row.iter().map(cell_text));
+    /// The CSV answer, as an export has it.
+    pub(crate) fn to_csv(&self) -> Result<Vec<u8>, ArrowError> {
+        let mut encoder = Encoder::new(ExportFormat::Csv, &self.schema, false)?;
+        for batch in &self.batches {
+            encoder.write(batch)?;
         }
-        out
+        encoder.finish()
     }
 
     fn rows(&self) -> Vec<Vec<Value>> {
@@ -134,38 +137,10 @@ fn displayed(column: &ArrayRef) -> Vec<Value> {
         .collect()
 }
 
-fn line(out: &mut String, cells: impl Iterator<Item = String>) {
-    for (n, cell) in cells.enumerate() {
-        if n > 0 {
-            out.push(',');
-        }
-        out.push_str(&cell);
-    }
-    out.push('\n');
-}
-
-fn cell_text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => quoted(text),
-        other => other.to_string(),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) || text.is_empty() {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{
-        Date32Array, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray,
-    };
+    use arrow::array::{Date32Array, Decimal128Array, Float64Array, TimestampMicrosecondArray};
     use std::sync::Arc;
 
     fn of(array: impl Array + 'static) -> Vec<Value> {
@@ -188,16 +163,5 @@ mod tests {
         assert_eq!(of(times), ["2026-05-16T17:05:32.250Z"]);
         assert_eq!(of(Date32Array::from(vec![20_589])), ["2026-05-16"]);
         assert_eq!(of(Float64Array::from(vec![f64::NAN, 1.5])), [Value::Null, 1.5.into()]);
-    }
-
-    #[test]
-    fn csv_quotes_what_would_break_a_line() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
-        assert_eq!(cell_text(&Value::Null), "");
-        assert_eq!(
-            of(StringArray::from(vec![""])).iter().map(cell_text).collect::<String>(),
-            "\"\""
-        );
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{View, is_store_trouble};
+use acuvim_lakehouse::{View, is_store_trouble, may_be_damage};
 use acuvim_schemas::{
     api::{Consistency, Scope, SqlColumn, SqlRequest},
     problem::Code,
@@ -17,14 +17,15 @@ use datafusion::{
     error::DataFusionError,
     execution::context::SQLOptions,
     physical_plan::{SendableRecordBatchStream, execute_stream},
-    prelude::{SessionContext, col, lit},
+    prelude::SessionContext,
     scalar::ScalarValue,
     sql::parser::Statement,
 };
 use futures::StreamExt as _;
 use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{gate, tables};
+use super::{gate, internal::one_of, tables};
 use crate::{App, GateLimits, problem::ApiError};
 
 /// What one query may take.
@@ -40,6 +41,8 @@ pub struct SqlLimits {
     pub max_bytes: usize,
     /// How many run at a time; more wait.
     pub concurrent: usize,
+    /// How many exports run at a time; more are refused.
+    pub exports: usize,
     /// How many rows of control's tables a query may read.
     pub max_control_rows: i64,
     /// Threads that all queries share.
@@ -56,6 +59,7 @@ impl Default for SqlLimits {
             max_rows: 100_000,
             max_bytes: 64 << 20,
             concurrent: 4,
+            exports: 4,
             max_control_rows: 200_000,
             threads: 2,
             stack: 16 << 20,
@@ -100,7 +104,10 @@ pub(crate) async fn run(
     let allowed = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(allowed).min(allowed));
     let max_rows = request.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
-    let hot = request.consistency != Some(Consistency::Lake);
+    if request.at_version.is_some() && request.consistency == Some(Consistency::Hot) {
+        return Err(ApiError::field("at_version", "a version has no tail: not with hot"));
+    }
+    let hot = request.consistency != Some(Consistency::Lake) && request.at_version.is_none();
     if let Some(reason) = app.status().not_hot.filter(|_| hot) {
         return Err(ApiError::new(
             Code::Unavailable,
@@ -109,17 +116,15 @@ pub(crate) async fn run(
     }
     // On threads of its own: planning can't be interrupted, but it need not be waited for.
     let threads = app.threads.handle();
-    let asked = Asked { query: request.query, params, scope, hot, max_rows };
-    let work = threads.spawn(answer(Arc::clone(app), asked));
-    let abort = work.abort_handle();
+    let at_version = request.at_version;
+    let asked = Asked { query: request.query, params, scope, hot, at_version, max_rows };
+    // Dropped, by a deadline or because nobody waits any more, it ends the query.
+    let work = AbortOnDropHandle::new(threads.spawn(answer(Arc::clone(app), asked)));
     let late = || {
         let detail = format!("the query took longer than {} ms", timeout.as_millis());
         ApiError::new(Code::DeadlineExceeded, detail)
     };
-    let finished = tokio::time::timeout(timeout, work).await.map_err(|_| {
-        abort.abort();
-        late()
-    })?;
+    let finished = tokio::time::timeout(timeout, work).await.map_err(|_| late())?;
     let mut outcome = finished.map_err(|e| ApiError::internal(&e))??;
     outcome.elapsed = begun.elapsed();
     metrics::histogram!("acuvim_sql_seconds").record(outcome.elapsed);
@@ -133,19 +138,38 @@ struct Asked {
     /// The devices that the caller sees; none: all.
     scope: Option<Scope>,
     hot: bool,
+    /// The version of `telemetry`; none: the newest.
+    at_version: Option<i64>,
     max_rows: usize,
 }
 
 async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
     let statement = *gate::check(&asked.query, &app.parts.sql.gate).map_err(ApiError::from)?;
     let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-    let _permit = app.queries.acquire().await.map_err(stopping)?;
-    let view = app.lake().view(asked.hot)?;
+    let permit = app.queries.acquire().await.map_err(stopping)?;
+    let view = match asked.at_version {
+        Some(version) => app.lake().view_at(version).await?,
+        None => app.lake().view(asked.hot)?,
+    };
     let context = app.parts.engine.session();
     register(&app, &context, &view, &statement, asked.scope.as_ref()).await?;
-    let stream = start(&context, statement, asked.params).await.map_err(|e| from_engine(&e))?;
-    let schema = stream.schema();
-    let (batches, truncated) = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
+    let found = async {
+        let stream = start(&context, statement, asked.params).await?;
+        let schema = stream.schema();
+        let rows = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
+        Ok::<_, DataFusionError>((schema, rows))
+    };
+    let (schema, (batches, truncated)) = match found.await {
+        Ok(found) => found,
+        Err(error) if asked.at_version.is_some() && may_be_damage(&error) => {
+            let text = "its files are not kept any more (lake.keep_files_hours)";
+            return Err(ApiError::field("at_version", text));
+        }
+        Err(error) => {
+            drop(permit);
+            return Err(explain(&app, &error).await);
+        }
+    };
     Ok(Outcome {
         schema,
         batches,
@@ -167,7 +191,7 @@ async fn register(
         Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
         None => None,
     };
-    for table in Table::COMMIT_ORDER {
+    for table in Table::ALL {
         if let Some(provider) = view.table(table) {
             let provider = match &devices {
                 Some(devices) => of_devices(context, provider, devices)?,
@@ -178,9 +202,23 @@ async fn register(
     }
     let state = context.state();
     let asked = state.resolve_table_references(statement).map_err(|e| from_engine(&e))?;
-    if asked.iter().any(|t| t.table().eq_ignore_ascii_case(tables::DEVICES)) {
+    let asks = |name: &str| asked.iter().any(|t| t.table().eq_ignore_ascii_case(name));
+    if let Some(table) = Table::ALL.into_iter().find(|t| view.table(*t).is_none() && asks(t.name()))
+    {
+        let text = format!("it names a version of telemetry: {} has none such", table.name());
+        return Err(ApiError::field("at_version", text));
+    }
+    if asks(tables::DEVICES) {
         let devices = tables::devices(app, scope).await?;
         context.register_table(tables::DEVICES, devices).map_err(|e| from_engine(&e))?;
+    }
+    if asks(tables::ALERTS) {
+        let alerts = tables::alerts(app, scope).await?;
+        context.register_table(tables::ALERTS, alerts).map_err(|e| from_engine(&e))?;
+    }
+    if asks(tables::REPLAYS) {
+        let replays = tables::replays(app, scope).await?;
+        context.register_table(tables::REPLAYS, replays).map_err(|e| from_engine(&e))?;
     }
     Ok(())
 }
@@ -191,11 +229,7 @@ fn of_devices(
     table: Arc<dyn TableProvider>,
     devices: &[String],
 ) -> Result<Arc<dyn TableProvider>, ApiError> {
-    let theirs = match devices.is_empty() {
-        true => lit(false),
-        false => col("device_id").in_list(devices.iter().map(|d| lit(d.as_str())).collect(), false),
-    };
-    let rows = context.read_table(table).and_then(|rows| rows.filter(theirs));
+    let rows = context.read_table(table).and_then(|rows| rows.filter(one_of(devices)));
     Ok(rows.map_err(|e| from_engine(&e))?.into_view())
 }
 
@@ -227,10 +261,10 @@ async fn collect(
     mut stream: SendableRecordBatchStream,
     max_rows: usize,
     max_bytes: usize,
-) -> Result<(Vec<RecordBatch>, bool), ApiError> {
+) -> Result<(Vec<RecordBatch>, bool), DataFusionError> {
     let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| from_engine(&e))?;
+        let batch = batch?;
         if batch.num_rows() == 0 {
             continue;
         }
@@ -261,6 +295,33 @@ fn parameter(value: &Value) -> Result<ScalarValue, ApiError> {
         Value::Array(_) | Value::Object(_) => {
             Err(ApiError::field("params", "a parameter is a text, number, boolean or null"))
         }
+    }
+}
+
+/// How long a damaged file is looked for, and how long the answer holds.
+const LOOK: Duration = Duration::from_secs(10);
+const HOLDS: Duration = Duration::from_secs(300);
+
+/// What was found the last time, and when.
+pub(crate) type Damage = tokio::sync::Mutex<Option<(Instant, Vec<String>)>>;
+
+/// What the engine says, with the damaged file's name if it has met one.
+pub(crate) async fn explain(app: &App, error: &DataFusionError) -> ApiError {
+    if !may_be_damage(error) {
+        return from_engine(error);
+    }
+    // One looks, for all who ask meanwhile.
+    let mut known = app.damage.lock().await;
+    if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= HOLDS) {
+        let Ok(files) = app.lake().damaged_files(LOOK).await else { return from_engine(error) };
+        *known = Some((Instant::now(), files));
+    }
+    match known.as_ref() {
+        Some((_, files)) if !files.is_empty() => {
+            let files = files.join(", ");
+            ApiError::new(Code::Damaged, format!("{files}: ask for other days or devices"))
+        }
+        _ => from_engine(error),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use acuvim_control::DeviceFilter;
+use acuvim_control::{AlertFilter, DeviceFilter};
 use acuvim_schemas::{
-    api::{Device, Scope},
+    api::{Alert, Device, Scope},
     problem::Code,
     reading::READINGS,
     tables::{Table, timestamp},
@@ -23,8 +23,10 @@ use utoipa::ToSchema;
 
 use crate::{App, problem::ApiError};
 
-/// The table of devices.
+/// The tables of control.
 pub(crate) const DEVICES: &str = "devices";
+pub(crate) const ALERTS: &str = "alerts";
+pub(crate) const REPLAYS: &str = "replays";
 
 /// A table that a query can read.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,11 +50,14 @@ pub(crate) struct ColumnInfo {
 
 /// Every table, with its columns.
 pub(crate) fn tables() -> Vec<TableInfo> {
-    let lake = Table::COMMIT_ORDER
-        .into_iter()
-        .map(|table| (table.name(), table.description(), table.schema()));
+    let lake =
+        Table::ALL.into_iter().map(|table| (table.name(), table.description(), table.schema()));
     let devices = (DEVICES, "Every device that has been heard of", schema());
-    lake.chain([devices])
+    let alerts =
+        (ALERTS, "Every alert as it is now, those that only record included", alert_schema());
+    let replays =
+        (REPLAYS, "Dead letters that were brought again, and what became of them", replay_schema());
+    lake.chain([devices, alerts, replays])
         .map(|(name, description, schema)| TableInfo {
             name: name.to_owned(),
             description: description.to_owned(),
@@ -170,4 +175,133 @@ fn rows(devices: &[Device]) -> Result<RecordBatch, arrow::error::ArrowError> {
         time(|d| d.updated_at),
     ];
     RecordBatch::try_new(schema(), columns)
+}
+
+/// The alerts as they are now.
+pub(crate) async fn alerts(
+    app: &App,
+    scope: Option<&Scope>,
+) -> Result<Arc<dyn TableProvider>, ApiError> {
+    let limit = app.parts.sql.max_control_rows;
+    let mut alerts = Vec::new();
+    for shadow in [false, true] {
+        let filter = AlertFilter { limit, shadow, withdrawn: true, ..AlertFilter::default() };
+        let (found, total) = app.control().alerts(&filter, scope).await?;
+        if total > limit {
+            let detail = format!("{total} alerts are more than a query may read ({limit})");
+            return Err(ApiError::new(Code::Refused, detail));
+        }
+        alerts.extend(found);
+    }
+    let rows = alert_rows(&alerts).map_err(|e| ApiError::internal(&e))?;
+    let table = MemTable::try_new(alert_schema(), vec![vec![rows]]);
+    Ok(Arc::new(table.map_err(|e| ApiError::internal(&e))?))
+}
+
+fn alert_schema() -> SchemaRef {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    let flag = |name| Field::new(name, DataType::Boolean, false);
+    let time = |name| Field::new(name, timestamp(), true);
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        text("device_id"),
+        text("alert_type"),
+        text("severity"),
+        text("message"),
+        Field::new("value", DataType::Float64, true),
+        Field::new("threshold", DataType::Float64, true),
+        text("origin"),
+        text("rule_id"),
+        Field::new("rule_version", DataType::Int64, true),
+        text("incident_id"),
+        text("resolution"),
+        text("acknowledged_by"),
+        flag("shadow"),
+        flag("backfilled"),
+        flag("silenced"),
+        flag("withdrawn"),
+        flag("acknowledged"),
+        time("created_at"),
+        time("raised_at"),
+        time("resolved_at"),
+        time("acknowledged_at"),
+    ]))
+}
+
+fn alert_rows(alerts: &[Alert]) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let text = |get: &dyn Fn(&Alert) -> Option<String>| -> ArrayRef {
+        Arc::new(alerts.iter().map(get).collect::<StringArray>())
+    };
+    let flag = |get: fn(&Alert) -> bool| -> ArrayRef {
+        Arc::new(alerts.iter().map(|a| Some(get(a))).collect::<BooleanArray>())
+    };
+    let time = |get: fn(&Alert) -> Option<DateTime<Utc>>| -> ArrayRef {
+        let times = alerts.iter().map(|a| get(a).map(|t| t.timestamp_micros()));
+        Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    };
+    let real = |get: fn(&Alert) -> Option<f64>| -> ArrayRef {
+        Arc::new(alerts.iter().map(get).collect::<Float64Array>())
+    };
+    let versions: Int64Array = alerts.iter().map(|a| a.rule_version).collect();
+    let columns = vec![
+        text(&|a| Some(a.id.to_string())),
+        text(&|a| a.device_id.clone()),
+        text(&|a| Some(a.alert_type.clone())),
+        text(&|a| Some(a.severity.as_str().to_owned())),
+        text(&|a| Some(a.message.clone())),
+        real(|a| a.value),
+        real(|a| a.threshold),
+        text(&|a| Some(a.origin.as_str().to_owned())),
+        text(&|a| a.rule_id.map(|id| id.to_string())),
+        Arc::new(versions),
+        text(&|a| a.incident_id.map(|id| id.to_string())),
+        text(&|a| a.resolution.clone()),
+        text(&|a| a.acknowledged_by.clone()),
+        flag(|a| a.shadow),
+        flag(|a| a.backfilled),
+        flag(|a| a.silenced),
+        flag(|a| a.withdrawn),
+        flag(|a| a.acknowledged),
+        time(|a| Some(a.created_at)),
+        time(|a| Some(a.raised_at)),
+        time(|a| a.resolved_at),
+        time(|a| a.acknowledged_at),
+    ];
+    RecordBatch::try_new(alert_schema(), columns)
+}
+
+/// The replays of dead letters.
+pub(crate) async fn replays(
+    app: &App,
+    scope: Option<&Scope>,
+) -> Result<Arc<dyn TableProvider>, ApiError> {
+    let limit = app.parts.sql.max_control_rows;
+    let replays = app.control().replays(scope, limit).await?;
+    let text = |get: fn(&acuvim_control::ReplayOf) -> String| -> ArrayRef {
+        Arc::new(replays.iter().map(|r| Some(get(r))).collect::<StringArray>())
+    };
+    let times = replays.iter().map(|r| r.at.timestamp_micros());
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let columns = vec![
+        text(|r| r.identity.clone()),
+        text(|r| r.device_id.clone()),
+        Arc::new(times),
+        text(|r| r.replayed_by.clone()),
+        text(|r| r.outcome.clone()),
+    ];
+    let rows = RecordBatch::try_new(replay_schema(), columns);
+    let rows = rows.map_err(|e| ApiError::internal(&e))?;
+    let table = MemTable::try_new(replay_schema(), vec![vec![rows]]);
+    Ok(Arc::new(table.map_err(|e| ApiError::internal(&e))?))
+}
+
+fn replay_schema() -> SchemaRef {
+    let text = |name| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![
+        text("identity"),
+        text("device_id"),
+        Field::new("at", timestamp(), false),
+        text("replayed_by"),
+        text("outcome"),
+    ]))
 }

@@ -33,7 +33,7 @@ impl AsyncDB for Db {
         let refused = |e: &dyn std::fmt::Display| Refused(e.to_string());
         let statement = check_query(sql, &GateLimits::default()).map_err(|p| Refused(p.detail))?;
         let context = self.engine.session();
-        for table in Table::COMMIT_ORDER {
+        for table in Table::ALL {
             let provider = self.view.table(table).expect("table");
             context.register_table(table.name(), provider).map_err(|e| refused(&e))?;
         }
@@ -73,7 +73,7 @@ async fn lake(dir: &Path) -> Lake {
     lake.follow(&[0].into()).await.expect("follow");
     lake.own(0, true);
     push(&lake, 0, 0..5);
-    let flushed = lake.flush().await.expect("flush");
+    let flushed = lake.flush(true).await.expect("flush");
     assert!(matches!(flushed, Flushed::Done { .. }), "{flushed:?}");
     push(&lake, 11, 5..10);
     lake
@@ -98,7 +98,8 @@ fn push(lake: &Lake, from: i64, minutes: std::ops::Range<i64>) {
                 "{{\"ts\":\"2026-05-16T12:{minute:02}:00Z\",\"v1\":{volts}.{minute},\
                  \"p\":{minute}.5,\"s\":{minute}.75,\"note\":\"x\"}}"
             ));
-            let source = Source { facts: facts(device, next), payload: &payload };
+            let source =
+                Source { facts: facts(device, next), payload: &payload, resolved_ts: None };
             decoder.push(&source, &mut |letter| panic!("{letter:?}"));
             next += 1;
         }
@@ -110,8 +111,9 @@ fn push(lake: &Lake, from: i64, minutes: std::ops::Range<i64>) {
     let rows = Rows {
         telemetry: decoder.finish().expect("schema").rows,
         dead_letters: dead.finish().expect("schema"),
+        ..Rows::none()
     };
-    lake.tail().push(0, TailBatch { from, next, rows });
+    lake.push(0, TailBatch { from, next, rows }).expect("schema");
 }
 
 #[tokio::test(flavor = "multi_thread")]

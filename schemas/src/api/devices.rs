@@ -70,6 +70,10 @@ pub struct Device {
     pub registered: bool,
     /// Whether its credentials are accepted.
     pub enabled: bool,
+    /// Whether its connection is there, where it says so.
+    pub connected: Option<bool>,
+    /// When it was last heard.
+    pub heard_at: Option<DateTime<Utc>>,
     /// The time of its newest heartbeat.
     pub last_heartbeat: Option<DateTime<Utc>>,
     /// Seconds between its heartbeats, as it says.
@@ -112,7 +116,7 @@ pub struct Device {
 impl Device {
     /// The fields that nobody can set: `PUT` takes and ignores them, so that what was read can be
     /// sent back.
-    pub const READ_ONLY: [&'static str; 25] = [
+    pub const READ_ONLY: [&'static str; 27] = [
         "device_id",
         "mac_address",
         "imei",
@@ -125,6 +129,8 @@ impl Device {
         "status",
         "status_at",
         "registered",
+        "connected",
+        "heard_at",
         "last_heartbeat",
         "heartbeat_interval_s",
         "last_telemetry",
@@ -279,6 +285,12 @@ pub struct DeviceState {
     pub signal_strength: Option<i64>,
     /// Milliseconds since its boot, at the newest heartbeat.
     pub uptime_ms: Option<i64>,
+    /// Whether its connection is there, where it says so; apart from how fresh its data is.
+    pub connected: Option<bool>,
+    /// When it was last heard.
+    pub heard_at: Option<DateTime<Utc>>,
+    /// Settings that rules need of it and that neither it nor its group has: those rules don't run.
+    pub missing_settings: Vec<String>,
 }
 
 impl From<Device> for DeviceState {
@@ -292,6 +304,9 @@ impl From<Device> for DeviceState {
             connection_type: device.connection_type,
             signal_strength: device.signal_strength,
             uptime_ms: device.uptime_ms,
+            connected: device.connected,
+            heard_at: device.heard_at,
+            missing_settings: Vec::new(),
         }
     }
 }

@@ -77,4 +77,17 @@ pub struct DashboardSummary {
     pub degraded: i64,
     /// Of them, offline.
     pub offline: i64,
+    /// Alerts that the caller sees.
+    pub alerts: AlertSummary,
+}
+
+/// Alerts at a glance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct AlertSummary {
+    /// Open.
+    pub open: i64,
+    /// Of them, seen by nobody.
+    pub unacknowledged: i64,
+    /// Of them, critical.
+    pub critical: i64,
 }

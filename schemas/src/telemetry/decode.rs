@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, Date32Builder, Decimal128Builder, Int32Builder, Int64Builder, RecordBatch,
-        StringBuilder, TimestampMicrosecondBuilder,
+        ArrayBuilder as _, ArrayRef, Date32Builder, Decimal128Builder, Int32Builder, Int64Builder,
+        RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
     },
     error::ArrowError,
 };
@@ -20,7 +20,7 @@ use crate::{
     dead_letter::{DeadLetter, Reason},
     reading::READINGS,
     tables::{Table, decimal},
-    time::day_of,
+    time::{Micros, day_of},
 };
 
 /// A telemetry record as the decoder needs it.
@@ -30,6 +30,8 @@ pub struct Source<'a> {
     pub facts: RecordFacts<'a>,
     /// The payload as it came.
     pub payload: &'a Bytes,
+    /// When its readings without a time were taken, where that became known since.
+    pub resolved_ts: Option<Micros>,
 }
 
 /// What a run of records came to.
@@ -39,6 +41,24 @@ pub struct Decoded {
     pub rows: RecordBatch,
     /// How many of them had no reading we know.
     pub no_known_readings: usize,
+    /// The first of those, one of each device, at most [`MOST_UNKNOWN`].
+    pub unknown: Vec<Unknown>,
+}
+
+/// How many readings without a known key are told of one by one.
+pub const MOST_UNKNOWN: usize = 256;
+
+/// A reading without a key we know: what its device should be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Whose.
+    pub device_id: String,
+    /// When it was taken.
+    pub ts: Micros,
+    /// Its row among those of this run.
+    pub row: usize,
+    /// Up to five of its keys.
+    pub keys: Vec<String>,
 }
 
 /// Columns of `telemetry` under construction.
@@ -49,6 +69,7 @@ pub struct Decoder {
     row: Row,
     columns: Columns,
     no_known_readings: usize,
+    unknown: Vec<Unknown>,
 }
 
 #[derive(Debug)]
@@ -75,33 +96,38 @@ impl Decoder {
     #[must_use]
     pub fn new(limits: Limits, aliases: Arc<Aliases>) -> Self {
         let columns = Columns::new();
-        Self { limits, aliases, row: Row::default(), columns, no_known_readings: 0 }
+        Self {
+            limits,
+            aliases,
+            row: Row::default(),
+            columns,
+            no_known_readings: 0,
+            unknown: Vec::new(),
+        }
     }
 
     /// Decodes one telemetry record: good items become rows, each bad one is given to `reject`.
-    pub fn push(&mut self, source: &Source<'_>, reject: &mut dyn FnMut(DeadLetter)) {
+    /// Answers with how many items it had; what can't be taken apart is one.
+    pub fn push(&mut self, source: &Source<'_>, reject: &mut dyn FnMut(DeadLetter)) -> usize {
         let payload = source.payload;
         let Ok(text) = std::str::from_utf8(payload) else {
             reject(DeadLetter::whole(Reason::NotUtf8, None, 0, payload.clone()));
-            return;
+            return 1;
         };
         if text.trim().is_empty() {
             reject(DeadLetter::whole(Reason::Empty, None, 0, payload.clone()));
-            return;
+            return 1;
         }
         if let Some(items) = split(text) {
-            self.items(&items, source, reject);
-            return;
+            return self.items(&items, source, reject);
         }
         // printf on a device writes a missing float as a bare nan, which JSON does not have.
-        match without_bare_nan(text) {
-            Some(mended) if split(&mended).is_some() => {
-                if let Some(items) = split(&mended) {
-                    self.items(&items, source, reject);
-                }
-            }
-            _ => reject(DeadLetter::whole(Reason::NotJson, None, 0, payload.clone())),
+        let mended = without_bare_nan(text);
+        if let Some(items) = mended.as_deref().and_then(split) {
+            return self.items(&items, source, reject);
         }
+        reject(DeadLetter::whole(Reason::NotJson, None, 0, payload.clone()));
+        1
     }
 
     /// The rows so far; starts again empty.
@@ -110,7 +136,11 @@ impl Decoder {
     /// Only if the columns and the schema of [`Table::Telemetry`] have come apart.
     pub fn finish(&mut self) -> Result<Decoded, ArrowError> {
         let rows = self.columns.finish()?;
-        Ok(Decoded { rows, no_known_readings: std::mem::take(&mut self.no_known_readings) })
+        Ok(Decoded {
+            rows,
+            no_known_readings: std::mem::take(&mut self.no_known_readings),
+            unknown: std::mem::take(&mut self.unknown),
+        })
     }
 
     fn items(
@@ -118,7 +148,7 @@ impl Decoder {
         items: &Items<'_>,
         source: &Source<'_>,
         reject: &mut dyn FnMut(DeadLetter),
-    ) {
+    ) -> usize {
         let list = match items {
             Items::One(item) => std::slice::from_ref(item),
             Items::Batch(list) | Items::Lines(list) => list.as_slice(),
@@ -128,10 +158,10 @@ impl Decoder {
                 Some(format!("{} readings, at most {}", list.len(), self.limits.max_items));
             let all = source.payload.clone();
             reject(DeadLetter::whole(Reason::TooManyItems, detail, 0, all));
-            return;
+            return 1;
         }
         for (index, item) in (0_i32..).zip(list) {
-            if let Err((reason, detail)) = self.item(item, index, &source.facts) {
+            if let Err((reason, detail)) = self.item(item, index, source) {
                 let bytes = match items {
                     Items::One(_) => source.payload.clone(),
                     _ => Bytes::copy_from_slice(item.as_bytes()),
@@ -139,10 +169,13 @@ impl Decoder {
                 reject(DeadLetter::whole(reason, detail, index, bytes));
             }
         }
+        list.len()
     }
 
-    fn item(&mut self, text: &str, index: i32, facts: &RecordFacts<'_>) -> Result<(), item::Fault> {
+    fn item(&mut self, text: &str, index: i32, source: &Source<'_>) -> Result<(), item::Fault> {
+        let facts = &source.facts;
         let cx = Context {
+            resolved_ts: source.resolved_ts,
             device_id: facts.device_id,
             received_at: facts.received_at,
             limits: &self.limits,
@@ -155,13 +188,34 @@ impl Decoder {
             }
             judged => judged?,
         }
-        self.no_known_readings += usize::from(self.row.known == 0);
+        if self.row.known == 0 {
+            self.note_unknown(facts.device_id);
+        }
         self.columns.push(&mut self.row, index, facts);
         Ok(())
     }
 }
 
+impl Decoder {
+    fn note_unknown(&mut self, device_id: &str) {
+        self.no_known_readings += 1;
+        let told = self.unknown.iter().any(|unknown| unknown.device_id == device_id);
+        if !told && self.unknown.len() < MOST_UNKNOWN {
+            self.unknown.push(Unknown {
+                device_id: device_id.to_owned(),
+                ts: self.row.ts,
+                row: self.columns.rows(),
+                keys: self.row.unknown_keys(),
+            });
+        }
+    }
+}
+
 impl Columns {
+    fn rows(&self) -> usize {
+        self.offset.len()
+    }
+
     fn new() -> Self {
         let readings = READINGS
             .iter()

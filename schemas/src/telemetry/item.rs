@@ -44,6 +44,8 @@ pub(super) struct Context<'a> {
     pub received_at: Micros,
     pub limits: &'a Limits,
     pub aliases: &'a Aliases,
+    /// The time of an item that has none, where it became known since.
+    pub resolved_ts: Option<Micros>,
 }
 
 /// Decodes one JSON object into `row`.
@@ -78,7 +80,9 @@ impl Row {
                 self.uptime_ms = counter(key, value)?.is_some();
                 self.keep(key, value, cx.limits)
             }
-            "source" => self.take_word(key, value, cx, &["live", "sd"], |row, w| row.source = w),
+            "source" => {
+                self.take_word(key, value, cx, &["live", "sd", "import"], |row, w| row.source = w)
+            }
             "connection" => {
                 self.take_word(key, value, cx, &["wifi", "gsm"], |row, w| row.connection = w)
             }
@@ -207,7 +211,18 @@ impl Row {
         Ok(())
     }
 
-    fn check_time(&self, cx: &Context<'_>) -> Result<(), Fault> {
+    /// Up to five of the keys that were kept as they came.
+    pub fn unknown_keys(&self) -> Vec<String> {
+        let open = format!("{}}}", self.extra);
+        let extra: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&open).unwrap_or_default();
+        extra.keys().take(5).map(|key| shorten(key)).collect()
+    }
+
+    fn check_time(&mut self, cx: &Context<'_>) -> Result<(), Fault> {
+        if let Some(ts) = cx.resolved_ts.filter(|_| !self.has_ts) {
+            (self.has_ts, self.ts) = (true, ts);
+        }
         if !self.has_ts {
             let clockless = self.boot.is_some() && self.uptime_ms;
             return Err((if clockless { Reason::ClockUnset } else { Reason::NoTs }, None));

@@ -5,7 +5,7 @@ mod item;
 mod rows;
 mod split;
 
-pub use decode::{Decoded, Decoder, Source};
+pub use decode::{Decoded, Decoder, MOST_UNKNOWN, Source, Unknown};
 pub use rows::{DeadLetterRows, RecordFacts};
 
 use std::collections::HashMap;

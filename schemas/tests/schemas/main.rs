@@ -39,7 +39,9 @@ fn decode(kind: Kind, message: &[u8]) -> (usize, Vec<Reason>) {
     let mut decoder = Decoder::new(Limits::default(), Arc::default());
     let mut reasons = Vec::new();
     let payload = Bytes::copy_from_slice(message);
-    decoder.push(&Source { facts, payload: &payload }, &mut |letter| reasons.push(letter.reason));
+    decoder.push(&Source { facts, payload: &payload, resolved_ts: None }, &mut |letter| {
+        reasons.push(letter.reason);
+    });
     (decoder.finish().expect("schema").rows.num_rows(), reasons)
 }
 
@@ -71,7 +73,7 @@ fn good_samples_are_taken_whole() {
         let (rows, reasons) = decode(kind, message);
         assert!(rows >= 1 && reasons.is_empty(), "{name}: {rows} rows, {reasons:?}");
     }
-    for kind in Kind::ALL.iter().filter(|k| !matches!(k, Kind::Reject | Kind::Sent)) {
+    for kind in Kind::ALL.iter().filter(|k| !matches!(k, Kind::Reject | Kind::Sent | Kind::Pulse)) {
         assert!(samples.iter().any(|(name, _)| parts(name).0 == *kind), "no good {kind}");
     }
 }
@@ -84,7 +86,7 @@ fn bad_samples_get_the_reason_in_their_name() {
         let reason = Reason::parse(&reason).unwrap_or_else(|| panic!("{name} has no reason"));
         assert_eq!(decode(kind, message), (0, vec![reason]), "{name}");
     }
-    for kind in Kind::ALL.iter().filter(|k| !matches!(k, Kind::Reject | Kind::Sent)) {
+    for kind in Kind::ALL.iter().filter(|k| !matches!(k, Kind::Reject | Kind::Sent | Kind::Pulse)) {
         assert!(samples.iter().any(|(name, _)| parts(name).0 == *kind), "no bad {kind}");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use acuvim_benches::fleet::Meter;
+use tokio::task::JoinSet;
 
 use crate::{
     Args,
@@ -65,29 +66,10 @@ pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
 /// CPU of ingest and stream is told apart by stopping and starting it in between.
 pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
     const DEVICES: u32 = 100;
-    const READINGS: i64 = 8640;
     let hold =
         ["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000", "lake.max_tail_mb=16"];
     let server = Server::start(args, place, "stream", &hold).await?;
-    let base = chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000;
-    let mut devices = Vec::new();
-    for n in 0..DEVICES {
-        let connection = server.device(n).await?;
-        devices.push(tokio::spawn(async move {
-            let mut meter = Meter::new(1, n);
-            let topic = format!("acuvim/{}/telemetry", meter.device_id);
-            for part in 0..READINGS / 480 {
-                let lines: Vec<String> = (0..480)
-                    .map(|i| meter.telemetry(base + (part * 480 + i) * 10_000, "sd"))
-                    .collect();
-                connection.publish(&topic, lines.join("\n"), false).await?;
-            }
-            anyhow::Ok(())
-        }));
-    }
-    for device in devices {
-        device.await??;
-    }
+    day_of(&server, 0..DEVICES).await?;
     let rows = i64::from(DEVICES) * READINGS;
     let batches = u64::from(DEVICES) * (READINGS / 480).unsigned_abs();
     server.wait_for_metric("acuvim_ingest_stored_total{kind=\"telemetry\"}", batches).await?;
@@ -117,14 +99,44 @@ pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 2,000 messages a second; every now and then one is followed from PUBLISH to its SQL answer.
-pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
-    let server = Server::start(args, place, "fresh", &["lake.flush_interval_ms=2000"]).await?;
-    let end = Instant::now() + Duration::from_secs(args.seconds);
-    let mut load = Vec::new();
+/// Readings of a device in a day, one per 10 s.
+pub const READINGS: i64 = 8640;
+
+/// When yesterday began, in milliseconds.
+pub fn yesterday() -> i64 {
+    chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000
+}
+
+/// A day of devices, in batches of 480.
+pub async fn day_of(server: &Server, range: std::ops::Range<u32>) -> anyhow::Result<()> {
+    let base = yesterday();
+    let mut devices = Vec::new();
+    for n in range {
+        let connection = server.device(n).await?;
+        devices.push(tokio::spawn(async move {
+            let mut meter = Meter::new(1, n);
+            let topic = format!("acuvim/{}/telemetry", meter.device_id);
+            for part in 0..READINGS / 480 {
+                let lines: Vec<String> = (0..480)
+                    .map(|i| meter.telemetry(base + (part * 480 + i) * 10_000, "sd"))
+                    .collect();
+                connection.publish(&topic, lines.join("\n"), false).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for device in devices {
+        device.await??;
+    }
+    Ok(())
+}
+
+/// 200 devices that say together 2,000 messages a second, until then.
+pub async fn steady(server: &Server, end: Instant) -> anyhow::Result<JoinSet<()>> {
+    let mut load = JoinSet::new();
     for n in 0..200 {
         let connection = server.device(n).await?;
-        load.push(tokio::spawn(async move {
+        load.spawn(async move {
             let mut meter = Meter::new(1, n);
             let topic = format!("acuvim/{}/telemetry", meter.device_id);
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -135,8 +147,26 @@ pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
                     break;
                 }
             }
-        }));
+        });
     }
+    Ok(load)
+}
+
+/// The milliseconds within which a share of the times lies.
+pub fn milliseconds(times: &[Duration]) -> impl Fn(f64) -> f64 + use<> {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    move |share| {
+        let n = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(n).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    }
+}
+
+/// 2,000 messages a second; every now and then one is followed from PUBLISH to its SQL answer.
+pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
+    let server = Server::start(args, place, "fresh", &["lake.flush_interval_ms=2000"]).await?;
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let load = steady(&server, end).await?;
     let probe = server.device(10_000).await?;
     let id = Meter::new(1, 10_000).device_id;
     let mut times = Vec::new();
@@ -153,14 +183,8 @@ pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
         times.push(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    for device in load {
-        device.await?;
-    }
-    times.sort_unstable();
-    let at = |share: f64| {
-        let n = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
-        times.get(n).copied().unwrap_or_default().as_secs_f64() * 1000.0
-    };
+    load.join_all().await;
+    let at = milliseconds(&times);
     let usage = server.usage()?;
     println!(
         "{} fresh    {:>9.0} ms p50, {:.0} ms p99 from PUBLISH to visible in SQL at 2,000 messages/s \

@@ -6,7 +6,9 @@
 #![allow(clippy::print_stdout)]
 
 mod fleet;
+mod judgement;
 mod loads;
+mod peers;
 mod place;
 mod server;
 
@@ -30,11 +32,13 @@ struct Args {
     /// Where the runs keep their data: the disk that is measured.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
-    /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins.
+    /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins, rules,
+    /// states, alerts, backtest; peers, which compares with other engines, only if it is named.
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins"
+        default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins,rules,\
+                         states,alerts,backtest"
     )]
     only: Vec<String>,
     /// Only these: embedded, spread.
@@ -75,6 +79,9 @@ async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
     if wanted("commands") {
         fleet::commands(args, place).await?;
     }
+    if wanted("alerts") {
+        judgement::alerts(args, place).await?;
+    }
     // The database is the same in either place.
     if matches!(place, Place::Spread(_)) {
         return Ok(());
@@ -87,6 +94,18 @@ async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
     }
     if wanted("logins") {
         fleet::logins(args, place).await?;
+    }
+    if wanted("rules") {
+        judgement::rules(args, place).await?;
+    }
+    if wanted("states") {
+        judgement::states(args, place).await?;
+    }
+    if wanted("peers") {
+        peers::peers(args, place).await?;
+    }
+    if wanted("backtest") {
+        judgement::backtest(args, place).await?;
     }
     Ok(())
 }

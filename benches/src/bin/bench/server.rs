@@ -56,7 +56,8 @@ impl Server {
         command
             .args(["serve", "--http-listen", &format!("127.0.0.1:{http_port}")])
             .args(["--mqtt-listen", &format!("127.0.0.1:{mqtt_port}")])
-            .args(["--set", "mqtt.websocket_listen=", "--set", "logging.level=warn", "--data-dir"])
+            .args(["--set", "mqtt.websocket_listen=", "--set", "logging.level=warn"])
+            .args(["--set", "mqtt.messages_per_client=0", "--data-dir"])
             .arg(&dir)
             .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
             .stdout(Stdio::null());
@@ -124,12 +125,48 @@ impl Server {
         self.answer(self.client.get(format!("{}{path}", self.http))).await
     }
 
+    /// Saves what is answered; tells how many lines that is.
+    pub async fn save(&self, path: &str, file: &Path) -> anyhow::Result<usize> {
+        let request = self.client.get(format!("{}{path}", self.http)).bearer_auth(&self.token);
+        let bytes = request.send().await?.error_for_status()?.bytes().await?;
+        std::fs::write(file, &bytes)?;
+        Ok(bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.answer(self.client.post(format!("{}{path}", self.http)).json(body)).await
     }
 
     pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.answer(self.client.patch(format!("{}{path}", self.http)).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let request = self.client.delete(format!("{}{path}", self.http)).bearer_auth(&self.token);
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// How many items a list has on all pages.
+    pub async fn total(&self, path: &str) -> anyhow::Result<i64> {
+        let page = self.get(path).await?;
+        page.pointer("/total").and_then(Value::as_i64).context("a page")
+    }
+
+    /// The sum of a metric over its labels.
+    pub async fn sum_of_metric(&self, name: &str) -> anyhow::Result<f64> {
+        let url = format!("{}/metrics", self.http);
+        let metrics = self.client.get(url).send().await?.text().await?;
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Resident memory at this moment.
+    pub fn resident_mb(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kb: u64 = line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        Ok(kb / 1024)
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {

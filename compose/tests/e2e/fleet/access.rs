@@ -42,6 +42,10 @@ const ROUTES: &[(&str, &str, u8)] = &[
     ("DELETE", "/api/devices/{device_id}", ADMIN),
     ("GET", "/api/devices/{device_id}/status", VIEWER),
     ("GET", "/api/devices/{device_id}/telemetry", VIEWER),
+    ("GET", "/api/devices/{device_id}/telemetry/history", VIEWER),
+    ("GET", "/api/devices/{device_id}/telemetry/export", VIEWER),
+    ("GET", "/api/telemetry/latest", VIEWER),
+    ("POST", "/api/import", ADMIN),
     ("POST", "/api/devices/{device_id}/replace", ADMIN),
     ("POST", "/api/devices/{device_id}/credentials", ADMIN),
     ("DELETE", "/api/devices/{device_id}/credentials", ADMIN),
@@ -64,6 +68,29 @@ const ROUTES: &[(&str, &str, u8)] = &[
     ("GET", "/api/groups/{id}/commands/{group_command}", VIEWER),
     ("GET", "/api/groups/{id}/commands/{group_command}/devices", VIEWER),
     ("GET", "/api/dashboard/summary", VIEWER),
+    ("GET", "/api/dashboard/stats", VIEWER),
+    ("GET", "/api/alerts", VIEWER),
+    ("POST", "/api/alerts/acknowledge", OPERATOR),
+    ("GET", "/api/alerts/{id}", VIEWER),
+    ("PUT", "/api/alerts/{id}/acknowledge", OPERATOR),
+    ("PUT", "/api/alerts/{id}/resolve", OPERATOR),
+    ("GET", "/api/alerts/{id}/evidence", VIEWER),
+    ("GET", "/api/devices/{device_id}/alerts", VIEWER),
+    ("GET", "/api/rules", VIEWER),
+    ("POST", "/api/rules", OPERATOR),
+    ("GET", "/api/rules/{id}", VIEWER),
+    ("PUT", "/api/rules/{id}", OPERATOR),
+    ("PATCH", "/api/rules/{id}", OPERATOR),
+    ("DELETE", "/api/rules/{id}", OPERATOR),
+    ("POST", "/api/rules/backtest", OPERATOR),
+    ("GET", "/api/rules/backtest/{id}", VIEWER),
+    ("DELETE", "/api/rules/backtest/{id}", OPERATOR),
+    ("GET", "/api/silences", VIEWER),
+    ("POST", "/api/silences", OPERATOR),
+    ("DELETE", "/api/silences/{id}", OPERATOR),
+    ("POST", "/api/dead-letters/replay", OPERATOR),
+    ("GET", "/api/devices/{device_id}/completeness", VIEWER),
+    ("GET", "/api/devices/{device_id}/telemetry/trace", VIEWER),
     ("POST", "/api/sql", VIEWER),
     ("GET", "/api/sql/tables", VIEWER),
 ];
@@ -88,6 +115,11 @@ fn body(path: &str) -> Value {
         "/api/groups/{id}" => json!({"name": "g"}),
         "/api/users/{id}" => json!({"role": "Viewer"}),
         "/api/sql" => json!({"query": "SELECT 1"}),
+        "/api/rules" => json!({"name": "", "alert_type": "t", "when": "frequency_hz > 1"}),
+        "/api/rules/backtest" => {
+            json!({"from": "2026-05-01T00:00:00Z", "to": "2026-05-02T00:00:00Z"})
+        }
+        "/api/silences" => json!({"until": "2000-01-01T00:00:00Z", "reason": "r"}),
         _ => json!({}),
     }
 }
@@ -126,7 +158,9 @@ async fn every_route_is_closed_below_its_role() {
             let method: reqwest::Method = method_name.parse().expect("a method");
             let request = server.client.request(method, &url);
             let mut request = match *path {
-                "/api/devices/import" => request.body("x").header("Content-Type", "text/csv"),
+                "/api/devices/import" | "/api/import" => {
+                    request.body("x").header("Content-Type", "text/csv")
+                }
                 _ => request.json(&body(path)),
             };
             if let Some(secret) = secret {
@@ -159,7 +193,8 @@ async fn every_route_is_closed_below_its_role() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_is_the_same_through_every_door() {
     let dir = tempfile::tempdir().expect("dir");
-    let server = Server::start(dir.path(), &[]).await;
+    let quick = ["lake.flush_interval_ms=300", "lake.rollup_interval_seconds=1"];
+    let server = Server::start(dir.path(), &quick).await;
     let group: Value =
         server.post("/api/groups", &json!({"name": "ours"})).await.json().await.expect("group");
     let other: Value =
@@ -171,6 +206,7 @@ async fn a_scope_is_the_same_through_every_door() {
         talk.publish(&topic, "broken", false).await.expect("ack");
     }
     server.wait_for("SELECT count(*) FROM telemetry", 3).await;
+    server.wait_for("SELECT count(*) FROM rollup_daily", 3).await;
     for device in ["a", "b", "c"] {
         until(&server, &format!("/api/devices/{device}"), |_| true).await;
     }
@@ -212,10 +248,18 @@ async fn a_scope_is_the_same_through_every_door() {
             .collect();
         assert_eq!((ids, &list["total"]), (vec!["a", "b"], &json!(2)));
         assert_eq!(get("/api/dashboard/summary").await.1["total"], 2);
+        let stats = "/api/dashboard/stats?from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+        let (_, stats) = get(stats).await;
+        assert_eq!((&stats["devices"], &stats["freshness"]["devices"]), (&json!(2), &json!(2)));
+        assert_eq!((&stats["messages"], &stats["storage"]), (&Value::Null, &Value::Null));
+        let (_, latest) = get("/api/telemetry/latest").await;
+        let latest: Vec<&Value> =
+            latest["items"].as_array().expect("items").iter().map(|d| &d["device_id"]).collect();
+        assert_eq!(latest, ["a", "b"]);
         let (_, groups) = get("/api/groups").await;
         assert_eq!((&groups["total"], &groups["items"][0]["name"]), (&json!(1), &json!("ours")));
         assert_eq!(get("/api/auth/me").await.1["scope"]["device_ids"], json!(["b"]));
-        for table in ["telemetry", "dead_letters", "devices"] {
+        for table in ["telemetry", "dead_letters", "devices", "rollup_15m", "rollup_daily"] {
             let query =
                 json!({"query": format!("SELECT DISTINCT device_id FROM {table} ORDER BY 1")});
             let (status, rows) = send("POST", "/api/sql", query).await;
@@ -230,6 +274,8 @@ async fn a_scope_is_the_same_through_every_door() {
             ("DELETE", "/api/devices/c".to_owned(), json!({})),
             ("GET", "/api/devices/c/status".to_owned(), json!({})),
             ("GET", "/api/devices/c/telemetry".to_owned(), json!({})),
+            ("GET", "/api/devices/c/telemetry/history".to_owned(), json!({})),
+            ("GET", "/api/devices/c/telemetry/export".to_owned(), json!({})),
             ("POST", "/api/devices/c/command".to_owned(), json!({"command": "ping"})),
             ("GET", "/api/devices/c/commands".to_owned(), json!({})),
             ("GET", format!("/api/commands/{request}"), json!({})),
@@ -258,6 +304,7 @@ async fn a_scope_is_the_same_through_every_door() {
         // What concerns every device is for those who see every device.
         for (method, path, body) in [
             ("POST", "/api/devices", json!({"device_id": "new"})),
+            ("POST", "/api/import", json!({})),
             ("POST", "/api/groups", json!({"name": "new"})),
             ("GET", "/api/users", json!({})),
             ("POST", "/api/auth/register", new.clone()),

@@ -7,4 +7,5 @@ mod configs;
 mod devices;
 mod inflight;
 
+pub use answering::until;
 pub use commands::every_course;

@@ -3,10 +3,12 @@
 mod bridge;
 mod commands;
 mod freshness;
+mod judgement;
 mod kill;
 mod load;
 mod lost;
 mod outages;
+mod store;
 mod takeover;
 mod walk;
 mod wrong;

@@ -11,10 +11,11 @@ use crate::{
 };
 
 const SCRIPT: &str = r#"
-import json, os, sys, deltalake
+import json, os, sys, deltalake, polars
 table = deltalake.DeltaTable("s3://acuvim/lake/telemetry", version=int(sys.argv[1]))
 rows = table.to_pyarrow_table()
-print(json.dumps({"rows": rows.num_rows, "version": table.version()}), flush=True)
+others = polars.scan_delta(table).select(polars.len()).collect().item()
+print(json.dumps({"rows": rows.num_rows, "polars": others, "version": table.version()}), flush=True)
 # Its threads do not always survive the interpreter's end.
 os._exit(0)
 "#;
@@ -66,6 +67,6 @@ async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there
         .expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let theirs: Value = serde_json::from_slice(&output.stdout).expect("json");
-    assert_eq!(theirs, json!({"rows": 200, "version": ours.lake_version}));
+    assert_eq!(theirs, json!({"rows": 200, "polars": 200, "version": ours.lake_version}));
     query.stop().await;
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use acuvim_control::{DeviceFilter, DeviceSort};
 use acuvim_schemas::{
-    api::{Device, DeviceState, DeviceStatus, LatestReading, Page},
+    api::{Device, DeviceState, DeviceStatus, Group, LatestReading, Page, RuleMode},
     problem::{Code, Problem},
 };
 use axum::{
@@ -128,7 +128,40 @@ pub(super) async fn status(
     caller: Caller,
     Path(device_id): Path<String>,
 ) -> Result<Json<DeviceState>, ApiError> {
-    Ok(Json(find(&app, &caller, &device_id).await?.into()))
+    let device = find(&app, &caller, &device_id).await?;
+    let missing = missing_settings(&app, &device).await?;
+    let mut state = DeviceState::from(device);
+    state.missing_settings = missing;
+    Ok(Json(state))
+}
+
+/// The settings that rules need of a device and that neither it nor its group has.
+async fn missing_settings(app: &App, device: &Device) -> Result<Vec<String>, ApiError> {
+    let group = match device.group_id {
+        Some(id) => app.control().group(id, None).await?,
+        None => None,
+    };
+    let of_group = |get: fn(&Group) -> Option<f64>| group.as_ref().and_then(get);
+    let has = [
+        ("nominal_voltage_v", device.nominal_voltage_v.or(of_group(|g| g.nominal_voltage_v))),
+        (
+            "nominal_frequency_hz",
+            device.nominal_frequency_hz.or(of_group(|g| g.nominal_frequency_hz)),
+        ),
+    ];
+    let lacks: Vec<&str> = has.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
+    if lacks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rules = app.control().rules(None).await?;
+    let needed = |name: &str| {
+        rules.iter().filter(|rule| rule.body.mode != RuleMode::Off).any(|rule| {
+            let texts = [Some(&rule.body.when), rule.body.clear_when.as_ref()];
+            rule.body.scope.has(&device.device_id, device.group_id, &device.tags)
+                && texts.into_iter().flatten().any(|text| text.contains(name))
+        })
+    };
+    Ok(lacks.into_iter().filter(|name| needed(name)).map(str::to_owned).collect())
 }
 
 /// The device's latest reading: the one with the highest `ts`, whenever it arrived. A logger that

@@ -30,7 +30,9 @@ fn decode_with(decoder: &mut Decoder, payload: &[u8]) -> (RecordBatch, Vec<DeadL
     };
     let payload = Bytes::copy_from_slice(payload);
     let mut dead = Vec::new();
-    decoder.push(&Source { facts, payload: &payload }, &mut |letter| dead.push(letter));
+    decoder.push(&Source { facts, payload: &payload, resolved_ts: None }, &mut |letter| {
+        dead.push(letter);
+    });
     (decoder.finish().expect("schema").rows, dead)
 }
 
@@ -185,7 +187,9 @@ fn a_message_with_nothing_we_know_is_stored_and_counted() {
         position: Position { partition: 0, offset: 0 },
     };
     let payload = Bytes::from_static(br#"{"ts":1778951132,"Vll":1}"#);
-    decoder.push(&Source { facts, payload: &payload }, &mut |letter| panic!("{letter:?}"));
+    decoder.push(&Source { facts, payload: &payload, resolved_ts: None }, &mut |letter| {
+        panic!("{letter:?}")
+    });
     let decoded = decoder.finish().expect("schema");
     assert_eq!((decoded.rows.num_rows(), decoded.no_known_readings), (1, 1));
 }

@@ -1,0 +1,178 @@
+//! `acuvim import`: a file of readings to a running server, in parts, going on where an earlier run was
+//! broken off.
+
+mod parts;
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use acuvim_schemas::api::Imported;
+use anyhow::Context as _;
+use parts::{Part, Parts};
+
+use super::client::{Busy, Client};
+use crate::cli::HistoryArgs;
+
+/// How long a server that is away or busy is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Does it.
+pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
+    let mut parts = Parts::open(&args.file)?;
+    let mark = Mark::of(&args)?;
+    let done = if args.restart { 0 } else { mark.read() };
+    if done > 0 {
+        say(&format!("going on behind row {done}; --restart begins anew"))?;
+    }
+    parts.skip(done)?;
+    let server = Client::new(&args.server).await?;
+    let mut progress = Progress::new(done, parts.size());
+    let mut refusals = Vec::new();
+    while let Some(part) = parts.next_part()? {
+        let (first, rows) = (progress.rows, part.rows);
+        let sent = send(&server, &args, part).await.with_context(|| {
+            format!("behind row {first}; give the command again to go on there")
+        })?;
+        let at = |mut refusal: acuvim_schemas::api::ImportRefusal| {
+            refusal.row += first;
+            refusal
+        };
+        progress.refused += sent.refused;
+        refusals.extend(
+            sent.refusals.into_iter().map(at).take(20_usize.saturating_sub(refusals.len())),
+        );
+        progress.rows += rows;
+        mark.write(progress.rows)?;
+        progress.show(parts.read_bytes())?;
+    }
+    mark.remove();
+    progress.end()?;
+    for refusal in refusals {
+        say(&format!("row {}: {}", refusal.row, refusal.message))?;
+    }
+    match progress.refused {
+        0 => Ok(()),
+        refused => anyhow::bail!("{refused} rows were refused; all others are stored"),
+    }
+}
+
+/// Sends a part, however often it must be tried: what the server has already it stores once.
+async fn send(server: &Client, args: &HistoryArgs, part: Part) -> anyhow::Result<Imported> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let mut query = vec![
+            ("device_id", args.device_id_column.as_str()),
+            ("ts", &args.ts_column),
+            ("data", &args.data_column),
+        ];
+        query.extend(args.time_zone.as_deref().map(|zone| ("time_zone", zone)));
+        let request = server
+            .post("/api/import")
+            .query(&query)
+            .header("Content-Type", part.content_type)
+            .body(part.body.clone());
+        match server.send(request).await {
+            Ok(answer) => return Ok(answer.json().await?),
+            Err(error) if error.is::<Busy>() && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(15));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How far a file has been brought in, beside it.
+struct Mark {
+    path: PathBuf,
+    /// What the file was like, where it went and how it was read: of anything else nothing is known.
+    about: String,
+}
+
+impl Mark {
+    fn of(args: &HistoryArgs) -> anyhow::Result<Self> {
+        let file = &args.file;
+        let facts = std::fs::metadata(file).with_context(|| file.display().to_string())?;
+        let modified = facts.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_micros();
+        let mut path = file.as_os_str().to_owned();
+        path.push(".imported");
+        // What was sent elsewhere, or read otherwise, is not there.
+        let HistoryArgs { device_id_column, ts_column, data_column, time_zone, server, .. } = args;
+        let zone = time_zone.as_deref().unwrap_or("-");
+        let about = format!(
+            "{} {modified} {} {device_id_column} {ts_column} {data_column} {zone}",
+            facts.len(),
+            server.url
+        );
+        Ok(Self { path: path.into(), about })
+    }
+
+    fn read(&self) -> u64 {
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let rows = text.strip_prefix(&self.about).and_then(|rest| rest.trim().parse().ok());
+        rows.unwrap_or(0)
+    }
+
+    fn write(&self, rows: u64) -> anyhow::Result<()> {
+        let text = format!("{} {rows}\n", self.about);
+        std::fs::write(&self.path, text).with_context(|| self.path.display().to_string())
+    }
+
+    fn remove(&self) {
+        // Left behind, it says that all rows are there, which is true.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Progress on stderr: a line that moves where somebody looks, and one now and then elsewhere.
+struct Progress {
+    rows: u64,
+    begun_at: u64,
+    refused: u64,
+    size: u64,
+    begun: Instant,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    fn new(rows: u64, size: u64) -> Self {
+        Self { rows, begun_at: rows, refused: 0, size, begun: Instant::now(), shown: None }
+    }
+
+    fn show(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let terminal = std::io::stderr().is_terminal();
+        let every = Duration::from_millis(if terminal { 200 } else { 10_000 });
+        if self.shown.is_some_and(|shown| shown.elapsed() < every) {
+            return Ok(());
+        }
+        self.shown = Some(Instant::now());
+        let share = (bytes as f64 / self.size.max(1) as f64).min(1.0);
+        let filled = "#".repeat((share * 30.0) as usize);
+        let line = format!("[{filled:<30}] {:3.0} %  {}", share * 100.0, self.text());
+        let end = if terminal { "" } else { "\n" };
+        let begin = if terminal { "\r" } else { "" };
+        write!(std::io::stderr(), "{begin}{line}{end}")?;
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let rate =
+            (self.rows - self.begun_at) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        format!("{} rows, {rate:.0}/s, {} refused", self.rows, self.refused)
+    }
+
+    fn end(&self) -> anyhow::Result<()> {
+        let begin = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        writeln!(std::io::stderr(), "{begin}{}", self.text())?;
+        Ok(())
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "{line}")?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! `kill -9` with open episodes and with `for` times under way: none is lost, doubled or begun anew.
+
+use serde_json::json;
+
+use super::{QUICK, T0, alerts, only_rule, volts};
+use crate::harness::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn episodes_and_their_waiting_times_survive_kills() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut server = Server::start(dir.path(), &QUICK).await;
+    let rule = json!({
+        "name": "r", "alert_type": "over", "when": "voltage_l1_v > 250",
+        "clear_when": "voltage_l1_v < 245", "for_seconds": 30, "clear_for_seconds": 30
+    });
+    only_rule(&server, rule).await;
+    // Each device is at another place of the same story when a kill comes.
+    let story = |device: i64, step: i64| match (step + 3 * device) % 20 {
+        0..=8 => 255.0,
+        9..=10 => 247.0,
+        _ => 230.0,
+    };
+    let devices = 10_i64;
+    let steps = 60_i64;
+    for step in 0..steps {
+        let talk = server.device("all").await;
+        for device in 0..devices {
+            let ts = T0 + step * 10_000;
+            let topic = format!("acuvim/d{device}/telemetry");
+            talk.publish(&topic, volts(ts, story(device, step)), false).await.expect("ack");
+        }
+        if step % 6 == 5 {
+            server.kill();
+            server = Server::start(dir.path(), &QUICK).await;
+        }
+    }
+    // What must be, by the story alone.
+    let mut wanted = Vec::new();
+    for device in 0..devices {
+        let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =
+            (None, None, None);
+        for step in 0..steps {
+            let (second, value) = (step * 10, story(device, step));
+            match open {
+                None if value > 250.0 => {
+                    let begun = *since.get_or_insert(second);
+                    if second - begun >= 30 {
+                        open = Some(begun);
+                    }
+                }
+                None => since = None,
+                Some(begun) if value < 245.0 => {
+                    let end = *over.get_or_insert(second);
+                    if second - end >= 30 {
+                        wanted.push((device, begun, Some(end)));
+                        (since, open, over) = (None, None, None);
+                    }
+                }
+                Some(_) => over = None,
+            }
+        }
+        if let Some(begun) = open {
+            wanted.push((device, begun, None));
+        }
+    }
+    wanted.sort_unstable();
+    let count = wanted.len();
+    let second = |v: &serde_json::Value| {
+        let at: Option<chrono::DateTime<chrono::Utc>> = serde_json::from_value(v.clone()).ok();
+        at.map(|at| (at.timestamp_millis() - T0) / 1000)
+    };
+    let found = alerts(&server, "type=over", |a| {
+        let open = a.iter().filter(|a| a["resolved_at"].is_null()).count();
+        a.len() == count && open == wanted.iter().filter(|w| w.2.is_none()).count()
+    })
+    .await;
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|a| {
+            let device = a["device_id"].as_str().expect("text")[1..].parse::<i64>().expect("n");
+            (device, second(&a["created_at"]).expect("a time"), second(&a["resolved_at"]))
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    let ended = wanted.iter().filter(|w| w.2.is_some()).count();
+    let events = |event: &str| {
+        format!("SELECT count(*) FROM alert_events WHERE event = '{event}' AND alert_type = 'over'")
+    };
+    server.wait_for(&events("raised"), i64::try_from(count).expect("n")).await;
+    server.wait_for(&events("cleared"), i64::try_from(ended).expect("n")).await;
+    let balance = "SELECT sum(received) - sum(stored) - sum(heartbeats) - sum(noted)
+        - sum(duplicates) - sum(dead_letters) FROM ledger WHERE device_id IS NULL";
+    assert_eq!(server.number(balance).await, 0);
+    println!("{count} episodes of {devices} devices through {} kills", steps / 6);
+    server.stop().await;
+}

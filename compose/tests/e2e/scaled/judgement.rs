@@ -1,0 +1,134 @@
+//! Episodes on real Kafka, while their partitions move from one processor to another.
+
+use std::time::{Duration, Instant};
+
+use acuvim_benches::mqtt::Connection;
+use serde_json::{Value, json};
+
+use super::load::expect_outages;
+use crate::{
+    harness::{PATIENCE, connect},
+    judgement::{T0, alerts, only_rule, volts},
+    stack::Stack,
+};
+
+const SETTINGS: [&str; 3] = [
+    "lake.flush_interval_ms=500",
+    "lake.compaction_interval_ms=2000",
+    "alerts.check_interval_seconds=2",
+];
+
+/// A partition that comes to such a process was followed by it before.
+const BOTH: &str = "processor,query";
+
+/// Above the limit for 90 s, then below it for 90 s, over and over; each device begins elsewhere.
+fn story(device: i64, step: i64) -> f64 {
+    match (step + 2 * device) % 18 {
+        0..=8 => 255.0,
+        _ => 230.0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
+    let stack = Stack::start(1).await;
+    let ingest = stack.serve("ingest", "ingest", &SETTINGS).await;
+    let mut query = stack.serve("query", "query", &SETTINGS).await;
+    expect_outages(&mut query);
+    let mut first = stack.serve("one", BOTH, &SETTINGS).await;
+    expect_outages(&mut first);
+    let rule = json!({
+        "name": "r", "alert_type": "over", "when": "voltage_l1_v > 250", "for_seconds": 30,
+        "clear_for_seconds": 20
+    });
+    only_rule(&query, rule).await;
+    let (devices, steps) = (12_i64, 72_i64);
+    let mut second = None;
+    for step in 0..steps {
+        let talk = Connection::open(&connect(stack.mqtt, "all")).await.expect("MQTT connection");
+        for device in 0..devices {
+            let topic = format!("acuvim/k{device}/telemetry");
+            let reading = volts(T0 + step * 10_000, story(device, step));
+            talk.publish(&topic, reading, false).await.expect("ack");
+        }
+        match step {
+            // Another one joins, the first is killed, comes back, and the second is stopped.
+            12 => {
+                let mut other = stack.serve("two", BOTH, &SETTINGS).await;
+                expect_outages(&mut other);
+                second = Some(other);
+            }
+            26 => {
+                first.kill();
+                let mut again = stack.serve("one", BOTH, &SETTINGS).await;
+                expect_outages(&mut again);
+                first = again;
+            }
+            44 => {
+                if let Some(other) = second.take() {
+                    other.stop().await;
+                }
+            }
+            _ => tokio::time::sleep(Duration::from_millis(120)).await,
+        }
+    }
+    let mut wanted = Vec::new();
+    for device in 0..devices {
+        let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =
+            (None, None, None);
+        for step in 0..steps {
+            let (at, breach) = (step * 10, story(device, step) > 250.0);
+            match (open, breach) {
+                (None, true) => {
+                    let begun = *since.get_or_insert(at);
+                    if at - begun >= 30 {
+                        open = Some(begun);
+                    }
+                }
+                (None, false) => since = None,
+                (Some(_), true) => over = None,
+                (Some(begun), false) => {
+                    let end = *over.get_or_insert(at);
+                    if at - end >= 20 {
+                        wanted.push((device, begun, Some(end)));
+                        (since, open, over) = (None, None, None);
+                    }
+                }
+            }
+        }
+        wanted.extend(open.map(|begun| (device, begun, None)));
+    }
+    wanted.sort_unstable();
+    let total = wanted.len();
+    let open = wanted.iter().filter(|w| w.2.is_none()).count();
+    let found = alerts(&query, "type=over", |a| {
+        a.len() >= total && a.iter().filter(|a| a["resolved_at"].is_null()).count() == open
+    })
+    .await;
+    let second_of = |v: &Value| {
+        let at: Option<chrono::DateTime<chrono::Utc>> = serde_json::from_value(v.clone()).ok();
+        at.map(|at| (at.timestamp_millis() - T0) / 1000)
+    };
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|a| {
+            let device = a["device_id"].as_str().expect("text")[1..].parse::<i64>().expect("n");
+            (device, second_of(&a["created_at"]).expect("a time"), second_of(&a["resolved_at"]))
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    let raised = "SELECT count(*) FROM alert_events WHERE event = 'raised' AND alert_type = 'over'";
+    let begun = Instant::now();
+    while query.number(raised).await < i64::try_from(total).expect("n") {
+        assert!(begun.elapsed() < PATIENCE, "events are missing in the lake");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(query.number(raised).await, i64::try_from(total).expect("n"));
+    let faults = alerts(&query, "type=ledger_unbalanced", |_| true).await;
+    assert!(faults.is_empty(), "{faults:#?}");
+    println!("{total} episodes of {devices} devices, {open} of them open");
+    for server in [ingest, first, query] {
+        server.stop().await;
+    }
+}

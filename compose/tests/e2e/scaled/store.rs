@@ -1,0 +1,162 @@
+//! A store that answers 503, or hardly at all, for long.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use super::load::{Load, expect_outages, judge};
+use crate::{
+    harness::{PATIENCE, Server, resident_mb},
+    stack::Stack,
+};
+
+/// What stands before the store does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Passes,
+    /// Answers as S3 does when it is asked too much.
+    Refuses,
+    /// Lets a request through after this time.
+    Waits(Duration),
+}
+
+/// Stands before the store.
+struct Door {
+    address: SocketAddr,
+    mood: watch::Sender<Mood>,
+    refused: Arc<Mutex<u64>>,
+}
+
+const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.\
+                         </Message></Error>";
+
+impl Door {
+    async fn open(store: &str) -> Self {
+        let store = store.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (mood, watch) = watch::channel(Mood::Passes);
+        let refused = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&refused);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (store, watch, count) = (store.clone(), watch.clone(), Arc::clone(&count));
+                tokio::spawn(pass(client, store, watch, count));
+            }
+        });
+        Self { address, mood, refused }
+    }
+
+    fn is(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    fn refused(&self) -> u64 {
+        *self.refused.lock().expect("a count")
+    }
+}
+
+/// A connection lives as long as the mood does.
+async fn pass(
+    mut client: TcpStream,
+    store: String,
+    mut mood: watch::Receiver<Mood>,
+    refused: Arc<Mutex<u64>>,
+) {
+    let now = *mood.borrow_and_update();
+    let work = async {
+        match now {
+            Mood::Refuses => {
+                let mut head = vec![0; 64 << 10];
+                let _ = client.read(&mut head).await?;
+                *refused.lock().expect("a count") += 1;
+                let answer = format!(
+                    "HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\n\
+                     content-length: {}\r\nconnection: close\r\n\r\n{SLOW_DOWN}",
+                    SLOW_DOWN.len()
+                );
+                client.write_all(answer.as_bytes()).await?;
+                client.shutdown().await
+            }
+            Mood::Passes | Mood::Waits(_) => {
+                if let Mood::Waits(time) = now {
+                    tokio::time::sleep(time).await;
+                }
+                let mut store = TcpStream::connect(store).await?;
+                copy_bidirectional(&mut client, &mut store).await.map(|_| ())
+            }
+        }
+    };
+    tokio::select! {
+        _ = work => {}
+        _ = mood.changed() => {}
+    }
+}
+
+/// Seconds of each mood: 600 by night.
+fn seconds() -> Duration {
+    let set = std::env::var("ACUVIM_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
+    Duration::from_secs(set.unwrap_or(40))
+}
+
+async fn lag(server: &Server) -> f64 {
+    let metrics = server.client.get(format!("{}/metrics", server.http)).send().await;
+    let text = metrics.expect("an answer").text().await.expect("text");
+    let lines = text.lines().filter(|line| line.starts_with("acuvim_lake_lag_records{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_else() {
+    let mut stack = Stack::start(1).await;
+    let door = Door::open(&stack.s3).await;
+    stack.s3 = format!("http://{}", door.address);
+    let set = [
+        "lake.flush_interval_ms=300",
+        "lake.compaction_interval_ms=500",
+        "lake.rollup_interval_seconds=1",
+        "alerts.check_interval_seconds=1",
+        "lake.max_tail_mb=64",
+    ];
+    let mut server = stack.serve("all", "ingest,processor,query", &set).await;
+    expect_outages(&mut server);
+    server.expect("the rollups failed; they are tried again");
+    let load = Load::start(stack.mqtt, 4, Duration::from_millis(5));
+    for mood in [Mood::Refuses, Mood::Waits(Duration::from_secs(5))] {
+        let begun = Instant::now();
+        while lag(&server).await > 500.0 || load.acknowledged() < 500 {
+            assert!(begun.elapsed() < PATIENCE, "all is well before");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (before, acknowledged) = (resident_mb(server.pid()), load.acknowledged());
+        door.is(mood);
+        let (begun, mut most, mut behind) = (Instant::now(), before, 0.0_f64);
+        while begun.elapsed() < seconds() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            most = resident_mb(server.pid()).max(most);
+            behind = lag(&server).await.max(behind);
+        }
+        let taken = load.acknowledged() - acknowledged;
+        println!("{mood:?}: {taken} taken, {behind} behind, {before} MB before, {most} at most");
+        assert!(taken > 100, "ingest goes on");
+        assert!(behind > taken as f64 / 4.0, "it shows how far behind the tables are");
+        // The tail has its bound, and flushes that don't come to an end take their part.
+        assert!(most < before + 600, "memory is bounded: {most} MB");
+        door.is(Mood::Passes);
+    }
+    println!("{} requests were refused", door.refused());
+    assert!(door.refused() > 0);
+    // Backing off, not hammering: a few requests a second.
+    assert!(door.refused() < 50 * seconds().as_secs(), "{}", door.refused());
+    let sent = load.stop().await;
+    judge(&stack, &server, &sent, |_| false).await;
+    server.stop().await;
+}

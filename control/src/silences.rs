@@ -1,0 +1,119 @@
+//! Silences: for a time, alerts are recorded and nobody is paged.
+
+use acuvim_schemas::api::{Silence, SilenceBody};
+use chrono::{DateTime, Utc};
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use crate::{By, Control, Error, db::Tx};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    scope: Json,
+    alert_types: Json,
+    until: DateTime<Utc>,
+    reason: String,
+    created_by: String,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Row> for Silence {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            scope: serde_json::from_value(row.scope).unwrap_or_default(),
+            alert_types: serde_json::from_value(row.alert_types).unwrap_or_default(),
+            until: row.until,
+            reason: row.reason,
+            created_by: row.created_by,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// Silences that may hold at a time: as many as [`ACTIVE`] reads.
+const MOST: usize = 1000;
+
+const ACTIVE: &str = "SELECT id, scope, alert_types, until, reason, created_by, created_at
+    FROM silences WHERE until > $1 ORDER BY created_at LIMIT 1000";
+
+impl Tx {
+    /// The silences that hold at a time.
+    pub(crate) async fn silences_at(&mut self, at: DateTime<Utc>) -> Result<Vec<Silence>, Error> {
+        let rows: Vec<Row> = self.fetch_all(ACTIVE, vec![at.into()]).await?;
+        Ok(rows.into_iter().map(Silence::from).collect())
+    }
+}
+
+impl Control {
+    /// The silences that hold at a time: a thousand at most.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn silences(&self, at: DateTime<Utc>) -> Result<Vec<Silence>, Error> {
+        let rows: Vec<Row> = self.fetch_all(ACTIVE, vec![at.into()]).await?;
+        Ok(rows.into_iter().map(Silence::from).collect())
+    }
+
+    /// Makes a silence; none if as many hold as may.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn create_silence(
+        &self,
+        body: &SilenceBody,
+        by: &By,
+    ) -> Result<Option<Silence>, Error> {
+        let silence = Silence {
+            id: Uuid::now_v7(),
+            scope: body.scope.clone(),
+            alert_types: body.alert_types.clone(),
+            until: body.until,
+            reason: body.reason.clone(),
+            created_by: by.name.clone(),
+            created_at: by.at,
+        };
+        let mut tx = self.begin().await?;
+        if tx.silences_at(by.at).await?.len() >= MOST {
+            return Ok(None);
+        }
+        tx.execute(
+            "INSERT INTO silences (id, scope, alert_types, until, reason, created_by, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            vec![
+                silence.id.into(),
+                json!(silence.scope).into(),
+                json!(silence.alert_types).into(),
+                silence.until.into(),
+                silence.reason.as_str().into(),
+                silence.created_by.as_str().into(),
+                silence.created_at.into(),
+            ],
+        )
+        .await?;
+        tx.audit(by, "silence.create", &silence.id.to_string(), json!(body)).await?;
+        tx.commit().await?;
+        Ok(Some(silence))
+    }
+
+    /// Ends a silence; false if there is none of that id that holds.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn end_silence(&self, id: Uuid, by: &By) -> Result<bool, Error> {
+        let mut tx = self.begin().await?;
+        let ended = tx
+            .execute(
+                "UPDATE silences SET until = $1 WHERE id = $2 AND until > $1",
+                vec![by.at.into(), id.into()],
+            )
+            .await?;
+        if ended == 0 {
+            return Ok(false);
+        }
+        tx.audit(by, "silence.end", &id.to_string(), json!({})).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,132 @@
+//! Which files are merged next. Pure.
+//!
+//! While a day lasts, small files become larger ones by classes of size. When it is over, and has
+//! been quiet for a while, what overlaps is merged into files whose ranges of devices follow each
+//! other; what comes late is folded in the same way.
+
+use std::collections::BTreeMap;
+
+use acuvim_schemas::time::{DAY, Micros};
+
+use super::CompactionPolicy;
+use crate::snapshot::File;
+
+/// Late rows are folded in at once if they are at least one part in so many of what has to be
+/// rewritten for them; fewer wait, a day at most.
+const WORTHWHILE: u64 = 16;
+
+/// The files to merge now; none if all is well.
+pub(super) fn due(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
+    small(files, policy, now).or_else(|| unsettled(files, policy, now))
+}
+
+/// In a day that is over only files up to this class are merged by class, so that what is in order
+/// stays so: 2 MiB.
+const LATE_CLASS: u32 = 1;
+
+/// The fullest class of a day that has enough files.
+fn small(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
+    let mut classes: BTreeMap<(u32, i32), Vec<&File>> = BTreeMap::new();
+    let wanted = |file: &&File| {
+        file.meta.size < policy.file_bytes / 2
+            && (!is_over(file.date, now) || size_class(file.meta.size) <= LATE_CLASS)
+    };
+    for file in files.iter().filter(wanted) {
+        classes.entry((size_class(file.meta.size), file.date)).or_default().push(file);
+    }
+    let (_, due) = classes
+        .into_iter()
+        .filter(|(_, files)| files.len() >= policy.fan_in.max(2))
+        .max_by_key(|(_, files)| files.len())?;
+    let mut due: Vec<File> = due.into_iter().cloned().collect();
+    due.sort_by_key(|f| f.meta.size);
+    due.truncate(policy.max_files.max(2));
+    Some(due)
+}
+
+fn is_over(day: i32, now: Micros) -> bool {
+    (i64::from(day) + 1) * DAY <= now
+}
+
+/// Sizes within a factor of eight are one class, from 256 KiB: each row is rewritten a few times,
+/// and a day has at most `fan_in` files in each of a few classes.
+fn size_class(bytes: u64) -> u32 {
+    (bytes >> 18).checked_ilog2().map_or(0, |log| 1 + log / 3)
+}
+
+/// Files of a day that is over which overlap, or are more than they need be; the oldest day first.
+fn unsettled(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
+    let mut days: BTreeMap<i32, Vec<&File>> = BTreeMap::new();
+    for file in files.iter().filter(|f| is_over(f.date, now)) {
+        days.entry(file.date).or_default().push(file);
+    }
+    let clusters = days.into_values().flat_map(|day| clusters(day, policy.file_bytes));
+    clusters.filter(|cluster| is_ripe(cluster, policy, now)).map(owned(policy)).next()
+}
+
+/// Whether files that one merge made would be merged with each other again.
+pub(super) fn is_unparted(made: &[File], policy: CompactionPolicy) -> bool {
+    !clusters(made.iter().collect(), policy.file_bytes).is_empty()
+}
+
+/// The first of a cluster that may be merged at once, by their ranges: what is left over the next
+/// time begins behind them.
+fn owned(policy: CompactionPolicy) -> impl Fn(Vec<&File>) -> Vec<File> {
+    move |cluster| cluster.into_iter().take(policy.max_files.max(2)).cloned().collect()
+}
+
+/// Groups of two files or more that should be fewer: such whose ranges overlap, and neighbours that
+/// together are no larger than one file may be.
+fn clusters(mut day: Vec<&File>, file_bytes: u64) -> Vec<Vec<&File>> {
+    // A file whose range is not known could have anything: alone it is left, with others merged.
+    day.sort_by(|a, b| a.bounds.by.cmp(&b.bounds.by).then_with(|| b.meta.size.cmp(&a.meta.size)));
+    let mut clusters: Vec<Vec<&File>> = Vec::new();
+    for file in day {
+        match clusters.last_mut() {
+            Some(cluster) if belongs(cluster, file, file_bytes) => cluster.push(file),
+            _ => clusters.push(vec![file]),
+        }
+    }
+    clusters.retain(|cluster| cluster.len() > 1);
+    clusters
+}
+
+fn belongs(cluster: &[&File], file: &File, file_bytes: u64) -> bool {
+    let bytes: u64 = cluster.iter().map(|f| f.meta.size).sum();
+    let fits = bytes + file.meta.size <= file_bytes * 4 / 5;
+    // Merging such as could have anything does not part them: only their number can get less.
+    let known = |f: &&&File| f.bounds.by.is_some();
+    let overlaps =
+        known(&&file) && cluster.iter().filter(known).any(|f| !follows(f, file, file_bytes));
+    fits || overlaps
+}
+
+/// Whether one file follows another. A device that has more than a file holds ends one and begins the
+/// next.
+fn follows(before: &File, file: &File, file_bytes: u64) -> bool {
+    let (Some((_, last)), Some((next, _))) = (&before.bounds.by, &file.bounds.by) else {
+        return false;
+    };
+    let full = before.meta.size >= file_bytes / 10 * 9;
+    last < next || (last == next && full)
+}
+
+/// Whether it is time: nothing has come for a while, or some of it has waited for long.
+fn is_ripe(cluster: &[&File], policy: CompactionPolicy, now: Micros) -> bool {
+    let settle = i64::try_from(policy.settle.as_micros()).unwrap_or(i64::MAX);
+    let age = |f: &&File| now - f.meta.last_modified.timestamp_micros();
+    let is_late = |f: &&&File| f.meta.size < policy.file_bytes / 2;
+    let bytes = |files: &mut dyn Iterator<Item = &&File>| files.map(|f| f.meta.size).sum::<u64>();
+    let late = bytes(&mut cluster.iter().filter(is_late));
+    let folded = bytes(&mut cluster.iter()) - late;
+    let quiet = cluster.iter().map(age).min().is_some_and(|age| age >= settle);
+    let waited = cluster.iter().filter(is_late).map(age).max().unwrap_or(i64::MAX);
+    if late * WORTHWHILE >= folded {
+        quiet || waited >= settle.saturating_mul(6)
+    } else {
+        waited >= settle.saturating_mul(6).max(DAY.min(settle.saturating_mul(144)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

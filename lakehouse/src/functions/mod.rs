@@ -1,0 +1,23 @@
+//! What SQL has here beyond DataFusion's own functions: buckets by the calendar of a time zone, and
+//! what counters have counted. The pure parts serve history and rollups too.
+
+mod bucket;
+mod counter;
+mod counter_delta;
+mod time_bucket;
+mod time_buckets;
+
+use datafusion::{
+    logical_expr::{AggregateUDF, ScalarUDF},
+    prelude::SessionContext,
+};
+
+pub use bucket::{Buckets, IRREGULAR, Interval};
+pub use counter::Counter;
+
+/// Makes the functions known to a session.
+pub(crate) fn register(session: &SessionContext) {
+    session.register_udf(ScalarUDF::new_from_impl(time_bucket::TimeBucket::new()));
+    session.register_udtf("time_buckets", std::sync::Arc::new(time_buckets::TimeBuckets));
+    session.register_udaf(AggregateUDF::new_from_impl(counter_delta::CounterDelta::new()));
+}

@@ -1,0 +1,139 @@
+//! Which files of a snapshot can have rows that pass a predicate, by their day and their bounds.
+
+use std::{collections::HashSet, sync::Arc};
+
+use acuvim_schemas::{
+    tables::{DATE, Table},
+    time::DAY,
+};
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+        UInt64Array,
+    },
+    datatypes::SchemaRef,
+};
+use datafusion::{
+    common::{
+        Column, ColumnStatistics, ScalarValue, Statistics, pruning::PruningStatistics,
+        stats::Precision,
+    },
+    error::Result,
+    physical_expr::PhysicalExpr,
+    physical_optimizer::pruning::PruningPredicateBuilder,
+};
+
+use crate::snapshot::File;
+
+/// The files that may have rows that pass.
+pub(crate) fn prune(
+    table: Table,
+    files: Vec<File>,
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+    schema: &SchemaRef,
+) -> Result<Vec<File>> {
+    let Some(predicate) = predicate else { return Ok(files) };
+    let pruning = PruningPredicateBuilder::new()
+        .with_file_schema(Arc::clone(schema))
+        .try_build(Arc::clone(predicate))?;
+    let keep = pruning.prune(&Files { table, files: &files })?;
+    Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+}
+
+/// What is known of a file's columns, for the engine: to order files by and to skip them while a
+/// query learns what it does not need. Never exact, since Delta's statistics may be wider.
+pub(crate) fn statistics(table: Table, file: &File, schema: &SchemaRef) -> Statistics {
+    let mut all = Statistics::new_unknown(schema);
+    all.num_rows = file.rows.map_or(Precision::Absent, Precision::Exact);
+    let [by, time] = table.sort_columns();
+    let text = |text: &String| ScalarValue::Utf8(Some(text.clone()));
+    let moment = |ts: &i64| ScalarValue::TimestampMicrosecond(Some(*ts), Some("UTC".into()));
+    let bounds = &file.bounds;
+    let known = [
+        (by, bounds.by.as_ref().map(|(a, b)| (text(a), text(b)))),
+        (time, bounds.time.as_ref().map(|(a, b)| (moment(a), moment(b)))),
+    ];
+    for (name, bounds) in known {
+        let (Some((least, greatest)), Ok(at)) = (bounds, schema.index_of(name)) else { continue };
+        if let Some(column) = all.column_statistics.get_mut(at) {
+            *column = ColumnStatistics {
+                null_count: Precision::Exact(0),
+                min_value: Precision::Inexact(least),
+                max_value: Precision::Inexact(greatest),
+                ..ColumnStatistics::new_unknown()
+            };
+        }
+    }
+    all
+}
+
+/// A file's `date` is its day, its time column lies within that day and its bounds, and its first
+/// sort column and its place in the log within theirs.
+struct Files<'a> {
+    table: Table,
+    files: &'a [File],
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Least,
+    Greatest,
+}
+
+impl Side {
+    fn of<T>(self, pair: (T, T)) -> T {
+        match self {
+            Self::Least => pair.0,
+            Self::Greatest => pair.1,
+        }
+    }
+}
+
+impl Files<'_> {
+    fn bound(&self, column: &Column, side: Side) -> Option<ArrayRef> {
+        let [by, time] = self.table.sort_columns();
+        let files = self.files.iter();
+        if column.name == DATE {
+            Some(Arc::new(Date32Array::from_iter_values(files.map(|f| f.date))))
+        } else if column.name == time {
+            let times = files.map(|f| {
+                let day = (i64::from(f.date) * DAY, (i64::from(f.date) + 1) * DAY - 1);
+                side.of(f.bounds.time.map_or(day, |(a, b)| (a.max(day.0), b.min(day.1))))
+            });
+            let times = TimestampMicrosecondArray::from_iter_values(times);
+            Some(Arc::new(times.with_timezone("UTC")))
+        } else if column.name == by {
+            let names = files.map(|f| f.bounds.by.as_ref().map(|(a, b)| side.of((a, b))));
+            Some(Arc::new(names.collect::<StringArray>()))
+        } else if column.name == "offset" {
+            let offsets = files.map(|f| f.bounds.offset.map(|pair| side.of(pair)));
+            Some(Arc::new(offsets.collect::<Int64Array>()))
+        } else {
+            None
+        }
+    }
+}
+
+impl PruningStatistics for Files<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, Side::Least)
+    }
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, Side::Greatest)
+    }
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let [_, time] = self.table.sort_columns();
+        (column.name == DATE || column.name == time)
+            .then(|| Arc::new(UInt64Array::from(vec![0; self.files.len()])) as ArrayRef)
+    }
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let rows = self.files.iter().map(|f| f.rows.and_then(|r| u64::try_from(r).ok()));
+        Some(Arc::new(UInt64Array::from_iter(rows)))
+    }
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}

@@ -1,0 +1,95 @@
+//! Buckets as rows of their table.
+
+use std::sync::Arc;
+
+use acuvim_schemas::{
+    reading::READINGS,
+    rollup::{RollupColumn, Said, columns},
+    tables::{Table, timestamp},
+    time::{DAY, Micros, day_of, to_datetime},
+};
+use arrow::{
+    array::{
+        ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
+    compute::cast,
+};
+use chrono_tz::Tz;
+
+use super::fold::{Bucket, Cell, Scaled};
+use crate::Error;
+
+/// Buckets with their device and beginning, in the order of the table; days with their zone.
+pub(super) struct Rows<'a> {
+    pub table: Table,
+    pub keys: Vec<&'a (Arc<str>, Micros)>,
+    pub buckets: Vec<&'a Bucket>,
+    pub zones: Option<Vec<Tz>>,
+}
+
+impl Rows<'_> {
+    /// # Errors
+    /// Only if rows and schema have come apart.
+    pub fn batch(&self) -> Result<RecordBatch, Error> {
+        let starts = || self.keys.iter().map(|(_, start)| *start);
+        let mut all: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(self.keys.iter().map(|(device, _)| device))),
+            times(starts().map(Some))?,
+        ];
+        if let Some(zones) = &self.zones {
+            let days = starts().zip(zones).map(|(start, zone)| local_day(start, *zone));
+            all.push(Arc::new(Date32Array::from_iter(days)));
+            all.push(Arc::new(StringArray::from_iter_values(zones.iter().map(|z| z.name()))));
+        }
+        let buckets = || self.buckets.iter();
+        all.push(Arc::new(Int32Array::from_iter_values(buckets().map(|b| b.samples))));
+        all.push(times(buckets().map(|b| b.last_ts))?);
+        all.push(Arc::new(StringArray::from_iter(buckets().map(|b| b.serial.as_deref()))));
+        for column in columns() {
+            all.push(self.column(column)?);
+        }
+        all.push(Arc::new(Date32Array::from_iter_values(starts().map(day_of))));
+        Ok(RecordBatch::try_new(self.table.schema(), all)?)
+    }
+
+    fn column(&self, column: &RollupColumn) -> Result<ArrayRef, Error> {
+        let none = Cell::default();
+        let cells = || self.buckets.iter().map(|b| b.cells.get(column.reading).unwrap_or(&none));
+        let factor = READINGS.get(column.reading).map_or(1.0, |r| 10_f64.powi(i32::from(r.scale)));
+        Ok(match column.said {
+            Said::Count => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.count))),
+            Said::Min => decimals(column, cells().map(|c| c.min))?,
+            Said::Max => decimals(column, cells().map(|c| c.max))?,
+            Said::Delta => decimals(column, cells().map(|c| c.delta))?,
+            Said::Last => decimals(column, cells().map(|c| c.last))?,
+            Said::Avg => {
+                let avg = |c: &Cell| (c.count > 0).then(|| c.sum / f64::from(c.count) / factor);
+                Arc::new(Float64Array::from_iter(cells().map(avg)))
+            }
+        })
+    }
+}
+
+fn decimals(
+    column: &RollupColumn,
+    values: impl Iterator<Item = Option<Scaled>>,
+) -> Result<ArrayRef, Error> {
+    let (precision, scale) =
+        READINGS.get(column.reading).map_or((18, 0), |r| (r.precision, r.scale));
+    let values: Decimal128Array = values.map(|value| value.map(i128::from)).collect();
+    let scale = i8::try_from(scale).unwrap_or(i8::MAX);
+    // What a day has counted has no more digits than its counter.
+    Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
+}
+
+fn times(values: impl Iterator<Item = Option<Micros>>) -> Result<ArrayRef, Error> {
+    let values: TimestampMicrosecondArray = values.collect();
+    Ok(cast(&values, &timestamp())?)
+}
+
+/// The date that a calendar shows at a time, in days since 1970-01-01.
+fn local_day(start: Micros, zone: Tz) -> Option<i32> {
+    let local = to_datetime(start)?.with_timezone(&zone).naive_local();
+    i32::try_from(local.and_utc().timestamp_micros().div_euclid(DAY)).ok()
+}

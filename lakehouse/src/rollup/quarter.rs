@@ -1,0 +1,214 @@
+//! Quarters of an hour, made of all readings that lie in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use acuvim_schemas::{
+    tables::Table,
+    time::{HOUR, Micros},
+};
+use arrow::array::RecordBatch;
+use futures::TryStreamExt as _;
+
+use super::{
+    LOOK_BACK, QUARTER,
+    chunk::Chunk,
+    columns::Rows,
+    fold::{COUNTERS, Carry},
+    keys::{Keys, retain_made, spans},
+    stored::{Nearest, Neighbours, Serials, reading_columns},
+};
+use crate::{Error, Lake, Snapshot};
+
+/// Most buckets follow another this soon: further back is looked only for those that don't.
+const NEAR: Micros = 2 * HOUR;
+
+impl Lake {
+    /// Makes buckets, and those behind them whose counters count on from them, which are added to the
+    /// keys; none if there are no readings.
+    pub(super) async fn make_quarters(
+        &self,
+        telemetry: &Arc<Snapshot>,
+        keys: &mut Keys,
+    ) -> Result<Option<RecordBatch>, Error> {
+        let names: Vec<Arc<str>> = keys.keys().cloned().collect();
+        let devices: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let mut stored = self.around(keys, &devices).await?;
+        self.behind(keys, &mut stored).await?;
+        add_followers(keys, &stored);
+        let mut chunk = Chunk::new(keys);
+        let table = (Table::Telemetry, telemetry);
+        let spans = spans(keys, QUARTER);
+        let mut rows = self.read_spans(table, &devices, &spans, &reading_columns()).await?;
+        while let Some(batch) = rows.try_next().await? {
+            chunk.take(&batch)?;
+        }
+        self.before(keys, &chunk, &mut stored).await?;
+        let serials = self.serials_of(keys, &stored).await?;
+        for device in &names {
+            let serials = serials.get(device).map_or(&[][..], Vec::as_slice);
+            count(&mut chunk, device, stored.get(device), serials);
+        }
+        retain_made(keys, &chunk.places, &chunk.buckets);
+        let there = || chunk.places.all.iter().zip(&chunk.buckets).filter(|(_, b)| b.samples > 0);
+        let rows = Rows {
+            table: Table::Rollup15m,
+            keys: there().map(|(key, _)| key).collect(),
+            buckets: there().map(|(_, bucket)| bucket).collect(),
+            zones: None,
+        };
+        (!rows.keys.is_empty()).then(|| rows.batch()).transpose()
+    }
+
+    /// What heartbeats said of the meters: since the bucket before, where that knows which it was.
+    async fn serials_of(&self, keys: &Keys, stored: &Neighbours) -> Result<Serials, Error> {
+        let (mut known, mut unknown) = ((Vec::new(), Micros::MAX), (Vec::new(), Micros::MAX));
+        for (device, starts) in keys {
+            let Some(first) = starts.first().copied() else { continue };
+            let before = stored.get(device).and_then(|theirs| theirs.range(..first).next_back());
+            match before {
+                Some((start, carry)) if carry.serial.is_some() => {
+                    known.0.push(&**device);
+                    known.1 = known.1.min(*start);
+                }
+                _ => {
+                    unknown.0.push(&**device);
+                    unknown.1 = unknown.1.min(first - LOOK_BACK);
+                }
+            }
+        }
+        let end = keys.values().filter_map(|starts| starts.last()).max().copied();
+        let mut serials = Serials::new();
+        for (devices, from) in [known, unknown] {
+            let Some(end) = end.filter(|_| !devices.is_empty()) else { continue };
+            serials.extend(self.serials(&devices, &(from..end + QUARTER)).await?);
+        }
+        Ok(serials)
+    }
+
+    /// The buckets around some: all behind them, and a few before.
+    async fn around(&self, keys: &Keys, devices: &[&str]) -> Result<Neighbours, Error> {
+        let mut stored = Neighbours::new();
+        if let Some(first) = first_of(keys) {
+            let last = keys.values().flatten().max().copied().unwrap_or(first);
+            self.neighbours(devices, &(first - NEAR..last + LOOK_BACK), &mut stored).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Looks further back for those whose counters count on from further back.
+    async fn before(
+        &self,
+        keys: &Keys,
+        chunk: &Chunk,
+        stored: &mut Neighbours,
+    ) -> Result<(), Error> {
+        let Some(first) = first_of(keys) else { return Ok(()) };
+        let wants = |(device, starts): &(&Arc<str>, &BTreeSet<Micros>)| {
+            let first = starts.first().copied().unwrap_or(Micros::MIN);
+            let near = stored.get(*device).map(|theirs| theirs.range(..first));
+            let mut known = [false; COUNTERS];
+            for (_, carry) in near.into_iter().flatten() {
+                known.iter_mut().zip(&carry.values).for_each(|(known, v)| *known |= v.is_some());
+            }
+            chunk.reads_any(device, &known.map(|known| !known))
+        };
+        let far: Vec<&str> = keys.iter().filter(wants).map(|(device, _)| &**device).collect();
+        if far.is_empty() {
+            return Ok(());
+        }
+        self.neighbours(&far, &(first - LOOK_BACK..first - NEAR), stored).await?;
+        // What a meter has counted while its logger was away for long is counted too.
+        let none = |device: &&str| {
+            let first = keys.get(*device).and_then(|starts| starts.first());
+            let before = |first: &Micros| {
+                stored.get(*device).is_some_and(|theirs| theirs.range(..first).next().is_some())
+            };
+            !first.is_some_and(before)
+        };
+        let none: Vec<&str> = far.into_iter().filter(none).collect();
+        self.nearest(&none, &(Micros::MIN..first - LOOK_BACK), Nearest::Last, stored).await
+    }
+
+    /// The same ahead, for readings that came late into a long outage.
+    async fn behind(&self, keys: &Keys, stored: &mut Neighbours) -> Result<(), Error> {
+        let Some(last) = keys.values().flatten().max().copied() else { return Ok(()) };
+        let end = last + LOOK_BACK;
+        let goes_on = |(device, starts): &(&Arc<str>, &BTreeSet<Micros>)| {
+            let last = starts.last().copied().unwrap_or(Micros::MAX);
+            let next = stored.get(*device).and_then(|theirs| theirs.range(last + 1..).next());
+            next.is_none() && self.newest().get(device).is_some_and(|newest| newest >= end)
+        };
+        let far: Vec<&str> = keys.iter().filter(goes_on).map(|(device, _)| &**device).collect();
+        self.nearest(&far, &(end..Micros::MAX), Nearest::First, stored).await
+    }
+}
+
+fn first_of(keys: &Keys) -> Option<Micros> {
+    keys.values().flatten().min().copied()
+}
+
+/// Adds the stored buckets that may count on from some: the next of each counter.
+fn add_followers(keys: &mut Keys, stored: &Neighbours) {
+    for (device, starts) in keys {
+        let Some(stored) = stored.get(device) else { continue };
+        let followers: BTreeSet<Micros> =
+            starts.iter().flat_map(|start| followers(*start, stored)).collect();
+        starts.extend(followers);
+    }
+}
+
+/// The bucket that follows one, and those behind it until each counter that goes on has been read
+/// again, or the meter is another.
+fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
+    let mut behind = stored.range(start + 1..).peekable();
+    let Some(first) = behind.peek().map(|(start, _)| **start) else { return Vec::new() };
+    let goes_on = |at: usize| {
+        let stands = |carry: &Carry| carry.values.get(at).is_some_and(Option::is_some);
+        stored.range(start + 1..).any(|(_, carry)| stands(carry))
+    };
+    let mut open: Vec<usize> = (0..COUNTERS).filter(|at| goes_on(*at)).collect();
+    let mut followers = vec![first];
+    let mut serial = None;
+    for (start, carry) in behind {
+        let another = serial.is_some_and(|serial| serial != &carry.serial);
+        let before = open.len();
+        open.retain(|at| carry.values.get(*at).is_some_and(Option::is_none) && !another);
+        if open.len() < before && *start != first {
+            followers.push(*start);
+        }
+        if open.is_empty() {
+            break;
+        }
+        serial = Some(&carry.serial);
+    }
+    followers
+}
+
+/// Counts through a device's buckets and those that stay between them.
+fn count(
+    chunk: &mut Chunk,
+    device: &Arc<str>,
+    stored: Option<&BTreeMap<Micros, Carry>>,
+    serials: &[(Micros, Arc<str>)],
+) {
+    let mut stays = stored.into_iter().flatten().peekable();
+    let mut carry = Carry::default();
+    for place in chunk.places.of(device) {
+        let (Some((_, start)), Some(bucket), Some(stands)) = (
+            chunk.places.all.get(place),
+            chunk.buckets.get_mut(place),
+            chunk.stands.get_mut(place),
+        ) else {
+            continue;
+        };
+        while let Some((_, before)) = stays.next_if(|(at, _)| *at < start) {
+            carry.pass(before);
+        }
+        // What is stored of this one is what it takes the place of.
+        stays.next_if(|(at, _)| *at == start);
+        carry.count(bucket, stands, serials);
+    }
+}

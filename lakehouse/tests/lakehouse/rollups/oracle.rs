@@ -1,0 +1,161 @@
+//! What rollups must be, by the plainest of means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use acuvim_lakehouse::QUARTER;
+use acuvim_schemas::time::{Micros, to_datetime};
+use chrono::{Datelike as _, TimeZone as _};
+use chrono_tz::Tz;
+
+use super::story::{Reading, Said};
+
+/// A row of a rollup, of two readings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub device: String,
+    pub start: Micros,
+    pub samples: i32,
+    pub last_ts: Micros,
+    pub serial: Option<String>,
+    /// How many, the least, the greatest.
+    pub volts: (i32, Option<i64>, Option<i64>),
+    pub avg: Option<f64>,
+    /// How many, what was counted, where it stood.
+    pub energy: (i32, Option<i64>, Option<i64>),
+    pub day: Option<i32>,
+}
+
+/// Goes on at the end of the counter's digits, in hundredths; a reset is nothing.
+fn increment(before: i64, now: i64) -> i64 {
+    const END: i64 = 10_000_000_000;
+    if now >= before {
+        now - before
+    } else if before >= END - END / 10 && now <= END / 10 {
+        END - before + now
+    } else {
+        0
+    }
+}
+
+pub fn quarters(readings: &[Reading], said: &[Said]) -> Vec<Row> {
+    let mut by_device: BTreeMap<&str, BTreeMap<Micros, &Reading>> = BTreeMap::new();
+    for reading in readings {
+        by_device.entry(reading.device).or_default().insert(reading.ts, reading);
+    }
+    let mut rows = Vec::new();
+    for (device, theirs) in by_device {
+        let starts: BTreeSet<Micros> =
+            theirs.keys().map(|ts| ts - ts.rem_euclid(QUARTER)).collect();
+        for start in starts {
+            let inside: Vec<&Reading> =
+                theirs.range(start..start + QUARTER).map(|(_, r)| *r).collect();
+            rows.push(quarter(device, start, &inside, &theirs, said));
+        }
+    }
+    rows
+}
+
+fn quarter(
+    device: &str,
+    start: Micros,
+    inside: &[&Reading],
+    theirs: &BTreeMap<Micros, &Reading>,
+    said: &[Said],
+) -> Row {
+    let volts: Vec<i64> = inside.iter().filter_map(|r| r.volts).collect();
+    let last_ts = inside.iter().map(|r| r.ts).max().expect("a reading");
+    let changed = |from: Micros, to: Micros| {
+        // Between two readings the serial as it was known at the one, and at the other.
+        let at = |ts: Micros| {
+            let known = said.iter().filter(|(d, at, _)| *d == device && *at <= ts);
+            known.max_by_key(|(_, at, _)| *at).map(|(_, _, serial)| *serial)
+        };
+        let mut between: Vec<&Said> =
+            said.iter().filter(|(d, at, _)| *d == device && *at > from && *at <= to).collect();
+        between.sort_by_key(|(_, at, _)| *at);
+        let known = at(from).into_iter().chain(between.into_iter().map(|(.., serial)| *serial));
+        let known: BTreeSet<&str> = known.collect();
+        known.len() > 1
+    };
+    let mut delta = None;
+    for reading in inside {
+        let Some(now) = reading.energy else { continue };
+        let before = theirs
+            .range(..reading.ts)
+            .rev()
+            .find_map(|(ts, r)| Some((*ts, r.energy?)))
+            .filter(|(ts, _)| !changed(*ts, reading.ts));
+        let counted = before.map_or(0, |(_, before)| increment(before, now));
+        delta = Some(delta.unwrap_or(0) + counted);
+    }
+    let last = inside.iter().rev().find_map(|r| Some((r.ts, r.energy?)));
+    let serial = said.iter().filter(|(d, at, _)| *d == device && *at <= last_ts);
+    let count = |n: usize| i32::try_from(n).expect("small");
+    let avg = || volts.iter().sum::<i64>() as f64 / volts.len() as f64 / 100.0;
+    Row {
+        device: device.to_owned(),
+        start,
+        samples: count(inside.len()),
+        last_ts,
+        serial: serial.max_by_key(|(_, at, _)| *at).map(|(.., serial)| (*serial).to_owned()),
+        volts: (count(volts.len()), volts.iter().min().copied(), volts.iter().max().copied()),
+        avg: (!volts.is_empty()).then(avg),
+        energy: (
+            count(inside.iter().filter(|r| r.energy.is_some()).count()),
+            delta,
+            last.filter(|(ts, _)| !changed(*ts, last_ts)).map(|(_, value)| value),
+        ),
+        day: None,
+    }
+}
+
+pub fn days(quarters: &[Row], zone: impl Fn(&str) -> Tz) -> Vec<Row> {
+    let mut days: BTreeMap<(String, Micros), Vec<&Row>> = BTreeMap::new();
+    for row in quarters {
+        let zone = zone(&row.device);
+        let local = to_datetime(row.start).expect("a time").with_timezone(&zone);
+        let midnight = zone
+            .with_ymd_and_hms(local.year(), local.month(), local.day(), 0, 0, 0)
+            .earliest()
+            .expect("midnight");
+        days.entry((row.device.clone(), midnight.timestamp_micros())).or_default().push(row);
+    }
+    let day = |((device, start), rows): ((String, Micros), Vec<&Row>)| {
+        let zone = zone(&device);
+        let local = to_datetime(start).expect("a time").with_timezone(&zone).date_naive();
+        let counted = rows.iter().map(|r| r.volts.0).sum::<i32>();
+        let sum: f64 = rows.iter().filter_map(|r| Some(r.avg? * f64::from(r.volts.0))).sum();
+        let end = rows.last().expect("a quarter");
+        let deltas: Vec<i64> = rows.iter().filter_map(|r| r.energy.1).collect();
+        // Where the counter stood, unless the meter is another since.
+        let mut last = None;
+        let mut serial: Option<&String> = None;
+        for row in &rows {
+            if serial.is_some() && row.serial.is_some() && serial != row.serial.as_ref() {
+                last = None;
+            }
+            serial = row.serial.as_ref().or(serial);
+            last = row.energy.2.or(last);
+        }
+        Row {
+            start,
+            samples: rows.iter().map(|r| r.samples).sum(),
+            last_ts: end.last_ts,
+            serial: serial.cloned(),
+            volts: (
+                counted,
+                rows.iter().filter_map(|r| r.volts.1).min(),
+                rows.iter().filter_map(|r| r.volts.2).max(),
+            ),
+            avg: (counted > 0).then(|| sum / f64::from(counted)),
+            energy: (
+                rows.iter().map(|r| r.energy.0).sum(),
+                (!deltas.is_empty()).then(|| deltas.iter().sum()),
+                last,
+            ),
+            day: Some(local.num_days_from_ce() - 719_163),
+            device,
+        }
+    };
+    days.into_iter().map(day).collect()
+}

@@ -1,0 +1,203 @@
+use super::*;
+use acuvim_rules::Signal;
+use acuvim_schemas::{Headers, record::Reject};
+
+fn entry(kind: Kind, device: &str, payload: &str) -> Entry {
+    let reject = (kind == Kind::Reject).then(|| Reject {
+        reason: Reason::TooLarge,
+        length: 900_000,
+        sha256: "ab".into(),
+    });
+    Entry::from(Record {
+        key: Bytes::copy_from_slice(device.as_bytes()),
+        value: Bytes::copy_from_slice(payload.as_bytes()),
+        headers: Headers {
+            kind,
+            topic: Bytes::from(format!("acuvim/{device}/{kind}")),
+            received_at: 1_778_951_200_000_000,
+            retained: false,
+            reject,
+            replay_of: None,
+            resolved_ts: None,
+        },
+    })
+}
+
+fn decode(entries: Vec<Entry>, owed: Owed) -> Decoded {
+    let mut decoder = StreamDecoder::new(0, 0, Limits::default(), Arc::default());
+    let entries = (0..).zip(entries).collect();
+    decoder.decode(entries, owed, &|device, _| device != "known").expect("schema")
+}
+
+fn stream() -> Vec<Entry> {
+    vec![
+        entry(Kind::Telemetry, "known", r#"{"ts":1778951132,"f":50}"#),
+        entry(Kind::Telemetry, "new", "broken"),
+        entry(Kind::Heartbeat, "new", r#"{"ts":1778951132}"#),
+        entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":"351234567890123"}"#),
+        entry(Kind::Register, "reg", r#"{"device_id":"reg","imei":1}"#),
+        entry(Kind::Status, "new", "sideways"),
+        entry(Kind::Reject, "", "first bytes"),
+        Entry { value: Bytes::from_static(b"stranger"), ..Entry::default() },
+    ]
+}
+
+#[test]
+fn good_ones_become_rows_and_bad_ones_dead_letters_with_their_reason() {
+    let decoded = decode(stream(), Owed { rows_from: 0, changes_from: 0, ledger_from: 0 });
+    assert_eq!(decoded.rows.telemetry.num_rows(), 1);
+    let letters = &decoded.rows.dead_letters;
+    let reasons = letters.column_by_name("reason").expect("reason").as_string::<i32>();
+    let reasons: Vec<_> = reasons.iter().flatten().collect();
+    assert_eq!(reasons, ["not_json", "wrong_type", "not_json", "too_large", "bad_record"]);
+}
+
+fn noted(changes: &Changes) -> Vec<&str> {
+    changes.devices.iter().map(|note| note.device_id.as_str()).collect()
+}
+
+#[test]
+fn a_device_is_noted_once_with_all_that_it_says() {
+    let decoded = decode(stream(), Owed { rows_from: 0, changes_from: 0, ledger_from: 0 });
+    let changes = decoded.changes;
+    assert_eq!(noted(&changes), ["new", "reg"], "and not one that control was told of");
+    let [new, reg] = changes.devices.as_slice() else { panic!("two") };
+    assert!(new.heartbeat.is_some() && new.heard && !new.back);
+    let at = 1_778_951_200_000_000;
+    let signals: Vec<_> = decoded
+        .said
+        .iter()
+        .filter_map(|(device, said)| match said {
+            Said::Signal(signal) => Some((device.as_str(), *signal)),
+            Said::Vitals { .. } => None,
+        })
+        .collect();
+    assert_eq!(
+        signals,
+        [("new", Signal::Heartbeat { at, interval_s: None }), ("reg", Signal::Announced { at })]
+    );
+    assert_eq!((reg.registrations.len(), reg.heard, reg.back), (1, true, true));
+}
+
+#[test]
+fn the_last_word_on_the_connection_counts_and_a_kept_one_does_not() {
+    let status = |text: &str, retained| {
+        let mut entry = entry(Kind::Status, "d", text);
+        if retained {
+            entry.headers.push((Bytes::from_static(b"retained"), Bytes::from_static(b"1")));
+        }
+        entry
+    };
+    let all = Owed { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let said = |entries| {
+        let mut decoded = decode(entries, all);
+        (decoded.changes.devices.swap_remove(0), decoded.said)
+    };
+    let (note, signals) = said(vec![status("online", false), status("offline", false)]);
+    assert_eq!(signals.len(), 2);
+    assert!(matches!(signals[1].1, Said::Signal(Signal::Offline { .. })));
+    assert!(!note.heard && !note.back && note.gone);
+    let (note, signals) = said(vec![status("online", true)]);
+    assert!(signals.is_empty() && !note.heard);
+}
+
+#[test]
+fn everything_that_came_is_counted_with_what_became_of_it() {
+    let ledger = decode(stream(), Owed { rows_from: 0, changes_from: 0, ledger_from: 0 });
+    let total = ledger.rows.ledger.total();
+    assert_eq!((total.records, total.received, total.dead_letters), (8, 8, 5));
+    // The reading and the heartbeat are counted once it is known whether they are new.
+    assert_eq!((total.noted, total.unaccounted()), (1, 2));
+    let again = decode(stream(), Owed { rows_from: 0, changes_from: 0, ledger_from: 8 });
+    assert!(again.rows.ledger.is_empty());
+}
+
+#[test]
+fn a_break_in_the_log_is_told_from_a_silent_device() {
+    let mut clock = Clock::default();
+    let second = time::SECOND;
+    for at in [100, 110, 140] {
+        clock.tick(at * second);
+    }
+    assert_eq!((clock.since, clock.last), (100 * second, Some(140 * second)));
+    clock.tick(200 * second);
+    assert_eq!(clock.since, 200 * second, "nobody listened for a minute");
+    clock.tick(190 * second);
+    assert_eq!(clock.last, Some(200 * second), "clocks differ a little");
+    clock.tick(100 * second);
+    assert_eq!((clock.since, clock.last), (100 * second, Some(100 * second)), "it was set back");
+}
+
+#[test]
+fn a_reading_brought_again_has_the_time_that_became_known() {
+    let mut entry = entry(Kind::Telemetry, "d", r#"{"boot":3,"uptime_ms":5000,"f":50}"#);
+    let all = Owed { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let decoded = decode(vec![entry.clone()], all);
+    assert_eq!(decoded.rows.dead_letters.num_rows(), 1);
+    assert_eq!(decoded.changes.letters.clockless.len(), 1);
+    for (name, value) in [("replay_of", "0:1:2:3"), ("resolved_ts", "1778951132000000")] {
+        entry.headers.push((Bytes::from(name), Bytes::from(value)));
+    }
+    let decoded = decode(vec![entry], all);
+    assert_eq!(decoded.rows.telemetry.num_rows(), 1);
+    assert_eq!(decoded.rows.ledger.total().replayed, 1);
+    assert_eq!(decoded.replayed.first().map(|r| r.decoded), Some(true));
+}
+
+#[test]
+fn answers_and_deliveries_keep_their_order() {
+    let id = "018f0000-0000-7000-8000-000000000000";
+    let answer = |status: &str| {
+        let text = format!(r#"{{"request_id":"{id}","status":"{status}"}}"#);
+        entry(Kind::Resp, "d", &text)
+    };
+    let sent = format!(r#"{{"request_id":"{id}","attempt":1,"outcome":"sent"}}"#);
+    let entries = vec![
+        answer("ack"),
+        entry(Kind::Sent, "d", &sent),
+        entry(Kind::Sent, "d", "of nobody"),
+        answer("success"),
+    ];
+    let changes = decode(entries, Owed { rows_from: 0, changes_from: 0, ledger_from: 0 }).changes;
+    assert_eq!(changes.answers.len(), 2);
+    assert_eq!(changes.deliveries.len(), 1);
+    assert_eq!(noted(&changes), ["d"], "whoever speaks is there");
+}
+
+#[test]
+fn a_wrong_clock_and_long_texts_touch_no_device_row() {
+    let long = format!(r#"{{"ts":1778951132,"firmware_version":"{}"}}"#, "x".repeat(65));
+    let entries = vec![
+        entry(Kind::Heartbeat, "d", r#"{"ts":-8e15}"#),
+        entry(Kind::Heartbeat, "d", r#"{"ts":"2036-01-01T00:00:00Z"}"#),
+        entry(Kind::Heartbeat, "d", &long),
+    ];
+    let decoded = decode(entries, Owed { rows_from: 0, changes_from: 0, ledger_from: 0 });
+    assert!(decoded.changes.devices.iter().all(|note| note.heartbeat.is_none()));
+    let letters = &decoded.rows.dead_letters;
+    let reasons = letters.column_by_name("reason").expect("reason").as_string::<i32>();
+    let reasons: Vec<_> = reasons.iter().flatten().collect();
+    assert_eq!(reasons, ["ts_before_2020", "ts_in_future", "wrong_type"]);
+}
+
+#[test]
+fn an_answer_that_can_not_be_used_shows_no_secret() {
+    let answer = r#"{"request_id":"x","status":"done","data":{"wifi":{"password":"hunter22"}}}"#;
+    let entries = vec![entry(Kind::Resp, "d", answer)];
+    let letters =
+        decode(entries, Owed { rows_from: 0, changes_from: 0, ledger_from: 0 }).rows.dead_letters;
+    let payload = letters.column_by_name("payload").expect("payload").as_binary::<i32>();
+    let text = String::from_utf8(payload.value(0).to_vec()).expect("text");
+    assert!(text.contains("********") && !text.contains("hunter22"), "{text}");
+}
+
+#[test]
+fn the_sink_that_is_ahead_skips_record_by_record() {
+    let decoded = decode(stream(), Owed { rows_from: 5, changes_from: 3, ledger_from: 0 });
+    assert_eq!(decoded.rows.telemetry.num_rows(), 0);
+    assert_eq!(decoded.rows.dead_letters.num_rows(), 3);
+    assert_eq!(noted(&decoded.changes), ["reg", "new"]);
+    let nothing = decode(stream(), Owed { rows_from: 99, changes_from: 99, ledger_from: 99 });
+    assert_eq!(nothing.rows.dead_letters.num_rows(), 0);
+    assert_eq!(nothing.changes, Changes::default());
+}

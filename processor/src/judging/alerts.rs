@@ -1,0 +1,94 @@
+//! What judging found, as changes of alerts. Pure.
+
+use acuvim_control::{AlertChange, NewAlert};
+use acuvim_rules::{Anomaly, Condition, LiveRule, Step, Stepped};
+use acuvim_schemas::{
+    api::{AlertOrigin, RuleMode},
+    event::{Marks, alert_id},
+    payload::Severity,
+};
+
+use crate::notes::moment;
+
+/// What a rule brought about.
+pub(crate) fn rule_change(stepped: &Stepped, rule: &LiveRule) -> AlertChange {
+    match stepped.step {
+        Step::Raised(open) => {
+            let marks = Marks { started: open.started, raised: open.raised, ended: None };
+            AlertChange::Raise(Box::new(rule_alert(stepped, rule, open.id, marks)))
+        }
+        Step::Cleared { episode, end, confirmed } => {
+            let marks = Marks {
+                started: episode.started,
+                raised: episode.raised,
+                ended: Some((end, confirmed)),
+            };
+            AlertChange::Clear { id: episode.id, at: moment(end.ts), marks: Some(marks) }
+        }
+    }
+}
+
+/// The alert of an episode.
+pub(crate) fn rule_alert(
+    stepped: &Stepped,
+    rule: &LiveRule,
+    id: uuid::Uuid,
+    marks: Marks,
+) -> NewAlert {
+    NewAlert {
+        id,
+        device_id: Some(stepped.device_id.to_string()),
+        alert_type: rule.body.alert_type.clone(),
+        severity: rule.body.severity,
+        message: stepped.message.clone(),
+        value: stepped.value,
+        threshold: stepped.threshold,
+        metadata: None,
+        origin: AlertOrigin::Rule,
+        rule: Some((rule.id, rule.version)),
+        marks: Some(marks),
+        subject: String::new(),
+        shadow: rule.body.mode == RuleMode::Shadow,
+        backfilled: stepped.backfilled,
+        created_at: moment(marks.started.ts),
+        raised_at: moment(marks.raised.ts),
+        resolved_at: marks.ended.map(|(end, _)| moment(end.ts)),
+    }
+}
+
+/// What a heartbeat brought about.
+pub(crate) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertChange {
+    let name = condition.anomaly.as_str();
+    let id = alert_id(device_id, name, condition.since);
+    if !condition.begins {
+        return AlertChange::Clear { id, at: moment(condition.ts), marks: None };
+    }
+    let severity = match condition.anomaly {
+        Anomaly::CrashLoop => Severity::Critical,
+        Anomaly::NoKnownReadings
+        | Anomaly::Brownout
+        | Anomaly::Crash
+        | Anomaly::LowMemory
+        | Anomaly::ModbusErrors
+        | Anomaly::SdFailure => Severity::Warning,
+    };
+    AlertChange::Raise(Box::new(NewAlert {
+        id,
+        device_id: Some(device_id.to_owned()),
+        alert_type: name.to_owned(),
+        severity,
+        message: format!("{device_id}: {}", condition.message),
+        value: condition.value,
+        threshold: condition.threshold,
+        metadata: None,
+        origin: AlertOrigin::Health,
+        rule: None,
+        marks: None,
+        subject: String::new(),
+        shadow: false,
+        backfilled: false,
+        created_at: moment(condition.ts),
+        raised_at: moment(condition.ts),
+        resolved_at: None,
+    }))
+}

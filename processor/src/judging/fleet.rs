@@ -1,0 +1,155 @@
+//! What a partition's devices were last: present or not, and well or not.
+
+use std::{collections::HashMap, sync::Arc};
+
+use acuvim_control::{AlertChange, DeviceNote, DevicePresence, StatusStep};
+use acuvim_rules::{Anomaly, Beat, Health, HealthPolicy, StatusChange, VitalLimits, VitalState};
+use acuvim_schemas::{Micros, api::DeviceStatus, telemetry::Unknown};
+
+use super::anomaly_change;
+use crate::notes::{Said, moment};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    devices: HashMap<Arc<str>, Member>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    health: Health,
+    vitals: VitalState,
+    /// The boot whose beginning was told since this process began.
+    anchored: Option<u64>,
+}
+
+/// What was learnt of a device, for control.
+#[derive(Debug, Default)]
+pub(crate) struct Learnt {
+    /// Notes on devices.
+    pub notes: Vec<DeviceNote>,
+    /// Alerts that begin or end.
+    pub alerts: Vec<AlertChange>,
+    /// Boots that have a clock now.
+    pub anchors: Vec<(String, i64, Micros)>,
+}
+
+impl Fleet {
+    /// Takes up what is stored of a partition's devices.
+    pub fn load(presences: Vec<DevicePresence>, ours: impl Fn(&str) -> bool) -> Self {
+        let member = |presence: DevicePresence| {
+            let vitals = presence.vitals.as_deref().and_then(|v| serde_json::from_str(v).ok());
+            let health = Health {
+                status: DeviceStatus::parse(&presence.status).unwrap_or(DeviceStatus::Offline),
+                connected: presence.connected,
+                heard_at: presence.heard_at.map(|at| at.timestamp_micros()),
+                interval_s: presence.heartbeat_interval_s,
+            };
+            let vitals = vitals.unwrap_or_default();
+            let member = Member { health, vitals, anchored: None };
+            (Arc::from(presence.device_id), member)
+        };
+        let devices = presences.into_iter().filter(|p| ours(&p.device_id)).map(member);
+        Self { devices: devices.collect() }
+    }
+
+    fn member(&mut self, device_id: &str) -> &mut Member {
+        if !self.devices.contains_key(device_id) {
+            self.devices.insert(device_id.into(), Member::default());
+        }
+        // It is there: the line above sees to it.
+        self.devices.entry(device_id.into()).or_default()
+    }
+
+    /// Takes what devices said, in order.
+    pub fn hear(&mut self, said: Vec<(String, Said)>, limits: &VitalLimits, learnt: &mut Learnt) {
+        for (device_id, said) in said {
+            let member = self.member(&device_id);
+            match said {
+                Said::Signal(signal) => {
+                    let changed = member.health.signal(signal);
+                    let mut note = DeviceNote::new(&device_id, moment(signal.at()));
+                    note.status.extend(changed.map(step));
+                    let heard = member.health.heard_at.map(moment);
+                    note.presence = Some((member.health.connected, heard));
+                    learnt.notes.push(note);
+                }
+                Said::Vitals { ts, boot, uptime_ms, vitals } => {
+                    learnt.anchors.extend(anchor(&device_id, member, ts, boot, uptime_ms));
+                    let conditions = member.vitals.heartbeat(ts, boot, &vitals, limits);
+                    let changes = conditions.iter().map(|c| anomaly_change(&device_id, c));
+                    learnt.alerts.extend(changes);
+                    learnt.notes.push(vitals_note(&device_id, member, ts));
+                }
+            }
+        }
+    }
+
+    /// Takes readings without a key we know, and those with one.
+    pub fn readings(
+        &mut self,
+        unknown: &[Unknown],
+        known: HashMap<Arc<str>, Micros>,
+        learnt: &mut Learnt,
+    ) {
+        for reading in unknown {
+            let member = self.member(&reading.device_id);
+            if let Some(condition) = member.vitals.readings_known(reading.ts, Some(&reading.keys)) {
+                learnt.alerts.push(anomaly_change(&reading.device_id, &condition));
+                learnt.notes.push(vitals_note(&reading.device_id, member, reading.ts));
+            }
+        }
+        for (device_id, ts) in known {
+            let Some(member) = self.devices.get_mut(&device_id) else { continue };
+            if !member.vitals.is_open(Anomaly::NoKnownReadings) {
+                continue;
+            }
+            if let Some(condition) = member.vitals.readings_known(ts, None) {
+                learnt.alerts.push(anomaly_change(&device_id, &condition));
+                learnt.notes.push(vitals_note(&device_id, member, ts));
+            }
+        }
+    }
+
+    /// Judges everybody's silence.
+    pub fn silence(&mut self, beat: Beat, policy: &HealthPolicy, learnt: &mut Learnt) {
+        for (device_id, member) in &mut self.devices {
+            let changes = member.health.silence(beat, policy);
+            if changes.is_empty() {
+                continue;
+            }
+            let mut note = DeviceNote::new(device_id, moment(beat.until));
+            note.status = changes.into_iter().map(step).collect();
+            note.of_known = true;
+            learnt.notes.push(note);
+        }
+    }
+
+    /// How many devices there are.
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+}
+
+fn step(change: StatusChange) -> StatusStep {
+    StatusStep { from: change.from, to: change.to, at: moment(change.at), reason: change.reason }
+}
+
+/// When a boot began, told by the first heartbeat of it that knows the time.
+fn anchor(
+    device_id: &str,
+    member: &mut Member,
+    ts: Micros,
+    boot: Option<u64>,
+    uptime_ms: Option<u64>,
+) -> Option<(String, i64, Micros)> {
+    let (boot, uptime) = (boot?, i64::try_from(uptime_ms?).ok()?.checked_mul(1000)?);
+    let known = member.anchored.replace(boot) == Some(boot);
+    (!known).then(|| (device_id.to_owned(), i64::try_from(boot).unwrap_or(i64::MAX), ts - uptime))
+}
+
+fn vitals_note(device_id: &str, member: &Member, ts: Micros) -> DeviceNote {
+    let mut note = DeviceNote::new(device_id, moment(ts));
+    note.vitals = serde_json::to_string(&member.vitals).ok();
+    note
+}

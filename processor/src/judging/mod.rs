@@ -1,0 +1,12 @@
+//! The stream's judgement of one partition: its devices' presence and vitals, and its rules. What it
+//! decides is handed to control with the offsets it comes from.
+
+mod alerts;
+mod fleet;
+mod repair;
+mod settings;
+
+pub(crate) use alerts::{anomaly_change, rule_change};
+pub(crate) use fleet::{Fleet, Learnt};
+pub(crate) use repair::{Repair, Repairs, begin_of, last_ts};
+pub(crate) use settings::{Judging, JudgingWatch, follow};

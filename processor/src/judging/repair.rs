@@ -1,0 +1,272 @@
+//! Repairs: a device's episodes found anew over lake and tail, from before its earliest late reading
+//! on. In windows of a day each, between the live batches.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use acuvim_control::{AlertChange, RecordedEpisode};
+use acuvim_rules::{
+    Amendment, GAP, Judge, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
+};
+use acuvim_schemas::{
+    Micros,
+    event::Marks,
+    time::{DAY, SECOND},
+};
+use arrow::{array::RecordBatch, error::ArrowError};
+use uuid::Uuid;
+
+use super::{Judging, alerts::rule_alert};
+use crate::notes::moment;
+
+/// A device whose late readings still come is left to finish, but not for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to be repaired, and when its last late reading came.
+#[derive(Debug, Default)]
+pub(crate) struct Repairs {
+    due: HashMap<Arc<str>, Due>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    from: Micros,
+    first: Instant,
+    last: Instant,
+}
+
+impl Repairs {
+    /// Schedules a repair; one that is there is widened. True if that is to be stored.
+    pub fn schedule(&mut self, device_id: Arc<str>, from: Micros, now: Instant) -> bool {
+        match self.due.get_mut(&device_id) {
+            Some(due) => {
+                due.last = now;
+                let wider = from < due.from;
+                due.from = from.min(due.from);
+                wider
+            }
+            None => {
+                self.due.insert(device_id, Due { from, first: now, last: now });
+                true
+            }
+        }
+    }
+
+    /// The device that has waited longest of those that are ready: whose late readings have ceased.
+    pub fn next(&self, now: Instant, calm: Duration) -> Option<(Arc<str>, Micros)> {
+        let ready = |due: &Due| now - due.last >= calm || now - due.first >= PATIENCE;
+        let ready = self.due.iter().filter(|(_, due)| ready(due));
+        let (device_id, due) = ready.min_by_key(|(_, due)| due.first)?;
+        Some((Arc::clone(device_id), due.from))
+    }
+
+    /// One is done.
+    pub fn done(&mut self, device_id: &str) {
+        self.due.remove(device_id);
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+}
+
+/// A repair under way.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// The device.
+    pub device_id: Arc<str>,
+    /// From where its episodes are found anew: its episodes before are not touched.
+    pub begin: Micros,
+    /// How far it has come.
+    pub at: Micros,
+    set: RuleSet,
+    judge: Judge,
+    /// Rules that could not be evaluated on the way: nothing of theirs is touched.
+    failed: HashSet<Uuid>,
+    newest: Option<Micros>,
+    found: Vec<Recorded>,
+    stepped: HashMap<Uuid, Stepped>,
+}
+
+/// What a repair came to.
+#[derive(Debug)]
+pub(crate) struct Repaired {
+    /// What changes about its alerts.
+    pub alerts: Vec<AlertChange>,
+    /// Its states from now on.
+    pub states: Vec<(Uuid, State)>,
+}
+
+/// How far back a repair must begin so that every rule's state there is known for certain: also
+/// before whatever has been waiting for longer, since readings that say nothing keep it waiting.
+pub(crate) fn begin_of(from: Micros, set: &RuleSet, states: &[(Uuid, State)]) -> Micros {
+    let waiting = states.iter().filter_map(|(_, state)| match state {
+        State::Pending(since) => Some(since.ts - 1),
+        State::Open { clearing, .. } => clearing.map(|since| since.ts - 1),
+        State::Quiet => None,
+    });
+    let certain = from - set.longest_wait() - GAP - SECOND;
+    waiting.fold(certain, Micros::min)
+}
+
+impl Repair {
+    /// Begins with what is recorded of the device, and the time of its last reading before.
+    pub fn new(
+        device_id: Arc<str>,
+        begin: Micros,
+        set: &RuleSet,
+        recorded: &[RecordedEpisode],
+        before: Option<Micros>,
+    ) -> Self {
+        let recorded: Vec<Recorded> = recorded.iter().map(from_control).collect();
+        let set = set.for_repair();
+        let (mut states, mut found) = (Vec::new(), Vec::new());
+        for rule in set.rules() {
+            let state = state_at(&recorded, rule.id, begin.max(set.begin_of(rule)));
+            if let State::Open { episode, .. } = state {
+                let marks = Marks { started: episode.started, raised: episode.raised, ended: None };
+                found.push(Recorded {
+                    id: episode.id,
+                    rule_id: rule.id,
+                    rule_version: rule.version,
+                    marks,
+                });
+            }
+            if !state.is_quiet() {
+                states.push((rule.id, state));
+            }
+        }
+        let mut judge = Judge::default();
+        judge.load(&device_id, states);
+        Self {
+            device_id,
+            begin,
+            at: begin,
+            set,
+            judge,
+            failed: HashSet::new(),
+            // Nothing within a gap before: as good as a gap.
+            newest: Some(before.unwrap_or(begin - 2 * GAP)),
+            found,
+            stepped: HashMap::new(),
+        }
+    }
+
+    /// Whether it still goes by the rules in force.
+    pub const fn is_of(&self, set: &RuleSet) -> bool {
+        self.set.revision == set.revision
+    }
+
+    /// Where its next window ends.
+    pub const fn window_end(&self) -> Micros {
+        self.at + DAY
+    }
+
+    /// Takes the readings of a window, by their time.
+    pub fn window(
+        &mut self,
+        judging: &Judging,
+        rows: &RecordBatch,
+        until: Micros,
+    ) -> Result<(), ArrowError> {
+        let newest = self.newest;
+        let judged = self.judge.judge(&self.set, rows, &|_| newest, &|id| judging.site(id))?;
+        self.failed.extend(judged.failed.iter().map(|(rule, _)| *rule));
+        for stepped in judged.steps {
+            match stepped.step {
+                Step::Raised(open) => {
+                    let marks = Marks { started: open.started, raised: open.raised, ended: None };
+                    self.found.push(Recorded {
+                        id: open.id,
+                        rule_id: stepped.rule_id,
+                        rule_version: stepped.rule_version,
+                        marks,
+                    });
+                    self.stepped.insert(open.id, stepped);
+                }
+                Step::Cleared { episode, end, confirmed } => {
+                    let open = self.found.iter_mut().rev().find(|e| e.id == episode.id);
+                    if let Some(open) = open {
+                        open.marks.ended = Some((end, confirmed));
+                    }
+                }
+            }
+        }
+        if let Some(last) = last_ts(rows) {
+            self.newest = self.newest.max(Some(last));
+        }
+        self.at = until;
+        Ok(())
+    }
+
+    /// Compares with what is recorded by now.
+    pub fn finish(
+        mut self,
+        set: &RuleSet,
+        recorded: &[RecordedEpisode],
+        before: &[(Uuid, State)],
+    ) -> Repaired {
+        let failed = &self.failed;
+        let rule =
+            |id: Uuid| set.rules().iter().find(|rule| rule.id == id && !failed.contains(&id));
+        self.found.retain(|episode| !failed.contains(&episode.rule_id));
+        // What an older version of a rule recorded stays as that version saw it.
+        let carried: Vec<Uuid> = self.found.iter().map(|e| e.id).collect();
+        let recorded: Vec<Recorded> = recorded
+            .iter()
+            .map(from_control)
+            .filter(|e| {
+                let current = rule(e.rule_id).is_some_and(|r| r.version == e.rule_version);
+                current || (carried.contains(&e.id) && rule(e.rule_id).is_some())
+            })
+            .collect();
+        let (amendments, renamed) = amend(&recorded, &self.found);
+        let changes = amendments.iter().filter_map(|amendment| match amendment {
+            Amendment::Add(episode) => {
+                let (stepped, rule) = (self.stepped.get(&episode.id)?, rule(episode.rule_id)?);
+                let alert = rule_alert(stepped, rule, episode.id, episode.marks);
+                Some(AlertChange::Raise(Box::new(alert)))
+            }
+            Amendment::Change(episode) => Some(AlertChange::Amend {
+                id: episode.id,
+                created_at: moment(episode.marks.started.ts),
+                raised_at: moment(episode.marks.raised.ts),
+                resolved_at: episode.marks.ended.map(|(end, _)| moment(end.ts)),
+                marks: episode.marks,
+            }),
+            Amendment::Withdraw(id) => Some(AlertChange::Withdraw { id: *id }),
+        });
+        let alerts = changes.collect();
+        let mut states = self.judge.states(&self.device_id);
+        states.retain(|(id, _)| !failed.contains(id));
+        states.extend(before.iter().filter(|(id, _)| failed.contains(id)));
+        for (_, state) in &mut states {
+            if let State::Open { episode, .. } = state
+                && let Some((_, id)) = renamed.iter().find(|(new, _)| *new == episode.id)
+            {
+                episode.id = *id;
+            }
+        }
+        Repaired { alerts, states }
+    }
+}
+
+const fn from_control(episode: &RecordedEpisode) -> Recorded {
+    Recorded {
+        id: episode.id,
+        rule_id: episode.rule_id,
+        rule_version: episode.rule_version,
+        marks: episode.marks,
+    }
+}
+
+/// The time of the last of readings that are in order of time.
+pub(crate) fn last_ts(rows: &RecordBatch) -> Option<Micros> {
+    use arrow::{array::AsArray as _, datatypes::TimestampMicrosecondType};
+    let times = rows.column_by_name("ts")?.as_primitive::<TimestampMicrosecondType>();
+    times.values().last().copied()
+}

@@ -1,0 +1,205 @@
+//! Rows in the formats of an export, piece by piece.
+
+use std::sync::Arc;
+
+use acuvim_schemas::api::ExportFormat;
+use arrow::{
+    array::RecordBatch,
+    compute::cast,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+    ipc::writer::StreamWriter,
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+
+use super::text::{Cells, object, quoted};
+
+/// Rows of a row group of Parquet: what is held in memory.
+const ROW_GROUP: usize = 65_536;
+
+/// Writes batches in one format; what is written is taken piece by piece.
+pub(crate) struct Encoder {
+    to: To,
+    decimals: bool,
+    schema: SchemaRef,
+}
+
+enum To {
+    Csv(Vec<u8>),
+    /// With each column's name as it stands in every line.
+    Ndjson(Vec<u8>, Vec<Vec<u8>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+}
+
+impl Encoder {
+    /// A writer of rows of a schema; decimals leave as floats unless they are asked for.
+    pub fn new(
+        format: ExportFormat,
+        schema: &SchemaRef,
+        decimals: bool,
+    ) -> Result<Self, ArrowError> {
+        let schema = if decimals { Arc::clone(schema) } else { floats(schema) };
+        let names = || schema.fields().iter().map(|f| f.name().as_str());
+        let to = match format {
+            ExportFormat::Csv => {
+                let mut line = Vec::new();
+                for (n, name) in names().enumerate() {
+                    if n > 0 {
+                        line.push(b',');
+                    }
+                    quoted(name, &mut line);
+                }
+                line.push(b'\n');
+                To::Csv(line)
+            }
+            ExportFormat::Ndjson => {
+                let key = |name: &str| format!("{}:", serde_json::Value::from(name)).into_bytes();
+                To::Ndjson(Vec::new(), names().map(key).collect())
+            }
+            ExportFormat::Arrow => To::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
+            ExportFormat::Parquet => {
+                let zstd = ZstdLevel::try_new(3)?;
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(zstd))
+                    .set_max_row_group_row_count(Some(ROW_GROUP))
+                    .build();
+                let writer =
+                    ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
+                To::Parquet(Box::new(writer))
+            }
+        };
+        Ok(Self { to, decimals, schema })
+    }
+
+    /// Takes rows.
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
+        match &mut self.to {
+            To::Csv(out) => csv(rows, self.decimals, out),
+            To::Ndjson(out, names) => ndjson(rows, self.decimals, names, out),
+            To::Arrow(writer) => writer.write(&converted(rows, &self.schema)?)?,
+            To::Parquet(writer) => writer.write(&converted(rows, &self.schema)?)?,
+        }
+        Ok(())
+    }
+
+    /// What has been written since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(match &mut self.to {
+            To::Csv(out) | To::Ndjson(out, _) => out,
+            To::Arrow(writer) => writer.get_mut(),
+            To::Parquet(writer) => writer.inner_mut(),
+        })
+    }
+
+    /// The rest.
+    pub fn finish(self) -> Result<Vec<u8>, ArrowError> {
+        match self.to {
+            To::Csv(out) | To::Ndjson(out, _) => Ok(out),
+            To::Arrow(writer) => writer.into_inner(),
+            To::Parquet(writer) => Ok(writer.into_inner()?),
+        }
+    }
+}
+
+fn csv(rows: &RecordBatch, decimals: bool, out: &mut Vec<u8>) {
+    let mut columns: Vec<Cells<'_>> =
+        rows.columns().iter().map(|column| Cells::of(column, decimals)).collect();
+    for row in 0..rows.num_rows() {
+        for (n, cells) in columns.iter_mut().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            cells.csv(row, out);
+        }
+        out.push(b'\n');
+    }
+}
+
+/// A line an object; what is null is left out.
+fn ndjson(rows: &RecordBatch, decimals: bool, names: &[Vec<u8>], out: &mut Vec<u8>) {
+    let columns = rows.columns().iter().map(|column| Cells::of(column, decimals));
+    let mut columns: Vec<(Cells<'_>, &Vec<u8>)> = columns.zip(names).collect();
+    for row in 0..rows.num_rows() {
+        object(&mut columns, row, out);
+        out.push(b'\n');
+    }
+}
+
+/// The schema with a float for every decimal.
+fn floats(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Decimal128(..) => {
+            Field::new(field.name(), DataType::Float64, field.is_nullable())
+        }
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn converted(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array as _, AsArray as _, Decimal128Array, StringArray};
+    use arrow::datatypes::Float64Type;
+
+    fn rows() -> RecordBatch {
+        let values = Decimal128Array::from(vec![Some(23_040), None, Some(-5)]);
+        let values = values.with_precision_and_scale(9, 2).expect("fits");
+        let names = StringArray::from(vec![Some("a"), Some("b,c"), None]);
+        RecordBatch::try_from_iter([
+            ("device_id", Arc::new(names) as _),
+            ("voltage_l1_v", Arc::new(values) as _),
+        ])
+        .expect("rows")
+    }
+
+    fn encoded(format: ExportFormat, decimals: bool) -> Vec<u8> {
+        let rows = rows();
+        let mut encoder = Encoder::new(format, &rows.schema(), decimals).expect("encoder");
+        let mut all = encoder.take();
+        for _ in 0..2 {
+            encoder.write(&rows).expect("write");
+            all.extend(encoder.take());
+        }
+        all.extend(encoder.finish().expect("finish"));
+        all
+    }
+
+    #[test]
+    fn text_formats() {
+        let csv = String::from_utf8(encoded(ExportFormat::Csv, false)).expect("text");
+        let lines = "a,230.4\n\"b,c\",\n,-0.05\n";
+        assert_eq!(csv, format!("device_id,voltage_l1_v\n{lines}{lines}"));
+        let json = String::from_utf8(encoded(ExportFormat::Ndjson, true)).expect("text");
+        let lines = "{\"device_id\":\"a\",\"voltage_l1_v\":230.40}\n{\"device_id\":\"b,c\"}\n\
+                     {\"voltage_l1_v\":-0.05}\n";
+        assert_eq!(json, format!("{lines}{lines}"));
+    }
+
+    #[test]
+    fn arrow_and_parquet_read_back() {
+        let stream = encoded(ExportFormat::Arrow, false);
+        let reader = arrow::ipc::reader::StreamReader::try_new(stream.as_slice(), None);
+        let read: Vec<RecordBatch> =
+            reader.expect("stream").collect::<Result<_, _>>().expect("rows");
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 6);
+        let values = read[0].column(1).as_primitive::<Float64Type>();
+        assert!((values.value(0) - 230.4).abs() < 1e-12 && values.is_null(1));
+        let file = bytes::Bytes::from(encoded(ExportFormat::Parquet, true));
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100);
+        let read: Vec<RecordBatch> = reader.expect("file").collect::<Result<_, _>>().expect("rows");
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 6);
+        assert_eq!(read[0].schema().field(1).data_type(), &DataType::Decimal128(9, 2));
+    }
+}

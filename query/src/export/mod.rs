@@ -1,0 +1,9 @@
+//! Exports: rows as a stream of bytes in bounded memory, which ends whole or visibly broken.
+
+mod encode;
+mod stream;
+mod text;
+
+pub(crate) use encode::Encoder;
+pub(crate) use stream::{Exported, TRAILERS, export};
+pub(crate) use text::{Cells, object};

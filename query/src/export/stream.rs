@@ -1,0 +1,232 @@
+//! A query's rows as the body of an answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use acuvim_schemas::{api::ExportFormat, problem::Code};
+use arrow::array::RecordBatch;
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue},
+};
+use datafusion::{
+    physical_plan::SendableRecordBatchStream,
+    prelude::{DataFrame, SessionContext},
+};
+use futures::{StreamExt as _, stream};
+use http_body::Frame;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::encode::Encoder;
+use crate::{
+    App,
+    problem::ApiError,
+    sql::{explain, from_engine, session_over},
+};
+
+/// Bytes that are sent at once, or a little more.
+const CHUNK: usize = 256 << 10;
+
+/// Chunks that wait for a client.
+const WAITING: usize = 4;
+
+/// Batches that are read before they can be written.
+const AHEAD: usize = 2;
+
+/// How long a client may take none.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The names of the trailers: how many rows there were, and the hash of all bytes, in hex.
+pub(crate) const TRAILERS: &str = "x-row-count, x-content-sha256";
+
+/// An export that has begun.
+pub(crate) struct Exported {
+    pub body: Body,
+    pub lake_version: i64,
+    pub watermark: Vec<i64>,
+}
+
+type Sent = Result<Frame<Bytes>, std::io::Error>;
+
+/// Begins to answer with the rows that `ask` makes of the lake and its tail. What is wrong with the
+/// question is known before the first byte; what goes wrong later breaks the body off.
+pub(crate) async fn export<F>(
+    app: &Arc<App>,
+    format: ExportFormat,
+    decimals: bool,
+    ask: impl FnOnce(SessionContext) -> F + Send + 'static,
+) -> Result<Exported, ApiError>
+where
+    F: Future<Output = datafusion::error::Result<DataFrame>> + Send + 'static,
+{
+    if let Some(reason) = app.status().not_hot {
+        return Err(ApiError::new(Code::Unavailable, reason));
+    }
+    let busy =
+        |_| ApiError::new(Code::TooManyRequests, "as many exports run as may; try again later");
+    let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(busy)?;
+    let threads = app.threads.handle();
+    let (app, work) = (Arc::clone(app), threads.clone());
+    // Whoever goes away while it is planned ends the planning.
+    let begun = AbortOnDropHandle::new(work.spawn(async move {
+        let view = app.lake().view(true)?;
+        let context = session_over(&app, &view)?;
+        let rows = ask(context).await.map_err(|e| from_engine(&e))?;
+        let rows = match rows.execute_stream().await {
+            Ok(rows) => rows,
+            Err(error) => return Err(explain(&app, &error).await),
+        };
+        let encoder = Encoder::new(format, &rows.schema(), decimals);
+        let encoder = encoder.map_err(|e| ApiError::internal(&e))?;
+        // What the plan needs of the view it holds itself.
+        Ok::<_, ApiError>((view.version, view.watermark, rows, encoder))
+    }));
+    let (lake_version, watermark, rows, encoder) =
+        begun.await.map_err(|e| ApiError::internal(&e))??;
+    let (sender, receiver) = mpsc::channel(WAITING);
+    threads.spawn(send(rows, encoder, sender, permit));
+    Ok(Exported { body: body(receiver), lake_version, watermark })
+}
+
+/// A body that ends whole only behind the trailers: whatever else ends it breaks it off.
+fn body(receiver: mpsc::Receiver<Sent>) -> Body {
+    let frames = stream::unfold((receiver, false), |(mut receiver, whole)| async move {
+        match receiver.recv().await {
+            Some(frame) => {
+                let whole = frame.as_ref().is_ok_and(Frame::is_trailers);
+                Some((frame, (receiver, whole)))
+            }
+            None if whole => None,
+            None => Some((Err(std::io::Error::other("the export broke off")), (receiver, true))),
+        }
+    });
+    Body::new(http_body_util::StreamBody::new(frames))
+}
+
+/// Sends everything, then the trailers; an error ends the body before its end.
+async fn send(
+    rows: SendableRecordBatchStream,
+    encoder: Encoder,
+    sender: mpsc::Sender<Sent>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let begun = Instant::now();
+    match send_all(rows, encoder, &sender).await {
+        Ok(count) => {
+            metrics::counter!("acuvim_exported_rows_total").increment(count);
+            metrics::histogram!("acuvim_export_seconds").record(begun.elapsed());
+        }
+        Err(Ended::Gone) => tracing::debug!("an export's client has gone, or takes nothing"),
+        Err(Ended::Failed(error)) => {
+            tracing::info!(%error, "an export broke off");
+        }
+    }
+}
+
+enum Ended {
+    /// Nobody takes it any more.
+    Gone,
+    /// The rows can't be had.
+    Failed(String),
+}
+
+/// Reads ahead: the next rows are decoded while these are written.
+fn read_ahead(
+    mut rows: SendableRecordBatchStream,
+) -> (mpsc::Receiver<datafusion::error::Result<RecordBatch>>, AbortOnDropHandle<()>) {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let task = tokio::spawn(async move {
+        while let Some(batch) = rows.next().await {
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+    });
+    (receiver, AbortOnDropHandle::new(task))
+}
+
+async fn send_all(
+    rows: SendableRecordBatchStream,
+    mut encoder: Encoder,
+    sender: &mpsc::Sender<Sent>,
+) -> Result<u64, Ended> {
+    let (mut count, mut hash, mut waiting) = (0_u64, Sha256::new(), Vec::new());
+    let failed = |e: &dyn std::fmt::Display| Ended::Failed(e.to_string());
+    let (mut rows, reader) = read_ahead(rows);
+    while let Some(batch) = rows.recv().await {
+        let batch: RecordBatch = batch.map_err(|e| failed(&e))?;
+        count += batch.num_rows() as u64;
+        encoder.write(&batch).map_err(|e| failed(&e))?;
+        waiting.extend_from_slice(&encoder.take());
+        if waiting.len() >= CHUNK {
+            give(std::mem::take(&mut waiting), &mut hash, sender).await?;
+        }
+    }
+    // That nothing more comes is the end only if the reader has come to it.
+    reader.await.map_err(|e| failed(&e))?;
+    waiting.extend(encoder.finish().map_err(|e| failed(&e))?);
+    give(waiting, &mut hash, sender).await?;
+    let digest = hash.finalize();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-row-count", count.into());
+    if let Ok(hex) = HeaderValue::from_str(&hex) {
+        trailers.insert("x-content-sha256", hex);
+    }
+    let sent = sender.send_timeout(Ok(Frame::trailers(trailers)), PATIENCE).await;
+    sent.map_err(|_| Ended::Gone)?;
+    Ok(count)
+}
+
+async fn give(bytes: Vec<u8>, hash: &mut Sha256, sender: &mpsc::Sender<Sent>) -> Result<(), Ended> {
+    hash.update(&bytes);
+    let sent = sender.send_timeout(Ok(Frame::data(Bytes::from(bytes))), PATIENCE).await;
+    sent.map_err(|_| Ended::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::{error::DataFusionError, physical_plan::stream::RecordBatchStreamAdapter};
+    use http_body_util::BodyExt as _;
+
+    fn data(text: &'static str) -> Sent {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_fails_in_the_middle_is_no_end() {
+        let schema = Arc::new(arrow::datatypes::Schema::empty());
+        let broken = stream::once(async { Err(DataFusionError::Internal(fail().await)) });
+        let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), broken));
+        let encoder = Encoder::new(ExportFormat::Csv, &(schema as _), false).expect("an encoder");
+        let (sender, _receiver) = mpsc::channel(WAITING);
+        let ended = send_all(rows, encoder, &sender).await;
+        assert!(matches!(ended, Err(Ended::Failed(_))));
+    }
+
+    /// As a bug would.
+    async fn fail() -> String {
+        tokio::task::yield_now().await;
+        panic!("the reader's end");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_its_trailers_is_broken_off() {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        sender.send(data("a row\n")).await.expect("room");
+        sender.send(Ok(Frame::trailers(HeaderMap::new()))).await.expect("room");
+        drop(sender);
+        let whole = body(receiver).collect().await.expect("whole");
+        assert_eq!(whole.to_bytes(), "a row\n");
+        // The sender gave up, or its task has panicked.
+        let (sender, receiver) = mpsc::channel(WAITING);
+        sender.send(data("a row\n")).await.expect("room");
+        drop(sender);
+        body(receiver).collect().await.expect_err("broken off");
+    }
+}

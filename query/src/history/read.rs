@@ -1,0 +1,326 @@
+//! Reads what a history is made of, from lake and tail, and makes its page.
+
+use std::sync::Arc;
+
+use acuvim_lakehouse::{NotRolledUp, timestamp};
+use acuvim_schemas::{Micros, api::Device, tables::Table, time::DAY};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
+use chrono::Utc;
+use datafusion::{
+    error::Result as EngineResult,
+    logical_expr::Expr,
+    prelude::{DataFrame, SessionContext, col, lit},
+};
+use futures::TryStreamExt as _;
+use serde_json::Value;
+
+use super::{
+    ask::{Asked, Cursor, Order, Shape},
+    fill::Fill,
+    fold::{Aggregate, Column, Fold},
+    page::Answer,
+    rolled::Source,
+};
+use crate::{
+    App,
+    problem::ApiError,
+    sql::{on_threads, values},
+};
+
+/// Loggers that replaced each other, at most.
+const LOGGERS: usize = 32;
+
+/// How far back the reading is looked for that counters count on from.
+const LOOK_BACK: Micros = 7 * DAY;
+
+/// The loggers that stood at a site one after another, each with the times from and up to which it
+/// did.
+#[derive(Debug, Clone)]
+pub(crate) struct Site(pub(super) Vec<(String, std::ops::Range<Micros>)>);
+
+/// A page of history.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub rows: Vec<Vec<Value>>,
+    pub next_cursor: Option<String>,
+    pub lake_version: i64,
+    pub watermark: Vec<i64>,
+}
+
+/// A device with those that it replaced.
+pub(crate) async fn site_of(app: &App, device: Device) -> Result<Site, ApiError> {
+    let mut loggers = Vec::new();
+    let mut next = Some(device);
+    while let Some(device) = next.filter(|_| loggers.len() < LOGGERS) {
+        next = match &device.replaces {
+            Some(before) => app.control().device(before, None).await?,
+            None => None,
+        };
+        let replaced = |d: &Device| d.replaced_at.map(|at| at.timestamp_micros());
+        let from = next.as_ref().and_then(replaced).unwrap_or(Micros::MIN);
+        let to = replaced(&device).unwrap_or(Micros::MAX);
+        loggers.push((device.device_id, from..to));
+    }
+    Ok(Site(loggers))
+}
+
+/// A site's rows of a table from one time up to another, by time: `ts` and these columns.
+pub(crate) async fn site_rows(
+    context: &SessionContext,
+    table: Table,
+    site: &Site,
+    (from, to): (Micros, Micros),
+    columns: &[&str],
+    order: Order,
+) -> EngineResult<DataFrame> {
+    let wanted = || {
+        let ts = std::iter::once(col("ts"));
+        ts.chain(columns.iter().map(|name| col(*name))).collect::<Vec<Expr>>()
+    };
+    let mut all: Option<DataFrame> = None;
+    for (device_id, there) in &site.0 {
+        let (from, end) = (from.max(there.start), to.min(there.end));
+        let rows = context
+            .table(table.name())
+            .await?
+            .filter(col("device_id").eq(lit(device_id.as_str())))?
+            .filter(col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(end))))?
+            .select(wanted())?;
+        all = Some(match all {
+            Some(others) => others.union(rows)?,
+            None => rows,
+        });
+    }
+    let all = all.ok_or_else(|| {
+        datafusion::error::DataFusionError::Internal("a site without loggers".to_owned())
+    })?;
+    all.sort(vec![col("ts").sort(order == Order::Ascending, false)])
+}
+
+/// A page of a site's history.
+pub(crate) async fn history(app: &Arc<App>, site: Site, asked: Asked) -> Result<Page, ApiError> {
+    let now = Utc::now().timestamp_micros();
+    // Before the view: rollups that say more by then are only the better.
+    let not_rolled_up = match (&asked.shape, site.0.as_slice()) {
+        (Shape::Buckets { .. }, [(device_id, _)]) => app.lake().not_rolled_up(device_id).await?,
+        _ => None,
+    };
+    let (lake_version, watermark, (rows, next)) = on_threads(app, move |context| async move {
+        match asked.shape.clone() {
+            Shape::Raw => raw(&context, &site, &asked).await,
+            Shape::Buckets { buckets, aggregates, fill, .. } => {
+                let page = Buckets { site, asked, buckets, aggregates, fill, now, not_rolled_up };
+                page.read(&context).await
+            }
+        }
+    })
+    .await?;
+    Ok(Page { rows, next_cursor: next.map(|c| c.to_string()), lake_version, watermark })
+}
+
+pub(super) type Found = (Vec<Vec<Value>>, Option<Cursor>);
+
+async fn raw(context: &SessionContext, site: &Site, asked: &Asked) -> EngineResult<Found> {
+    let (mut from, mut to) = (asked.from, asked.to);
+    let mut skip = 0;
+    if let Some(cursor) = asked.cursor {
+        skip = usize::try_from(cursor.beside).unwrap_or(0);
+        match asked.order {
+            Order::Ascending => from = from.max(cursor.at),
+            Order::Descending => to = to.min(cursor.at.saturating_add(1)),
+        }
+    }
+    let names: Vec<&str> = asked.fields.iter().map(|r| r.name).collect();
+    let rows = site_rows(context, Table::Telemetry, site, (from, to), &names, asked.order).await?;
+    let batches = rows.limit(skip, Some(asked.limit + 1))?.collect().await?;
+    let times: Vec<Micros> = batches.iter().flat_map(|batch| times(batch).to_vec()).collect();
+    let mut rows = Vec::with_capacity(times.len());
+    for batch in &batches {
+        let mut columns: Vec<_> =
+            batch.columns().iter().map(|column| values(column).into_iter()).collect();
+        for _ in 0..batch.num_rows() {
+            rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
+        }
+    }
+    let more = rows.len() > asked.limit;
+    rows.truncate(asked.limit);
+    let cursor = times.get(asked.limit.wrapping_sub(1)).filter(|_| more).map(|last| {
+        let same = times.iter().take(asked.limit).rev().take_while(|ts| *ts == last).count();
+        let before = if asked.cursor.is_some_and(|c| c.at == *last) { skip } else { 0 };
+        Cursor { at: *last, beside: i64::try_from(same + before).unwrap_or(i64::MAX) }
+    });
+    Ok((rows, cursor))
+}
+
+/// A page of buckets.
+pub(super) struct Buckets {
+    pub site: Site,
+    pub asked: Asked,
+    pub buckets: acuvim_lakehouse::Buckets,
+    pub aggregates: Vec<Aggregate>,
+    pub fill: Fill,
+    now: Micros,
+    /// Which readings are in no rollup; unknown where rollups are of no use.
+    pub not_rolled_up: Option<NotRolledUp>,
+}
+
+impl Buckets {
+    async fn read(&self, context: &SessionContext) -> EngineResult<Found> {
+        let (from, to) = self.range();
+        let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
+        let counts = self.aggregates.contains(&Aggregate::Delta);
+        let changes = if counts { self.changes(context, from, to).await? } else { Vec::new() };
+        let mut fold =
+            Fold::new(self.buckets, self.asked.folded(), self.aggregates.clone(), changes);
+        if counts {
+            self.look_back(context, from, &names, &mut fold).await?;
+        }
+        let mut page = Answer::new(self, from);
+        for (part, of) in self.parts(context, from, to).await? {
+            let is_full = match of {
+                Source::Readings => self.fold_readings(context, part, &mut fold, &mut page).await?,
+                Source::Rollup => self.fold_rollup(context, part, &mut fold, &mut page).await?,
+            };
+            if is_full {
+                return Ok(page.finish());
+            }
+        }
+        if let Some(done) = fold.close() {
+            page.take(done);
+        }
+        page.end(to.min(self.now.max(from)));
+        Ok(page.finish())
+    }
+
+    /// Folds the readings of a time; true once the page is full.
+    async fn fold_readings(
+        &self,
+        context: &SessionContext,
+        range: (Micros, Micros),
+        fold: &mut Fold,
+        page: &mut Answer<'_>,
+    ) -> EngineResult<bool> {
+        let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
+        let rows =
+            site_rows(context, Table::Telemetry, &self.site, range, &names, Order::Ascending);
+        let mut rows = rows.await?.execute_stream().await?;
+        while let Some(batch) = rows.try_next().await? {
+            let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
+            for (row, ts) in times(&batch).iter().enumerate() {
+                if let Some(done) = fold.push(*ts, columns.iter().map(|c| c.get(row))) {
+                    page.take(done);
+                }
+            }
+            if page.is_full() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What has to be read for this page.
+    fn range(&self) -> (Micros, Micros) {
+        let Asked { from, to, .. } = self.asked;
+        match (self.asked.cursor, self.asked.order) {
+            (None, _) => (from, to),
+            (Some(cursor), Order::Ascending) => (from.max(cursor.beside), to),
+            // What lies on a line needs the readings behind it.
+            (Some(_), Order::Descending) if self.fill == Fill::Linear => (from, to),
+            (Some(cursor), Order::Descending) => (from, to.min(cursor.at)),
+        }
+    }
+
+    async fn look_back(
+        &self,
+        context: &SessionContext,
+        from: Micros,
+        names: &[&str],
+        fold: &mut Fold,
+    ) -> EngineResult<()> {
+        let range = (from.saturating_sub(LOOK_BACK), from);
+        let table = Table::Telemetry;
+        let rows = site_rows(context, table, &self.site, range, names, Order::Descending).await?;
+        let mut rows = rows.execute_stream().await?;
+        // Some readings are sent more seldom than others: each counts on from its own last one.
+        let counters = self.asked.folded();
+        let mut found: Vec<Option<(Micros, f64)>> = vec![None; names.len()];
+        let mut newest = None;
+        while let Some(batch) = rows.try_next().await? {
+            let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
+            for (row, ts) in times(&batch).iter().enumerate() {
+                newest = newest.or(Some(*ts));
+                for (found, column) in found.iter_mut().zip(&columns) {
+                    *found = found.or_else(|| column.get(row).map(|value| (*ts, value)));
+                }
+            }
+            let wants =
+                |(found, of): (&Option<_>, &Column)| of.counter.is_some() && found.is_none();
+            if !found.iter().zip(&counters).any(wants) {
+                break;
+            }
+        }
+        if let Some(newest) = newest {
+            fold.begin_behind(newest, &found);
+        }
+        Ok(())
+    }
+
+    /// When another meter was connected, as heartbeats say.
+    async fn changes(
+        &self,
+        context: &SessionContext,
+        from: Micros,
+        to: Micros,
+    ) -> EngineResult<Vec<Micros>> {
+        let range = (from.saturating_sub(LOOK_BACK), to);
+        let (table, order) = (Table::Heartbeats, Order::Ascending);
+        let rows = site_rows(context, table, &self.site, range, &["meter_serial"], order).await?;
+        let mut rows = rows.filter(col("meter_serial").is_not_null())?.execute_stream().await?;
+        let (mut changes, mut serial) = (Vec::new(), None::<String>);
+        while let Some(batch) = rows.try_next().await? {
+            let serials = batch.column(1).as_string::<i32>();
+            for (ts, now) in times(&batch).iter().zip(serials.iter().flatten()) {
+                if serial.as_deref() != Some(now) {
+                    changes.extend(serial.replace(now.to_owned()).map(|_| *ts));
+                }
+            }
+        }
+        Ok(changes)
+    }
+}
+
+impl Buckets {
+    /// The aggregate of each cell of a row.
+    pub fn cells(&self) -> Vec<Aggregate> {
+        self.asked.fields.iter().flat_map(|_| self.aggregates.iter().copied()).collect()
+    }
+}
+
+pub(super) fn times(batch: &RecordBatch) -> &[Micros] {
+    batch.column(0).as_primitive::<TimestampMicrosecondType>().values()
+}
+
+/// A column of decimals as the floats nearest to them.
+pub(super) struct Floats<'a> {
+    values: Option<&'a Decimal128Array>,
+    factor: f64,
+}
+
+impl<'a> Floats<'a> {
+    pub fn of(column: &'a ArrayRef) -> Self {
+        let scale = match column.data_type() {
+            DataType::Decimal128(_, scale) => i32::from(*scale),
+            _ => 0,
+        };
+        let values = column.as_primitive_opt::<Decimal128Type>();
+        Self { values, factor: 10_f64.powi(scale) }
+    }
+
+    pub fn get(&self, row: usize) -> Option<f64> {
+        let values = self.values.filter(|values| values.is_valid(row))?;
+        #[expect(clippy::cast_precision_loss, reason = "readings have at most 15 digits")]
+        let value = values.value(row) as f64;
+        Some(value / self.factor)
+    }
+}

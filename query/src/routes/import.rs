@@ -1,0 +1,102 @@
+//! Bringing history in.
+
+use std::sync::Arc;
+
+use acuvim_log::LogTopic;
+use acuvim_schemas::{
+    api::{Imported, Role},
+    problem::{Code, Problem},
+};
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::header,
+};
+use futures::TryStreamExt as _;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use utoipa::IntoParams;
+
+use crate::{
+    App,
+    auth::Caller,
+    checks::time_zone,
+    import::{Format, Shape, rows},
+    problem::{ApiError, Params},
+};
+
+/// Appends that are under way while more rows are read.
+const AHEAD: usize = 4;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportParams {
+    /// The column of the device's id; `device_id` unless given.
+    device_id: Option<String>,
+    /// The column of the time; `ts` unless given.
+    ts: Option<String>,
+    /// The column that has readings as one JSON object; `data` unless given.
+    data: Option<String>,
+    /// Whose times they are that name no zone, such as `Africa/Johannesburg`; without it such rows
+    /// are refused.
+    time_zone: Option<String>,
+}
+
+/// Bring readings of another system in: CSV with a header line, JSON lines or Parquet, a row a
+/// reading, with the columns `device_id`, `ts`, readings by their names, or all of them as one JSON
+/// object in `data`. Answered once the log has every row; from there on they are readings like any
+/// others: stored once however often they are sent, dead letters if they are nonsense, judged
+/// silently. A request that breaks off can be sent again as it is.
+#[utoipa::path(post, path = "/api/import", tag = "telemetry", params(ImportParams),
+    request_body(content = String, content_type = "text/csv",
+        example = "device_id,ts,voltage_l1_v\nACV-AABBCCDDEEFF,2025-05-01T00:00:00Z,230.4\n"),
+    responses((status = 200, body = Imported), (status = 400, body = Problem),
+        (status = 415, body = Problem), (status = 503, body = Problem)))]
+pub(super) async fn import(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(params): Params<ImportParams>,
+    request: Request,
+) -> Result<Json<Imported>, ApiError> {
+    caller.require_all(Role::Admin)?;
+    let format = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let format = format.and_then(Format::of).ok_or_else(|| {
+        let detail = "send text/csv, application/x-ndjson or application/vnd.apache.parquet";
+        ApiError::new(Code::UnsupportedMediaType, detail)
+    })?;
+    let defaults = Shape::default();
+    let shape = Shape {
+        device_id: params.device_id.unwrap_or(defaults.device_id),
+        ts: params.ts.unwrap_or(defaults.ts),
+        data: params.data.unwrap_or(defaults.data),
+        zone: params.time_zone.map(|name| time_zone("time_zone", &name)).transpose()?,
+    };
+    let busy = |_| ApiError::new(Code::TooManyRequests, "an import runs already; try again later");
+    let _permit = app.imports.try_acquire().map_err(busy)?;
+    let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
+    let body = SyncIoBridge::new(StreamReader::new(body));
+    let partitions = app.parts.log.partitions();
+    let (sender, mut receiver) = mpsc::channel(AHEAD);
+    let reader =
+        tokio::task::spawn_blocking(move || rows(format, body, &shape, partitions, sender));
+    let mut failed = None;
+    while let Some(records) = receiver.recv().await {
+        if let Err(error) = app.parts.log.append(LogTopic::Uplink, records).await {
+            // The reader finds out by its next record.
+            failed = Some(error);
+            break;
+        }
+    }
+    drop(receiver);
+    let read = reader.await.map_err(|e| ApiError::internal(&e))?;
+    if let Some(error) = failed {
+        tracing::info!(%error, "an import met a log that is away");
+        let detail = "the log is away; send the import again: what is stored already stays once";
+        return Err(ApiError::new(Code::Unavailable, detail));
+    }
+    let done = read.map_err(|detail| ApiError::new(Code::BadRequest, detail))?;
+    let detail = serde_json::json!({ "rows": done.rows, "refused": done.refused });
+    app.control().note(&caller.by(), "telemetry.import", "telemetry", detail).await?;
+    Ok(Json(done))
+}

@@ -1,0 +1,118 @@
+//! The whole fleet's latest readings, from memory.
+
+use std::sync::Arc;
+
+use acuvim_schemas::{
+    api::{LatestReading, Page},
+    problem::{Code, Problem},
+    reading::LOAD_TYPE,
+};
+use arrow::array::RecordBatch;
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::{
+    App,
+    auth::Caller,
+    export::{Cells, object},
+    history::fields,
+    problem::{ApiError, Params},
+};
+
+/// Devices of a page.
+const DEFAULT_LIMIT: usize = 1000;
+const MAX_LIMIT: usize = 20_000;
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LatestParams {
+    /// Only of devices in this group.
+    group_id: Option<Uuid>,
+    /// Readings, separated by commas; all unless given.
+    fields: Option<String>,
+    /// Devices of a page, 1 to 20,000; 1000 unless given.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The latest reading of every device, by device: the one with the highest `ts`, whenever it
+/// arrived. Devices that have sent none are left out.
+#[utoipa::path(get, path = "/api/telemetry/latest", tag = "telemetry", params(LatestParams),
+    responses((status = 200, body = Page<LatestReading>), (status = 503, body = Problem)))]
+pub(super) async fn fleet(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Params(params): Params<LatestParams>,
+) -> Result<Response, ApiError> {
+    let limit = match params.limit.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => limit,
+        _ => return Err(ApiError::field("limit", format!("1 to {MAX_LIMIT}"))),
+    };
+    let fields = fields(params.fields.as_deref())?;
+    let names: Vec<&str> = match params.fields {
+        Some(_) => fields.iter().map(|r| r.name).collect(),
+        None => fields.iter().map(|r| r.name).chain([LOAD_TYPE]).collect(),
+    };
+    if let Some(reason) = app.status().not_hot {
+        return Err(ApiError::new(Code::Unavailable, reason));
+    }
+    let latest = app.lake().latest();
+    let mut ids = match (caller.scope(), params.group_id) {
+        (None, None) => latest.devices(),
+        (scope, group) => {
+            let mut ids = app.control().device_ids_of(group, scope).await?;
+            ids.retain(|id| latest.has(id));
+            ids.into_iter().map(Arc::from).collect()
+        }
+    };
+    ids.sort_unstable();
+    let total = ids.len();
+    if let Some(cursor) = &params.cursor {
+        ids.drain(..ids.partition_point(|id| id.as_ref() <= cursor.as_str()));
+    }
+    let next = (ids.len() > limit).then(|| ids.get(limit - 1).cloned()).flatten();
+    ids.truncate(limit);
+    let rows = latest.rows(ids.iter().map(AsRef::as_ref))?;
+    let mut body = Vec::with_capacity(rows.num_rows() * (names.len() * 32 + 200));
+    body.extend_from_slice(b"{\"items\":[");
+    items(&rows, &names, &mut body);
+    let rest = serde_json::json!({ "total": total, "next_cursor": next });
+    body.extend_from_slice(b"],");
+    body.extend_from_slice(rest.to_string().trim_start_matches('{').as_bytes());
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The rows as [`LatestReading`]s, a comma between two.
+fn items(rows: &RecordBatch, names: &[&str], out: &mut Vec<u8>) {
+    const HEAD: [&str; 5] = ["device_id", "ts", "received_at", "source", "connection"];
+    let key = |name: &&str| format!("\"{name}\":").into_bytes();
+    let columns = |of: &[&'static str]| -> Vec<(Cells<'_>, Vec<u8>)> {
+        let named = of.iter().filter_map(|name| Some((rows.column_by_name(name)?, key(name))));
+        named.map(|(column, key)| (Cells::of(column, false), key)).collect()
+    };
+    let mut head = columns(&HEAD);
+    let mut data: Vec<(Cells<'_>, Vec<u8>)> = names
+        .iter()
+        .filter_map(|name| Some((Cells::of(rows.column_by_name(name)?, false), key(name))))
+        .collect();
+    for row in 0..rows.num_rows() {
+        out.extend_from_slice(if row > 0 { b",{" } else { b"{" });
+        for (cells, key) in &mut head {
+            if !cells.json(row, key, out) {
+                out.extend_from_slice(key);
+                out.extend_from_slice(b"null");
+            }
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"data\":");
+        object(&mut data, row, out);
+        out.push(b'}');
+    }
+}

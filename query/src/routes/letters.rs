@@ -1,0 +1,144 @@
+//! Dead letters, brought again: what decodes now is stored.
+
+use std::sync::Arc;
+
+use acuvim_control::By;
+use acuvim_lakehouse::{Letter, LetterFilter};
+use acuvim_log::{Entry, LogTopic};
+use acuvim_schemas::{
+    Identity, Kind, Reason,
+    api::{ReplayRequest, ReplayResponse, Role},
+    device::partition_of,
+    problem::Code,
+};
+use axum::{Json, extract::State};
+
+use crate::{
+    App,
+    auth::Caller,
+    problem::{ApiError, Body},
+};
+
+/// Dead letters that one request brings again.
+const DEFAULT_LIMIT: i64 = 1000;
+const MAX_LIMIT: i64 = 10_000;
+
+/// Dead letters that are read, and appended, at a time: each may be as large as a payload.
+const PAGE: usize = 100;
+
+/// Bring dead letters again, by condition: each is appended to the log anew, naming the old one.
+/// What decodes now is stored and marked (SQL table `replays`); what does not is a dead letter
+/// again. Those that are stored, or on their way, are passed over.
+#[utoipa::path(post, path = "/api/dead-letters/replay", tag = "alerts",
+    request_body = ReplayRequest, responses((status = 200, body = ReplayResponse)))]
+pub(super) async fn replay(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Body(request): Body<ReplayRequest>,
+) -> Result<Json<ReplayResponse>, ApiError> {
+    caller.require(Role::Operator)?;
+    let (mut filter, limit) = filter(&app, &caller, &request).await?;
+    let by = caller.by();
+    if !request.dry_run {
+        let detail = serde_json::json!({ "request": request });
+        app.control().note(&by, "dead_letters.replay", "dead_letters", detail).await?;
+    }
+    let mut answer = ReplayResponse::default();
+    loop {
+        let page = app.lake().dead_letters(&filter).await?;
+        filter.after = page.last().map(|letter| (letter.received_at, letter.identity));
+        let is_last = page.len() < filter.limit;
+        answer.matched += count(page.len());
+        let (able, unable): (Vec<_>, Vec<_>) = page.into_iter().partition(Letter::can_be_replayed);
+        answer.not_replayable += count(unable.len());
+        if !request.dry_run {
+            let (replayed, skipped) = bring_again(&app, able, &by).await?;
+            answer.replayed += replayed;
+            answer.skipped += skipped;
+        }
+        let done = match request.dry_run {
+            true => answer.matched >= limit,
+            false => answer.replayed >= limit,
+        };
+        if is_last || done {
+            answer.more = !is_last;
+            return Ok(Json(answer));
+        }
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Appends those that were not brought again before; answers with how many, and with how many were.
+async fn bring_again(app: &App, letters: Vec<Letter>, by: &By) -> Result<(i64, i64), ApiError> {
+    let named: Vec<_> = letters.iter().map(|l| (l.identity, l.device_id.clone())).collect();
+    let claimed = app.control().claim_replays(&named, &by.name, by.at).await?;
+    let partitions = app.parts.log.partitions();
+    let again = letters.into_iter().filter(|letter| claimed.contains(&letter.identity));
+    let entries: Vec<(u32, Entry)> = again
+        .map(|letter| {
+            let partition = partition_of(letter.device_id.as_bytes(), partitions);
+            let received_at = chrono::Utc::now().timestamp_micros();
+            (partition, Entry::from(letter.into_record(None, received_at)))
+        })
+        .collect();
+    let replayed = entries.len();
+    if replayed > 0 {
+        app.parts.log.append(LogTopic::Uplink, entries).await.map_err(|error| {
+            tracing::info!(%error, "a replay met a log that is away");
+            let detail = "the log is away; what is missing can be replayed ten minutes later";
+            ApiError::new(Code::Unavailable, detail)
+        })?;
+    }
+    Ok((count(replayed), count(named.len() - replayed)))
+}
+
+async fn filter(
+    app: &App,
+    caller: &Caller,
+    request: &ReplayRequest,
+) -> Result<(LetterFilter, i64), ApiError> {
+    let identity = |text: &String| {
+        let bad = || ApiError::field("identities", "each is epoch:partition:offset:item");
+        Identity::parse(text).ok_or_else(bad)
+    };
+    let identities = request.identities.iter().map(identity).collect::<Result<Vec<_>, _>>()?;
+    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) || identities.len() > 1000 {
+        return Err(ApiError::field("limit", format!("1 to {MAX_LIMIT}; 1000 identities at most")));
+    }
+    if request.reason.as_deref().is_some_and(|reason| Reason::parse(reason).is_none()) {
+        let all = Reason::ALL.map(Reason::as_str).join(", ");
+        return Err(ApiError::field("reason", format!("one of {all}")));
+    }
+    if request.kind.as_deref().is_some_and(|kind| Kind::parse(kind).is_none()) {
+        return Err(ApiError::field("kind", "telemetry, heartbeat, status, alerts or register"));
+    }
+    let given = request.device_id.is_some()
+        || request.reason.is_some()
+        || request.kind.is_some()
+        || request.from.is_some()
+        || request.to.is_some()
+        || !identities.is_empty();
+    if !given {
+        return Err(ApiError::field("reason", "give at least one condition"));
+    }
+    let devices = match caller.scope() {
+        Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
+        None => None,
+    };
+    let filter = LetterFilter {
+        device_id: request.device_id.clone(),
+        reason: request.reason.clone(),
+        kind: request.kind.clone(),
+        from: request.from.map(|at| at.timestamp_micros()),
+        to: request.to.map(|at| at.timestamp_micros()),
+        identities,
+        devices,
+        after: None,
+        limit: PAGE,
+    };
+    Ok((filter, limit))
+}

@@ -1,0 +1,185 @@
+//! Telemetry of one device: its history and its export.
+
+use std::sync::Arc;
+
+use acuvim_schemas::{
+    Micros,
+    api::{ExportFormat, History, HistoryColumn},
+    problem::Problem,
+    reading::READINGS,
+    tables::Table,
+    time::{DAY, to_rfc3339},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse as _, Response},
+};
+use chrono::Utc;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{devices::find as find_device, moment};
+use crate::{
+    App,
+    auth::Caller,
+    export::{Exported, TRAILERS, export},
+    history::{Asked, Order, Shape, Texts, fields, history, site_of, site_rows},
+    problem::{ApiError, Params},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryParams {
+    /// From then on; a day before `to` unless given.
+    from: Option<String>,
+    /// Before then; now unless given.
+    to: Option<String>,
+    /// Readings, separated by commas; all unless given.
+    fields: Option<String>,
+    /// Buckets of this length: `10s`, `5m`, `1h`, `1d`, `1w`, `1mo`, `1y`; in a time zone
+    /// such as divide half an hour, or whole hours. Without it: the readings as they are.
+    interval: Option<String>,
+    /// What each bucket says: `avg` (the default), `min`, `max`, `sum`, `count`, `first`, `last`,
+    /// `delta`; several are separated by commas. `delta` is what a counter has counted, through
+    /// roll-overs; a reset and another meter count nothing, and what is no counter has none.
+    agg: Option<String>,
+    /// What buckets without readings say: `none` (the default) leaves them out, `null`, `previous`,
+    /// `linear`.
+    fill: Option<String>,
+    /// Whose calendar buckets follow, such as `Africa/Johannesburg`; UTC unless given.
+    tz: Option<String>,
+    /// `asc` (the default) or `desc`, by time.
+    order: Option<String>,
+    /// Rows of a page, 1 to 20,000; 1000 unless given.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The time that is asked for: a day up to now unless it is given.
+fn range(from: Option<&str>, to: Option<&str>) -> Result<(Micros, Micros), ApiError> {
+    let at = |field, text: Option<&str>| {
+        text.map(|text| moment(field, text).map(|at| at.timestamp_micros())).transpose()
+    };
+    let to = at("to", to)?.unwrap_or_else(|| Utc::now().timestamp_micros());
+    Ok((at("from", from)?.unwrap_or(to - DAY), to))
+}
+
+/// A device's readings over time, or buckets of them. A logger that replaced another goes on with
+/// that one's readings up to the moment of the replacement.
+#[utoipa::path(get, path = "/api/devices/{device_id}/telemetry/history", tag = "telemetry",
+    params(("device_id" = String, Path, description = "The device's id"), HistoryParams),
+    responses((status = 200, body = History), (status = 404, body = Problem)))]
+pub(super) async fn device_history(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+    Params(params): Params<HistoryParams>,
+) -> Result<Json<History>, ApiError> {
+    let device = find_device(&app, &caller, &device_id).await?;
+    let (from, to) = range(params.from.as_deref(), params.to.as_deref())?;
+    let texts = Texts {
+        fields: params.fields.as_deref(),
+        interval: params.interval.as_deref(),
+        agg: params.agg.as_deref(),
+        fill: params.fill.as_deref(),
+        tz: params.tz.as_deref(),
+        order: params.order.as_deref(),
+        cursor: params.cursor.as_deref(),
+        limit: params.limit,
+    };
+    let asked = Asked::new(from, to, &texts)?;
+    let column = |(name, unit): (String, &str)| HistoryColumn { name, unit: unit.to_owned() };
+    let columns = asked.columns().into_iter().map(column).collect();
+    let (interval, tz) = match &asked.shape {
+        Shape::Raw => (None, chrono_tz::Tz::UTC),
+        Shape::Buckets { text, buckets, .. } => (Some(text.clone()), buckets.tz()),
+    };
+    let site = site_of(&app, device).await?;
+    let page = history(&app, site, asked).await?;
+    Ok(Json(History {
+        device_id,
+        interval,
+        tz: tz.name().to_owned(),
+        columns,
+        rows: page.rows,
+        next_cursor: page.next_cursor,
+        lake_version: page.lake_version,
+        watermark: page.watermark,
+    }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExportParams {
+    /// From then on; a day before `to` unless given.
+    from: Option<String>,
+    /// Before then; now unless given.
+    to: Option<String>,
+    /// Readings, separated by commas; all unless given.
+    fields: Option<String>,
+    /// `csv` (the default), `parquet`, `arrow` or `ndjson`.
+    format: Option<ExportFormat>,
+    /// Readings as the decimals that are stored, in place of floats.
+    decimals: Option<bool>,
+}
+
+/// The columns beside the readings that an export has.
+const BESIDE: [&str; 5] = ["received_at", "source", "connection", "seq", "boot"];
+
+/// A device's readings as a file, however many: `ts`, `received_at`, `source`, `connection`, `seq`,
+/// `boot` and the readings, by time. The trailers `X-Row-Count` and `X-Content-SHA256` come only
+/// behind the last row; an export that fails midway is broken off.
+#[utoipa::path(get, path = "/api/devices/{device_id}/telemetry/export", tag = "telemetry",
+    params(("device_id" = String, Path, description = "The device's id"), ExportParams),
+    responses((status = 200, description = "The file", body = String, content_type = "text/csv"),
+        (status = 404, body = Problem)))]
+pub(super) async fn device_export(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+    Params(params): Params<ExportParams>,
+) -> Result<Response, ApiError> {
+    let device = find_device(&app, &caller, &device_id).await?;
+    let (from, to) = range(params.from.as_deref(), params.to.as_deref())?;
+    if from >= to {
+        return Err(ApiError::field("to", "later than from"));
+    }
+    let fields = fields(params.fields.as_deref())?;
+    let all = fields.len() == READINGS.len();
+    let names = BESIDE.into_iter().chain(fields.into_iter().map(|r| r.name));
+    let names: Vec<&'static str> = names.chain(all.then_some("load_type")).collect();
+    let format = params.format.unwrap_or_default();
+    let site = site_of(&app, device).await?;
+    let ask = move |context| async move {
+        let range = (from, to);
+        site_rows(&context, Table::Telemetry, &site, range, &names, Order::Ascending).await
+    };
+    let exported = export(&app, format, params.decimals.unwrap_or(false), ask).await?;
+    Ok(file(exported, format, &format!("{device_id}_{}", stamp(from, to))))
+}
+
+fn stamp(from: Micros, to: Micros) -> String {
+    let of = |ts| to_rfc3339(ts).replace([':', '-'], "").replace(".000", "");
+    format!("{}_{}", of(from), of(to))
+}
+
+fn file(exported: Exported, format: ExportFormat, name: &str) -> Response {
+    let Exported { body, lake_version, watermark } = exported;
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(safe).collect();
+    let watermark: Vec<String> = watermark.iter().map(i64::to_string).collect();
+    let headers = [
+        (header::CONTENT_TYPE, format.content_type().to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}.{}\"", format.extension()),
+        ),
+        (header::TRAILER, TRAILERS.to_owned()),
+        (header::HeaderName::from_static("x-lake-version"), lake_version.to_string()),
+        (header::HeaderName::from_static("x-watermark"), watermark.join(",")),
+    ];
+    (headers, body).into_response()
+}

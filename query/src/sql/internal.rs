@@ -1,0 +1,158 @@
+//! Questions of our own to the lake: a device's readings, and fixed statements.
+
+use std::sync::Arc;
+
+use acuvim_lakehouse::{View, timestamp};
+use acuvim_schemas::{Micros, problem::Code, tables::Table};
+use arrow::array::RecordBatch;
+use datafusion::{
+    logical_expr::Expr,
+    prelude::{SessionContext, col, lit},
+};
+use serde_json::{Map, Value};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    render,
+    run::{explain, from_engine},
+};
+use crate::{App, problem::ApiError};
+
+/// A device's readings between two times, as JSON.
+pub(crate) struct Readings {
+    pub readings: Vec<Map<String, Value>>,
+    /// Whether there are more.
+    pub truncated: bool,
+    pub lake_version: i64,
+    pub watermark: Vec<i64>,
+}
+
+/// A device's readings from one time to another, both inclusive, by time, at most so many.
+pub(crate) async fn readings_between(
+    app: &Arc<App>,
+    device_id: &str,
+    from: Micros,
+    to: Micros,
+    limit: usize,
+) -> Result<Readings, ApiError> {
+    let theirs = col("device_id")
+        .eq(lit(device_id))
+        .and(col("ts").gt_eq(timestamp(from)))
+        .and(col("ts").lt_eq(timestamp(to)));
+    let (version, watermark, batches) = on_threads(app, move |context| async move {
+        let rows = context.table(Table::Telemetry.name()).await?.filter(theirs)?;
+        rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?.collect().await
+    })
+    .await?;
+    let mut readings: Vec<_> = batches.iter().flat_map(objects).collect();
+    let truncated = readings.len() > limit;
+    readings.truncate(limit);
+    Ok(Readings { readings, truncated, lake_version: version, watermark })
+}
+
+/// Runs a question of ours as any other query: on the threads for them, and one of so many at a time.
+pub(crate) async fn on_threads<T, F>(
+    app: &Arc<App>,
+    ask: impl FnOnce(SessionContext) -> F + Send + 'static,
+) -> Result<(i64, Vec<i64>, T), ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = datafusion::error::Result<T>> + Send + 'static,
+{
+    if let Some(reason) = app.status().not_hot {
+        return Err(ApiError::new(Code::Unavailable, reason));
+    }
+    let (threads, timeout) = (app.threads.handle(), app.parts.sql.timeout);
+    let app = Arc::clone(app);
+    let work = AbortOnDropHandle::new(threads.spawn(async move {
+        let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
+        let permit = app.queries.acquire().await.map_err(stopping)?;
+        let view = app.lake().view(true)?;
+        let context = session_over(&app, &view)?;
+        let rows = match ask(context).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                drop(permit);
+                return Err(explain(&app, &error).await);
+            }
+        };
+        Ok((view.version, view.watermark, rows))
+    }));
+    let done = tokio::time::timeout(timeout, work).await.map_err(|_| {
+        let detail = format!("the question took longer than {} ms", timeout.as_millis());
+        ApiError::new(Code::DeadlineExceeded, detail)
+    })?;
+    done.map_err(|e| ApiError::internal(&e))?
+}
+
+/// A session that knows the tables of a view.
+pub(crate) fn session_over(app: &App, view: &View) -> Result<SessionContext, ApiError> {
+    let context = app.parts.engine.session();
+    for table in Table::ALL {
+        if let Some(provider) = view.table(table) {
+            context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
+        }
+    }
+    Ok(context)
+}
+
+/// Rows as objects, without what is null.
+fn objects(batch: &RecordBatch) -> Vec<Map<String, Value>> {
+    let schema = batch.schema();
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let mut columns: Vec<_> =
+        batch.columns().iter().map(|column| render::values(column).into_iter()).collect();
+    let mut row = || -> Map<String, Value> {
+        let cells = columns.iter_mut().filter_map(Iterator::next);
+        let cells = names.iter().zip(cells).filter(|(name, v)| !v.is_null() && **name != "date");
+        cells.map(|(name, value)| ((*name).to_owned(), value)).collect()
+    };
+    (0..batch.num_rows()).map(|_| row()).collect()
+}
+
+/// The rows of a statement of ours over the lake's tables.
+pub(crate) async fn internal_rows(
+    app: &Arc<App>,
+    statement: String,
+) -> Result<Vec<Vec<Value>>, ApiError> {
+    let ask = move |context: SessionContext| async move {
+        context.sql(&statement).await?.collect().await
+    };
+    let (_, _, batches) = on_threads(app, ask).await?;
+    Ok(value_rows(&batches))
+}
+
+/// Rows as their values.
+pub(crate) fn value_rows(batches: &[RecordBatch]) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let mut columns: Vec<_> =
+            batch.columns().iter().map(|column| render::values(column).into_iter()).collect();
+        for _ in 0..batch.num_rows() {
+            rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
+        }
+    }
+    rows
+}
+
+/// Makes a table's rows known under another name; only those of some devices, if that is said.
+pub(crate) async fn name_rows(
+    context: &SessionContext,
+    table: Table,
+    name: &str,
+    devices: Option<&[String]>,
+) -> datafusion::error::Result<()> {
+    let mut rows = context.table(table.name()).await?;
+    if let Some(devices) = devices {
+        rows = rows.filter(one_of(devices))?;
+    }
+    context.register_table(name, rows.into_view()).map(|_| ())
+}
+
+/// What is of one of these devices; what names no device is nobody's to see.
+pub(super) fn one_of(devices: &[String]) -> Expr {
+    match devices.is_empty() {
+        true => lit(false),
+        false => col("device_id").in_list(devices.iter().map(|d| lit(d.as_str())).collect(), false),
+    }
+}

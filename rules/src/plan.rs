@@ -1,0 +1,337 @@
+//! A rule's predicates, checked and planned once by DataFusion, evaluated over batches.
+
+mod check;
+mod fault;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use acuvim_schemas::{api::RuleBody, time::SECOND};
+use arrow::{
+    array::{Array as _, AsArray as _, BooleanArray, Float64Array},
+    datatypes::{DataType, Float64Type},
+};
+use datafusion::{
+    common::{
+        DFSchema,
+        tree_node::{Transformed, TreeNode as _},
+    },
+    error::{DataFusionError, Result},
+    execution::{SessionState, SessionStateBuilder},
+    logical_expr::{
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarUDF, Volatility,
+        create_udf,
+    },
+    physical_expr::PhysicalExpr,
+    prelude::SessionConfig,
+};
+
+pub use fault::Fault;
+use {
+    check::check,
+    fault::{at_word, placed},
+};
+
+use crate::{
+    episode::{Terms, Verdict},
+    inputs::{self, Inputs, NOMINAL_FREQUENCY, NOMINAL_VOLTAGE, Site},
+    message,
+};
+
+/// Characters of a predicate.
+const LONGEST: usize = 2000;
+
+/// Plans predicates.
+#[derive(Debug)]
+pub struct Planner {
+    state: SessionState,
+    schema: DFSchema,
+    finite: ScalarUDF,
+}
+
+/// A comparison, its value and its limit.
+type Comparison = (Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>);
+
+/// A rule that is ready to run.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    when: Arc<dyn PhysicalExpr>,
+    clear_when: Option<Arc<dyn PhysicalExpr>>,
+    /// The comparisons of `when`: value on the left, limit on the right.
+    comparisons: Vec<Comparison>,
+    /// The columns that all of it needs.
+    pub(crate) needed: BTreeSet<usize>,
+    /// How long it waits.
+    pub(crate) terms: Terms,
+    needs_voltage: bool,
+    needs_frequency: bool,
+}
+
+impl Planner {
+    /// A planner for the columns of readings.
+    ///
+    /// # Errors
+    /// Never for this schema.
+    pub fn new() -> Result<Self> {
+        let mut config = SessionConfig::new();
+        let options = config.options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let schema = DFSchema::try_from(inputs::schema())?;
+        Ok(Self { state, schema, finite: finite() })
+    }
+
+    /// Checks and plans a rule.
+    ///
+    /// # Errors
+    /// The first fault, with its place.
+    pub fn compile(&self, rule: &RuleBody) -> std::result::Result<Compiled, Fault> {
+        let logical = self.parse("when", &rule.when)?;
+        let when = self.physical("when", &rule.when, logical.clone())?;
+        let mut needed = columns(&logical, &self.schema);
+        let clear_when = match &rule.clear_when {
+            None => None,
+            Some(text) => {
+                let logical = self.parse("clear_when", text)?;
+                needed.extend(columns(&logical, &self.schema));
+                Some(self.physical("clear_when", text, logical)?)
+            }
+        };
+        let mut comparisons = Vec::new();
+        for (compared, value, limit) in compared(&logical) {
+            let planned = (
+                self.state.create_physical_expr(compared, &self.schema),
+                self.state.create_physical_expr(value, &self.schema),
+                self.state.create_physical_expr(limit, &self.schema),
+            );
+            if let (Ok(compared), Ok(value), Ok(limit)) = planned {
+                comparisons.push((compared, value, limit));
+            }
+        }
+        let needs =
+            |name: &str| inputs::schema().index_of(name).is_ok_and(|index| needed.contains(&index));
+        let (needs_voltage, needs_frequency) = (needs(NOMINAL_VOLTAGE), needs(NOMINAL_FREQUENCY));
+        if let Some(template) = &rule.message {
+            let named = message::columns(template).map_err(|message| Fault {
+                field: "message",
+                message,
+                line: None,
+                column: None,
+            })?;
+            needed.extend(named.iter().filter_map(|n| inputs::schema().index_of(n).ok()));
+        }
+        let terms = Terms {
+            hold: i64::from(rule.for_seconds) * SECOND,
+            clear: i64::from(rule.clear_for_seconds) * SECOND,
+        };
+        Ok(Compiled {
+            when,
+            clear_when,
+            comparisons,
+            needed,
+            terms,
+            needs_voltage,
+            needs_frequency,
+        })
+    }
+
+    fn parse(&self, field: &'static str, text: &str) -> std::result::Result<Expr, Fault> {
+        let fault = |message: String| Fault { field, message, line: None, column: None };
+        if text.trim().is_empty() || text.chars().count() > LONGEST {
+            return Err(fault(format!("a predicate of 1 to {LONGEST} characters")));
+        }
+        let expr = self
+            .state
+            .create_logical_expr(text, &self.schema)
+            .map_err(|e| placed(field, text, &e))?;
+        check(&expr).map_err(|(word, message)| at_word(field, text, &word, message))?;
+        let expr = self.finite(expr).map_err(|e| placed(field, text, &e))?;
+        match expr.get_type(&self.schema) {
+            Ok(DataType::Boolean) => Ok(expr),
+            Ok(other) => {
+                let message = format!("it is {other}, and must be true or false");
+                Err(Fault { field, message, line: Some(1), column: Some(1) })
+            }
+            Err(error) => Err(placed(field, text, &error)),
+        }
+    }
+
+    /// The expression with every float that is compared made finite: what is no number (0/0), or none
+    /// that a meter could show, is null, and so neither a breach nor its end.
+    fn finite(&self, expr: Expr) -> Result<Expr> {
+        let finite = |side: Box<Expr>| -> Result<Box<Expr>> {
+            let plain = matches!(*side, Expr::Column(_) | Expr::Literal(..));
+            let float = matches!(side.get_type(&self.schema), Ok(DataType::Float64));
+            Ok(if float && !plain { Box::new(self.finite.call(vec![*side])) } else { side })
+        };
+        let mended = expr.transform_up(|node| match node {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+                let (left, right) = (finite(left)?, finite(right)?);
+                Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+            }
+            Expr::Between(mut between) => {
+                between.expr = finite(between.expr)?;
+                Ok(Transformed::yes(Expr::Between(between)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(mended?.data)
+    }
+
+    fn physical(
+        &self,
+        field: &'static str,
+        text: &str,
+        expr: Expr,
+    ) -> std::result::Result<Arc<dyn PhysicalExpr>, Fault> {
+        let planned = self.state.create_physical_expr(expr, &self.schema);
+        let planned = planned.map_err(|e| placed(field, text, &e))?;
+        // What fails only when it runs, such as a text that is no number, fails now.
+        let nothing = arrow::array::RecordBatch::try_new(
+            inputs::schema(),
+            inputs::schema()
+                .fields()
+                .iter()
+                .map(|f| arrow::array::new_null_array(f.data_type(), 1))
+                .collect(),
+        );
+        let tried = nothing.map_err(DataFusionError::from).and_then(|one| planned.evaluate(&one));
+        tried.map(|_| planned).map_err(|e| placed(field, text, &e))
+    }
+}
+
+const fn compares(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+    )
+}
+
+/// A float, or null if it is none that a meter could show; -0 is 0.
+fn finite() -> ScalarUDF {
+    let apply = |values: &[ColumnarValue]| -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(values)?;
+        let floats = arrays.first().map(|a| a.as_primitive::<Float64Type>().clone());
+        let floats = floats.unwrap_or_else(|| Float64Array::from(Vec::<f64>::new()));
+        let finite: Float64Array =
+            floats.iter().map(|v| v.filter(|v| v.is_finite()).map(|v| v + 0.0)).collect();
+        Ok(ColumnarValue::Array(Arc::new(finite)))
+    };
+    let float = DataType::Float64;
+    create_udf("finite", vec![float.clone()], float, Volatility::Immutable, Arc::new(apply))
+}
+
+/// The columns that an expression names.
+fn columns(expr: &Expr, schema: &DFSchema) -> BTreeSet<usize> {
+    expr.column_refs().into_iter().filter_map(|c| schema.index_of_column(c).ok()).collect()
+}
+
+/// The comparisons of a predicate, as they are joined by AND and OR.
+fn compared(expr: &Expr) -> Vec<(Expr, Expr, Expr)> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
+            compared(left).into_iter().chain(compared(right)).collect()
+        }
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq,
+            right,
+        }) => {
+            let is_reading =
+                |e: &Expr| e.column_refs().iter().any(|c| !c.name.starts_with("nominal_"));
+            let (value, limit) = if is_reading(left) { (left, right) } else { (right, left) };
+            vec![(expr.clone(), value.as_ref().clone(), limit.as_ref().clone())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Compiled {
+    /// Whether a device has what it needs.
+    #[must_use]
+    pub fn can_judge(&self, site: &Site) -> bool {
+        self.missing(site).is_empty()
+    }
+
+    /// The settings that it needs of a device and that are not there.
+    #[must_use]
+    pub fn missing(&self, site: &Site) -> Vec<&'static str> {
+        let voltage = self.needs_voltage && site.nominal_voltage_v.is_none();
+        let frequency = self.needs_frequency && site.nominal_frequency_hz.is_none();
+        [(voltage, NOMINAL_VOLTAGE), (frequency, NOMINAL_FREQUENCY)]
+            .into_iter()
+            .filter_map(|(missing, name)| missing.then_some(name))
+            .collect()
+    }
+
+    /// The columns that it reads.
+    #[must_use]
+    pub const fn needed(&self) -> &BTreeSet<usize> {
+        &self.needed
+    }
+
+    /// How long it waits.
+    #[must_use]
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Which rows breach; null where that can't be said.
+    ///
+    /// # Errors
+    /// When it can't be evaluated, such as for a division of whole numbers by zero.
+    pub fn breaches(&self, inputs: &Inputs) -> Result<BooleanArray> {
+        evaluate(&self.when, inputs)
+    }
+
+    /// Which rows are over; none: those that do not breach.
+    ///
+    /// # Errors
+    /// When it can't be evaluated.
+    pub fn clears(&self, inputs: &Inputs) -> Result<Option<BooleanArray>> {
+        self.clear_when.as_ref().map(|expr| evaluate(expr, inputs)).transpose()
+    }
+
+    /// The verdict of a row.
+    #[must_use]
+    pub fn verdict(when: &BooleanArray, clears: Option<&BooleanArray>, row: usize) -> Verdict {
+        let of = |array: &BooleanArray| array.is_valid(row).then(|| array.value(row));
+        match (of(when), clears.map(of)) {
+            (Some(true), _) => Verdict::Breach,
+            (_, Some(Some(true))) | (Some(false), None) => Verdict::Clear,
+            (None, None | Some(None)) => Verdict::Unknown,
+            (Some(false), Some(_)) | (None, Some(Some(false))) => Verdict::Between,
+        }
+    }
+
+    /// The value that broke the limit in a row, and the limit: of the first comparison that holds.
+    #[must_use]
+    pub fn values(&self, inputs: &Inputs, row: usize) -> (Option<f64>, Option<f64>) {
+        let one = Inputs { batch: inputs.batch.slice(row, 1) };
+        let float = |expr: &Arc<dyn PhysicalExpr>| -> Option<f64> {
+            let value = expr.evaluate(&one.batch).ok()?.into_array(1).ok()?;
+            let value = arrow::compute::cast(&value, &DataType::Float64).ok()?;
+            let value = value.as_primitive::<Float64Type>();
+            value.is_valid(0).then(|| value.value(0)).filter(|v| v.is_finite())
+        };
+        let holds = |expr: &Arc<dyn PhysicalExpr>| {
+            evaluate(expr, &one).is_ok_and(|held| held.is_valid(0) && held.value(0))
+        };
+        match self.comparisons.iter().find(|(compared, ..)| holds(compared)) {
+            Some((_, value, limit)) => (float(value), float(limit)),
+            None => (None, None),
+        }
+    }
+}
+
+fn evaluate(expr: &Arc<dyn PhysicalExpr>, inputs: &Inputs) -> Result<BooleanArray> {
+    let array = expr.evaluate(&inputs.batch)?.into_array(inputs.batch.num_rows())?;
+    Ok(array.as_boolean().clone())
+}
+
+#[cfg(test)]
+mod tests;

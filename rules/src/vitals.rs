@@ -1,0 +1,322 @@
+//! Anomalies in what heartbeats say: resets, memory, Modbus, the SD card.
+
+use acuvim_schemas::{Micros, heartbeat::Vitals, time::SECOND};
+use serde::{Deserialize, Serialize};
+
+/// The limits of what is normal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VitalLimits {
+    /// Free heap, in bytes, under which memory is low.
+    pub min_free_heap: i64,
+    /// The share of Modbus exchanges that may fail between two heartbeats.
+    pub max_modbus_errors: f64,
+    /// Boots within an hour that make a loop.
+    pub boots_per_hour: u32,
+    /// Free room on the SD card, in MB, under which it is nearly full.
+    pub min_sd_free_mb: i64,
+}
+
+impl Default for VitalLimits {
+    fn default() -> Self {
+        Self {
+            min_free_heap: 20_000,
+            max_modbus_errors: 0.2,
+            boots_per_hour: 5,
+            min_sd_free_mb: 100,
+        }
+    }
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anomaly {
+    /// It restarted for want of power.
+    Brownout,
+    /// It restarted because it crashed.
+    Crash,
+    /// It restarts again and again.
+    CrashLoop,
+    /// Its memory is low.
+    LowMemory,
+    /// Its meter does not answer as it should.
+    ModbusErrors,
+    /// Its SD card is missing or nearly full.
+    SdFailure,
+    /// Its readings have no key that we know.
+    NoKnownReadings,
+}
+
+impl Anomaly {
+    /// The type of its alerts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Brownout => "brownout",
+            Self::Crash => "crash",
+            Self::CrashLoop => "crash_loop",
+            Self::LowMemory => "low_memory",
+            Self::ModbusErrors => "modbus_errors",
+            Self::SdFailure => "sd_failure",
+            Self::NoKnownReadings => "no_known_readings",
+        }
+    }
+}
+
+/// Something that began or ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// What.
+    pub anomaly: Anomaly,
+    /// When: the heartbeat's time.
+    pub ts: Micros,
+    /// When it began, which is when its alert was made.
+    pub since: Micros,
+    /// Whether it began.
+    pub begins: bool,
+    /// In words.
+    pub message: String,
+    /// The value that broke the limit.
+    pub value: Option<f64>,
+    /// The limit.
+    pub threshold: Option<f64>,
+}
+
+/// What is kept of a device between heartbeats.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct VitalState {
+    /// The time of the newest heartbeat.
+    #[serde(rename = "t")]
+    pub ts: Option<Micros>,
+    /// The boot count that it had.
+    #[serde(rename = "b")]
+    pub boot: Option<u64>,
+    #[serde(rename = "m", default)]
+    modbus: Option<(i64, i64)>,
+    /// When it has booted lately.
+    #[serde(rename = "r", default)]
+    boots: Vec<Micros>,
+    /// What is wrong, and since when.
+    #[serde(rename = "o", default)]
+    open: Vec<(Anomaly, Micros)>,
+}
+
+/// A finding: the anomaly, whether it is there (none: it can't be said), and what about it.
+type Finding = (Anomaly, Option<bool>, String, Option<f64>, Option<f64>);
+
+const HOUR: Micros = 3600 * SECOND;
+
+impl VitalState {
+    /// Takes a heartbeat; one that is not newer than the newest says nothing any more.
+    pub fn heartbeat(
+        &mut self,
+        ts: Micros,
+        boot: Option<u64>,
+        vitals: &Vitals,
+        limits: &VitalLimits,
+    ) -> Vec<Condition> {
+        if self.ts.is_some_and(|newest| ts <= newest) {
+            return Vec::new();
+        }
+        let booted = boot.is_some() && self.boot.is_some() && boot != self.boot;
+        if booted {
+            let jump = boot.zip(self.boot).map_or(1, |(now, then)| now.saturating_sub(then).max(1));
+            // Boots between two heartbeats are known by their count alone.
+            let times = usize::try_from(jump).unwrap_or(usize::MAX).min(32);
+            self.boots.extend(std::iter::repeat_n(ts, times));
+        }
+        self.boots.retain(|at| ts.saturating_sub(*at) < HOUR);
+        let excess = self.boots.len().saturating_sub(32);
+        self.boots.drain(..excess);
+        let findings = self.findings(booted, vitals, limits);
+        (self.ts, self.boot) = (Some(ts), boot.or(self.boot));
+        if let Some(counted) = vitals.modbus_ok.zip(vitals.modbus_errors) {
+            self.modbus = Some(counted);
+        }
+        findings.into_iter().filter_map(|finding| self.note(ts, finding)).collect()
+    }
+
+    /// Notes whether a reading had keys that we know.
+    pub fn readings_known(&mut self, ts: Micros, unknown: Option<&[String]>) -> Option<Condition> {
+        let message = || format!("no reading has a known key; it sends {}", keys(unknown));
+        let there = Some(unknown.is_some());
+        self.note(ts, (Anomaly::NoKnownReadings, there, message(), None, None))
+    }
+
+    /// Whether that is wrong at present.
+    #[must_use]
+    pub fn is_open(&self, anomaly: Anomaly) -> bool {
+        self.open.iter().any(|(open, _)| *open == anomaly)
+    }
+
+    fn findings(&self, booted: bool, vitals: &Vitals, limits: &VitalLimits) -> Vec<Finding> {
+        let reset = vitals.reset_reason.as_deref().unwrap_or_default();
+        let crashed = matches!(reset, "panic" | "int_wdt" | "task_wdt" | "wdt");
+        let boots = self.boots.len();
+        let heap = vitals.free_heap;
+        let mut findings = vec![
+            // A restart is of a moment: it is over with the next heartbeat of the same boot.
+            (
+                Anomaly::Brownout,
+                Some(booted && reset == "brownout"),
+                "it restarted for want of power (brownout)".to_owned(),
+                None,
+                None,
+            ),
+            (
+                Anomaly::Crash,
+                Some(booted && crashed),
+                format!("it restarted after a crash ({reset})"),
+                None,
+                None,
+            ),
+            (
+                Anomaly::CrashLoop,
+                Some(boots >= usize::try_from(limits.boots_per_hour).unwrap_or(usize::MAX)),
+                format!("{boots} restarts within an hour"),
+                Some(boots as f64),
+                Some(f64::from(limits.boots_per_hour)),
+            ),
+            (
+                Anomaly::LowMemory,
+                heap.map(|heap| heap < limits.min_free_heap),
+                format!("{} bytes of memory are free", heap.unwrap_or(0)),
+                heap.map(|heap| heap as f64),
+                Some(limits.min_free_heap as f64),
+            ),
+        ];
+        findings.extend(self.modbus_finding(booted, vitals, limits));
+        findings.extend(sd_finding(vitals, limits));
+        findings
+    }
+
+    fn modbus_finding(
+        &self,
+        booted: bool,
+        vitals: &Vitals,
+        limits: &VitalLimits,
+    ) -> Option<Finding> {
+        let (ok, errors) = vitals.modbus_ok.zip(vitals.modbus_errors)?;
+        let (ok_before, errors_before) = self.modbus.filter(|_| !booted).unwrap_or((0, 0));
+        let (ok, errors) = (ok.saturating_sub(ok_before), errors.saturating_sub(errors_before));
+        let all = ok.saturating_add(errors);
+        if ok < 0 || errors < 0 || all == 0 {
+            return None;
+        }
+        let share = errors as f64 / all as f64;
+        let message = format!("{errors} of {all} Modbus exchanges failed");
+        let wrong = share > limits.max_modbus_errors;
+        let threshold = Some(limits.max_modbus_errors);
+        Some((Anomaly::ModbusErrors, Some(wrong), message, Some(share), threshold))
+    }
+
+    /// Whether a finding changes anything.
+    fn note(&mut self, ts: Micros, finding: Finding) -> Option<Condition> {
+        let (anomaly, there, message, value, threshold) = finding;
+        let at = self.open.iter().position(|(open, _)| *open == anomaly);
+        let (begins, since) = match (there?, at) {
+            (true, None) => {
+                self.open.push((anomaly, ts));
+                (true, ts)
+            }
+            (false, Some(at)) => (false, self.open.swap_remove(at).1),
+            _ => return None,
+        };
+        Some(Condition { anomaly, ts, since, begins, message, value, threshold })
+    }
+}
+
+fn sd_finding(vitals: &Vitals, limits: &VitalLimits) -> Option<Finding> {
+    let free = vitals.sd_free_mb;
+    let (wrong, message) = match (vitals.sd_present, free) {
+        (Some(false), _) => (true, "the SD card is missing".to_owned()),
+        (_, Some(free)) => {
+            (free < limits.min_sd_free_mb, format!("the SD card has {free} MB free"))
+        }
+        (Some(true), None) => (false, String::new()),
+        (None, None) => return None,
+    };
+    let value = free.map(|free| free as f64);
+    let threshold = Some(limits.min_sd_free_mb as f64);
+    Some((Anomaly::SdFailure, Some(wrong), message, value, threshold))
+}
+
+fn keys(unknown: Option<&[String]>) -> String {
+    let keys = unknown.unwrap_or_default();
+    if keys.is_empty() { "nothing else".to_owned() } else { keys.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(conditions: &[Condition]) -> Vec<(&'static str, bool)> {
+        conditions.iter().map(|c| (c.anomaly.as_str(), c.begins)).collect()
+    }
+
+    #[test]
+    fn a_brownout_is_told_once_and_over_with_the_next_heartbeat() {
+        let (mut state, limits) = (VitalState::default(), VitalLimits::default());
+        let brownout = Vitals { reset_reason: Some("brownout".into()), ..Vitals::default() };
+        // The boot that is met first may be old.
+        assert_eq!(said(&state.heartbeat(SECOND, Some(1), &brownout, &limits)), []);
+        let begins = state.heartbeat(2 * SECOND, Some(2), &brownout, &limits);
+        assert_eq!(said(&begins), [("brownout", true)]);
+        assert_eq!(said(&state.heartbeat(2 * SECOND, Some(2), &brownout, &limits)), []);
+        let ends = state.heartbeat(3 * SECOND, Some(2), &brownout, &limits);
+        assert_eq!(said(&ends), [("brownout", false)]);
+        assert_eq!(ends.first().map(|c| c.since), Some(2 * SECOND));
+    }
+
+    #[test]
+    fn limits_begin_and_end() {
+        let (mut state, limits) = (VitalState::default(), VitalLimits::default());
+        let mut at = 0;
+        let mut beat = |state: &mut VitalState, vitals: Vitals| {
+            at += 60 * SECOND;
+            said(&state.heartbeat(at, Some(1), &vitals, &limits))
+        };
+        let low = Vitals { free_heap: Some(1000), ..Vitals::default() };
+        assert_eq!(beat(&mut state, low), [("low_memory", true)]);
+        assert_eq!(beat(&mut state, Vitals::default()), [], "what it does not say is not over");
+        let fine = Vitals { free_heap: Some(90_000), ..Vitals::default() };
+        assert_eq!(beat(&mut state, fine), [("low_memory", false)]);
+        let modbus = |ok, errors| Vitals {
+            modbus_ok: Some(ok),
+            modbus_errors: Some(errors),
+            ..Vitals::default()
+        };
+        assert_eq!(beat(&mut state, modbus(100, 3)), []);
+        assert_eq!(beat(&mut state, modbus(105, 13)), [("modbus_errors", true)]);
+        assert_eq!(beat(&mut state, modbus(155, 13)), [("modbus_errors", false)]);
+        let gone = Vitals { sd_present: Some(false), ..Vitals::default() };
+        assert_eq!(beat(&mut state, gone), [("sd_failure", true)]);
+        let back = Vitals { sd_present: Some(true), sd_free_mb: Some(7000), ..Vitals::default() };
+        assert_eq!(beat(&mut state, back), [("sd_failure", false)]);
+    }
+
+    #[test]
+    fn many_boots_are_a_loop_and_the_state_survives_being_stored() {
+        let (mut state, limits) = (VitalState::default(), VitalLimits::default());
+        let mut told = Vec::new();
+        for boot in 1..8_u64 {
+            let at = i64::try_from(boot).unwrap_or(0) * 60 * SECOND;
+            told.extend(state.heartbeat(at, Some(boot), &Vitals::default(), &limits));
+            let stored = serde_json::to_string(&state).expect("json");
+            state = serde_json::from_str(&stored).expect("json");
+        }
+        assert_eq!(said(&told), [("crash_loop", true)]);
+        let calm = state.heartbeat(3 * HOUR, Some(7), &Vitals::default(), &limits);
+        assert_eq!(said(&calm), [("crash_loop", false)]);
+    }
+
+    #[test]
+    fn readings_without_a_known_key_are_told_with_their_keys() {
+        let mut state = VitalState::default();
+        let keys = vec!["Vllavg".to_owned()];
+        let begins = state.readings_known(SECOND, Some(&keys)).expect("it begins");
+        assert!(begins.message.contains("Vllavg"));
+        assert_eq!(state.readings_known(2 * SECOND, Some(&keys)), None);
+        assert_eq!(state.readings_known(3 * SECOND, None).map(|c| c.begins), Some(false));
+    }
+}

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
 use super::load::{Load, expect_outages, judge};
 use crate::{
     harness::{PATIENCE, Server},
@@ -74,6 +76,25 @@ async fn visible(query: &Server, want: usize) {
     }
 }
 
+/// Waits for the next line with these words.
+async fn said(server: &Server, words: &[&str]) {
+    heard(&mut server.stages(), words).await;
+}
+
+/// The same, of lines that may have been said already.
+async fn heard(lines: &mut Receiver<String>, words: &[&str]) {
+    let wanted = async {
+        loop {
+            match lines.recv().await {
+                Ok(line) if words.iter().all(|word| line.contains(word)) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => panic!("the server ended"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("no {words:?}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_fence_and_dedup_a_paused_owner_stores_readings_twice() {
     let off = ["proof.fence=false", "proof.dedup=false"];
@@ -89,11 +110,14 @@ async fn without_fence_and_dedup_a_paused_owner_stores_readings_twice() {
     }
     let load = Load::start(stack.mqtt, 8, Duration::from_millis(2));
     let begun = Instant::now();
-    // The moment decides what the paused one holds; one of a few tries finds it with something.
+    // Stopped between a file and its commit it holds readings that the other one reads too.
     let doubled = loop {
-        tokio::time::sleep(Duration::from_millis(2300)).await;
+        said(&first, &["\"telemetry\"", "flush written"]).await;
+        let mut taken = second.stages();
         first.signal("-STOP");
-        tokio::time::sleep(Duration::from_secs(14)).await;
+        // Kafka gives its partitions away after 8 s.
+        heard(&mut taken, &["takes the partition over"]).await;
+        heard(&mut taken, &["\"telemetry\"", "flush committed"]).await;
         first.signal("-CONT");
         tokio::time::sleep(Duration::from_secs(5)).await;
         let stored = readings_stored(&query).await;

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod commands;
+mod door;
 mod freshness;
 mod judgement;
 mod kill;

@@ -1,105 +1,15 @@
 //! A store that answers 503, or hardly at all, for long.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    sync::watch,
+use super::{
+    door::{Door, Mood},
+    load::{Load, expect_outages, judge},
 };
-
-use super::load::{Load, expect_outages, judge};
 use crate::{
     harness::{PATIENCE, Server, resident_mb},
     stack::Stack,
 };
-
-/// What stands before the store does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Passes,
-    /// Answers as S3 does when it is asked too much.
-    Refuses,
-    /// Lets a request through after this time.
-    Waits(Duration),
-}
-
-/// Stands before the store.
-struct Door {
-    address: SocketAddr,
-    mood: watch::Sender<Mood>,
-    refused: Arc<Mutex<u64>>,
-}
-
-const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.\
-                         </Message></Error>";
-
-impl Door {
-    async fn open(store: &str) -> Self {
-        let store = store.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let (mood, watch) = watch::channel(Mood::Passes);
-        let refused = Arc::new(Mutex::new(0));
-        let count = Arc::clone(&refused);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (store, watch, count) = (store.clone(), watch.clone(), Arc::clone(&count));
-                tokio::spawn(pass(client, store, watch, count));
-            }
-        });
-        Self { address, mood, refused }
-    }
-
-    fn is(&self, mood: Mood) {
-        self.mood.send_replace(mood);
-    }
-
-    fn refused(&self) -> u64 {
-        *self.refused.lock().expect("a count")
-    }
-}
-
-/// A connection lives as long as the mood does.
-async fn pass(
-    mut client: TcpStream,
-    store: String,
-    mut mood: watch::Receiver<Mood>,
-    refused: Arc<Mutex<u64>>,
-) {
-    let now = *mood.borrow_and_update();
-    let work = async {
-        match now {
-            Mood::Refuses => {
-                let mut head = vec![0; 64 << 10];
-                let _ = client.read(&mut head).await?;
-                *refused.lock().expect("a count") += 1;
-                let answer = format!(
-                    "HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\n\
-                     content-length: {}\r\nconnection: close\r\n\r\n{SLOW_DOWN}",
-                    SLOW_DOWN.len()
-                );
-                client.write_all(answer.as_bytes()).await?;
-                client.shutdown().await
-            }
-            Mood::Passes | Mood::Waits(_) => {
-                if let Mood::Waits(time) = now {
-                    tokio::time::sleep(time).await;
-                }
-                let mut store = TcpStream::connect(store).await?;
-                copy_bidirectional(&mut client, &mut store).await.map(|_| ())
-            }
-        }
-    };
-    tokio::select! {
-        _ = work => {}
-        _ = mood.changed() => {}
-    }
-}
 
 /// Seconds of each mood: 600 by night.
 fn seconds() -> Duration {

@@ -48,6 +48,9 @@ pub enum Command {
     /// Look after the devices of a running server.
     #[command(subcommand)]
     Devices(DevicesCommand),
+    /// Look at firmware images, sign them, and check signatures.
+    #[command(subcommand)]
+    Firmware(FirmwareCommand),
     /// Check the settings, and reach everything they name.
     Check(ServeFlags),
     /// Print the settings in force, secrets masked.
@@ -67,6 +70,77 @@ pub enum DevicesCommand {
     /// before the first device is made. The secrets are shown this once.
     #[command(after_help = "Example: acuvim devices import fleet.csv >secrets.csv")]
     Import(ImportArgs),
+}
+
+/// What can be done to firmware images, without a server.
+#[derive(Debug, Subcommand)]
+pub enum FirmwareCommand {
+    /// Check an image to the last byte, and say what it is.
+    Inspect(InspectArgs),
+    /// Make an ed25519 key to sign with; prints the public key for firmware.public_keys.
+    Keys(KeysArgs),
+    /// Sign an image: writes a manifest and its signature, to be uploaded with the image.
+    #[command(after_help = "Example: acuvim firmware sign logger.bin --version 1.3.0 \
+        --hardware \"TTGO T-Call v1.4\" --sequence 13 --key release.pem --out logger.sig")]
+    Sign(SignArgs),
+    /// Check that a signature is by a key, and for an image.
+    Verify(VerifyArgs),
+}
+
+/// An image to look at.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// Bytes of the slot that it must fit into.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_966_080)]
+    pub slot_bytes: u64,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, Args)]
+pub struct KeysArgs {
+    /// Where the private key goes, in PEM; the file must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// An image to be signed.
+#[derive(Debug, Clone, Args)]
+pub struct SignArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// The release's semantic version.
+    #[arg(long)]
+    pub version: String,
+    /// The hardware that it is for; all of the chip unless given.
+    #[arg(long)]
+    pub hardware: Option<String>,
+    /// Grows with each release, so that a device can refuse to go back.
+    #[arg(long)]
+    pub sequence: i64,
+    /// Days from now until it is not to be installed any more; never unless given.
+    #[arg(long, value_name = "DAYS")]
+    pub expires_days: Option<u32>,
+    /// The private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the signature goes.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// A signature to be checked.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// The signature.
+    #[arg(long, value_name = "FILE")]
+    pub signature: PathBuf,
+    /// The public key: base64, or a PEM file.
+    #[arg(long, value_name = "KEY")]
+    pub public_key: String,
 }
 
 /// A file of readings.

@@ -49,6 +49,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sql(args) => commands::sql::run(args).await,
         Command::Import(args) => commands::import::run(args).await,
         Command::Devices(command) => commands::devices::run(command).await,
+        Command::Firmware(command) => commands::firmware::run(command),
         Command::Check(flags) => commands::check::run(&Settings::load(&flags)?).await,
         Command::Config(flags) => commands::config::run(&Settings::load(&flags)?),
         Command::Log(LogCommand::Repartition(args)) => commands::repartition::run(args).await,

@@ -2,6 +2,7 @@
 //! values out of range stop the start with one line that names the setting and what is allowed.
 
 mod check;
+mod firmware;
 mod places;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::ServeFlags;
 pub use check::listed;
+pub use firmware::Firmware;
 pub use places::Role;
 use places::masked_url;
 
@@ -30,6 +32,7 @@ pub struct Settings {
     pub telemetry: Telemetry,
     pub retention: Retention,
     pub commands: Commands,
+    pub firmware: Firmware,
     pub health_monitor: HealthMonitor,
     pub alerts: Alerts,
     pub sql: Sql,
@@ -484,7 +487,13 @@ impl Settings {
         mask(&mut shown.jwt.secret);
         mask(&mut shown.admin.password);
         mask(&mut shown.mqtt.password);
-        for url in [&mut shown.lake.url, &mut shown.log.url, &mut shown.control.url] {
+        let urls = [
+            &mut shown.lake.url,
+            &mut shown.log.url,
+            &mut shown.control.url,
+            &mut shown.firmware.url,
+        ];
+        for url in urls {
             *url = url.as_deref().map(masked_url);
         }
         shown

@@ -1,5 +1,5 @@
-//! The small mutable state: devices, commands, configurations, groups, alerts, rules, users, keys,
-//! audit, offsets, outbox, leases and the facts fixed at the first start. SQLite by default, PostgreSQL to scale
+//! The small mutable state: devices, commands, configurations, groups, alerts, rules, firmware,
+//! rollouts, users, keys, audit, offsets, outbox, leases and the facts fixed at the first start. SQLite by default, PostgreSQL to scale
 //! out; every statement is one text for both.
 
 mod alerts;
@@ -9,6 +9,7 @@ mod configs;
 mod db;
 mod devices;
 mod error;
+mod firmware;
 mod groups;
 mod judgements;
 mod keys;
@@ -37,6 +38,11 @@ pub use commands::{Answer, CommandFilter, Given, GroupGiven, NewCommand};
 pub use db::Control;
 pub use devices::{Created, DeviceFilter, DeviceSecrets, DeviceSort, Edited, Replaced};
 pub use error::{Error, ErrorKind};
+pub use firmware::{
+    FirmwareDeleted, FirmwareMade, MemberChange, NewRollout, ROLLOUTS_LEASE, RolloutChange,
+    RolloutChanged, RolloutFilter, RolloutMember, RolloutOffer, RolloutStarted, RolloutStep,
+    RolloutVerb, RunningRollout, StoredFirmware, Target,
+};
 pub use leases::Lease;
 pub use letters::{Clockless, LetterNotes, ReplayOf};
 pub use log_facts::LogFacts;

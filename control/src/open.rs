@@ -97,6 +97,7 @@ fn migrations() -> Migrator {
         ("start", include_str!("../migrations/0001_start.sql")),
         ("fleet", include_str!("../migrations/0002_fleet.sql")),
         ("judgement", include_str!("../migrations/0003_judgement.sql")),
+        ("firmware", include_str!("../migrations/0004_firmware.sql")),
     ];
     let migrations = (1..).zip(files).map(|(version, (name, text))| {
         let text = SqlStr::from_static(text);

@@ -19,6 +19,7 @@ impl Control {
             "DELETE FROM device_said WHERE at < $1",
             "DELETE FROM silences WHERE until < $1",
             "DELETE FROM replays WHERE at < $1",
+            "DELETE FROM rollouts WHERE updated_at < $1 AND state IN ('aborted', 'completed')",
         ] {
             dropped += self.execute(statement, vec![before.into()]).await?;
         }

@@ -240,11 +240,11 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) ->
     }
     let mut known = !note.registrations.is_empty();
     if let Some((ts, heartbeat)) = &note.heartbeat {
-        if !known && !beat(tx, &note.device_id, *ts, heartbeat).await? {
+        if !known && !beat(tx, note, *ts, heartbeat).await? {
             tx.see_device(&note.device_id, note.at).await?;
-            beat(tx, &note.device_id, *ts, heartbeat).await?;
+            beat(tx, note, *ts, heartbeat).await?;
         } else if known {
-            beat(tx, &note.device_id, *ts, heartbeat).await?;
+            beat(tx, note, *ts, heartbeat).await?;
         }
         known = true;
     }
@@ -266,7 +266,7 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) ->
 /// False if the device is unknown, or if a newer heartbeat is there.
 async fn beat(
     tx: &mut Tx,
-    device_id: &str,
+    note: &DeviceNote,
     ts: DateTime<Utc>,
     heartbeat: &Heartbeat,
 ) -> Result<bool, Error> {
@@ -285,7 +285,7 @@ async fn beat(
                  meter_serial = COALESCE($7, meter_serial),
                  connection_type = COALESCE($8, connection_type),
                  signal_strength = COALESCE($9, signal_strength),
-                 ip_address = COALESCE($10, ip_address)
+                 ip_address = COALESCE($10, ip_address), beat_version = $3, beat_at = $12
              WHERE device_id = $11 AND (last_heartbeat IS NULL OR last_heartbeat < $1)",
             vec![
                 ts.into(),
@@ -298,7 +298,8 @@ async fn beat(
                 text("connection_type").into(),
                 heartbeat.signal_dbm().into(),
                 text("ip_address").into(),
-                device_id.into(),
+                note.device_id.as_str().into(),
+                note.at.into(),
             ],
         )
         .await?;

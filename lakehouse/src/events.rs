@@ -21,7 +21,7 @@ impl Lake {
             let has = lake_table.transaction(&app_id).await?.unwrap_or(i64::MIN);
             let new: Vec<Event> = events
                 .iter()
-                .filter(|(seq, event)| *seq > has && event.table() == table)
+                .filter(|(seq, event)| *seq > has && event.kind() == table.name())
                 .map(|(_, event)| event.clone())
                 .collect();
             if new.is_empty() {

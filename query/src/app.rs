@@ -10,7 +10,10 @@ use acuvim_schemas::command::CommandKind;
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
-use crate::{GuardLimits, Jwt, SqlLimits, auth::Throttle, backtest::Backtests, guard::Guard};
+use crate::{
+    FirmwareOptions, GuardLimits, Jwt, SqlLimits, auth::Throttle, backtest::Backtests,
+    firmware::Passes, guard::Guard,
+};
 
 /// How the other stages are doing, as the composition root sees it at this moment.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +72,8 @@ pub struct AppOptions {
     pub commands: CommandOptions,
     /// What every request passes first.
     pub guard: GuardLimits,
+    /// How firmware is taken and given.
+    pub firmware: FirmwareOptions,
     /// How the other stages are doing.
     pub system: System,
 }
@@ -164,6 +169,10 @@ pub struct App {
     pub(crate) damage: crate::sql::Damage,
     /// Imports at a time.
     pub(crate) imports: Semaphore,
+    /// Uploads of firmware at a time: each is in memory until it is stored.
+    pub(crate) uploads: Semaphore,
+    /// Devices' rights to firmware, as they were a moment ago.
+    pub(crate) passes: Passes,
     /// Password hashes at a time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
     /// As many threads for them: an allocator keeps for each thread what one hash has taken.
@@ -202,6 +211,8 @@ impl App {
             exports,
             damage: crate::sql::Damage::default(),
             imports: Semaphore::new(1),
+            uploads: Semaphore::new(2),
+            passes: Passes::default(),
             hashing,
             hash_threads,
             throttle,

@@ -12,6 +12,7 @@ use crate::problem::ApiError;
 /// What a name, a description and a tag may hold.
 const NAME: usize = 100;
 const DESCRIPTION: usize = 1000;
+const LONG: usize = 10_000;
 const TAG: usize = 64;
 const TAGS: usize = 32;
 
@@ -89,6 +90,18 @@ pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
 /// What a person says of an alert.
 pub(crate) fn note(note: Option<&str>) -> Result<(), ApiError> {
     note.map_or(Ok(()), |note| text("note", note, 0, DESCRIPTION))
+}
+
+/// A name of something, as a hardware's.
+pub(crate) fn short_text(field: &str, value: &str) -> Result<(), ApiError> {
+    text(field, value, 1, NAME)
+}
+
+/// What a person says of something at length.
+pub(crate) fn long_text(field: &str, value: &str) -> Result<(), ApiError> {
+    let fits = value.chars().count() <= LONG
+        && !value.chars().any(|c| c.is_control() && c != '\n' && c != '\r' && c != '\t');
+    if fits { Ok(()) } else { Err(ApiError::field(field, format!("at most {LONG} characters"))) }
 }
 
 /// The devices that a rule or a silence is about.

@@ -9,6 +9,7 @@ mod auth;
 mod backtest;
 mod checks;
 mod export;
+mod firmware;
 mod guard;
 mod history;
 mod import;
@@ -19,7 +20,8 @@ mod sql;
 
 pub use app::{App, AppOptions, CommandOptions, Component, Status, System};
 pub use auth::{Jwt, Session, hash_password};
+pub use firmware::FirmwareOptions;
 pub use guard::{GuardLimits, TrustedProxies};
 pub use routes::openapi;
-pub use server::{serve, serve_system};
+pub use server::{run_rollouts, serve, serve_devices, serve_system};
 pub use sql::{GateLimits, SqlLimits, check_query};

@@ -18,7 +18,7 @@ use tower_http::{
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, System, guard::pass, routes};
+use crate::{App, System, firmware, guard::pass, routes};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -37,6 +37,26 @@ pub async fn serve(
     let router = layered(guarded.layer(cors(&guard.limits.cors_origins)));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Serves checks and downloads of firmware to devices alone, over plain HTTP, until `stop`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_devices(
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let guard = Arc::clone(&app.guard);
+    let router = layered(routes::device_router(app).layer(from_fn_with_state(guard, pass)));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Runs rollouts until `stop`: of all processes that do, one at a time.
+pub async fn run_rollouts(app: Arc<App>, stop: CancellationToken) {
+    firmware::run_rollouts(app, stop).await;
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` alone until `stop`.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     Identity,
-    api::{Alert, DeviceStatus},
+    api::{Alert, DeviceStatus, RolloutCounts, RolloutState},
     record::FORMAT,
     tables::Table,
     time::{Micros, day_of},
@@ -135,7 +135,7 @@ pub struct DeviceEvent {
     pub event_id: Uuid,
     /// Whose.
     pub device_id: String,
-    /// What happened: `status`, `registered`.
+    /// What happened: `status`, `registered`, `update`.
     pub event: String,
     /// When.
     pub ts: DateTime<Utc>,
@@ -151,6 +151,27 @@ pub struct DeviceEvent {
     pub detail: Option<serde_json::Value>,
 }
 
+/// How a rollout is, for whoever follows it live. The lake keeps what happens to its devices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutProgress {
+    /// Which.
+    pub rollout_id: Uuid,
+    /// What it brings.
+    pub version: String,
+    /// How it is.
+    pub state: RolloutState,
+    /// The stage that it is in, from 1.
+    pub stage: i64,
+    /// How far it has come, in a line.
+    pub progress: String,
+    /// How many devices are in which state.
+    pub devices: RolloutCounts,
+    /// Why it is as it is.
+    pub reason: Option<String>,
+    /// When.
+    pub ts: DateTime<Utc>,
+}
+
 /// Anything that happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -159,6 +180,8 @@ pub enum Event {
     Alert(Box<AlertEvent>),
     /// To a device.
     Device(Box<DeviceEvent>),
+    /// To a rollout.
+    Rollout(Box<RolloutProgress>),
 }
 
 impl Event {
@@ -168,15 +191,17 @@ impl Event {
         match self {
             Self::Alert(event) => event.alert.device_id.as_deref(),
             Self::Device(event) => Some(&event.device_id),
+            Self::Rollout(_) => None,
         }
     }
 
-    /// The table that keeps it.
+    /// What it is called in the log: the table that keeps it, where one does.
     #[must_use]
-    pub const fn table(&self) -> Table {
+    pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Alert(_) => Table::AlertEvents,
-            Self::Device(_) => Table::DeviceEvents,
+            Self::Alert(_) => Table::AlertEvents.name(),
+            Self::Device(_) => Table::DeviceEvents.name(),
+            Self::Rollout(_) => "rollout_progress",
         }
     }
 
@@ -185,7 +210,7 @@ impl Event {
     pub fn to_pairs(&self, outbox_seq: i64) -> Vec<(&'static str, Bytes)> {
         vec![
             ("v", Bytes::from_static(FORMAT.as_bytes())),
-            ("type", Bytes::from_static(self.table().name().as_bytes())),
+            ("type", Bytes::from_static(self.kind().as_bytes())),
             ("outbox_seq", Bytes::from(outbox_seq.to_string())),
         ]
     }
@@ -200,14 +225,14 @@ pub fn rows(table: Table, events: &[Event]) -> Result<RecordBatch, ArrowError> {
         Table::AlertEvents => {
             let alerts = events.iter().filter_map(|event| match event {
                 Event::Alert(event) => Some(event.as_ref()),
-                Event::Device(_) => None,
+                Event::Device(_) | Event::Rollout(_) => None,
             });
             alert_rows(&alerts.collect::<Vec<_>>())
         }
         Table::DeviceEvents => {
             let devices = events.iter().filter_map(|event| match event {
                 Event::Device(event) => Some(event.as_ref()),
-                Event::Alert(_) => None,
+                Event::Alert(_) | Event::Rollout(_) => None,
             });
             device_rows(&devices.collect::<Vec<_>>())
         }

@@ -24,6 +24,8 @@ pub enum Code {
     TooLarge,
     /// Send another content type.
     UnsupportedMediaType,
+    /// Ask for bytes that there are.
+    RangeNotSatisfiable,
     /// Understood and refused by a rule.
     Refused,
     /// The device can't take a packet of that size.
@@ -32,7 +34,7 @@ pub enum Code {
     TooManyRequests,
     /// A fault of ours, logged with the request's id.
     Internal,
-    /// A file of the lake can't be read: it is named; other days can.
+    /// A stored file is damaged: it is named; others can be read.
     Damaged,
     /// A component is away or catching up; Retry-After says when to come back.
     Unavailable,
@@ -44,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::BadQuery,
         Self::Unauthorized,
@@ -54,6 +56,7 @@ impl Code {
         Self::Conflict,
         Self::TooLarge,
         Self::UnsupportedMediaType,
+        Self::RangeNotSatisfiable,
         Self::Refused,
         Self::CommandTooLarge,
         Self::TooManyRequests,
@@ -79,13 +82,14 @@ impl Code {
             Self::UnsupportedMediaType => {
                 ("unsupported_media_type", 415, "The content type is not taken here")
             }
+            Self::RangeNotSatisfiable => ("range_not_satisfiable", 416, "There are no such bytes"),
             Self::Refused => ("refused", 422, "Refused"),
             Self::CommandTooLarge => {
                 ("command_too_large", 422, "The command is too large for the device")
             }
             Self::TooManyRequests => ("too_many_requests", 429, "Too many requests"),
             Self::Internal => ("internal", 500, "Something failed on our side"),
-            Self::Damaged => ("damaged", 500, "A file of the lake is damaged"),
+            Self::Damaged => ("damaged", 500, "A stored file is damaged"),
             Self::Unavailable => ("unavailable", 503, "Not available right now"),
             Self::OutOfMemory => ("out_of_memory", 422, "The query needs too much memory"),
             Self::DeadlineExceeded => ("deadline_exceeded", 504, "It took too long"),

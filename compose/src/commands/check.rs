@@ -38,6 +38,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         let lake = serve::lake(settings, facts, serve::engine(settings)?).await;
         report("lake", &lake, &mut failed)?;
     }
+    let images = async {
+        let store = acuvim_firmware_registry::ImageStore::open(&settings.firmware_url()?)?;
+        store.list().await?;
+        anyhow::Ok(())
+    };
+    report("firmware", &images.await, &mut failed)?;
     if failed > 0 {
         bail!("{failed} of the components can't be used");
     }

@@ -5,6 +5,7 @@ mod client;
 pub mod config;
 pub mod demo;
 pub mod devices;
+pub mod firmware;
 pub mod import;
 pub mod repartition;
 pub mod simulate;

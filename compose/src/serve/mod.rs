@@ -24,7 +24,7 @@ pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
 use beside::{enter, say_alive, upkeep};
 use ingest::{Ingest, bridge_options, downlink, intake};
 use instance::Instance;
-use options::{app, processor_options};
+use options::{Place, app, processor_options};
 use parts::bind;
 pub use parts::{AnyLog, control, engine, lake};
 use status::Stages;
@@ -42,6 +42,8 @@ const PROCESSORS: &str = "acuvim.processor";
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
     pub http: SocketAddr,
+    /// For devices that fetch firmware over plain HTTP, where that is switched on.
+    pub devices: Option<SocketAddr>,
     /// The built-in broker, where there is one.
     pub mqtt: Option<SocketAddr>,
     pub websocket: Option<SocketAddr>,
@@ -61,6 +63,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let shown = |at: Option<SocketAddr>| at.map(|at| at.to_string()).unwrap_or_default();
     tracing::info!(
         http = %at.http, mqtt = shown(at.mqtt), websocket = shown(at.websocket),
+        devices = shown(at.devices),
         "acuvim serves; see http://{}/swagger", at.http
     );
     server.run_until(stop).await
@@ -102,21 +105,29 @@ pub struct Server {
 /// The sockets, taken before anything else: a port in use is said at once.
 struct Listeners {
     http: TcpListener,
+    /// For devices that fetch firmware over plain HTTP.
+    devices: Option<TcpListener>,
     mqtt: Option<(TcpListener, Option<TcpListener>)>,
 }
 
 impl Listeners {
     async fn bind(settings: &Settings, roles: &BTreeSet<Role>) -> anyhow::Result<Self> {
         let http = bind(&settings.http.listen, "http.listen", "--http-listen").await?;
+        let devices = match settings.firmware.device_listen.as_str() {
+            at if !at.is_empty() && roles.contains(&Role::Query) => {
+                Some(bind(at, "firmware.device_listen", "--set firmware.device_listen=...").await?)
+            }
+            _ => None,
+        };
         if !roles.contains(&Role::Ingest) || settings.mqtt.url.is_some() {
-            return Ok(Self { http, mqtt: None });
+            return Ok(Self { http, devices, mqtt: None });
         }
         let mqtt = bind(&settings.mqtt.listen, "mqtt.listen", "--mqtt-listen").await?;
         let websocket = match settings.mqtt.websocket_listen.as_str() {
             "" => None,
             at => Some(bind(at, "mqtt.websocket_listen", "--mqtt-websocket-listen").await?),
         };
-        Ok(Self { http, mqtt: Some((mqtt, websocket)) })
+        Ok(Self { http, devices, mqtt: Some((mqtt, websocket)) })
     }
 
     fn addresses(&self) -> std::io::Result<Addresses> {
@@ -125,7 +136,8 @@ impl Listeners {
             Some((mqtt, websocket)) => (Some(at(mqtt)?), websocket.as_ref().map(at).transpose()?),
             None => (None, None),
         };
-        Ok(Addresses { http: at(&self.http)?, mqtt, websocket })
+        let devices = self.devices.as_ref().map(at).transpose()?;
+        Ok(Addresses { http: at(&self.http)?, devices, mqtt, websocket })
     }
 }
 
@@ -168,18 +180,25 @@ impl Server {
             ),
             None => None,
         };
+        let mut beside = vec![
+            tokio::spawn(upkeep(log.clone(), Arc::clone(&settings), metrics, end.clone())),
+            alive,
+        ];
         let http = match (&lake, roles.contains(&Role::Query)) {
             (Some(lake), true) => {
-                let app = app(&settings, &control, lake, log.log(), system).await?;
+                let at = addresses.devices.unwrap_or(addresses.http).to_string();
+                let place = Place { holder: &instance.id, at: &at };
+                let app = app(&settings, &control, lake, log.log(), system, &place).await?;
+                if let Some(listener) = listeners.devices {
+                    beside.push(serve_devices(listener, Arc::clone(&app), end.clone()));
+                }
+                let rollouts = acuvim_query::run_rollouts(Arc::clone(&app), end.clone());
+                beside.push(tokio::spawn(rollouts));
                 tokio::spawn(acuvim_query::serve(http, app, end.clone()))
             }
             _ => tokio::spawn(acuvim_query::serve_system(http, system, end.clone())),
         };
         early.abort();
-        let beside = vec![
-            tokio::spawn(upkeep(log.clone(), Arc::clone(&settings), metrics, end.clone())),
-            alive,
-        ];
         stages.serving();
         Ok(Self { addresses, log, control, ingest, processor, http, end, beside })
     }
@@ -263,6 +282,19 @@ impl Opened {
         };
         Ok((Self { control, facts, log, lake }, alive))
     }
+}
+
+/// Serves firmware to devices over plain HTTP.
+fn serve_devices(
+    listener: TcpListener,
+    app: Arc<acuvim_query::App>,
+    end: CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = acuvim_query::serve_devices(listener, app, end).await {
+            tracing::error!(%error, "devices are not served over plain HTTP any more");
+        }
+    })
 }
 
 async fn start_ingest(

@@ -3,12 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::{Control, Reminders, Resend, SystemCondition};
+use acuvim_firmware_registry::{ImageStore, TokenKey, TrustedImages};
 use acuvim_lakehouse::{CompactionPolicy, Lake};
 use acuvim_log::Log;
 use acuvim_processor::{
     Conditions, FlushPolicy, HealthPolicy, ProcessorOptions, Retention, VitalLimits,
 };
-use acuvim_query::{App, AppOptions, CommandOptions, GuardLimits, Jwt, SqlLimits, System};
+use acuvim_query::{
+    App, AppOptions, CommandOptions, FirmwareOptions, GuardLimits, Jwt, SqlLimits, System,
+};
 use acuvim_schemas::{payload::Severity, telemetry::Limits, time};
 use chrono::TimeDelta;
 
@@ -120,6 +123,43 @@ fn disk(settings: &Settings) -> Conditions {
     }))
 }
 
+/// How firmware is taken and given; devices find it at a URL.
+fn firmware(
+    settings: &Settings,
+    secret: &str,
+    at: &str,
+    holder: &str,
+) -> anyhow::Result<FirmwareOptions> {
+    let set = &settings.firmware;
+    let store = ImageStore::open(&settings.firmware_url()?)?;
+    let images = TrustedImages::new(store, set.cache_mb << 20, LOOK_AGAIN);
+    Ok(FirmwareOptions {
+        images,
+        token_key: TokenKey::of(secret.as_bytes()),
+        base_url: set.base_url.clone().unwrap_or_else(|| format!("http://{at}")),
+        slot: set.slot_bytes,
+        chips: set.chips()?,
+        public_keys: set.keys()?,
+        require_signature: set.require_signature,
+        allow_bare_device_id: set.allow_bare_device_id,
+        most_failures: set.max_failures,
+        token_time: Duration::from_secs(set.url_hours * 3600),
+        rollout_interval: Duration::from_secs(set.rollout_interval_seconds),
+        holder: holder.to_owned(),
+    })
+}
+
+/// How long an image is served out of memory before the stored one is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Who serves the API, and where devices find it.
+pub struct Place<'a> {
+    /// This process.
+    pub holder: &'a str,
+    /// `host:port`.
+    pub at: &'a str,
+}
+
 /// The API, with its first user and the key that signs its tokens.
 pub async fn app(
     settings: &Settings,
@@ -127,6 +167,7 @@ pub async fn app(
     lake: &Arc<Lake>,
     log: Arc<dyn Log>,
     system: System,
+    place: &Place<'_>,
 ) -> anyhow::Result<Arc<App>> {
     admin::first_admin(settings, control).await?;
     let secret = admin::jwt_secret(settings, control).await?;
@@ -163,6 +204,7 @@ pub async fn app(
             proxies: settings.proxies()?,
             cors_origins: listed(&settings.http.cors_origins),
         },
+        firmware: firmware(settings, &secret, place.at, place.holder)?,
         system,
     })?;
     Ok(app)

@@ -11,6 +11,7 @@ impl Settings {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         self.lake_url()?;
         self.check_scale_out()?;
+        self.check_firmware()?;
         address("http.listen", &self.http.listen)?;
         address("mqtt.listen", &self.mqtt.listen)?;
         if !self.mqtt.websocket_listen.is_empty() {
@@ -113,6 +114,20 @@ impl Settings {
             ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
         }
         Ok(())
+    }
+
+    fn check_firmware(&self) -> anyhow::Result<()> {
+        let firmware = &self.firmware;
+        self.firmware_url()?;
+        firmware.check()?;
+        if !firmware.device_listen.is_empty() {
+            address("firmware.device_listen", &firmware.device_listen)?;
+        }
+        within("firmware.slot_bytes", firmware.slot_bytes, 65_536, 16 << 20)?;
+        within("firmware.max_failures", firmware.max_failures, 1, 1000)?;
+        within("firmware.url_hours", firmware.url_hours, 1, 24 * 30)?;
+        within("firmware.rollout_interval_seconds", firmware.rollout_interval_seconds, 1, 60)?;
+        within("firmware.cache_mb", firmware.cache_mb, 1, 16_384)
     }
 
     /// Whose word on where a request comes from is taken.

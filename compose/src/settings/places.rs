@@ -107,15 +107,33 @@ impl Settings {
 
     /// Where the lake is.
     pub fn lake_url(&self) -> anyhow::Result<url::Url> {
-        match &self.lake.url {
+        self.place("lake", self.lake.url.as_deref())
+    }
+
+    /// Where firmware images are: beside a lake that has a URL, so that processes that share the one
+    /// share the other.
+    pub fn firmware_url(&self) -> anyhow::Result<url::Url> {
+        if self.firmware.url.is_some() || self.lake.url.is_none() {
+            return self.place("firmware", self.firmware.url.as_deref());
+        }
+        let mut url = self.lake_url()?;
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().push("_firmware");
+        }
+        Ok(url)
+    }
+
+    /// The place of a section with a `url`, or its folder in the data directory.
+    fn place(&self, section: &str, url: Option<&str>) -> anyhow::Result<url::Url> {
+        match url {
             Some(text) => url::Url::parse(text)
                 .ok()
                 .filter(|url| ["file", "s3", "s3a"].contains(&url.scheme()))
                 .with_context(|| {
-                    format!("lake.url is `{text}`: allowed are file:// and s3:// URLs")
+                    format!("{section}.url is `{text}`: allowed are file:// and s3:// URLs")
                 }),
             None => {
-                let dir = std::path::absolute(self.data.dir.join("lake"))?;
+                let dir = std::path::absolute(self.data.dir.join(section))?;
                 url::Url::from_directory_path(&dir)
                     .map_err(|()| anyhow::anyhow!("{} is no path for data.dir", dir.display()))
             }

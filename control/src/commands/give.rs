@@ -108,7 +108,7 @@ impl Control {
 }
 
 /// Gives a command in a transaction.
-pub(super) async fn give(
+pub(crate) async fn give(
     tx: &mut Tx,
     new: &NewCommand,
     scope: Option<&Scope>,

@@ -9,6 +9,7 @@ mod list;
 mod waiting;
 
 pub use answers::Answer;
+pub(crate) use give::give;
 pub use give::{Given, NewCommand};
 pub use group::GroupGiven;
 pub use list::CommandFilter;

@@ -110,6 +110,7 @@ impl Control {
         }
         tx.end_commands(device_id, "the device was deleted", by.at).await?;
         for statement in [
+            "DELETE FROM rollout_devices WHERE device_id = $1",
             "DELETE FROM configs WHERE device_id = $1",
             "DELETE FROM config_changes WHERE device_id = $1",
             "DELETE FROM devices WHERE device_id = $1",

@@ -53,6 +53,21 @@ impl Tx {
 }
 
 impl Control {
+    /// Whether a secret is a device's own, and the device may use it.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn is_device_secret(&self, device_id: &str, secret: &str) -> Result<bool, Error> {
+        let found: Option<(String,)> = self
+            .fetch_optional(
+                "SELECT device_id FROM devices WHERE device_id = $1 AND mqtt_secret_hash = $2
+                     AND enabled = $3",
+                vec![device_id.into(), hash_secret(secret).into(), true.into()],
+            )
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Makes a device's MQTT secret, or a new one in place of the old. Makes the device's row if
     /// it is the first that is heard of it.
     ///

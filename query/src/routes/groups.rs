@@ -44,7 +44,7 @@ fn no_group() -> ApiError {
     ApiError::new(Code::NotFound, "there is no such group")
 }
 
-async fn find(app: &App, caller: &Caller, id: &str) -> Result<Group, ApiError> {
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Group, ApiError> {
     let id: Uuid = id.parse().map_err(|_| no_group())?;
     app.control().group(id, caller.scope()).await?.ok_or_else(no_group)
 }

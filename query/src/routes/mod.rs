@@ -7,11 +7,13 @@ mod completeness;
 mod config;
 mod devices;
 mod document;
+mod firmware;
 mod groups;
 mod import;
 mod keys;
 mod latest;
 mod letters;
+mod rollouts;
 mod rules;
 mod shown;
 mod silences;
@@ -24,7 +26,7 @@ mod users;
 use std::sync::Arc;
 
 use acuvim_schemas::{problem::Code, time};
-use axum::Router;
+use axum::{Router, extract::DefaultBodyLimit};
 use chrono::{DateTime, Datelike as _, Utc};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -85,6 +87,19 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(silences::list, silences::create))
         .routes(routes!(silences::delete))
         .routes(routes!(letters::replay))
+        .routes(routes!(firmware::list, firmware::upload))
+        .routes(routes!(firmware::check))
+        .routes(routes!(firmware::download))
+        .routes(routes!(rollouts::deploy))
+        .routes(routes!(rollouts::deploy_group))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::get))
+        .routes(routes!(rollouts::devices))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::retry))
+        .routes(routes!(firmware::get, firmware::put, firmware::delete))
         .routes(routes!(completeness::completeness))
         .routes(routes!(completeness::trace))
         .routes(routes!(sql::run))
@@ -105,15 +120,30 @@ fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi
     document
 }
 
+/// What a form may have beside its image.
+const BESIDE_IMAGE: u64 = 256 << 10;
+
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (routes, document) = api().split_for_parts();
+    let form = app.parts.firmware.slot + BESIDE_IMAGE;
     routes
         .with_state(app)
+        .layer(DefaultBodyLimit::max(usize::try_from(form).unwrap_or(usize::MAX)))
         .merge(SwaggerUi::new("/swagger").url("/api/openapi.json", described(document)))
         .fallback(async || ApiError::new(Code::NotFound, "there is no such route; see /swagger"))
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::MethodNotAllowed, "the route takes another method; see /swagger")
         })
+}
+
+/// What devices reach over plain HTTP, where that is switched on.
+pub(crate) fn device_router(app: Arc<App>) -> Router {
+    use axum::routing::get;
+    Router::new()
+        .route("/api/firmware/check", get(firmware::plain_check))
+        .route("/api/firmware/download/{version}", get(firmware::plain_download))
+        .with_state(app)
+        .fallback(async || ApiError::new(Code::NotFound, "devices find firmware here alone"))
 }
 
 /// What a process answers that serves no API: one of other roles, or one that is still starting.

@@ -6,6 +6,7 @@ mod latest;
 mod render;
 mod run;
 mod tables;
+mod updates;
 
 pub use gate::{GateLimits, check as check_query};
 pub use run::SqlLimits;
@@ -16,4 +17,4 @@ pub(crate) use internal::{
 pub(crate) use latest::latest_reading;
 pub(crate) use render::values;
 pub(crate) use run::{Damage, Outcome, explain, from_engine, run};
-pub(crate) use tables::{TableInfo, tables};
+pub(crate) use tables::{TableInfo, control_tables, tables};

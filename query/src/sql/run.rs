@@ -208,17 +208,8 @@ async fn register(
         let text = format!("it names a version of telemetry: {} has none such", table.name());
         return Err(ApiError::field("at_version", text));
     }
-    if asks(tables::DEVICES) {
-        let devices = tables::devices(app, scope).await?;
-        context.register_table(tables::DEVICES, devices).map_err(|e| from_engine(&e))?;
-    }
-    if asks(tables::ALERTS) {
-        let alerts = tables::alerts(app, scope).await?;
-        context.register_table(tables::ALERTS, alerts).map_err(|e| from_engine(&e))?;
-    }
-    if asks(tables::REPLAYS) {
-        let replays = tables::replays(app, scope).await?;
-        context.register_table(tables::REPLAYS, replays).map_err(|e| from_engine(&e))?;
+    for (name, table) in tables::control_tables(app, scope, asks).await? {
+        context.register_table(name, table).map_err(|e| from_engine(&e))?;
     }
     Ok(())
 }

@@ -21,12 +21,13 @@ use datafusion::{catalog::TableProvider, datasource::MemTable};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::updates;
 use crate::{App, problem::ApiError};
 
 /// The tables of control.
-pub(crate) const DEVICES: &str = "devices";
-pub(crate) const ALERTS: &str = "alerts";
-pub(crate) const REPLAYS: &str = "replays";
+const DEVICES: &str = "devices";
+const ALERTS: &str = "alerts";
+const REPLAYS: &str = "replays";
 
 /// A table that a query can read.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,12 +59,41 @@ pub(crate) fn tables() -> Vec<TableInfo> {
     let replays =
         (REPLAYS, "Dead letters that were brought again, and what became of them", replay_schema());
     lake.chain([devices, alerts, replays])
+        .chain(updates::described())
         .map(|(name, description, schema)| TableInfo {
             name: name.to_owned(),
             description: description.to_owned(),
             columns: schema.fields().iter().map(|f| column(f)).collect(),
         })
         .collect()
+}
+
+/// The tables of control that are asked for, with what a scope sees of them.
+pub(crate) async fn control_tables(
+    app: &App,
+    scope: Option<&Scope>,
+    asks: impl Fn(&str) -> bool,
+) -> Result<Vec<(&'static str, Arc<dyn TableProvider>)>, ApiError> {
+    let mut found = Vec::new();
+    if asks(DEVICES) {
+        found.push((DEVICES, devices(app, scope).await?));
+    }
+    if asks(ALERTS) {
+        found.push((ALERTS, alerts(app, scope).await?));
+    }
+    if asks(REPLAYS) {
+        found.push((REPLAYS, replays(app, scope).await?));
+    }
+    if asks(updates::FIRMWARE) {
+        found.push((updates::FIRMWARE, updates::firmware(app).await?));
+    }
+    if asks(updates::ROLLOUTS) {
+        found.push((updates::ROLLOUTS, updates::rollouts(app, scope).await?));
+    }
+    if asks(updates::ROLLOUT_DEVICES) {
+        found.push((updates::ROLLOUT_DEVICES, updates::rollout_devices(app, scope).await?));
+    }
+    Ok(found)
 }
 
 fn column(field: &Field) -> ColumnInfo {
@@ -78,10 +108,7 @@ fn column(field: &Field) -> ColumnInfo {
 }
 
 /// The devices as they are now.
-pub(crate) async fn devices(
-    app: &App,
-    scope: Option<&Scope>,
-) -> Result<Arc<dyn TableProvider>, ApiError> {
+async fn devices(app: &App, scope: Option<&Scope>) -> Result<Arc<dyn TableProvider>, ApiError> {
     let limit = app.parts.sql.max_control_rows;
     let filter = DeviceFilter { limit, ..DeviceFilter::default() };
     let (devices, total) = app.control().devices(&filter, scope).await?;
@@ -178,10 +205,7 @@ fn rows(devices: &[Device]) -> Result<RecordBatch, arrow::error::ArrowError> {
 }
 
 /// The alerts as they are now.
-pub(crate) async fn alerts(
-    app: &App,
-    scope: Option<&Scope>,
-) -> Result<Arc<dyn TableProvider>, ApiError> {
+async fn alerts(app: &App, scope: Option<&Scope>) -> Result<Arc<dyn TableProvider>, ApiError> {
     let limit = app.parts.sql.max_control_rows;
     let mut alerts = Vec::new();
     for shadow in [false, true] {
@@ -271,10 +295,7 @@ fn alert_rows(alerts: &[Alert]) -> Result<RecordBatch, arrow::error::ArrowError>
 }
 
 /// The replays of dead letters.
-pub(crate) async fn replays(
-    app: &App,
-    scope: Option<&Scope>,
-) -> Result<Arc<dyn TableProvider>, ApiError> {
+async fn replays(app: &App, scope: Option<&Scope>) -> Result<Arc<dyn TableProvider>, ApiError> {
     let limit = app.parts.sql.max_control_rows;
     let replays = app.control().replays(scope, limit).await?;
     let text = |get: fn(&acuvim_control::ReplayOf) -> String| -> ArrayRef {

@@ -1,0 +1,94 @@
+//! `acuvim firmware`: looks at images, signs them and checks signatures, without a server.
+
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use acuvim_firmware_registry::{
+    Image, ImageCheck, Manifest, PublicKey, Signed, SigningKey, Version,
+};
+use anyhow::{Context as _, ensure};
+use chrono::{TimeDelta, Utc};
+
+use super::say;
+use crate::cli::{FirmwareCommand, InspectArgs, KeysArgs, SignArgs, VerifyArgs};
+
+/// The slot of images that are only signed: as large as any may be.
+const ANY_SLOT: u64 = 16 << 20;
+
+/// Does what was asked.
+pub fn run(command: FirmwareCommand) -> anyhow::Result<()> {
+    match command {
+        FirmwareCommand::Inspect(args) => inspect(&args),
+        FirmwareCommand::Keys(args) => keys(&args),
+        FirmwareCommand::Sign(args) => sign(args),
+        FirmwareCommand::Verify(args) => verify(&args),
+    }
+}
+
+fn image(path: &Path, slot: u64) -> anyhow::Result<Image> {
+    let shown = || path.display().to_string();
+    let bytes = fs::read(path).with_context(shown)?;
+    let mut check = ImageCheck::new(slot);
+    check.update(&bytes).with_context(shown)?;
+    check.finish().with_context(shown)
+}
+
+fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+    let image = image(&args.image, args.slot_bytes)?;
+    say(format!("chip      {}", image.chip))?;
+    say(format!("size      {} bytes of a slot of {}", image.size, args.slot_bytes))?;
+    say(format!("sha256    {}", image.sha256))?;
+    let hashed = if image.hashed { "yes, and it is right" } else { "none" };
+    say(format!("its hash  {hashed}"))?;
+    let Some(about) = image.descriptor else { return say("no application descriptor") };
+    say(format!("project   {}", about.project))?;
+    say(format!("version   {}", about.version))?;
+    say(format!("built     {} {} with ESP-IDF {}", about.date, about.time, about.idf_version))
+}
+
+fn keys(args: &KeysArgs) -> anyhow::Result<()> {
+    let (key, pem) = SigningKey::generate()?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(&args.out).with_context(|| args.out.display().to_string())?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    say(key.public().to_base64())
+}
+
+fn sign(args: SignArgs) -> anyhow::Result<()> {
+    ensure!(
+        Version::parse(&args.version).is_some(),
+        "--version {}: give a semantic version, such as 1.2.0, of 32 characters at most",
+        args.version
+    );
+    let image = image(&args.image, ANY_SLOT)?;
+    let shown = || args.key.display().to_string();
+    let pem = fs::read_to_string(&args.key).with_context(shown)?;
+    let key = SigningKey::from_pem(&pem).with_context(shown)?;
+    let manifest = Manifest {
+        version: args.version,
+        hardware: args.hardware,
+        chip: image.chip.as_str().to_owned(),
+        size: image.size,
+        sha256: image.sha256,
+        sequence: args.sequence,
+        expires_at: args.expires_days.map(|days| Utc::now() + TimeDelta::days(days.into())),
+    };
+    let signed = Signed::sign(&manifest, &key)?;
+    fs::write(&args.out, serde_json::to_string_pretty(&signed)?)
+        .with_context(|| args.out.display().to_string())?;
+    say(signed.manifest)
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    let image = image(&args.image, ANY_SLOT)?;
+    let shown = || args.signature.display().to_string();
+    let signed = Signed::parse(&fs::read_to_string(&args.signature).with_context(shown)?)?;
+    let text = match Path::new(&args.public_key).is_file() {
+        true => fs::read_to_string(&args.public_key)?,
+        false => args.public_key.clone(),
+    };
+    let manifest = signed.verify(&[PublicKey::parse(&text)?])?;
+    manifest.fits(&image, &manifest.version, manifest.hardware.as_deref(), Utc::now())?;
+    say(format!("good: {}", signed.manifest))
+}

@@ -1,0 +1,299 @@
+//! The logic of rollouts: what a device's state becomes by what is known of it, and what a rollout
+//! does next. Pure; who runs it applies what it answers.
+
+use acuvim_control::{RolloutMember, RunningRollout};
+use acuvim_schemas::{
+    api::{RolloutCounts, UpdateState},
+    command::CommandStatus,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::{version::runs, window::Window};
+
+/// A device's next state, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The state from now on.
+    pub state: UpdateState,
+    /// Why, in words.
+    pub detail: Option<String>,
+}
+
+impl Look {
+    fn at(state: UpdateState) -> Option<Self> {
+        Some(Self { state, detail: None })
+    }
+
+    fn because(state: UpdateState, detail: impl Into<String>) -> Option<Self> {
+        Some(Self { state, detail: Some(detail.into()) })
+    }
+}
+
+/// What becomes of a device by what is known of it; none: nothing new.
+///
+/// It is confirmed by a heartbeat alone, which came after it had the image and names the new version:
+/// neither its answer to the command nor what it fetched is enough, and neither is a heartbeat of one
+/// that never fetched it.
+#[must_use]
+pub fn observe(
+    rollout: &RunningRollout,
+    member: &RolloutMember,
+    now: DateTime<Utc>,
+) -> Option<Look> {
+    match member.state {
+        UpdateState::Offered => offered(rollout, member),
+        UpdateState::Downloading => downloading(member),
+        UpdateState::Installing => installing(rollout, member, now),
+        _ => None,
+    }
+}
+
+fn offered(rollout: &RunningRollout, member: &RolloutMember) -> Option<Look> {
+    if let Some(fetched) = fetched(member) {
+        return Look::at(fetched);
+    }
+    match member.command? {
+        CommandStatus::Ack => Look::at(UpdateState::Downloading),
+        CommandStatus::Success => Look::at(UpdateState::Installing),
+        CommandStatus::Error => Look::because(UpdateState::Failed, said(member)),
+        CommandStatus::Timeout if member.was_sent => {
+            Look::because(UpdateState::Failed, "it took the command and did not answer")
+        }
+        // Its window was over; there is another.
+        CommandStatus::Timeout if rollout.plan.window.is_some() => Look::at(UpdateState::Waiting),
+        CommandStatus::Timeout => {
+            Look::because(UpdateState::Failed, "it did not come online before the deadline")
+        }
+        CommandStatus::Pending | CommandStatus::Sent => None,
+    }
+}
+
+fn downloading(member: &RolloutMember) -> Option<Look> {
+    if member.fetched_all {
+        return Look::at(UpdateState::Installing);
+    }
+    match member.command? {
+        CommandStatus::Success => Look::at(UpdateState::Installing),
+        CommandStatus::Error => Look::because(UpdateState::Failed, said(member)),
+        CommandStatus::Timeout => {
+            Look::because(UpdateState::Failed, "it began to fetch the image and did not finish")
+        }
+        _ => None,
+    }
+}
+
+fn installing(
+    rollout: &RunningRollout,
+    member: &RolloutMember,
+    now: DateTime<Utc>,
+) -> Option<Look> {
+    let version = &rollout.version;
+    let beat = member.beat_at.filter(|at| *at > member.since);
+    let running = member.beat_version.as_deref();
+    if beat.is_some() && runs(running, version) {
+        return Look::at(UpdateState::Confirmed);
+    }
+    if member.command == Some(CommandStatus::Error) {
+        return Look::because(UpdateState::Failed, said(member));
+    }
+    let restarted = member.boot.zip(member.boot_before).is_some_and(|(now, then)| now > then);
+    let shown = running.unwrap_or("no version");
+    if beat.is_some() && restarted {
+        let detail = format!("it started anew and runs {shown}");
+        return Look::because(UpdateState::RolledBack, detail);
+    }
+    let waited = now - member.since;
+    if waited < TimeDelta::seconds(i64::from(rollout.plan.silent_after_seconds)) {
+        return None;
+    }
+    match beat {
+        Some(_) => {
+            let detail =
+                format!("{} s after it had the image it runs {shown}", waited.num_seconds());
+            Look::because(UpdateState::Failed, detail)
+        }
+        None => {
+            let detail =
+                format!("no heartbeat for {} s after it had the image", waited.num_seconds());
+            Look::because(UpdateState::Silent, detail)
+        }
+    }
+}
+
+fn fetched(member: &RolloutMember) -> Option<UpdateState> {
+    match (member.fetched_all, member.fetched_some) {
+        (true, _) => Some(UpdateState::Installing),
+        (false, true) => Some(UpdateState::Downloading),
+        _ => None,
+    }
+}
+
+fn said(member: &RolloutMember) -> String {
+    member.command_error.as_deref().map_or_else(
+        || "it could not".to_owned(),
+        |error| format!("it said: {}", error.chars().take(200).collect::<String>()),
+    )
+}
+
+/// What the health gate answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GateAnswer {
+    /// The first column of its first row was true; the row.
+    Healthy(Value),
+    /// It was not; the row.
+    Unhealthy(Value),
+    /// It could not be asked.
+    Failed(String),
+}
+
+/// What a rollout does next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Tell devices that are due, if there are any.
+    GoOn,
+    /// Watch the stage from now on.
+    Soak,
+    /// Ask the health gate.
+    AskGate,
+    /// Begin the next stage.
+    NextStage,
+    /// Hold it: the gate could not be asked.
+    Pause(String),
+    /// End it: too much went wrong.
+    Stop(String),
+    /// It is done.
+    Complete,
+}
+
+/// A rollout's next step, and the figures that it is decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// What it does.
+    pub next: Next,
+    /// On which figures.
+    pub figures: Value,
+}
+
+/// Judges a rollout by its devices, and by what its gate answered, if it was asked.
+#[must_use]
+pub fn judge(
+    rollout: &RunningRollout,
+    members: &[RolloutMember],
+    gate: Option<&GateAnswer>,
+    now: DateTime<Utc>,
+) -> Judged {
+    let (mut all, mut here) = (RolloutCounts::default(), RolloutCounts::default());
+    for member in members {
+        all.add(member.state, 1);
+        if member.stage <= rollout.stage {
+            here.add(member.state, 1);
+        }
+    }
+    let figures = json!({
+        "stage": rollout.stage, "devices": all, "up_to_this_stage": here,
+        "failure_percent": failure_percent(&all),
+        "max_failure_percent": rollout.plan.max_failure_percent,
+    });
+    let judged = |next: Next| Judged { next, figures: figures.clone() };
+    let over = is_over(members, rollout.stage);
+    if let Some(reason) = too_many(rollout, &all, over) {
+        return judged(Next::Stop(reason));
+    }
+    let stages = i64::try_from(rollout.plan.stages.len()).unwrap_or(i64::MAX);
+    if rollout.stage > stages {
+        let ended = all.waiting + all.offered + all.downloading + all.installing == 0;
+        return judged(if ended { Next::Complete } else { Next::GoOn });
+    }
+    if !over {
+        return judged(Next::GoOn);
+    }
+    let Some(since) = rollout.soak_since else { return judged(Next::Soak) };
+    let stage = usize::try_from(rollout.stage - 1).ok().and_then(|n| rollout.plan.stages.get(n));
+    let soak = stage.map_or(0, |stage| i64::from(stage.soak_seconds));
+    if now - since < TimeDelta::seconds(soak) {
+        return judged(Next::GoOn);
+    }
+    if rollout.plan.health_gate_sql.is_none() {
+        return judged(Next::NextStage);
+    }
+    let with = |row: &Value| json!({ "gate": row, "counted": figures });
+    match gate {
+        None => judged(Next::AskGate),
+        Some(GateAnswer::Healthy(row)) => Judged { next: Next::NextStage, figures: with(row) },
+        Some(GateAnswer::Unhealthy(row)) => {
+            let reason = format!("the health gate of stage {} says no", rollout.stage);
+            Judged { next: Next::Stop(reason), figures: with(row) }
+        }
+        Some(GateAnswer::Failed(error)) => {
+            let reason = format!("the health gate could not be asked: {error}");
+            Judged { next: Next::Pause(reason), figures }
+        }
+    }
+}
+
+/// Whether the devices up to a stage are through: all have ended but those that were told and are
+/// away, and one at least runs the new version, if any is left that could.
+fn is_over(members: &[RolloutMember], stage: i64) -> bool {
+    let (mut confirmed, mut away) = (false, false);
+    for member in members.iter().filter(|member| member.stage <= stage) {
+        match member.state {
+            UpdateState::Offered if !member.is_online => away = true,
+            UpdateState::Confirmed => confirmed = true,
+            state if state.is_over() => {}
+            _ => return false,
+        }
+    }
+    confirmed || !away
+}
+
+fn failure_percent(counts: &RolloutCounts) -> f64 {
+    let ended = counts.confirmed + counts.failures();
+    if ended == 0 {
+        return 0.0;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "counts of devices are small")]
+    let percent = 100.0 * counts.failures() as f64 / ended as f64;
+    percent
+}
+
+fn too_many(rollout: &RunningRollout, all: &RolloutCounts, stage_is_over: bool) -> Option<String> {
+    let ended = all.confirmed + all.failures();
+    let enough = ended >= i64::from(rollout.plan.failure_min_count) || stage_is_over;
+    let percent = failure_percent(all);
+    if !enough || percent <= rollout.plan.max_failure_percent {
+        return None;
+    }
+    Some(format!(
+        "{} of the {ended} devices that ended in stage {} failed ({percent:.1} %, allowed are {} %): \
+         {} failed, {} rolled back, {} fell silent",
+        all.failures(),
+        rollout.stage,
+        rollout.plan.max_failure_percent,
+        all.failed,
+        all.rolled_back,
+        all.silent,
+    ))
+}
+
+/// The devices to tell now: of the stages that have begun, in their window, as many as may be at work
+/// at a time. Devices that are away count for nothing.
+#[must_use]
+pub fn offers<'a>(
+    rollout: &RunningRollout,
+    members: &'a [RolloutMember],
+    now: DateTime<Utc>,
+) -> Vec<&'a RolloutMember> {
+    let window = rollout.plan.window.as_ref().and_then(Window::parse);
+    let at_work = members
+        .iter()
+        .filter(|m| m.state.is_under_way() || (m.state == UpdateState::Offered && m.is_online))
+        .count();
+    let room = usize::try_from(rollout.plan.max_in_progress).unwrap_or(usize::MAX);
+    let due = |member: &&RolloutMember| {
+        member.state == UpdateState::Waiting
+            && member.stage <= rollout.stage
+            && window.is_none_or(|window| window.has(now, member.zone()))
+    };
+    members.iter().filter(due).take(room.saturating_sub(at_work)).collect()
+}

@@ -1,0 +1,131 @@
+//! Where images are kept: local files or S3, under names of our own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, PutMode, aws::AmazonS3Builder, local::LocalFileSystem,
+    path::Path,
+};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{Error, ErrorKind};
+
+/// What tells whether a stored object is still the one that it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    size: u64,
+    modified: DateTime<Utc>,
+    etag: Option<String>,
+}
+
+/// An object and when it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// When it was written.
+    pub modified: DateTime<Utc>,
+}
+
+/// The images' store.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl ImageStore {
+    /// Opens the store at a `file://` or `s3://` URL; S3's keys and region come from the environment,
+    /// as the lake's do.
+    ///
+    /// # Errors
+    /// When the URL or what it needs can't be.
+    pub fn open(url: &Url) -> Result<Self, Error> {
+        let setup = |e: String| Error::new(ErrorKind::Setup, format!("firmware.url: {e}"));
+        match url.scheme() {
+            "file" => {
+                let folder = url.to_file_path().map_err(|()| setup(format!("{url} is no path")))?;
+                std::fs::create_dir_all(&folder)
+                    .map_err(|e| setup(format!("{}: {e}", folder.display())))?;
+                let store = LocalFileSystem::new_with_prefix(&folder)?;
+                Ok(Self { store: Arc::new(store), prefix: Path::default() })
+            }
+            "s3" | "s3a" => {
+                let bucket = url.host_str().ok_or_else(|| setup(format!("{url} has no bucket")))?;
+                let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
+                let prefix = Path::from_url_path(url.path()).map_err(|e| setup(e.to_string()))?;
+                Ok(Self { store: Arc::new(store), prefix })
+            }
+            other => Err(setup(format!("{other}: is neither file nor s3"))),
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.clone().join(name)
+    }
+
+    /// Stores an image under a name that nothing else has. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// When the store can't take it.
+    pub async fn put(&self, bytes: Bytes) -> Result<String, Error> {
+        let name = format!("{}.bin", Uuid::now_v7());
+        self.store.put_opts(&self.path(&name), bytes.into(), PutMode::Create.into()).await?;
+        Ok(name)
+    }
+
+    /// Reads an object whole, with what tells whether it changes; one that is larger than it may be is
+    /// not read.
+    ///
+    /// # Errors
+    /// When it is not there, or is too large, or the store is away.
+    pub async fn get(&self, name: &str, most: u64) -> Result<(Bytes, Stamp), Error> {
+        let found = self.store.get(&self.path(name)).await?;
+        if found.meta.size > most {
+            return Err(Error::new(ErrorKind::Damaged, "the stored image has grown"));
+        }
+        let stamp = stamp(&found.meta);
+        Ok((found.bytes().await?, stamp))
+    }
+
+    /// What tells whether an object changes.
+    ///
+    /// # Errors
+    /// When it is not there, or the store is away.
+    pub async fn stamp(&self, name: &str) -> Result<Stamp, Error> {
+        Ok(stamp(&self.store.head(&self.path(name)).await?))
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        match self.store.delete(&self.path(name)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every object there is.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn list(&self) -> Result<Vec<Stored>, Error> {
+        let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
+        let found: Vec<_> = self.store.list(prefix).try_collect().await?;
+        let stored = found.into_iter().filter_map(|meta| {
+            let name = meta.location.filename()?.to_owned();
+            Some(Stored { name, modified: meta.last_modified })
+        });
+        Ok(stored.collect())
+    }
+}
+
+fn stamp(meta: &object_store::ObjectMeta) -> Stamp {
+    Stamp { size: meta.size, modified: meta.last_modified, etag: meta.e_tag.clone() }
+}

@@ -1,0 +1,111 @@
+//! Versions of firmware: semantic ones (semver.org, 2.0.0) of at most 32 characters.
+
+use std::{cmp::Ordering, fmt};
+
+/// The longest version, in characters: as many as an image's descriptor has room for.
+const LONGEST: usize = 32;
+
+/// A semantic version. Build metadata is kept and does not count in comparisons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(semver::Version);
+
+impl Version {
+    /// Reads one; a `v` before it is not part of it, and is refused.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parsed = (text.len() <= LONGEST).then(|| semver::Version::parse(text).ok());
+        parsed.flatten().map(Self)
+    }
+
+    /// Reads what a device says that it runs, which may have a `v` before it.
+    #[must_use]
+    pub fn of_device(text: &str) -> Option<Self> {
+        let text = text.trim();
+        Self::parse(text.strip_prefix(['v', 'V']).unwrap_or(text))
+    }
+
+    /// By precedence.
+    #[must_use]
+    pub fn precedence(&self, other: &Self) -> Ordering {
+        self.0.cmp_precedence(&other.0)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether a release is newer than what a device runs. What can't be compared, or is not known, is
+/// older than every release.
+#[must_use]
+pub fn is_newer(release: &str, running: Option<&str>) -> bool {
+    let Some(release) = Version::parse(release) else { return false };
+    match running.and_then(Version::of_device) {
+        Some(running) => release.precedence(&running) == Ordering::Greater,
+        None => true,
+    }
+}
+
+/// Whether a device runs a release: the same version, whatever stands around it.
+#[must_use]
+pub fn runs(running: Option<&str>, release: &str) -> bool {
+    let Some(running) = running else { return false };
+    running == release
+        || Version::of_device(running).zip(Version::parse(release)).is_some_and(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_semantic_and_short() {
+        for good in
+            ["1.2.3", "1.2.3-rc.1", "1.2.3+build.7", "0.0.0", "1.0.0-abcdefghijklmnopqrstuvwxyz"]
+        {
+            assert!(Version::parse(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "v1.2.3",
+            "1.2.3 ",
+            " 1.2.3",
+            "01.2.3",
+            "1.2.3-",
+            "../1.2.3",
+            "1.2.3/..",
+            "1.0.0-abcdefghijklmnopqrstuvwxyz0",
+            "1.2.3\n",
+            "1.2.3\0",
+            "١.٢.٣",
+        ] {
+            assert!(Version::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn newer_is_by_semantic_precedence() {
+        for (release, running, newer) in [
+            ("1.10.0", Some("1.9.0"), true),
+            ("1.9.0", Some("1.10.0"), false),
+            ("1.2.0", Some("1.2.0"), false),
+            ("1.2.0", Some("v1.2.0"), false),
+            ("1.2.0", Some("1.2.0-rc.1"), true),
+            ("1.2.0-rc.1", Some("1.2.0"), false),
+            ("1.2.0+b", Some("1.2.0+a"), false),
+            ("1.2.0", Some("dev-build"), true),
+            ("1.2.0", None, true),
+            ("nonsense", None, false),
+        ] {
+            assert_eq!(is_newer(release, running), newer, "{release} over {running:?}");
+        }
+        assert!(runs(Some("v1.2.0"), "1.2.0") && runs(Some("1.2.0"), "1.2.0"));
+        assert!(
+            !runs(Some("1.2.0+a"), "1.2.0") && !runs(None, "1.2.0") && !runs(Some("x"), "1.2.0")
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Starting a rollout: the request is checked, its gate planned, and the devices chosen.
+
+use std::sync::Arc;
+
+use acuvim_control::{NewRollout, RolloutStarted, Target};
+use acuvim_firmware_registry::{check_plan, runs, stages_of};
+use acuvim_schemas::{
+    api::{DeployRequest, Deployed, Role},
+    problem::Code,
+};
+
+use super::{gate::check_gate, no_firmware};
+use crate::{
+    App,
+    auth::{Caller, now},
+    checks,
+    problem::ApiError,
+};
+
+/// Devices that a request may name.
+const DEVICES: usize = 10_000;
+
+/// Starts a rollout.
+pub(crate) async fn deploy(
+    app: &Arc<App>,
+    caller: &Caller,
+    request: DeployRequest,
+) -> Result<Deployed, ApiError> {
+    caller.require(Role::Operator)?;
+    let target = target(&request)?;
+    let plan = request.rollout.unwrap_or_default();
+    // With as many devices as a stage could count: what depends on their number is seen below.
+    check_plan(&plan, usize::MAX).map_err(|(field, message)| ApiError::field(&field, message))?;
+    if let Some(sql) = &plan.health_gate_sql {
+        // It sees every device's data.
+        caller.require_all(Role::Operator)?;
+        check_gate(app, sql).await?;
+    }
+    if let Target::Group(group) = &target {
+        let found = app.control().group(*group, caller.scope()).await?;
+        found.ok_or_else(|| ApiError::field("group_id", "there is no such group"))?;
+    }
+    let release = app.control().firmware(&request.version).await?.ok_or_else(no_firmware)?;
+    if release.manifest_expires.is_some_and(|at| at <= now()) {
+        let detail =
+            "its signed manifest has expired: devices would refuse it; sign and upload it anew";
+        return Err(ApiError::new(Code::Refused, detail));
+    }
+    let stages = |devices: usize| {
+        check_plan(&plan, devices)?;
+        Ok(stages_of(&plan, devices))
+    };
+    let new = NewRollout {
+        version: &request.version,
+        hardware: release.firmware.hardware.as_deref(),
+        target: &target,
+        plan: &plan,
+        most_failures: (!request.force).then_some(app.parts.firmware.most_failures),
+        runs: &runs,
+        stages: &stages,
+    };
+    match app.control().start_rollout(&new, caller.scope(), &caller.by()).await? {
+        RolloutStarted::Started(deployed) => Ok(deployed),
+        RolloutStarted::NoFirmware => Err(no_firmware()),
+        RolloutStarted::BadPlan(field, message) => Err(ApiError::field(&field, message)),
+        RolloutStarted::Nobody(skipped) => {
+            let some: Vec<String> = skipped
+                .iter()
+                .take(5)
+                .map(|one| format!("{}: {}", one.device_id, one.reason))
+                .collect();
+            let detail = match some.is_empty() {
+                true => "no device is meant: nothing was started".to_owned(),
+                false => format!(
+                    "none of {} devices can take it, so nothing was started; {}",
+                    skipped.len(),
+                    some.join("; ")
+                ),
+            };
+            Err(ApiError::new(Code::Refused, detail))
+        }
+    }
+}
+
+fn target(request: &DeployRequest) -> Result<Target, ApiError> {
+    match (&request.device_ids, &request.group_id, &request.tag) {
+        (Some(ids), None, None) => {
+            if ids.is_empty() || ids.len() > DEVICES {
+                return Err(ApiError::field("device_ids", format!("1 to {DEVICES} of them")));
+            }
+            ids.iter().try_for_each(|id| checks::device_id("device_ids", id))?;
+            Ok(Target::Devices(ids.clone()))
+        }
+        (None, Some(group), None) => Ok(Target::Group(*group)),
+        (None, None, Some(tag)) => {
+            checks::short_text("tag", tag)?;
+            Ok(Target::Tag(tag.clone()))
+        }
+        _ => Err(ApiError::field("device_ids", "one of device_ids, group_id and tag")),
+    }
+}

@@ -52,16 +52,22 @@ impl ImageStore {
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| setup(format!("{}: {e}", folder.display())))?;
                 let store = LocalFileSystem::new_with_prefix(&folder)?;
-                Ok(Self { store: Arc::new(store), prefix: Path::default() })
+                Ok(Self::new(Arc::new(store), Path::default()))
             }
             "s3" | "s3a" => {
                 let bucket = url.host_str().ok_or_else(|| setup(format!("{url} has no bucket")))?;
                 let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
                 let prefix = Path::from_url_path(url.path()).map_err(|e| setup(e.to_string()))?;
-                Ok(Self { store: Arc::new(store), prefix })
+                Ok(Self::new(Arc::new(store), prefix))
             }
             other => Err(setup(format!("{other}: is neither file nor s3"))),
         }
+    }
+
+    /// A store that is open already, below a prefix.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self { store, prefix }
     }
 
     fn path(&self, name: &str) -> Path {

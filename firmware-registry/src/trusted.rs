@@ -109,6 +109,12 @@ impl TrustedImages {
         (held.looked.elapsed() < self.look_again).then(|| held.bytes.clone())
     }
 
+    /// Bytes of the images in memory.
+    pub fn held_bytes(&self) -> usize {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().map(|held| held.bytes.len()).sum()
+    }
+
     /// Forgets an image; the next who asks reads it anew.
     pub fn forget(&self, name: &str) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

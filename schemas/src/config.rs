@@ -180,6 +180,14 @@ pub fn mask(value: &mut Value) {
             }
         }
         Value::Array(list) => list.iter_mut().for_each(mask),
+        // The token of a URL that a device fetches firmware with.
+        Value::String(text) => {
+            if text.starts_with("http")
+                && let Some((url, _)) = text.split_once("?t=")
+            {
+                *text = format!("{url}?t={MASK}");
+            }
+        }
         _ => {}
     }
 }
@@ -210,6 +218,11 @@ mod tests {
             "ssid": "plant", "Password": MASK, "gsm": [{"pin": MASK, "apn": "m2m"}], "pass": null
         });
         assert_eq!(shown, want);
+        let url = masked(json!({"url": "https://a.example/f/1.2.0?t=abc", "version": "1.2.0"}));
+        assert_eq!(
+            url,
+            json!({"url": format!("https://a.example/f/1.2.0?t={MASK}"), "version": "1.2.0"})
+        );
     }
 
     #[test]

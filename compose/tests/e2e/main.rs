@@ -14,6 +14,7 @@ mod broker;
 mod cli;
 mod crates;
 mod docs;
+mod firmware;
 mod fleet;
 mod freshness;
 mod harness;

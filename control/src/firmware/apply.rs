@@ -184,28 +184,27 @@ async fn told(
     offer: &RolloutOffer,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let by = By { name: format!("rollout {}", rollout.id), ..By::system(now) };
     let device_id = &offer.command.device_id;
+    let touched = tx
+        .execute(
+            "UPDATE rollout_devices SET state = 'offered', since = $1, detail = NULL,
+                 boot_before = $2
+             WHERE rollout_id = $3 AND device_id = $4 AND state = 'waiting'",
+            vec![now.into(), offer.boot.into(), rollout.id.into(), device_id.as_str().into()],
+        )
+        .await?;
+    if touched == 0 {
+        return Ok(());
+    }
+    let by = By { name: format!("rollout {}", rollout.id), ..By::system(now) };
     let refused = match give(tx, &offer.command, None, &by).await? {
         Given::Stored(accepted) | Given::Again(accepted, _) => {
-            let touched = tx
-                .execute(
-                    "UPDATE rollout_devices SET state = 'offered', since = $1, detail = NULL,
-                         boot_before = $2, request_id = $3
-                     WHERE rollout_id = $4 AND device_id = $5 AND state = 'waiting'",
-                    vec![
-                        now.into(),
-                        offer.boot.into(),
-                        accepted.request_id.into(),
-                        rollout.id.into(),
-                        device_id.as_str().into(),
-                    ],
-                )
-                .await?;
-            if touched > 0 {
-                tell(tx, rollout, device_id, (UpdateState::Offered, None), now).await?;
-            }
-            return Ok(());
+            tx.execute(
+                "UPDATE rollout_devices SET request_id = $1 WHERE rollout_id = $2 AND device_id = $3",
+                vec![accepted.request_id.into(), rollout.id.into(), device_id.as_str().into()],
+            )
+            .await?;
+            return tell(tx, rollout, device_id, (UpdateState::Offered, None), now).await;
         }
         Given::NotFound => "the device was deleted".to_owned(),
         Given::Disabled => "the device is disabled".to_owned(),
@@ -215,7 +214,7 @@ async fn told(
     };
     let change = MemberChange {
         device_id: device_id.clone(),
-        from: UpdateState::Waiting,
+        from: UpdateState::Offered,
         to: UpdateState::Failed,
         detail: Some(refused),
     };

@@ -20,6 +20,7 @@ use std::sync::{
 mod alerts;
 mod commands;
 mod devices;
+mod firmware;
 mod users;
 
 use acuvim_control::{

@@ -43,9 +43,18 @@ struct Form {
 pub(crate) async fn upload(
     app: &App,
     caller: &Caller,
-    parts: Multipart,
+    mut parts: Multipart,
 ) -> Result<(Firmware, bool), ApiError> {
-    let form = read(app, parts).await?;
+    let form = match read(app, &mut parts).await {
+        Ok(form) => form,
+        Err(error) => {
+            // A connection that is closed while its client still writes shows the client no answer.
+            while let Ok(Some(mut part)) = parts.next_field().await {
+                while let Ok(Some(_)) = part.chunk().await {}
+            }
+            return Err(error);
+        }
+    };
     let missing = |field: &str| ApiError::field(field, "the form has no such part");
     let (image, bytes) = form.image.clone().ok_or_else(|| missing("file"))?;
     let version = form.version.clone().ok_or_else(|| missing("version"))?;
@@ -197,7 +206,7 @@ fn signed(
     Ok((Some(kept), manifest.expires_at))
 }
 
-async fn read(app: &App, mut parts: Multipart) -> Result<Form, ApiError> {
+async fn read(app: &App, parts: &mut Multipart) -> Result<Form, ApiError> {
     let mut form = Form::default();
     let mut seen = Vec::new();
     while let Some(part) = parts.next_field().await.map_err(broken)? {

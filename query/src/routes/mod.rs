@@ -120,8 +120,9 @@ fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi
     document
 }
 
-/// What a form may have beside its image.
-const BESIDE_IMAGE: u64 = 256 << 10;
+/// What of a form is taken beside its image, thrown away for the most part: whoever sends too much is
+/// to see the answer.
+const BESIDE_IMAGE: u64 = 16 << 20;
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (routes, document) = api().split_for_parts();

@@ -54,6 +54,7 @@ pub(super) async fn deploy_group(
     Path(id): Path<String>,
     Body(request): Body<GroupDeployRequest>,
 ) -> Result<(StatusCode, Json<Deployed>), ApiError> {
+    caller.require(Role::Operator)?;
     let group = super::groups::find(&app, &caller, &id).await?;
     let request = DeployRequest {
         version: request.version,

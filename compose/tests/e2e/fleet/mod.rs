@@ -6,6 +6,7 @@ mod commands;
 mod configs;
 mod devices;
 mod inflight;
+mod routes;
 
 pub use answering::until;
 pub use commands::every_course;

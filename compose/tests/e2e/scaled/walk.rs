@@ -23,7 +23,11 @@ os._exit(0)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there() {
     let stack = Stack::start(1).await;
-    let extra = ["lake.flush_interval_ms=300", "lake.compaction_interval_ms=300"];
+    let extra = [
+        "lake.flush_interval_ms=300",
+        "lake.compaction_interval_ms=300",
+        "firmware.rollout_interval_seconds=1",
+    ];
     let ingest = stack.serve("ingest", "ingest", &extra).await;
     let processor = stack.serve("processor", "processor", &extra).await;
     let query = stack.serve("query", "query", &extra).await;
@@ -49,6 +53,9 @@ async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there
     }
     let none = processor.client.get(format!("{}/api/devices", processor.http)).send().await;
     assert_eq!(none.expect("an answer").status(), 503, "only the query role serves the API");
+
+    // Firmware goes the same way: its image is on S3, the command over Kafka and Mosquitto.
+    crate::firmware::updated(&query, stack.mqtt, "1.4.0").await;
 
     device.close().await;
     ingest.stop().await;

@@ -1,0 +1,74 @@
+//! Firmware: what is uploaded, what devices are offered and fetch, and rollouts over a fleet.
+
+mod fetching;
+mod logger;
+mod rollouts;
+mod uploads;
+mod walk;
+
+use acuvim_firmware_registry::Sample;
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+
+pub use walk::updated;
+
+/// The hardware of the tests' loggers.
+pub const HARDWARE: &str = "TTGO T-Call v1.4";
+
+/// A form as a browser sends it: names, file names, and what is in them.
+pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
+    let boundary = "----acuvim-test-7d93b";
+    let mut body = Vec::new();
+    for (name, file, bytes) in parts {
+        let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+        body.extend(
+            format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n"
+            )
+            .into_bytes(),
+        );
+        body.extend(*bytes);
+        body.extend(b"\r\n");
+    }
+    body.extend(format!("--{boundary}--\r\n").into_bytes());
+    (format!("multipart/form-data; boundary={boundary}"), body)
+}
+
+/// Uploads a form; status and answer.
+pub async fn upload(server: &Server, parts: &[(&str, Option<&str>, &[u8])]) -> (u16, Value) {
+    let (content_type, body) = form(parts);
+    let answer = server
+        .client
+        .post(format!("{}/api/firmware", server.http))
+        .bearer_auth(server.token().await)
+        .header("content-type", content_type)
+        .body(body)
+        .send()
+        .await
+        .expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.json().await.expect("JSON"))
+}
+
+/// Uploads a good image; its bytes.
+pub async fn release(server: &Server, version: &str, size: usize) -> Vec<u8> {
+    let image = Sample::application(version, size).bytes();
+    let parts: [(&str, Option<&str>, &[u8]); 3] = [
+        ("version", None, version.as_bytes()),
+        ("hardware", None, HARDWARE.as_bytes()),
+        ("file", Some("logger.bin"), &image),
+    ];
+    let (status, made) = upload(server, &parts).await;
+    assert_eq!((status, &made["version"]), (201, &json!(version)), "{made}");
+    image
+}
+
+/// Starts a rollout; its id.
+pub async fn deploy(server: &Server, body: &Value) -> String {
+    let answer = server.post("/api/firmware/deploy", body).await;
+    let status = answer.status().as_u16();
+    let made: Value = answer.json().await.expect("JSON");
+    assert_eq!(status, 202, "{made}");
+    made["rollout_id"].as_str().expect("an id").to_owned()
+}

@@ -1,0 +1,333 @@
+//! Releases and rollouts, on both engines.
+
+use acuvim_control::{
+    Answer, Changes, Control, DeviceNote, FirmwareDeleted, FirmwareMade, MemberChange, NewCommand,
+    NewRollout, ROLLOUTS_LEASE, RolloutChange, RolloutChanged, RolloutFilter, RolloutOffer,
+    RolloutStarted, RolloutStep, RolloutVerb, RunningRollout, StoredFirmware, Target,
+};
+use acuvim_schemas::{
+    api::{
+        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutState,
+        UpdateState,
+    },
+    payload::{Heartbeat, Registration},
+};
+use chrono::TimeDelta;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{at, by, on_both, step};
+
+fn stored(version: &str, checksum: &str) -> StoredFirmware {
+    let firmware = Firmware {
+        id: Uuid::now_v7(),
+        version: version.into(),
+        filename: "a.bin".into(),
+        file_size: 1000,
+        checksum: checksum.into(),
+        hardware: Some("T-Call".into()),
+        mandatory: false,
+        active: true,
+        release_notes: None,
+        image: FirmwareImage {
+            chip: "ESP32".into(),
+            project: None,
+            app_version: Some(version.into()),
+            idf_version: None,
+            built_at: None,
+        },
+        manifest: None,
+        warnings: vec!["doubtful".into()],
+        created_by: "test".into(),
+        created_at: at(0),
+        updated_at: at(0),
+    };
+    StoredFirmware { firmware, object: format!("{version}.bin"), manifest_expires: None }
+}
+
+async fn register(control: &Control, partition: u32, ids: &[&str]) {
+    let devices = ids
+        .iter()
+        .map(|id| {
+            let registration: Registration = serde_json::from_value(json!({
+                "device_id": id, "hardware": "T-Call", "firmware_version": "1.1.0", "boot": 3
+            }))
+            .expect("a registration");
+            DeviceNote { registrations: vec![registration], ..DeviceNote::new(id, at(1)) }
+        })
+        .collect();
+    let changes = Changes { devices, now: at(1), ..step(partition, None, 1) };
+    control.apply(0, &changes).await.expect("stored");
+}
+
+async fn start(
+    control: &Control,
+    version: &str,
+    ids: &[&str],
+    most: Option<i64>,
+) -> RolloutStarted {
+    let target = Target::Devices(ids.iter().map(|id| (*id).to_owned()).collect());
+    let plan = RolloutPlan::default();
+    let new = NewRollout {
+        version,
+        hardware: Some("t-call"),
+        target: &target,
+        plan: &plan,
+        most_failures: most,
+        runs: &|running, version| running == Some(version),
+        stages: &|devices| Ok(vec![1; devices]),
+    };
+    control.start_rollout(&new, None, &by(10)).await.expect("asked")
+}
+
+fn started(started: RolloutStarted) -> Deployed {
+    match started {
+        RolloutStarted::Started(deployed) => deployed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn offer(id: &str, deliver: Deliver) -> RolloutOffer {
+    let command = NewCommand {
+        device_id: id.into(),
+        command: "ota_update".into(),
+        params: serde_json::Map::new(),
+        deliver,
+        first_timeout_s: 60,
+        ack_timeout_s: 3600,
+        expires_s: 86_400,
+        idempotency_key: None,
+        topic_prefix: "acuvim".into(),
+        section: None,
+        desired: false,
+        group_command: None,
+    };
+    RolloutOffer { boot: Some(3), command }
+}
+
+async fn running(control: &Control) -> RunningRollout {
+    let mut all = control.running_rollouts().await.expect("asked");
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
+async fn state(control: &Control, rollout: Uuid, id: &str) -> UpdateState {
+    let members = control.rollout_members(rollout).await.expect("asked");
+    members.iter().find(|member| member.device_id == id).expect("a member").state
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_one_release() {
+    on_both(async |control| {
+        let new = stored("1.2.0", "aa");
+        let made = control.create_firmware(&new, &by(0)).await.expect("asked");
+        assert_eq!(made, FirmwareMade::Made(Box::new(new.firmware.clone())));
+        assert_eq!(control.firmware("1.2.0").await.expect("asked"), Some(new.clone()));
+        let same = control.create_firmware(&stored("1.2.0", "aa"), &by(1)).await.expect("asked");
+        assert_eq!(same, FirmwareMade::Same(Box::new(new.firmware.clone())));
+        let other = control.create_firmware(&stored("1.2.0", "bb"), &by(1)).await.expect("asked");
+        assert_eq!(other, FirmwareMade::Taken);
+        let (one, two) = (stored("1.3.0", "cc"), stored("1.3.0", "dd"));
+        let ((one_by, two_by), again) = ((by(1), by(2)), control.clone());
+        let (one, two) = tokio::join!(
+            control.create_firmware(&one, &one_by),
+            again.create_firmware(&two, &two_by)
+        );
+        let made = [one.expect("asked"), two.expect("asked")];
+        assert_eq!(made.iter().filter(|m| matches!(m, FirmwareMade::Made(_))).count(), 1);
+        assert!(made.contains(&FirmwareMade::Taken), "{made:?}");
+
+        let edit = FirmwareEdit { active: Some(false), ..FirmwareEdit::default() };
+        let edited = control.edit_firmware("1.2.0", &edit, &by(3)).await.expect("asked");
+        let edited = edited.expect("there");
+        assert!(!edited.active && edited.warnings == new.firmware.warnings);
+        let active = control.firmware_list(true).await.expect("asked");
+        assert_eq!(active.len(), 1, "hidden from checks");
+        assert_eq!(control.firmware_list(false).await.expect("asked").len(), 2);
+        let deleted = control.delete_firmware("1.2.0", false, &by(4)).await.expect("asked");
+        assert_eq!(deleted, FirmwareDeleted::Done("1.2.0.bin".into()));
+        let again = control.delete_firmware("1.2.0", false, &by(4)).await.expect("asked");
+        assert_eq!(again, FirmwareDeleted::NotFound);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_leaves_out_whom_it_must_and_a_device_is_in_one_at_a_time() {
+    on_both(async |control| {
+        register(&control, 0, &["d1", "d2", "d3"]).await;
+        assert_eq!(start(&control, "1.2.0", &["d1"], None).await, RolloutStarted::NoFirmware);
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        control.create_firmware(&stored("1.1.0", "bb"), &by(0)).await.expect("asked");
+        let RolloutStarted::Nobody(skipped) = start(&control, "1.1.0", &["d1", "dx"], None).await
+        else {
+            panic!("it runs that")
+        };
+        let reasons: Vec<&str> = skipped.iter().map(|s| s.reason.as_str()).collect();
+        assert_eq!(reasons, ["there is no such device", "it runs this version already"]);
+        let first = started(start(&control, "1.2.0", &["d1", "d2"], Some(3)).await);
+        assert_eq!((first.total, first.skipped.len()), (2, 0));
+        let second = started(start(&control, "1.2.0", &["d2", "d3"], Some(3)).await);
+        assert_eq!((second.total, second.skipped[0].device_id.as_str()), (1, "d2"));
+        assert!(second.skipped[0].reason.contains("another rollout"));
+        let needed = control.delete_firmware("1.2.0", false, &by(4)).await.expect("asked");
+        assert_eq!(needed, FirmwareDeleted::Needed("2 rollouts of it are not over".into()));
+        let filter = RolloutFilter { limit: 10, ..RolloutFilter::default() };
+        let (all, total) = control.rollouts(&filter, None).await.expect("asked");
+        assert_eq!((all.len(), total, all[0].id), (2, 2, second.rollout_id));
+        assert_eq!(all[1].progress, "2 waiting of 2 devices");
+        assert_eq!(control.versions_held().await.expect("asked"), ["1.2.0"]);
+        // Deleted, a device holds nothing up.
+        assert!(control.delete_device("d3", None, &by(5)).await.expect("asked"));
+        assert_eq!(control.rollout_members(second.rollout_id).await.expect("asked").len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
+    on_both(async |control| {
+        register(&control, 0, &["d1", "d2"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let id = started(start(&control, "1.2.0", &["d1", "d2"], Some(1)).await).rollout_id;
+        let rollout = running(&control).await;
+        let minute = TimeDelta::seconds(60);
+        let hold = async |who: &str, second| {
+            control.hold_lease(ROLLOUTS_LEASE, who, at(second), minute).await.expect("asked")
+        };
+        let lease = hold("one", 20).await.expect("free");
+        let offers = vec![offer("d1", Deliver::WhenOnline), offer("d2", Deliver::WhenOnline)];
+        let told = RolloutStep { offers, ..RolloutStep::default() };
+        let other = hold("two", 90).await.expect("ran out");
+        let stale = control.apply_rollout((lease, "one"), &rollout, &told, at(91)).await;
+        assert!(!stale.expect("asked"), "another holds the lease");
+        assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
+        let apply = async |rollout: &RunningRollout, step: &RolloutStep, second| {
+            control.apply_rollout((other, "two"), rollout, step, at(second)).await.expect("asked")
+        };
+        assert!(apply(&rollout, &told, 92).await);
+        assert!(apply(&rollout, &told, 93).await, "a step again tells nobody again");
+        let (commands, _) = control
+            .commands(&acuvim_control::CommandFilter { limit: 10, ..Default::default() }, None)
+            .await
+            .expect("asked");
+        assert_eq!(commands.len(), 2);
+        let members = control.rollout_members(id).await.expect("asked");
+        assert!(
+            members.iter().all(|m| m.state == UpdateState::Offered && m.boot_before == Some(3))
+        );
+        assert!(control.note_fetched("d1", "1.2.0", false).await.expect("asked"));
+        assert!(!control.note_fetched("d1", "1.3.0", true).await.expect("asked"));
+        assert_eq!(control.told_version("d1").await.expect("asked").as_deref(), Some("1.2.0"));
+        assert!(control.may_fetch("d1", "1.2.0").await.expect("asked"));
+        assert!(!control.may_fetch("d1", "1.3.0").await.expect("asked"));
+
+        // A heartbeat names a version at a moment of our clock; the newest counts.
+        let heartbeat: Heartbeat =
+            serde_json::from_value(json!({ "firmware_version": "1.2.0", "boot": 4 })).expect("one");
+        let note = DeviceNote {
+            heartbeat: Some((at(100), Box::new(heartbeat))),
+            ..DeviceNote::new("d1", at(101))
+        };
+        let beat = Changes { devices: vec![note], now: at(101), ..step(0, Some(1), 2) };
+        control.apply(0, &beat).await.expect("stored");
+        let members = control.rollout_members(id).await.expect("asked");
+        let d1 = members.iter().find(|m| m.device_id == "d1").expect("d1");
+        assert_eq!(
+            (d1.beat_version.as_deref(), d1.beat_at, d1.boot),
+            (Some("1.2.0"), Some(at(101)), Some(4))
+        );
+        assert!(d1.fetched_some && !d1.fetched_all);
+
+        // Stopped: who was told and has not taken it is told no more; failures are remembered.
+        let change = |device: &str, to: UpdateState| MemberChange {
+            device_id: device.into(),
+            from: UpdateState::Offered,
+            to,
+            detail: Some("why".into()),
+        };
+        let stop = RolloutStep {
+            changes: vec![change("d1", UpdateState::Failed)],
+            offers: Vec::new(),
+            change: Some(RolloutChange {
+                state: RolloutState::Stopped,
+                stage: 1,
+                soak_since: None,
+                decision: "stopped",
+                reason: "too many".into(),
+                figures: json!({ "failure_percent": 100.0 }),
+            }),
+        };
+        assert!(apply(&rollout, &stop, 110).await);
+        assert!(!apply(&rollout, &told, 111).await, "it does not run any more");
+        assert_eq!(state(&control, id, "d2").await, UpdateState::Waiting);
+        assert!(!control.may_fetch("d2", "1.2.0").await.expect("asked"));
+        assert_eq!(control.update_failures("d1", "1.2.0").await.expect("asked"), 1);
+        let shown = control.rollout(id, None).await.expect("asked").expect("there");
+        assert_eq!(
+            (shown.state, shown.reason.as_deref()),
+            (RolloutState::Stopped, Some("too many"))
+        );
+        assert_eq!(shown.decisions[0].figures["failure_percent"], 100.0);
+        assert_eq!(shown.decisions.last().map(|d| d.decision.as_str()), Some("started"));
+        let again = start(&control, "1.2.0", &["d1"], Some(1)).await;
+        assert!(matches!(again, RolloutStarted::Nobody(_)), "the loop guard: {again:?}");
+
+        // A person lets it go on, tries the failed one again, and ends it.
+        let verb = async |verb| control.change_rollout(id, verb, &by(120)).await.expect("asked");
+        assert_eq!(verb(RolloutVerb::Resume).await, RolloutChanged::Done);
+        assert!(matches!(verb(RolloutVerb::Resume).await, RolloutChanged::Refused(_)));
+        assert_eq!(verb(RolloutVerb::Retry).await, RolloutChanged::Done);
+        assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
+        assert_eq!(verb(RolloutVerb::Abort).await, RolloutChanged::Done);
+        assert!(matches!(verb(RolloutVerb::Retry).await, RolloutChanged::Refused(_)));
+        let (devices, total) = control
+            .rollout_devices(id, Some(UpdateState::Cancelled), (None, 10), None)
+            .await
+            .expect("asked");
+        assert_eq!((devices.len(), total), (2, 2));
+        let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
+        assert_eq!(next.total, 2, "they are free for another");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_with_the_device_is_not_taken_back() {
+    on_both(async |control| {
+        register(&control, 0, &["d1"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let id = started(start(&control, "1.2.0", &["d1"], Some(3)).await).rollout_id;
+        let rollout = running(&control).await;
+        let lease = control
+            .hold_lease(ROLLOUTS_LEASE, "one", at(20), TimeDelta::seconds(600))
+            .await
+            .expect("asked")
+            .expect("free");
+        let told =
+            RolloutStep { offers: vec![offer("d1", Deliver::Now)], ..RolloutStep::default() };
+        assert!(
+            control.apply_rollout((lease, "one"), &rollout, &told, at(21)).await.expect("asked")
+        );
+        let members = control.rollout_members(id).await.expect("asked");
+        assert_eq!(members[0].state, UpdateState::Offered);
+        let (commands, _) = control
+            .commands(&acuvim_control::CommandFilter { limit: 10, ..Default::default() }, None)
+            .await
+            .expect("asked");
+        let ack: Answer = Answer {
+            device_id: "d1".into(),
+            response: serde_json::from_value(json!({
+                "request_id": commands[0].request_id, "command": "ota_update", "status": "ack"
+            }))
+            .expect("an answer"),
+            at: at(30),
+        };
+        let answered = Changes { answers: vec![ack], now: at(30), ..step(0, Some(1), 2) };
+        control.apply(0, &answered).await.expect("stored");
+        let paused = control.change_rollout(id, RolloutVerb::Pause, &by(40)).await.expect("asked");
+        assert_eq!(paused, RolloutChanged::Done);
+        assert_eq!(state(&control, id, "d1").await, UpdateState::Offered, "it has taken it");
+    })
+    .await;
+}

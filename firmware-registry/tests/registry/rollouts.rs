@@ -1,0 +1,330 @@
+//! The logic of rollouts, by cases and by a fleet that does as it likes.
+
+use acuvim_control::{RolloutMember, RunningRollout};
+use acuvim_firmware_registry::{GateAnswer, Next, judge, observe, offers, stages_of};
+use acuvim_schemas::{
+    api::{MaintenanceWindow, RolloutPlan, RolloutStage, UpdateState},
+    command::CommandStatus,
+};
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time")
+}
+
+fn rollout(plan: RolloutPlan) -> RunningRollout {
+    RunningRollout {
+        id: Uuid::nil(),
+        version: "1.2.0".into(),
+        stage: 1,
+        soak_since: None,
+        plan,
+        deadline_at: at(7 * 86_400),
+        created_by: "test".into(),
+    }
+}
+
+fn staged() -> RolloutPlan {
+    let stage = |percent: f64| RolloutStage {
+        percent: Some(percent),
+        soak_seconds: 60,
+        ..RolloutStage::default()
+    };
+    RolloutPlan { stages: vec![stage(10.0), stage(100.0)], ..RolloutPlan::default() }
+}
+
+fn member(state: UpdateState) -> RolloutMember {
+    RolloutMember {
+        device_id: "dev-1".into(),
+        stage: 1,
+        state,
+        since: at(100),
+        boot_before: Some(7),
+        fetched_some: false,
+        fetched_all: false,
+        command: Some(CommandStatus::Sent),
+        command_error: None,
+        was_sent: true,
+        is_online: true,
+        beat_version: Some("1.1.0".into()),
+        beat_at: Some(at(90)),
+        boot: Some(7),
+        time_zone: None,
+    }
+}
+
+fn seen(member: &RolloutMember, second: i64) -> Option<UpdateState> {
+    observe(&rollout(staged()), member, at(second)).map(|look| look.state)
+}
+
+#[test]
+fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
+    use UpdateState::{Confirmed, Downloading, Failed, Installing, RolledBack, Silent, Waiting};
+    let offered = member(UpdateState::Offered);
+    let command = |status| RolloutMember { command: Some(status), ..offered.clone() };
+    assert_eq!(seen(&offered, 101), None);
+    assert_eq!(seen(&command(CommandStatus::Pending), 101), None);
+    assert_eq!(seen(&command(CommandStatus::Ack), 101), Some(Downloading));
+    assert_eq!(seen(&command(CommandStatus::Success), 101), Some(Installing));
+    assert_eq!(seen(&command(CommandStatus::Error), 101), Some(Failed));
+    assert_eq!(seen(&command(CommandStatus::Timeout), 101), Some(Failed));
+    let fetches = RolloutMember { fetched_some: true, ..offered.clone() };
+    assert_eq!(seen(&fetches, 101), Some(Downloading));
+    // It says the new version without having fetched a byte.
+    let liar = RolloutMember {
+        beat_version: Some("1.2.0".into()),
+        beat_at: Some(at(150)),
+        ..offered.clone()
+    };
+    assert_eq!(seen(&liar, 160), None);
+
+    let loading = RolloutMember { fetched_some: true, ..member(Downloading) };
+    assert_eq!(seen(&loading, 101), None);
+    let has_all = RolloutMember { fetched_all: true, ..loading.clone() };
+    assert_eq!(seen(&has_all, 101), Some(Installing));
+    let gave_up = RolloutMember { command: Some(CommandStatus::Timeout), ..loading };
+    assert_eq!(seen(&gave_up, 101), Some(Failed));
+
+    let installing = member(Installing);
+    let beat = |version: &str, second: i64| RolloutMember {
+        beat_version: Some(version.into()),
+        beat_at: Some(at(second)),
+        ..installing.clone()
+    };
+    assert_eq!(seen(&installing, 101), None, "the heartbeat is from before");
+    assert_eq!(seen(&beat("1.2.0", 90), 120), None, "also one of the new version");
+    assert_eq!(seen(&beat("1.2.0", 110), 120), Some(Confirmed));
+    assert_eq!(seen(&beat("v1.2.0", 110), 120), Some(Confirmed));
+    assert_eq!(seen(&beat("1.1.0", 110), 120), None, "it has not started anew yet");
+    let back = RolloutMember { boot: Some(8), ..beat("1.1.0", 110) };
+    assert_eq!(seen(&back, 120), Some(RolledBack));
+    assert_eq!(seen(&installing, 1000), Some(Silent));
+    assert_eq!(seen(&beat("1.1.0", 110), 1000), Some(Failed), "it never started into it");
+    // It answers success, starts anew, and says nothing of its version.
+    let nameless = RolloutMember { beat_version: None, boot: Some(8), ..beat("x", 110) };
+    assert_eq!(seen(&nameless, 120), Some(RolledBack));
+
+    // Away until its window is over: there is another. Away until the deadline: it has failed.
+    let away =
+        RolloutMember { command: Some(CommandStatus::Timeout), was_sent: false, ..offered.clone() };
+    assert_eq!(seen(&away, 101), Some(Failed));
+    let night = MaintenanceWindow { from: "01:00".into(), to: "05:00".into() };
+    let windowed = rollout(RolloutPlan { window: Some(night), ..staged() });
+    assert_eq!(observe(&windowed, &away, at(101)).map(|look| look.state), Some(Waiting));
+    for over in [Confirmed, Failed, RolledBack, Silent, UpdateState::Cancelled, Waiting] {
+        assert_eq!(seen(&member(over), 10_000), None, "{over:?}");
+    }
+}
+
+/// So many devices in these states, all of stage 1.
+fn fleet(states: &[(usize, UpdateState)]) -> Vec<RolloutMember> {
+    let each = states.iter().flat_map(|(n, state)| std::iter::repeat_n(*state, *n));
+    each.map(member).collect()
+}
+
+fn next(rollout: &RunningRollout, members: &[RolloutMember], second: i64) -> Next {
+    judge(rollout, members, None, at(second)).next
+}
+
+#[test]
+fn a_rollout_stops_before_it_hurts_and_says_why() {
+    use UpdateState::{Confirmed, Installing, Silent};
+    let running = rollout(staged());
+    let few = fleet(&[(2, Silent), (3, Confirmed), (45, Installing)]);
+    assert_eq!(next(&running, &few, 200), Next::GoOn, "five that ended are too few to judge by");
+    let enough = fleet(&[(1, Silent), (9, Confirmed), (40, Installing)]);
+    let Next::Stop(reason) = next(&running, &enough, 200) else { panic!("10 % are over 5 %") };
+    assert_eq!(
+        reason,
+        "1 of the 10 devices that ended in stage 1 failed (10.0 %, allowed are 5 %): 0 failed, \
+         0 rolled back, 1 fell silent"
+    );
+    let small = fleet(&[(1, Silent), (2, Confirmed)]);
+    assert!(
+        matches!(next(&running, &small, 200), Next::Stop(_)),
+        "the stage is over: it is judged"
+    );
+    let good = fleet(&[(1, Silent), (49, Confirmed)]);
+    assert_eq!(next(&running, &good, 200), Next::Soak, "2 % are allowed");
+    let strict = rollout(RolloutPlan { max_failure_percent: 0.0, ..staged() });
+    assert!(matches!(next(&strict, &good, 200), Next::Stop(_)));
+}
+
+#[test]
+fn a_stage_soaks_is_asked_about_and_followed_by_the_next() {
+    use UpdateState::{Confirmed, Offered, Waiting};
+    let mut running = rollout(staged());
+    let through = fleet(&[(10, Confirmed)]);
+    assert_eq!(next(&running, &through, 200), Next::Soak);
+    running.soak_since = Some(at(200));
+    assert_eq!(next(&running, &through, 259), Next::GoOn);
+    assert_eq!(next(&running, &through, 260), Next::NextStage);
+    running.plan.health_gate_sql = Some("SELECT true".into());
+    assert_eq!(next(&running, &through, 260), Next::AskGate);
+    let answered = |answer: GateAnswer| judge(&running, &through, Some(&answer), at(260));
+    let good = answered(GateAnswer::Healthy(json!({ "ok": true })));
+    assert_eq!((good.next, &good.figures["gate"]["ok"]), (Next::NextStage, &json!(true)));
+    assert!(matches!(answered(GateAnswer::Unhealthy(json!({}))).next, Next::Stop(_)));
+    assert!(matches!(answered(GateAnswer::Failed("away".into())).next, Next::Pause(_)));
+
+    // Devices that are away hold nothing up, once one has shown that the version runs.
+    let away = |n: usize| {
+        let away = RolloutMember { is_online: false, ..member(Offered) };
+        std::iter::repeat_n(away, n).collect::<Vec<_>>()
+    };
+    running.soak_since = None;
+    assert_eq!(next(&running, &away(10), 200), Next::GoOn, "nobody has it yet");
+    let some = [fleet(&[(1, Confirmed)]), away(9)].concat();
+    assert_eq!(next(&running, &some, 200), Next::Soak);
+    let there = [fleet(&[(1, Confirmed), (1, Offered)]), away(8)].concat();
+    assert_eq!(next(&running, &there, 200), Next::GoOn, "one is there and has not ended");
+
+    // All stages have begun; it ends with its last device.
+    running.stage = 3;
+    assert_eq!(next(&running, &some, 200), Next::GoOn);
+    assert_eq!(next(&running, &through, 200), Next::Complete);
+    assert_eq!(next(&running, &fleet(&[(1, Confirmed), (1, Waiting)]), 200), Next::GoOn);
+}
+
+#[test]
+fn as_many_are_told_as_may_be_at_work_in_their_window() {
+    use UpdateState::{Downloading, Offered, Waiting};
+    let mut running = rollout(RolloutPlan { max_in_progress: 5, ..staged() });
+    let mut members = fleet(&[(10, Waiting), (2, Downloading), (1, Offered)]);
+    assert_eq!(offers(&running, &members, at(0)).len(), 2);
+    for one in &mut members {
+        one.stage = 2;
+    }
+    assert_eq!(offers(&running, &members, at(0)).len(), 0, "their stage has not begun");
+    running.stage = 2;
+    let zone = |zone: &str| RolloutMember { time_zone: Some(zone.into()), ..member(Waiting) };
+    let day: DateTime<Utc> = "2026-11-19T00:30:00Z".parse().expect("a time");
+    let night = MaintenanceWindow { from: "01:00".into(), to: "05:00".into() };
+    running.plan.window = Some(night);
+    let mixed = [zone("UTC"), zone("Africa/Johannesburg"), zone("America/New_York")];
+    let told = offers(&running, &mixed, day);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].time_zone.as_deref(), Some("Africa/Johannesburg"));
+}
+
+/// How a simulated device behaves.
+#[derive(Debug, Clone, Copy)]
+enum Habit {
+    Good,
+    Fails,
+    Bricks,
+    RollsBack,
+    Away,
+}
+
+fn habit() -> impl Strategy<Value = Habit> {
+    prop_oneof![
+        20 => Just(Habit::Good),
+        1 => Just(Habit::Fails),
+        1 => Just(Habit::Bricks),
+        1 => Just(Habit::RollsBack),
+        2 => Just(Habit::Away),
+    ]
+}
+
+/// One more look of a device's life: what is known of it, as its habit has it.
+fn live(member: &mut RolloutMember, habit: Habit, now: DateTime<Utc>) {
+    match (habit, member.state) {
+        (Habit::Away, _) => member.is_online = false,
+        (Habit::Fails, UpdateState::Offered) => member.command = Some(CommandStatus::Error),
+        (_, UpdateState::Offered) => member.command = Some(CommandStatus::Ack),
+        (_, UpdateState::Downloading) => member.fetched_all = true,
+        (Habit::Good, UpdateState::Installing) => {
+            member.beat_version = Some("1.2.0".into());
+            member.beat_at = Some(now);
+        }
+        (Habit::RollsBack, UpdateState::Installing) => {
+            member.boot = Some(8);
+            member.beat_at = Some(now);
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    /// Whatever a fleet does: nobody is told before their stage, a rollout ends in the end, and no
+    /// stage begins after more have failed than may.
+    #[test]
+    fn a_rollout_of_any_fleet_ends_and_holds_its_promises(
+        habits in prop::collection::vec(habit(), 1..120),
+        allowed in 0.0_f64..60.0,
+        first in 1_u32..50,
+    ) {
+        let stages = vec![
+            RolloutStage { count: Some(first.min(habits.len() as u32)), ..RolloutStage::default() },
+            RolloutStage { percent: Some(100.0), ..RolloutStage::default() },
+        ];
+        let plan = RolloutPlan { stages, max_failure_percent: allowed, ..RolloutPlan::default() };
+        let of = stages_of(&plan, habits.len());
+        let mut running = rollout(plan);
+        let mut members: Vec<RolloutMember> = of
+            .iter()
+            .map(|stage| RolloutMember {
+                stage: *stage,
+                command: None,
+                was_sent: false,
+                ..member(UpdateState::Waiting)
+            })
+            .collect();
+        let mut ended = None;
+        for look in 0..3000_i64 {
+            let now = at(1000 + look * 300);
+            for (member, habit) in members.iter_mut().zip(&habits) {
+                live(member, *habit, now);
+                let expired = now >= running.deadline_at && !member.state.is_over();
+                if expired && matches!(habit, Habit::Away) {
+                    member.command = Some(CommandStatus::Timeout);
+                }
+                if let Some(seen) = observe(&running, member, now) {
+                    (member.state, member.since) = (seen.state, now);
+                }
+            }
+            for member in &members {
+                prop_assert!(member.stage <= running.stage || member.state == UpdateState::Waiting);
+            }
+            match judge(&running, &members, None, now).next {
+                Next::GoOn => {
+                    let told: Vec<usize> = offers(&running, &members, now)
+                        .into_iter()
+                        .map(|told| members.iter().position(|m| std::ptr::eq(m, told)).unwrap())
+                        .collect();
+                    for n in told {
+                        members[n].state = UpdateState::Offered;
+                        members[n].since = now;
+                        members[n].command = Some(CommandStatus::Pending);
+                    }
+                }
+                Next::Soak => running.soak_since = Some(now),
+                Next::NextStage => {
+                    let count = |good: fn(UpdateState) -> bool| {
+                        members.iter().filter(|m| good(m.state)).count() as f64
+                    };
+                    let failures = count(UpdateState::is_failure);
+                    let over = failures + count(|state| state == UpdateState::Confirmed);
+                    prop_assert!(over == 0.0 || 100.0 * failures / over <= allowed);
+                    running.stage += 1;
+                    running.soak_since = None;
+                }
+                end @ (Next::Stop(_) | Next::Complete) => {
+                    ended = Some(end);
+                    break;
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+        let bad = habits.iter().filter(|h| !matches!(h, Habit::Good)).count();
+        match ended {
+            Some(Next::Complete) => {}
+            Some(Next::Stop(_)) => prop_assert!(bad > 0, "a good fleet is never stopped"),
+            _ => prop_assert!(false, "it never ended"),
+        }
+    }
+}

@@ -7,7 +7,7 @@ use acuvim_schemas::tables::{DATE, Table};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::Session,
-    common::{DFSchema, ScalarValue},
+    common::{DFSchema, ScalarValue, Statistics},
     config::TableParquetOptions,
     datasource::{
         listing::PartitionedFile,
@@ -82,10 +82,15 @@ impl FileScan<'_> {
             true => groups,
             false => split(groups, threads),
         };
-        let options = TableParquetOptions {
+        let mut options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
+        // What devices are asked for stands together; other filters let rows through here and there,
+        // and to skip between them costs more than to read them.
+        let selective = selects_devices(self.filters);
+        options.global.pushdown_filters = selective;
+        options.global.reorder_filters = selective;
         let metadata = session.runtime_env().cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(store, metadata);
         let mut source = ParquetSource::new(schema)
@@ -131,27 +136,69 @@ fn groups(
     }
 }
 
+/// Whether filters speak of devices: what they let through stands together in the files.
+fn selects_devices(filters: &[Expr]) -> bool {
+    filters
+        .iter()
+        .flat_map(|filter| split_conjunction(filter))
+        .any(|part| part.column_refs().iter().any(|column| column.name == "device_id"))
+}
+
 /// Cuts chains of files in two, the longest first, until every thread has one: the parts of a chain
 /// are as sorted as it was.
 fn cut(mut chains: Vec<FileGroup>, threads: usize) -> Vec<FileGroup> {
     while chains.len() < threads {
-        let size = |chain: &FileGroup| chain.iter().map(|f| f.object_meta.size).sum::<u64>();
-        let longest = chains.iter().enumerate().filter(|(_, chain)| chain.len() > 1);
-        let Some((at, _)) = longest.max_by_key(|(_, chain)| size(chain)) else { break };
-        let chain = chains.swap_remove(at);
-        let (half, mut before) = (size(&chain) / 2, 0);
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for file in chain.into_inner() {
-            let into = if first.is_empty() || before < half { &mut first } else { &mut second };
-            before += file.object_meta.size;
-            into.push(file);
-        }
-        if second.is_empty() {
-            second.extend(first.pop());
-        }
-        chains.extend([FileGroup::new(first), FileGroup::new(second)]);
+        let longest = chains.iter().enumerate().max_by_key(|(_, chain)| bytes(chain));
+        let Some((at, _)) = longest.filter(|(_, chain)| bytes(chain) > SMALL) else { break };
+        let (first, second) = halves(chains.swap_remove(at));
+        chains.extend([first, second]);
     }
     chains
+}
+
+/// A chain that is smaller than this is not worth another thread, in bytes.
+const SMALL: u64 = 1 << 20;
+
+fn size(file: &PartitionedFile) -> u64 {
+    match &file.range {
+        Some(range) => u64::try_from(range.end - range.start).unwrap_or(0),
+        None => file.object_meta.size,
+    }
+}
+
+fn bytes(chain: &FileGroup) -> u64 {
+    chain.iter().map(size).sum()
+}
+
+/// Two parts of about the same size; a file that lies in the middle is read by both, each its own row
+/// groups.
+fn halves(chain: FileGroup) -> (FileGroup, FileGroup) {
+    let half = bytes(&chain) / 2;
+    let (mut first, mut second, mut before) = (Vec::new(), Vec::new(), 0);
+    for file in chain.into_inner() {
+        let (from, length) = (before, size(&file));
+        before += length;
+        if before <= half {
+            first.push(file);
+        } else if from >= half {
+            second.push(file);
+        } else {
+            let whole = i64::try_from(file.object_meta.size).unwrap_or(i64::MAX);
+            let (start, end) = file.range.as_ref().map_or((0, whole), |r| (r.start, r.end));
+            let middle = start + i64::try_from(half - from).unwrap_or(0);
+            first.push(part(&file, start, middle));
+            second.push(part(&file, middle, end));
+        }
+    }
+    (FileGroup::new(first), FileGroup::new(second))
+}
+
+fn part(file: &PartitionedFile, start: i64, end: i64) -> PartitionedFile {
+    let mut part = file.clone().with_range(start, end);
+    // Those of the whole file are bounds for its parts, and no more.
+    let bounds = |whole: &Arc<Statistics>| Arc::new(Statistics::clone(whole).to_inexact());
+    part.statistics = part.statistics.as_ref().map(bounds);
+    part
 }
 
 fn split(groups: Vec<FileGroup>, target: usize) -> Vec<FileGroup> {
@@ -221,17 +268,26 @@ mod tests {
 
     #[test]
     fn chains_are_cut_for_every_thread_and_stay_in_order() {
-        let file = |n: u64| PartitionedFile::new(n.to_string(), 10 * n);
+        let file = |n: u64| PartitionedFile::new(n.to_string(), (10 * n) << 20);
         let chain = |files: std::ops::Range<u64>| FileGroup::new(files.map(file).collect());
+        // A file of n has n times ten MiB; a part of one is shown as from..to in MiB.
         let names = |chains: Vec<FileGroup>| -> Vec<Vec<String>> {
-            let name = |f: &PartitionedFile| f.object_meta.location.to_string();
+            let name = |f: &PartitionedFile| match &f.range {
+                Some(range) => {
+                    format!("{}:{}..{}", f.object_meta.location, range.start >> 20, range.end >> 20)
+                }
+                None => f.object_meta.location.to_string(),
+            };
             chains.iter().map(|chain| chain.iter().map(name).collect()).collect()
         };
-        assert_eq!(names(cut(vec![chain(1..4)], 2)), [vec!["1", "2"], vec!["3"]]);
-        assert_eq!(names(cut(vec![chain(1..3)], 4)), [["1"], ["2"]]);
+        let halves = names(cut(vec![chain(1..4)], 2));
+        assert_eq!(halves, [vec!["1", "2"], vec!["3"]]);
+        let halves = names(cut(vec![chain(3..5)], 2));
+        assert_eq!(halves, [vec!["3", "4:0..5"], vec!["4:5..40"]]);
+        let quarters = names(cut(vec![chain(2..3)], 4));
+        assert_eq!(quarters, [["2:0..5"], ["2:5..10"], ["2:10..15"], ["2:15..20"]]);
         assert_eq!(names(cut(vec![chain(1..3), chain(5..6)], 2)).len(), 2);
-        let many = names(cut(vec![chain(1..9)], 3));
-        assert_eq!(many.len(), 3);
-        assert!(many.iter().all(|chain| chain.is_sorted()));
+        let small = FileGroup::new(vec![PartitionedFile::new("small", 1000)]);
+        assert_eq!(names(cut(vec![small], 2)), [["small"]]);
     }
 }

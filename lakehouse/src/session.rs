@@ -88,8 +88,6 @@ impl Engine {
         // Under a limit DataFusion 55 forgets that a scan's streams are sorted, and lets one that is
         // done read on in another's files: rows in no order, of which a limit takes the wrong ones.
         options.execution.enable_file_stream_work_stealing = false;
-        options.execution.parquet.pushdown_filters = true;
-        options.execution.parquet.reorder_filters = true;
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new()

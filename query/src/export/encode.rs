@@ -24,16 +24,31 @@ const ROW_GROUP: usize = 65_536;
 /// Writes batches in one format; what is written is taken piece by piece.
 pub(crate) struct Encoder {
     to: To,
-    decimals: bool,
     schema: SchemaRef,
 }
 
 enum To {
-    Csv(Vec<u8>),
-    /// With each column's name as it stands in every line.
-    Ndjson(Vec<u8>, Vec<Vec<u8>>),
+    Text(Vec<u8>, Lines),
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
+}
+
+/// How rows become lines of text, whichever rows come before.
+#[derive(Clone)]
+pub(crate) struct Lines {
+    /// Each column's name as it stands in every line of NDJSON; none: CSV.
+    names: Option<Arc<Vec<Vec<u8>>>>,
+    decimals: bool,
+}
+
+impl Lines {
+    /// The lines of these rows.
+    pub fn of(&self, rows: &RecordBatch, out: &mut Vec<u8>) {
+        match &self.names {
+            None => csv(rows, self.decimals, out),
+            Some(names) => ndjson(rows, self.decimals, names, out),
+        }
+    }
 }
 
 impl Encoder {
@@ -55,11 +70,12 @@ impl Encoder {
                     quoted(name, &mut line);
                 }
                 line.push(b'\n');
-                To::Csv(line)
+                To::Text(line, Lines { names: None, decimals })
             }
             ExportFormat::Ndjson => {
                 let key = |name: &str| format!("{}:", serde_json::Value::from(name)).into_bytes();
-                To::Ndjson(Vec::new(), names().map(key).collect())
+                let names = Some(Arc::new(names().map(key).collect()));
+                To::Text(Vec::new(), Lines { names, decimals })
             }
             ExportFormat::Arrow => To::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             ExportFormat::Parquet => {
@@ -73,14 +89,21 @@ impl Encoder {
                 To::Parquet(Box::new(writer))
             }
         };
-        Ok(Self { to, decimals, schema })
+        Ok(Self { to, schema })
+    }
+
+    /// For a format whose rows can be written apart from each other, and put together afterwards.
+    pub fn lines(&self) -> Option<Lines> {
+        match &self.to {
+            To::Text(_, lines) => Some(lines.clone()),
+            To::Arrow(_) | To::Parquet(_) => None,
+        }
     }
 
     /// Takes rows.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
         match &mut self.to {
-            To::Csv(out) => csv(rows, self.decimals, out),
-            To::Ndjson(out, names) => ndjson(rows, self.decimals, names, out),
+            To::Text(out, lines) => lines.of(rows, out),
             To::Arrow(writer) => writer.write(&converted(rows, &self.schema)?)?,
             To::Parquet(writer) => writer.write(&converted(rows, &self.schema)?)?,
         }
@@ -90,7 +113,7 @@ impl Encoder {
     /// What has been written since the last time.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(match &mut self.to {
-            To::Csv(out) | To::Ndjson(out, _) => out,
+            To::Text(out, _) => out,
             To::Arrow(writer) => writer.get_mut(),
             To::Parquet(writer) => writer.inner_mut(),
         })
@@ -99,7 +122,7 @@ impl Encoder {
     /// The rest.
     pub fn finish(self) -> Result<Vec<u8>, ArrowError> {
         match self.to {
-            To::Csv(out) | To::Ndjson(out, _) => Ok(out),
+            To::Text(out, _) => Ok(out),
             To::Arrow(writer) => writer.into_inner(),
             To::Parquet(writer) => Ok(writer.into_inner()?),
         }

@@ -1,6 +1,7 @@
 //! A query's rows as the body of an answer.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,13 +16,13 @@ use datafusion::{
     physical_plan::SendableRecordBatchStream,
     prelude::{DataFrame, SessionContext},
 };
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use http_body::Frame;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::encode::Encoder;
+use super::encode::{Encoder, Lines};
 use crate::{
     App,
     problem::ApiError,
@@ -154,38 +155,92 @@ async fn send_all(
     mut encoder: Encoder,
     sender: &mpsc::Sender<Sent>,
 ) -> Result<u64, Ended> {
-    let (mut count, mut hash, mut waiting) = (0_u64, Sha256::new(), Vec::new());
     let failed = |e: &dyn std::fmt::Display| Ended::Failed(e.to_string());
+    let mut sending = Sending { count: 0, hash: Sha256::new(), waiting: encoder.take(), sender };
     let (mut rows, reader) = read_ahead(rows);
-    while let Some(batch) = rows.recv().await {
-        let batch: RecordBatch = batch.map_err(|e| failed(&e))?;
-        count += batch.num_rows() as u64;
-        encoder.write(&batch).map_err(|e| failed(&e))?;
-        waiting.extend_from_slice(&encoder.take());
-        if waiting.len() >= CHUNK {
-            give(std::mem::take(&mut waiting), &mut hash, sender).await?;
+    match encoder.lines() {
+        Some(lines) => {
+            let mut pieces = written(rows, lines);
+            while let Some(piece) = pieces.next().await {
+                let (count, bytes) = piece.map_err(Ended::Failed)?;
+                sending.put(count, bytes).await?;
+            }
+        }
+        None => {
+            while let Some(batch) = rows.recv().await {
+                let batch = batch.map_err(|e| failed(&e))?;
+                encoder.write(&batch).map_err(|e| failed(&e))?;
+                sending.put(batch.num_rows(), encoder.take()).await?;
+            }
         }
     }
     // That nothing more comes is the end only if the reader has come to it.
     reader.await.map_err(|e| failed(&e))?;
-    waiting.extend(encoder.finish().map_err(|e| failed(&e))?);
-    give(waiting, &mut hash, sender).await?;
-    let digest = hash.finalize();
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut trailers = HeaderMap::new();
-    trailers.insert("x-row-count", count.into());
-    if let Ok(hex) = HeaderValue::from_str(&hex) {
-        trailers.insert("x-content-sha256", hex);
-    }
-    let sent = sender.send_timeout(Ok(Frame::trailers(trailers)), PATIENCE).await;
-    sent.map_err(|_| Ended::Gone)?;
-    Ok(count)
+    let rest = encoder.finish().map_err(|e| failed(&e))?;
+    sending.end(rest).await
 }
 
-async fn give(bytes: Vec<u8>, hash: &mut Sha256, sender: &mpsc::Sender<Sent>) -> Result<(), Ended> {
-    hash.update(&bytes);
-    let sent = sender.send_timeout(Ok(Frame::data(Bytes::from(bytes))), PATIENCE).await;
-    sent.map_err(|_| Ended::Gone)
+/// Rows as lines, in their order; several runs of rows are written at once.
+fn written(
+    rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>,
+    lines: Lines,
+) -> Pin<Box<dyn Stream<Item = Result<(usize, Vec<u8>), String>> + Send>> {
+    let batches = stream::unfold(rows, |mut rows| async move { Some((rows.recv().await?, rows)) });
+    let pieces = batches.map(move |batch| {
+        let lines = lines.clone();
+        let task = tokio::spawn(async move {
+            let batch = batch.map_err(|e| e.to_string())?;
+            let mut out = Vec::with_capacity(CHUNK);
+            lines.of(&batch, &mut out);
+            Ok((batch.num_rows(), out))
+        });
+        let task = AbortOnDropHandle::new(task);
+        async move { task.await.map_err(|e| e.to_string())? }
+    });
+    Box::pin(pieces.buffered(AHEAD))
+}
+
+/// What is on its way to the client.
+struct Sending<'a> {
+    count: u64,
+    hash: Sha256,
+    waiting: Vec<u8>,
+    sender: &'a mpsc::Sender<Sent>,
+}
+
+impl Sending<'_> {
+    async fn put(&mut self, rows: usize, bytes: Vec<u8>) -> Result<(), Ended> {
+        self.count += rows as u64;
+        if self.waiting.is_empty() {
+            self.waiting = bytes;
+        } else {
+            self.waiting.extend_from_slice(&bytes);
+        }
+        if self.waiting.len() >= CHUNK { self.give().await } else { Ok(()) }
+    }
+
+    async fn give(&mut self) -> Result<(), Ended> {
+        let bytes = std::mem::take(&mut self.waiting);
+        self.hash.update(&bytes);
+        let sent = self.sender.send_timeout(Ok(Frame::data(Bytes::from(bytes))), PATIENCE).await;
+        sent.map_err(|_| Ended::Gone)
+    }
+
+    /// Sends the rest, and the trailers; how many rows there were.
+    async fn end(mut self, rest: Vec<u8>) -> Result<u64, Ended> {
+        self.put(0, rest).await?;
+        self.give().await?;
+        let digest = self.hash.finalize();
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-row-count", self.count.into());
+        if let Ok(hex) = HeaderValue::from_str(&hex) {
+            trailers.insert("x-content-sha256", hex);
+        }
+        let sent = self.sender.send_timeout(Ok(Frame::trailers(trailers)), PATIENCE).await;
+        sent.map_err(|_| Ended::Gone)?;
+        Ok(self.count)
+    }
 }
 
 #[cfg(test)]

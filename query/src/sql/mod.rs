@@ -3,6 +3,7 @@
 mod gate;
 mod internal;
 mod latest;
+mod order;
 mod render;
 mod run;
 mod tables;

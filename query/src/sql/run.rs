@@ -25,7 +25,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{gate, internal::one_of, tables};
+use super::{gate, internal::one_of, order::wants_order, tables};
 use crate::{App, GateLimits, problem::ApiError};
 
 /// What one query may take.
@@ -191,9 +191,11 @@ async fn register(
         Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
         None => None,
     };
+    let ordered = wants_order(statement);
     for table in Table::ALL {
         if let Some(provider) = view.table(table) {
-            let provider = match &devices {
+            let provider = if ordered { provider } else { Arc::new(provider.in_any_order()) };
+            let provider: Arc<dyn TableProvider> = match &devices {
                 Some(devices) => of_devices(context, provider, devices)?,
                 None => provider,
             };

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod firmware;
 mod fleet;
 mod judgement;
 mod loads;
@@ -33,12 +34,12 @@ struct Args {
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins, rules,
-    /// states, alerts, backtest; peers, which compares with other engines, only if it is named.
+    /// states, alerts, backtest, firmware; peers, which compares with other engines, only if it is named.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins,rules,\
-                         states,alerts,backtest"
+                         states,alerts,backtest,firmware"
     )]
     only: Vec<String>,
     /// Only these: embedded, spread.
@@ -100,6 +101,9 @@ async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
     }
     if wanted("states") {
         judgement::states(args, place).await?;
+    }
+    if wanted("firmware") {
+        firmware::firmware(args, place).await?;
     }
     if wanted("peers") {
         peers::peers(args, place).await?;

@@ -147,6 +147,39 @@ impl Server {
         Ok(())
     }
 
+    /// Uploads a release.
+    pub async fn upload(&self, version: &str, image: &[u8]) -> anyhow::Result<()> {
+        let boundary = "acuvim-bench-boundary";
+        let part = |name: &str| {
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n")
+        };
+        let mut body = format!("{}{version}\r\n{}", part("version"), part("file")).into_bytes();
+        body.extend_from_slice(image);
+        body.extend(format!("\r\n--{boundary}--\r\n").into_bytes());
+        let form = format!("multipart/form-data; boundary={boundary}");
+        let url = format!("{}/api/firmware", self.http);
+        self.answer(self.client.post(url).header("content-type", form).body(body)).await.map(|_| ())
+    }
+
+    /// Makes devices from a CSV; the CSV with their secrets.
+    pub async fn import_devices(&self, csv: &str) -> anyhow::Result<String> {
+        let url = format!("{}/api/devices/import", self.http);
+        let request = self.client.post(url).bearer_auth(&self.token);
+        let request = request.header("content-type", "text/csv").body(csv.to_owned());
+        Ok(request.send().await?.error_for_status()?.text().await?)
+    }
+
+    /// A device's question whether there is firmware for it.
+    pub fn check_firmware(
+        &self,
+        id: &str,
+        secret: &str,
+    ) -> impl Future<Output = anyhow::Result<Value>> + Send + 'static {
+        let url = format!("{}/api/firmware/check", self.http);
+        let request = self.client.get(url).basic_auth(id, Some(secret));
+        async move { Ok(request.send().await?.error_for_status()?.json().await?) }
+    }
+
     /// How many items a list has on all pages.
     pub async fn total(&self, path: &str) -> anyhow::Result<i64> {
         let page = self.get(path).await?;

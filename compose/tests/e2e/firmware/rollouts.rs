@@ -200,9 +200,15 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     ];
     let mut fleet: Vec<Logger> =
         habits.iter().map(|(id, habit, _)| Logger::start(at.mqtt, id, *habit, pace)).collect();
-    known(&server, habits.len()).await;
+    // One that can't take a packet of that size.
+    let small = server.device("small").await;
+    let register = json!({
+        "device_id": "small", "hardware": HARDWARE, "firmware_version": "1.1.0", "max_packet_bytes": 256,
+    });
+    small.publish("devices/register", register.to_string(), false).await.expect("registered");
+    known(&server, habits.len() + 1).await;
     release(&server, "1.2.0", 30_000).await;
-    let all: Vec<&str> = habits.iter().map(|(id, ..)| *id).collect();
+    let all: Vec<&str> = habits.iter().map(|(id, ..)| *id).chain(["small"]).collect();
     let plan = json!({ "max_failure_percent": 100, "silent_after_seconds": 6 });
     let rollout =
         deploy(&server, &json!({ "version": "1.2.0", "device_ids": all, "rollout": plan })).await;
@@ -232,6 +238,8 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     assert_eq!(states["rolls-back"].1, "it started anew and runs 1.1.0");
     assert_eq!(states["lies"].1, "it took the command and did not answer");
     assert!(states["bricks"].1.contains("no heartbeat"), "{states:#?}");
+    assert_eq!(states["small"].0, "failed");
+    assert!(states["small"].1.contains("the device takes 256"), "{states:#?}");
 
     // The loop guard: once was enough; forced it is tried again, and so is a retry of the rollout.
     let check = "/api/firmware/check?device_id=fails&current_version=1.1.0";

@@ -306,5 +306,42 @@ async fn roles_and_scopes_hold_for_firmware_too() {
         post("/api/firmware/deploy", json!({ "version": "1.2.0", "device_ids": ["mine"] })).await;
     assert_eq!(status, 202, "{made}");
     assert_eq!(get("/api/firmware/rollouts").await.1["total"], 1);
+
+    // By group and by tag the same devices are meant: both are in a rollout by now.
+    let group: Value =
+        server.post("/api/groups", &json!({ "name": "site" })).await.json().await.expect("JSON");
+    let group = group["id"].as_str().expect("an id");
+    let members = json!({ "add": ["mine", "theirs"], "remove": [] });
+    assert_eq!(server.post(&format!("/api/groups/{group}/members"), &members).await.status(), 200);
+    let patch = server.client.patch(format!("{}/api/devices/mine", server.http));
+    let tagged = patch.bearer_auth(server.token().await).json(&json!({ "tags": ["north"] }));
+    assert_eq!(tagged.send().await.expect("an answer").status(), 200);
+    for (path, body, says) in [
+        (
+            "/api/firmware/deploy",
+            json!({ "version": "1.2.0", "group_id": group }),
+            "none of 2 devices",
+        ),
+        (
+            &format!("/api/groups/{group}/deploy"),
+            json!({ "version": "1.2.0" }),
+            "none of 2 devices",
+        ),
+        (
+            "/api/firmware/deploy",
+            json!({ "version": "1.2.0", "tag": "north" }),
+            "none of 1 devices",
+        ),
+        (
+            "/api/firmware/deploy",
+            json!({ "version": "1.2.0", "tag": "south" }),
+            "no device is meant",
+        ),
+    ] {
+        let answer = server.post(path, &body).await;
+        let status = answer.status().as_u16();
+        let said = answer.text().await.expect("text");
+        assert!(status == 422 && said.contains(says), "{path} {body}: {status} {said}");
+    }
     server.stop().await;
 }

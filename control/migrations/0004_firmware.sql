@@ -34,6 +34,8 @@ CREATE TABLE rollouts (
     created_by TEXT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL,
     deadline_at TIMESTAMPTZ NOT NULL,
+    -- Failures that a person has seen and let pass.
+    forgiven BIGINT NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX rollouts_state ON rollouts (state);

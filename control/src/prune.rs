@@ -19,7 +19,8 @@ impl Control {
             "DELETE FROM device_said WHERE at < $1",
             "DELETE FROM silences WHERE until < $1",
             "DELETE FROM replays WHERE at < $1",
-            "DELETE FROM rollouts WHERE updated_at < $1 AND state IN ('aborted', 'completed')",
+            "DELETE FROM rollouts WHERE updated_at < $1 AND (state = 'completed'
+                 OR (state = 'aborted' AND version NOT IN (SELECT version FROM firmware)))",
         ] {
             dropped += self.execute(statement, vec![before.into()]).await?;
         }

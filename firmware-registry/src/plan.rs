@@ -56,6 +56,10 @@ pub fn check_plan(plan: &RolloutPlan, devices: usize) -> Result<(), (String, Str
     if !(60..=LONGEST_S).contains(&plan.deadline_seconds) {
         return fault("deadline_seconds".into(), "60 to 2592000 (30 days)");
     }
+    let soaks: u64 = plan.stages.iter().map(|stage| u64::from(stage.soak_seconds)).sum();
+    if soaks >= u64::from(plan.deadline_seconds) {
+        return fault("deadline_seconds".into(), "more than the stages soak together");
+    }
     if plan.health_gate_sql.as_ref().is_some_and(|sql| sql.trim().is_empty() || sql.len() > GATE) {
         return fault("health_gate_sql".into(), "1 to 10000 characters");
     }
@@ -132,5 +136,9 @@ mod tests {
         }
         let bad = RolloutPlan { max_failure_percent: f64::NAN, ..RolloutPlan::default() };
         assert!(check_plan(&bad, 5).is_err());
+        let soak = RolloutStage { soak_seconds: 4 * 86_400, ..percent(50.0) };
+        let long = plan(&[soak.clone(), RolloutStage { percent: Some(100.0), ..soak }]);
+        let fault = check_plan(&long, 5).expect_err("they soak longer than it may last");
+        assert_eq!(fault.0, "rollout.deadline_seconds");
     }
 }

@@ -34,22 +34,35 @@ impl Look {
 ///
 /// It is confirmed by a heartbeat alone, which came after it had the image and names the new version:
 /// neither its answer to the command nor what it fetched is enough, and neither is a heartbeat of one
-/// that never fetched it.
+/// that never fetched it. Silence counts from when we have listened without a break.
 #[must_use]
 pub fn observe(
     rollout: &RunningRollout,
     member: &RolloutMember,
+    listening_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Option<Look> {
     match member.state {
-        UpdateState::Offered => offered(rollout, member),
+        UpdateState::Waiting => waiting(rollout, member, now),
+        UpdateState::Offered => offered(rollout, member, now),
         UpdateState::Downloading => downloading(member),
-        UpdateState::Installing => installing(rollout, member, now),
+        UpdateState::Installing => installing(rollout, member, listening_since, now),
         _ => None,
     }
 }
 
-fn offered(rollout: &RunningRollout, member: &RolloutMember) -> Option<Look> {
+fn waiting(rollout: &RunningRollout, member: &RolloutMember, now: DateTime<Utc>) -> Option<Look> {
+    if runs(member.beat_version.as_deref(), &rollout.version) {
+        return Look::because(UpdateState::Cancelled, "it runs this version already");
+    }
+    if now >= rollout.deadline_at { not_reached() } else { None }
+}
+
+fn not_reached() -> Option<Look> {
+    Look::because(UpdateState::Cancelled, "it was not reached before the deadline")
+}
+
+fn offered(rollout: &RunningRollout, member: &RolloutMember, now: DateTime<Utc>) -> Option<Look> {
     if let Some(fetched) = fetched(member) {
         return Look::at(fetched);
     }
@@ -60,11 +73,9 @@ fn offered(rollout: &RunningRollout, member: &RolloutMember) -> Option<Look> {
         CommandStatus::Timeout if member.was_sent => {
             Look::because(UpdateState::Failed, "it took the command and did not answer")
         }
-        // Its window was over; there is another.
-        CommandStatus::Timeout if rollout.plan.window.is_some() => Look::at(UpdateState::Waiting),
-        CommandStatus::Timeout => {
-            Look::because(UpdateState::Failed, "it did not come online before the deadline")
-        }
+        // Nobody took it: the device was away, or its window is over. That says nothing of the version.
+        CommandStatus::Timeout if now < rollout.deadline_at => Look::at(UpdateState::Waiting),
+        CommandStatus::Timeout => not_reached(),
         CommandStatus::Pending | CommandStatus::Sent => None,
     }
 }
@@ -86,6 +97,7 @@ fn downloading(member: &RolloutMember) -> Option<Look> {
 fn installing(
     rollout: &RunningRollout,
     member: &RolloutMember,
+    listening_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Option<Look> {
     let version = &rollout.version;
@@ -103,7 +115,7 @@ fn installing(
         let detail = format!("it started anew and runs {shown}");
         return Look::because(UpdateState::RolledBack, detail);
     }
-    let waited = now - member.since;
+    let waited = now - member.since.max(listening_since);
     if waited < TimeDelta::seconds(i64::from(rollout.plan.silent_after_seconds)) {
         return None;
     }
@@ -145,6 +157,8 @@ pub enum GateAnswer {
     Unhealthy(Value),
     /// It could not be asked.
     Failed(String),
+    /// It can't be asked at present.
+    Away,
 }
 
 /// What a rollout does next.
@@ -192,17 +206,24 @@ pub fn judge(
     }
     let figures = json!({
         "stage": rollout.stage, "devices": all, "up_to_this_stage": here,
-        "failure_percent": failure_percent(&all),
+        "failure_percent": percent(all.failures(), all.confirmed + all.failures()),
+        "forgiven_failures": rollout.forgiven,
         "max_failure_percent": rollout.plan.max_failure_percent,
     });
     let judged = |next: Next| Judged { next, figures: figures.clone() };
-    let over = is_over(members, rollout.stage);
-    if let Some(reason) = too_many(rollout, &all, over) {
+    let (through, over) = (is_through(members, rollout.stage), is_over(members, rollout.stage));
+    if let Some(reason) = too_many(rollout, &all, through) {
+        return judged(Next::Stop(reason));
+    }
+    let at_work = all.offered + all.downloading + all.installing;
+    let missed = members.iter().filter(|member| member.is_missed).count();
+    if now >= rollout.deadline_at && missed > 0 && at_work + all.waiting == 0 {
+        let reason = format!("the deadline is over, and {missed} devices were not reached");
         return judged(Next::Stop(reason));
     }
     let stages = i64::try_from(rollout.plan.stages.len()).unwrap_or(i64::MAX);
     if rollout.stage > stages {
-        let ended = all.waiting + all.offered + all.downloading + all.installing == 0;
+        let ended = all.waiting + at_work == 0;
         return judged(if ended { Next::Complete } else { Next::GoOn });
     }
     if !over {
@@ -214,12 +235,14 @@ pub fn judge(
     if now - since < TimeDelta::seconds(soak) {
         return judged(Next::GoOn);
     }
-    if rollout.plan.health_gate_sql.is_none() {
+    // With nobody left to tell there is nothing to compare with, and nothing to decide.
+    if rollout.plan.health_gate_sql.is_none() || all.waiting + all.offered == 0 {
         return judged(Next::NextStage);
     }
     let with = |row: &Value| json!({ "gate": row, "counted": figures });
     match gate {
         None => judged(Next::AskGate),
+        Some(GateAnswer::Away) => judged(Next::GoOn),
         Some(GateAnswer::Healthy(row)) => Judged { next: Next::NextStage, figures: with(row) },
         Some(GateAnswer::Unhealthy(row)) => {
             let reason = format!("the health gate of stage {} says no", rollout.stage);
@@ -232,47 +255,45 @@ pub fn judge(
     }
 }
 
-/// Whether the devices up to a stage are through: all have ended but those that were told and are
-/// away, and one at least runs the new version, if any is left that could.
-fn is_over(members: &[RolloutMember], stage: i64) -> bool {
-    let (mut confirmed, mut away) = (false, false);
-    for member in members.iter().filter(|member| member.stage <= stage) {
-        match member.state {
-            UpdateState::Offered if !member.is_online => away = true,
-            UpdateState::Confirmed => confirmed = true,
-            state if state.is_over() => {}
-            _ => return false,
-        }
-    }
-    confirmed || !away
+/// Whether the devices up to a stage have ended, but for those that were told and are away.
+fn is_through(members: &[RolloutMember], stage: i64) -> bool {
+    let done = |member: &RolloutMember| member.state.is_over() || is_away(member);
+    members.iter().filter(|member| member.stage <= stage).all(done)
 }
 
-fn failure_percent(counts: &RolloutCounts) -> f64 {
-    let ended = counts.confirmed + counts.failures();
+fn is_away(member: &RolloutMember) -> bool {
+    member.state == UpdateState::Offered && !member.is_online
+}
+
+/// Whether a stage is over: its devices are through, and one at least runs the new version, if any is
+/// left that could.
+fn is_over(members: &[RolloutMember], stage: i64) -> bool {
+    let here = || members.iter().filter(|member| member.stage <= stage);
+    let confirmed = here().any(|member| member.state == UpdateState::Confirmed);
+    is_through(members, stage) && (confirmed || !here().any(is_away))
+}
+
+fn percent(failures: i64, ended: i64) -> f64 {
     if ended == 0 {
         return 0.0;
     }
     #[allow(clippy::cast_precision_loss, reason = "counts of devices are small")]
-    let percent = 100.0 * counts.failures() as f64 / ended as f64;
+    let percent = 100.0 * failures as f64 / ended as f64;
     percent
 }
 
-fn too_many(rollout: &RunningRollout, all: &RolloutCounts, stage_is_over: bool) -> Option<String> {
-    let ended = all.confirmed + all.failures();
-    let enough = ended >= i64::from(rollout.plan.failure_min_count) || stage_is_over;
-    let percent = failure_percent(all);
+fn too_many(rollout: &RunningRollout, all: &RolloutCounts, through: bool) -> Option<String> {
+    let failures = (all.failures() - rollout.forgiven).max(0);
+    let ended = all.confirmed + failures;
+    let enough = ended >= i64::from(rollout.plan.failure_min_count) || through;
+    let percent = percent(failures, ended);
     if !enough || percent <= rollout.plan.max_failure_percent {
         return None;
     }
     Some(format!(
-        "{} of the {ended} devices that ended in stage {} failed ({percent:.1} %, allowed are {} %): \
-         {} failed, {} rolled back, {} fell silent",
-        all.failures(),
-        rollout.stage,
-        rollout.plan.max_failure_percent,
-        all.failed,
-        all.rolled_back,
-        all.silent,
+        "{failures} of the {ended} devices that ended in stage {} failed ({percent:.1} %, allowed are \
+         {} %): {} failed, {} rolled back, {} fell silent",
+        rollout.stage, rollout.plan.max_failure_percent, all.failed, all.rolled_back, all.silent,
     ))
 }
 

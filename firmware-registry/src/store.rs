@@ -1,6 +1,6 @@
 //! Where images are kept: local files or S3, under names of our own.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -36,6 +36,8 @@ pub struct Stored {
 pub struct ImageStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// Of local files: what is written there must be told to stay.
+    folder: Option<PathBuf>,
 }
 
 impl ImageStore {
@@ -52,7 +54,8 @@ impl ImageStore {
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| setup(format!("{}: {e}", folder.display())))?;
                 let store = LocalFileSystem::new_with_prefix(&folder)?;
-                Ok(Self::new(Arc::new(store), Path::default()))
+                let store = Self::new(Arc::new(store), Path::default());
+                Ok(Self { folder: Some(folder), ..store })
             }
             "s3" | "s3a" => {
                 let bucket = url.host_str().ok_or_else(|| setup(format!("{url} has no bucket")))?;
@@ -67,20 +70,30 @@ impl ImageStore {
     /// A store that is open already, below a prefix.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
+        Self { store, prefix, folder: None }
     }
 
     fn path(&self, name: &str) -> Path {
         self.prefix.clone().join(name)
     }
 
-    /// Stores an image under a name that nothing else has. It is there as a whole or not at all.
+    /// Stores an image under a name that nothing else has. It is there as a whole or not at all, and
+    /// stays over a power cut.
     ///
     /// # Errors
     /// When the store can't take it.
     pub async fn put(&self, bytes: Bytes) -> Result<String, Error> {
         let name = format!("{}.bin", Uuid::now_v7());
         self.store.put_opts(&self.path(&name), bytes.into(), PutMode::Create.into()).await?;
+        if let Some(folder) = &self.folder {
+            let lost = |e: std::io::Error| {
+                Error::new(ErrorKind::Unavailable, format!("the image can't be kept: {e}"))
+            };
+            for path in [folder.join(&name), folder.clone()] {
+                let file = tokio::fs::File::open(path).await.map_err(lost)?;
+                file.sync_all().await.map_err(lost)?;
+            }
+        }
         Ok(name)
     }
 

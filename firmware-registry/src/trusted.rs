@@ -15,6 +15,9 @@ use crate::{
     store::{ImageStore, Stamp},
 };
 
+/// How long the store may take to say whether an image is as it was.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// An image in memory.
 #[derive(Debug, Clone)]
 struct Held {
@@ -72,14 +75,12 @@ impl TrustedImages {
         }
         let now = Instant::now();
         if let Some(held) = self.held(name) {
-            // A store that is away does not make what is in memory any worse.
-            match self.store.stamp(name).await {
-                Ok(stamp) if stamp != held.stamp => self.forget(name),
-                Err(error) if error.kind() == ErrorKind::NotFound => self.forget(name),
-                Ok(_) | Err(_) => {
-                    self.hold(Held { looked: now, ..held.clone() });
-                    return Ok(held.bytes);
-                }
+            self.hold(Held { looked: now, ..held.clone() });
+            // A store that is away, or slow, does not make what is in memory any worse.
+            match tokio::time::timeout(ANSWER, self.store.stamp(name)).await {
+                Ok(Ok(stamp)) if stamp != held.stamp => self.forget(name),
+                Ok(Err(error)) if error.kind() == ErrorKind::NotFound => self.forget(name),
+                _ => return Ok(held.bytes),
             }
         }
         let (bytes, stamp) = self.store.get(name, size).await?;

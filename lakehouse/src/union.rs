@@ -151,10 +151,11 @@ impl UnionTable {
             let plan = MemorySourceConfig::try_new_exec(rows, self.schema(), projection.cloned())?;
             return Ok(Some(plan));
         };
-        let rows = sorted(self.table.table, &rows_of(&self.tail, device)?)?;
-        if rows.num_rows() == 0 {
+        let theirs = rows_of(&self.tail, device)?;
+        if theirs.is_empty() {
             return Ok(None);
         }
+        let rows = sorted(self.table.table, &theirs)?;
         let source =
             MemorySourceConfig::try_new(&[vec![rows]], self.schema(), projection.cloned())?
                 .try_with_sort_information(vec![ordering(self.table.table)?])?;
@@ -164,11 +165,16 @@ impl UnionTable {
 
 fn rows_of(tail: &[RecordBatch], device: &str) -> Result<Vec<RecordBatch>> {
     let device = StringArray::new_scalar(device);
-    let theirs = |rows: &RecordBatch| {
+    let mut found = Vec::new();
+    for rows in tail {
         let ids = column(rows, "device_id").map_err(|e| DataFusionError::External(Box::new(e)))?;
-        Ok(filter_record_batch(rows, &eq(ids, &device)?)?)
-    };
-    tail.iter().map(theirs).collect()
+        let theirs = eq(ids, &device)?;
+        // Most batches have none of a device, and forty columns to find that out in.
+        if theirs.true_count() > 0 {
+            found.push(filter_record_batch(rows, &theirs)?);
+        }
+    }
+    Ok(found)
 }
 
 fn sorted(table: Table, rows: &[RecordBatch]) -> Result<RecordBatch> {

@@ -9,7 +9,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{ROLLOUTS_LEASE, RunningRollout, edit::withdraw, list::counts};
+use super::{
+    ROLLOUTS_LEASE, RunningRollout,
+    edit::{take_back, withdraw},
+    list::counts,
+};
 use crate::{
     By, Control, Error, Lease, NewCommand,
     commands::{Given, give},
@@ -75,8 +79,8 @@ impl RolloutStep {
 }
 
 impl Control {
-    /// Stores a step. False: the lease has a newer holder, or the rollout does not run any more; then
-    /// nothing is stored.
+    /// Stores a step. False: the lease has a newer holder, or the rollout is another since it was read;
+    /// then nothing is stored.
     ///
     /// # Errors
     /// When the database can't be asked.
@@ -98,8 +102,8 @@ impl Control {
         let runs = tx
             .execute(
                 "UPDATE rollouts SET updated_at = $1 WHERE id = $2 AND state = 'running'
-                     AND stage = $3",
-                vec![now.into(), rollout.id.into(), rollout.stage.into()],
+                     AND updated_at = $3",
+                vec![now.into(), rollout.id.into(), rollout.updated_at.into()],
             )
             .await?;
         if ours == 0 || runs == 0 {
@@ -131,7 +135,10 @@ async fn moved(
     let touched = tx
         .execute(
             "UPDATE rollout_devices SET state = $1, since = $2, detail = $3, active = $4,
-                 failures = failures + $5
+                 failures = failures + $5,
+                 boot_before = CASE WHEN $1 = 'downloading' THEN (SELECT d.boot_count
+                     FROM devices d WHERE d.device_id = rollout_devices.device_id)
+                     ELSE boot_before END
              WHERE rollout_id = $6 AND device_id = $7 AND state = $8",
             vec![
                 change.to.as_str().into(),
@@ -148,7 +155,29 @@ async fn moved(
     if touched == 0 {
         return Ok(());
     }
+    if change.to.is_over() {
+        // It may have got the image by asking, while its command still waits for it.
+        drop_command(tx, rollout.id, &change.device_id, now).await?;
+    }
     tell(tx, rollout, &change.device_id, (change.to, change.detail.as_deref()), now).await
+}
+
+async fn drop_command(
+    tx: &mut Tx,
+    rollout_id: Uuid,
+    device_id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let given: Option<(Option<Uuid>,)> = tx
+        .fetch_optional(
+            "SELECT request_id FROM rollout_devices WHERE rollout_id = $1 AND device_id = $2",
+            vec![rollout_id.into(), device_id.into()],
+        )
+        .await?;
+    match given.and_then(|(id,)| id) {
+        Some(request_id) => take_back(tx, request_id, &By::system(now)).await.map(|_| ()),
+        None => Ok(()),
+    }
 }
 
 /// Puts a device's step into its events.
@@ -197,7 +226,7 @@ async fn told(
         return Ok(());
     }
     let by = By { name: format!("rollout {}", rollout.id), ..By::system(now) };
-    let refused = match give(tx, &offer.command, None, &by).await? {
+    let (to, refused) = match give(tx, &offer.command, None, &by).await? {
         Given::Stored(accepted) | Given::Again(accepted, _) => {
             tx.execute(
                 "UPDATE rollout_devices SET request_id = $1 WHERE rollout_id = $2 AND device_id = $3",
@@ -206,16 +235,17 @@ async fn told(
             .await?;
             return tell(tx, rollout, device_id, (UpdateState::Offered, None), now).await;
         }
-        Given::NotFound => "the device was deleted".to_owned(),
-        Given::Disabled => "the device is disabled".to_owned(),
+        Given::NotFound => (UpdateState::Cancelled, "the device was deleted".to_owned()),
+        Given::Disabled => (UpdateState::Cancelled, "the device is disabled".to_owned()),
         Given::TooLarge { bytes, max } => {
-            format!("the command has {bytes} bytes, the device takes {max}")
+            let text = format!("the command has {bytes} bytes, the device takes {max}");
+            (UpdateState::Failed, text)
         }
     };
     let change = MemberChange {
         device_id: device_id.clone(),
         from: UpdateState::Offered,
-        to: UpdateState::Failed,
+        to,
         detail: Some(refused),
     };
     moved(tx, rollout, &change, now).await

@@ -1,14 +1,16 @@
 //! What people change of releases and rollouts.
 
-use acuvim_schemas::api::{Firmware, FirmwareEdit, RolloutState, UpdateState};
-use serde_json::json;
+use acuvim_schemas::api::{Firmware, FirmwareEdit, RolloutPlan, RolloutState, UpdateState};
+use chrono::TimeDelta;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::{
     FirmwareDeleted,
     apply::{decide, progress},
+    list::counts,
 };
-use crate::{By, Control, Error, db::Tx};
+use crate::{By, Control, Error, ErrorKind, db::Tx, text::Statement};
 
 /// What a person does to a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,12 @@ impl Control {
         by: &By,
     ) -> Result<RolloutChanged, Error> {
         let mut tx = self.begin().await?;
+        // Whoever stores a step of it waits, or finds it changed.
+        tx.execute(
+            "UPDATE rollouts SET updated_at = $1 WHERE id = $2",
+            vec![by.at.into(), id.into()],
+        )
+        .await?;
         let found: Option<(String, String)> = tx
             .fetch_optional("SELECT state, version FROM rollouts WHERE id = $1", vec![id.into()])
             .await?;
@@ -118,6 +126,8 @@ impl Control {
                 (RolloutState::Paused, "paused", format!("{} paused it", by.name))
             }
             (RolloutVerb::Resume, RolloutState::Paused | RolloutState::Stopped) => {
+                revive(&mut tx, id, &[UpdateState::Cancelled], by).await?;
+                extend(&mut tx, id, true, by).await?;
                 (RolloutState::Running, "resumed", format!("{} let it go on", by.name))
             }
             (RolloutVerb::Abort, state) if !state.is_over() => {
@@ -126,8 +136,10 @@ impl Control {
                 (RolloutState::Aborted, "aborted", format!("{} ended it", by.name))
             }
             (RolloutVerb::Retry, state) if state != RolloutState::Aborted => {
-                let again = retry(&mut tx, id, by).await?;
-                if again == 0 {
+                let again = revive(&mut tx, id, &AGAIN, by).await?;
+                if again > 0 {
+                    extend(&mut tx, id, false, by).await?;
+                } else {
                     return refused("and no device of it failed that is in no other rollout");
                 }
                 let reason = format!("{} devices begin again, by {}", again, by.name);
@@ -183,7 +195,7 @@ pub(super) async fn withdraw(
         .fetch_all(
             "SELECT r.device_id, r.request_id FROM rollout_devices r
              JOIN commands c ON c.request_id = r.request_id
-             WHERE r.rollout_id = $1 AND r.state = 'offered' AND c.status = 'pending'",
+             WHERE r.rollout_id = $1 AND r.active AND c.status = 'pending'",
             vec![id.into()],
         )
         .await?;
@@ -194,7 +206,7 @@ pub(super) async fn withdraw(
         }
         tx.execute(
             "UPDATE rollout_devices SET state = $1, since = $2, request_id = NULL, active = $3
-             WHERE rollout_id = $4 AND device_id = $5",
+             WHERE rollout_id = $4 AND device_id = $5 AND state = 'offered'",
             vec![
                 then.as_str().into(),
                 by.at.into(),
@@ -210,7 +222,7 @@ pub(super) async fn withdraw(
 }
 
 /// Ends a command that is still here; one that has a number in the outbox may be with the broker.
-async fn take_back(tx: &mut Tx, request_id: Uuid, by: &By) -> Result<bool, Error> {
+pub(super) async fn take_back(tx: &mut Tx, request_id: Uuid, by: &By) -> Result<bool, Error> {
     let unsent = tx
         .execute(
             "DELETE FROM outbox WHERE request_id = $1 AND seq IS NULL",
@@ -246,14 +258,43 @@ async fn end(tx: &mut Tx, id: Uuid, by: &By) -> Result<(), Error> {
     .map(|_| ())
 }
 
-/// Brings the devices that failed back to the start, but for those that are in another rollout.
-async fn retry(tx: &mut Tx, id: Uuid, by: &By) -> Result<u64, Error> {
+/// What is tried again: what failed, and what was not reached.
+const AGAIN: [UpdateState; 4] =
+    [UpdateState::Failed, UpdateState::RolledBack, UpdateState::Silent, UpdateState::Cancelled];
+
+/// Brings devices in some states back to the start, but for those that are in another rollout.
+async fn revive(tx: &mut Tx, id: Uuid, states: &[UpdateState], by: &By) -> Result<u64, Error> {
+    let mut back = Statement::new(
+        "UPDATE rollout_devices SET state = 'waiting', detail = NULL, request_id = NULL,",
+    );
+    back.push(
+        "since = ?, fetched_some = ?, fetched_all = ?, active = ?",
+        [by.at.into(), false.into(), false.into(), true.into()],
+    );
+    back.push("WHERE rollout_id = ? AND state IN", [id.into()]);
+    back.push_list(states.iter().map(|state| state.as_str().into()));
+    back.push(
+        "AND device_id NOT IN (SELECT o.device_id FROM rollout_devices o WHERE o.active)",
+        [],
+    );
+    let (text, values) = back.into_parts();
+    tx.execute(text, values).await
+}
+
+/// Gives a rollout its time anew; with forgiveness, what has failed by now counts no more.
+async fn extend(tx: &mut Tx, id: Uuid, forgive: bool, by: &By) -> Result<(), Error> {
+    let plan: Option<(Json,)> =
+        tx.fetch_optional("SELECT plan FROM rollouts WHERE id = $1", vec![id.into()]).await?;
+    let plan = plan.map(|(plan,)| serde_json::from_value::<RolloutPlan>(plan));
+    let plan = plan
+        .transpose()
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored plan: {e}")))?;
+    let seconds = plan.unwrap_or_default().deadline_seconds;
+    let forgiven = if forgive { counts(tx, id).await?.failures() } else { 0 };
     tx.execute(
-        "UPDATE rollout_devices SET state = 'waiting', since = $1, detail = NULL, request_id = NULL,
-             fetched_some = $2, fetched_all = $2, active = $3
-         WHERE rollout_id = $4 AND state IN ('failed', 'rolled_back', 'silent')
-             AND device_id NOT IN (SELECT device_id FROM rollout_devices WHERE active)",
-        vec![by.at.into(), false.into(), true.into(), id.into()],
+        "UPDATE rollouts SET deadline_at = $1, forgiven = $2 WHERE id = $3",
+        vec![(by.at + TimeDelta::seconds(i64::from(seconds))).into(), forgiven.into(), id.into()],
     )
     .await
+    .map(|_| ())
 }

@@ -28,6 +28,10 @@ pub struct RunningRollout {
     pub deadline_at: DateTime<Utc>,
     /// Who began it.
     pub created_by: String,
+    /// Failures that a person has seen and let pass.
+    pub forgiven: i64,
+    /// When something last happened: a step is stored only if that is still so.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// A device of a rollout, and what is known of it.
@@ -43,6 +47,8 @@ pub struct RolloutMember {
     pub since: DateTime<Utc>,
     /// How often it had started when it was told.
     pub boot_before: Option<i64>,
+    /// Whether it ended without having been reached.
+    pub is_missed: bool,
     /// Whether it fetched some of the image.
     pub fetched_some: bool,
     /// Whether it fetched the image's end.
@@ -82,11 +88,14 @@ struct RolloutRow {
     plan: Json,
     deadline_at: DateTime<Utc>,
     created_by: String,
+    forgiven: i64,
+    updated_at: DateTime<Utc>,
 }
 
 #[derive(sqlx::FromRow)]
 struct MemberRow {
     device_id: String,
+    version: String,
     stage: i64,
     state: String,
     since: DateTime<Utc>,
@@ -105,7 +114,10 @@ struct MemberRow {
 
 impl From<MemberRow> for RolloutMember {
     fn from(row: MemberRow) -> Self {
+        let is_missed = row.state == UpdateState::Cancelled.as_str()
+            && row.beat_version.as_deref() != Some(row.version.as_str());
         Self {
+            is_missed,
             device_id: row.device_id,
             stage: row.stage,
             state: UpdateState::parse(&row.state).unwrap_or(UpdateState::Failed),
@@ -133,7 +145,8 @@ impl Control {
     pub async fn running_rollouts(&self) -> Result<Vec<RunningRollout>, Error> {
         let rows: Vec<RolloutRow> = self
             .fetch_all(
-                "SELECT id, version, stage, soak_since, plan, deadline_at, created_by
+                "SELECT id, version, stage, soak_since, plan, deadline_at, created_by, forgiven,
+                     updated_at
                  FROM rollouts WHERE state = 'running' ORDER BY created_at, id",
                 vec![],
             )
@@ -149,6 +162,8 @@ impl Control {
                 plan,
                 deadline_at: row.deadline_at,
                 created_by: row.created_by,
+                forgiven: row.forgiven,
+                updated_at: row.updated_at,
             })
         };
         rows.into_iter().map(read).collect()
@@ -161,7 +176,7 @@ impl Control {
     pub async fn rollout_members(&self, id: Uuid) -> Result<Vec<RolloutMember>, Error> {
         let rows: Vec<MemberRow> = self
             .fetch_all(
-                "SELECT r.device_id, r.stage, r.state, r.since, r.boot_before, r.fetched_some,
+                "SELECT r.device_id, r.version, r.stage, r.state, r.since, r.boot_before, r.fetched_some,
                      r.fetched_all, c.status AS command, c.error AS command_error, c.sent_at,
                      d.status, d.beat_version, d.beat_at, d.boot_count AS boot,
                      COALESCE(d.time_zone, g.time_zone) AS time_zone
@@ -225,23 +240,29 @@ impl Control {
                  WHERE m.device_id = $1 AND m.version = $2
                      AND ((r.state = 'running'
                              AND m.state IN ('offered', 'downloading', 'installing'))
-                         OR (r.state = 'paused' AND m.state IN ('downloading', 'installing')))",
+                         OR (r.state = 'paused' AND (m.state IN ('downloading', 'installing')
+                             OR (m.state = 'offered' AND (m.fetched_some
+                                 OR EXISTS (SELECT 1 FROM commands c
+                                     WHERE c.request_id = m.request_id AND c.status = 'ack'))))))",
                 vec![device_id.into(), version.into()],
             )
             .await?;
         Ok(found.is_some())
     }
 
-    /// Versions whose newest rollout is not completed: they are for the devices that it has told.
+    /// Versions of which a rollout is not over, or the newest was aborted: they are for the devices
+    /// that a rollout has told.
     ///
     /// # Errors
     /// When the database can't be asked.
     pub async fn versions_held(&self) -> Result<Vec<String>, Error> {
         let rows: Vec<(String,)> = self
             .fetch_all(
-                "SELECT r.version FROM rollouts r WHERE r.state <> 'completed'
-                     AND NOT EXISTS (SELECT 1 FROM rollouts n WHERE n.version = r.version
-                         AND (n.created_at, n.id) > (r.created_at, r.id))",
+                "SELECT DISTINCT r.version FROM rollouts r
+                 WHERE r.state IN ('running', 'paused', 'stopped')
+                     OR (r.state = 'aborted'
+                         AND NOT EXISTS (SELECT 1 FROM rollouts n WHERE n.version = r.version
+                             AND (n.created_at, n.id) > (r.created_at, r.id)))",
                 vec![],
             )
             .await?;

@@ -23,8 +23,8 @@ pub enum Target {
 pub struct NewRollout<'a> {
     /// What.
     pub version: &'a str,
-    /// The hardware that it is for; none: all.
-    pub hardware: Option<&'a str>,
+    /// Why a hardware can't take it; none: it can.
+    pub unfit: &'a (dyn Fn(Option<&str>) -> Option<String> + Send + Sync),
     /// To which devices.
     pub target: &'a Target,
     /// How.
@@ -115,8 +115,8 @@ impl Control {
         let deadline = by.at + TimeDelta::seconds(i64::from(new.plan.deadline_seconds));
         tx.execute(
             "INSERT INTO rollouts (id, version, state, stage, plan, created_by, created_at,
-                 deadline_at, updated_at)
-             VALUES ($1, $2, 'running', 1, $3, $4, $5, $6, $5)",
+                 deadline_at, forgiven, updated_at)
+             VALUES ($1, $2, 'running', 1, $3, $4, $5, $6, 0, $5)",
             vec![
                 rollout_id.into(),
                 new.version.into(),
@@ -237,14 +237,8 @@ fn why_not(device: &Candidate, new: &NewRollout<'_>) -> Option<String> {
     if (new.runs)(device.firmware_version.as_deref(), new.version) {
         return Some("it runs this version already".to_owned());
     }
-    if let Some(hardware) = new.hardware {
-        match &device.hardware {
-            None => return Some(format!("its hardware is not known, the image is for {hardware}")),
-            Some(its) if !its.eq_ignore_ascii_case(hardware) => {
-                return Some(format!("its hardware is {its}, the image is for {hardware}"));
-            }
-            Some(_) => {}
-        }
+    if let Some(reason) = (new.unfit)(device.hardware.as_deref()) {
+        return Some(reason);
     }
     if device.busy {
         return Some("it is in another rollout that is not over".to_owned());

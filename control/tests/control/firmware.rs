@@ -70,7 +70,7 @@ async fn start(
     let plan = RolloutPlan::default();
     let new = NewRollout {
         version,
-        hardware: Some("t-call"),
+        unfit: &|hardware| (hardware != Some("T-Call")).then(|| "not for it".to_owned()),
         target: &target,
         plan: &plan,
         most_failures: most,
@@ -177,6 +177,10 @@ async fn a_rollout_leaves_out_whom_it_must_and_a_device_is_in_one_at_a_time() {
         assert_eq!((all.len(), total, all[0].id), (2, 2, second.rollout_id));
         assert_eq!(all[1].progress, "2 waiting of 2 devices");
         assert_eq!(control.versions_held().await.expect("asked"), ["1.2.0"]);
+        // A newer one that is over opens nothing as long as another is not.
+        let abort = RolloutVerb::Abort;
+        control.change_rollout(second.rollout_id, abort, &by(20)).await.expect("asked");
+        assert_eq!(control.versions_held().await.expect("asked"), ["1.2.0"]);
         // Deleted, a device holds nothing up.
         assert!(control.delete_device("d3", None, &by(5)).await.expect("asked"));
         assert_eq!(control.rollout_members(second.rollout_id).await.expect("asked").len(), 0);
@@ -206,12 +210,13 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
             control.apply_rollout((other, "two"), rollout, step, at(second)).await.expect("asked")
         };
         assert!(apply(&rollout, &told, 92).await);
-        assert!(apply(&rollout, &told, 93).await, "a step again tells nobody again");
+        assert!(!apply(&rollout, &told, 93).await, "it is another since it was read");
+        assert!(apply(&running(&control).await, &told, 93).await);
         let (commands, _) = control
             .commands(&acuvim_control::CommandFilter { limit: 10, ..Default::default() }, None)
             .await
             .expect("asked");
-        assert_eq!(commands.len(), 2);
+        assert_eq!(commands.len(), 2, "a step again tells nobody again");
         let members = control.rollout_members(id).await.expect("asked");
         assert!(
             members.iter().all(|m| m.state == UpdateState::Offered && m.boot_before == Some(3))
@@ -258,7 +263,7 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
                 figures: json!({ "failure_percent": 100.0 }),
             }),
         };
-        assert!(apply(&rollout, &stop, 110).await);
+        assert!(apply(&running(&control).await, &stop, 110).await);
         assert!(!apply(&rollout, &told, 111).await, "it does not run any more");
         assert_eq!(state(&control, id, "d2").await, UpdateState::Waiting);
         assert!(!control.may_fetch("d2", "1.2.0").await.expect("asked"));
@@ -276,6 +281,8 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         // A person lets it go on, tries the failed one again, and ends it.
         let verb = async |verb| control.change_rollout(id, verb, &by(120)).await.expect("asked");
         assert_eq!(verb(RolloutVerb::Resume).await, RolloutChanged::Done);
+        let resumed = running(&control).await;
+        assert_eq!((resumed.forgiven, resumed.updated_at), (1, at(120)));
         assert!(matches!(verb(RolloutVerb::Resume).await, RolloutChanged::Refused(_)));
         assert_eq!(verb(RolloutVerb::Retry).await, RolloutChanged::Done);
         assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
@@ -287,7 +294,8 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
             .expect("asked");
         assert_eq!((devices.len(), total), (2, 2));
         let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
-        assert_eq!(next.total, 2, "they are free for another");
+        assert_eq!(next.total, 1, "it is free for another");
+        assert_eq!(next.skipped[0].reason, "it runs this version already");
     })
     .await;
 }

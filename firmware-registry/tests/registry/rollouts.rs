@@ -24,6 +24,8 @@ fn rollout(plan: RolloutPlan) -> RunningRollout {
         plan,
         deadline_at: at(7 * 86_400),
         created_by: "test".into(),
+        forgiven: 0,
+        updated_at: at(0),
     }
 }
 
@@ -43,6 +45,7 @@ fn member(state: UpdateState) -> RolloutMember {
         state,
         since: at(100),
         boot_before: Some(7),
+        is_missed: false,
         fetched_some: false,
         fetched_all: false,
         command: Some(CommandStatus::Sent),
@@ -57,7 +60,7 @@ fn member(state: UpdateState) -> RolloutMember {
 }
 
 fn seen(member: &RolloutMember, second: i64) -> Option<UpdateState> {
-    observe(&rollout(staged()), member, at(second)).map(|look| look.state)
+    observe(&rollout(staged()), member, at(0), at(second)).map(|look| look.state)
 }
 
 #[test]
@@ -107,16 +110,24 @@ fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
     let nameless = RolloutMember { beat_version: None, boot: Some(8), ..beat("x", 110) };
     assert_eq!(seen(&nameless, 120), Some(RolledBack));
 
-    // Away until its window is over: there is another. Away until the deadline: it has failed.
+    // Nobody took it: it is told again, until the deadline; that is no failure of the version.
     let away =
         RolloutMember { command: Some(CommandStatus::Timeout), was_sent: false, ..offered.clone() };
-    assert_eq!(seen(&away, 101), Some(Failed));
-    let night = MaintenanceWindow { from: "01:00".into(), to: "05:00".into() };
-    let windowed = rollout(RolloutPlan { window: Some(night), ..staged() });
-    assert_eq!(observe(&windowed, &away, at(101)).map(|look| look.state), Some(Waiting));
+    assert_eq!(seen(&away, 101), Some(Waiting));
+    assert_eq!(seen(&away, 7 * 86_400), Some(UpdateState::Cancelled));
+    assert_eq!(seen(&member(Waiting), 7 * 86_400), Some(UpdateState::Cancelled));
+    // One that runs it by now is not told any more.
+    let has_it = RolloutMember { beat_version: Some("1.2.0".into()), ..member(Waiting) };
+    assert_eq!(seen(&has_it, 101), Some(UpdateState::Cancelled));
     for over in [Confirmed, Failed, RolledBack, Silent, UpdateState::Cancelled, Waiting] {
         assert_eq!(seen(&member(over), 10_000), None, "{over:?}");
     }
+    // While we did not listen, it may have spoken.
+    let late = |since| {
+        let running = rollout(staged());
+        observe(&running, &installing, at(since), at(1100)).map(|look| look.state)
+    };
+    assert_eq!((late(0), late(900)), (Some(Silent), None));
 }
 
 /// So many devices in these states, all of stage 1.
@@ -149,6 +160,23 @@ fn a_rollout_stops_before_it_hurts_and_says_why() {
     );
     let good = fleet(&[(1, Silent), (49, Confirmed)]);
     assert_eq!(next(&running, &good, 200), Next::Soak, "2 % are allowed");
+    // Four fell silent, one is away: that is judged now, and not when it comes back.
+    let away = RolloutMember { is_online: false, ..member(UpdateState::Offered) };
+    let bad = [fleet(&[(4, Silent)]), vec![away.clone()]].concat();
+    assert!(matches!(next(&running, &bad, 200), Next::Stop(_)));
+    assert_eq!(next(&running, &[away], 200), Next::GoOn, "nobody has ended");
+    // What a person has seen and let pass counts no more; what comes then does.
+    let forgiven = RunningRollout { forgiven: 1, ..rollout(staged()) };
+    assert_eq!(next(&forgiven, &small, 200), Next::Soak);
+    let more = fleet(&[(2, Silent), (2, Confirmed)]);
+    assert!(matches!(next(&forgiven, &more, 200), Next::Stop(_)));
+    // With devices that were never reached it is not complete.
+    let missed = RolloutMember { is_missed: true, ..member(UpdateState::Cancelled) };
+    let mut late = rollout(staged());
+    late.stage = 3;
+    let rest = [fleet(&[(9, Confirmed)]), vec![missed]].concat();
+    let Next::Stop(reason) = next(&late, &rest, 7 * 86_400) else { panic!("not reached") };
+    assert_eq!(reason, "the deadline is over, and 1 devices were not reached");
     let strict = rollout(RolloutPlan { max_failure_percent: 0.0, ..staged() });
     assert!(matches!(next(&strict, &good, 200), Next::Stop(_)));
 }
@@ -163,8 +191,12 @@ fn a_stage_soaks_is_asked_about_and_followed_by_the_next() {
     assert_eq!(next(&running, &through, 259), Next::GoOn);
     assert_eq!(next(&running, &through, 260), Next::NextStage);
     running.plan.health_gate_sql = Some("SELECT true".into());
-    assert_eq!(next(&running, &through, 260), Next::AskGate);
-    let answered = |answer: GateAnswer| judge(&running, &through, Some(&answer), at(260));
+    assert_eq!(next(&running, &through, 260), Next::NextStage, "nobody is left to compare with");
+    let later = RolloutMember { stage: 2, ..member(Waiting) };
+    let asked = [through.clone(), vec![later]].concat();
+    assert_eq!(next(&running, &asked, 260), Next::AskGate);
+    let answered = |answer: GateAnswer| judge(&running, &asked, Some(&answer), at(260));
+    assert_eq!(answered(GateAnswer::Away).next, Next::GoOn, "it is asked again");
     let good = answered(GateAnswer::Healthy(json!({ "ok": true })));
     assert_eq!((good.next, &good.figures["gate"]["ok"]), (Next::NextStage, &json!(true)));
     assert!(matches!(answered(GateAnswer::Unhealthy(json!({}))).next, Next::Stop(_)));
@@ -283,12 +315,14 @@ proptest! {
                 if expired && matches!(habit, Habit::Away) {
                     member.command = Some(CommandStatus::Timeout);
                 }
-                if let Some(seen) = observe(&running, member, now) {
+                if let Some(seen) = observe(&running, member, at(0), now) {
                     (member.state, member.since) = (seen.state, now);
+                    member.is_missed = seen.state == UpdateState::Cancelled;
                 }
             }
             for member in &members {
-                prop_assert!(member.stage <= running.stage || member.state == UpdateState::Waiting);
+                let untold = [UpdateState::Waiting, UpdateState::Cancelled].contains(&member.state);
+                prop_assert!(member.stage <= running.stage || untold);
             }
             match judge(&running, &members, None, now).next {
                 Next::GoOn => {

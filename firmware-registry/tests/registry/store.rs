@@ -9,10 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::services::{self, Services};
 
+/// Overwrites what is stored under a name.
+type Change = Box<dyn Fn(&str, Vec<u8>) + Send + Sync>;
+
 /// A store, and a way to change what is in it behind its back.
 struct Place {
     store: ImageStore,
-    change: Box<dyn Fn(&str, Vec<u8>) + Send + Sync>,
+    change: Change,
 }
 
 fn image(version: &str) -> (Bytes, String) {

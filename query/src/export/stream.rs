@@ -180,11 +180,11 @@ async fn send_all(
     sending.end(rest).await
 }
 
+/// How many rows, and their bytes; or what went wrong with them.
+type Pieces = Pin<Box<dyn Stream<Item = Result<(usize, Vec<u8>), String>> + Send>>;
+
 /// Rows as lines, in their order; several runs of rows are written at once.
-fn written(
-    rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>,
-    lines: Lines,
-) -> Pin<Box<dyn Stream<Item = Result<(usize, Vec<u8>), String>> + Send>> {
+fn written(rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>, lines: Lines) -> Pieces {
     let batches = stream::unfold(rows, |mut rows| async move { Some((rows.recv().await?, rows)) });
     let pieces = batches.map(move |batch| {
         let lines = lines.clone();

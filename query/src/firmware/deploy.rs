@@ -9,7 +9,7 @@ use acuvim_schemas::{
     problem::Code,
 };
 
-use super::{gate::check_gate, no_firmware};
+use super::{gate::check_gate, no_firmware, offer::unfit};
 use crate::{
     App,
     auth::{Caller, now},
@@ -52,7 +52,7 @@ pub(crate) async fn deploy(
     };
     let new = NewRollout {
         version: &request.version,
-        hardware: release.firmware.hardware.as_deref(),
+        unfit: &|hardware| unfit(app, &release.firmware, hardware),
         target: &target,
         plan: &plan,
         most_failures: (!request.force).then_some(app.parts.firmware.most_failures),

@@ -46,6 +46,8 @@ pub(super) async fn ask(app: &Arc<App>, rollout: Uuid, sql: &str) -> GateAnswer 
     match row(app, rollout, sql).await {
         Ok((true, row)) => GateAnswer::Healthy(row),
         Ok((false, row)) => GateAnswer::Unhealthy(row),
+        // Behind a start the tail is still being read.
+        Err(error) if error.problem.status == 503 => GateAnswer::Away,
         Err(error) => GateAnswer::Failed(error.problem.detail),
     }
 }

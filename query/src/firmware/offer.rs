@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use acuvim_control::StoredFirmware;
-use acuvim_firmware_registry::{Version, is_newer, runs};
+use acuvim_firmware_registry::{Version, chip_of, is_newer, runs};
 use acuvim_schemas::api::{Firmware, FirmwareCheck};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -79,7 +79,7 @@ async fn choose(app: &App, asker: &Asker) -> Result<Option<StoredFirmware>, ApiE
         .firmware_list(true)
         .await?
         .into_iter()
-        .filter(|f| is_for(&f.firmware, asker.hardware.as_deref()))
+        .filter(|f| unfit(app, &f.firmware, asker.hardware.as_deref()).is_none())
         .filter(|f| is_newer(&f.firmware.version, running))
         .filter(|f| f.manifest_expires.is_none_or(|at| at > now))
         .filter(|f| !held.contains(&f.firmware.version))
@@ -95,10 +95,25 @@ async fn choose(app: &App, asker: &Asker) -> Result<Option<StoredFirmware>, ApiE
     Ok(None)
 }
 
-/// Whether a release is for a hardware; one for a certain hardware is for none that is not known.
-fn is_for(firmware: &Firmware, hardware: Option<&str>) -> bool {
-    let Some(wanted) = &firmware.hardware else { return true };
-    hardware.is_some_and(|its| its.eq_ignore_ascii_case(wanted))
+/// Why a hardware can't take a release; none: it can. One for a certain hardware is for none that is
+/// not known; one for all is for those of its chip, as far as that is known.
+pub(crate) fn unfit(app: &App, firmware: &Firmware, hardware: Option<&str>) -> Option<String> {
+    match (&firmware.hardware, hardware) {
+        (Some(wanted), None) => {
+            Some(format!("its hardware is not known, the image is for {wanted}"))
+        }
+        (Some(wanted), Some(its)) if !its.eq_ignore_ascii_case(wanted) => {
+            Some(format!("its hardware is {its}, the image is for {wanted}"))
+        }
+        (None, Some(its)) => {
+            let chip = chip_of(its, &app.parts.firmware.chips)?;
+            let other = chip.as_str() != firmware.image.chip;
+            other.then(|| {
+                format!("its chip is the {chip}, the image is for the {}", firmware.image.chip)
+            })
+        }
+        _ => None,
+    }
 }
 
 fn newest_first(a: &Firmware, b: &Firmware) -> Ordering {

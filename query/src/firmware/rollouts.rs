@@ -7,7 +7,7 @@ use acuvim_control::{
     Lease, MemberChange, NewCommand, ROLLOUTS_LEASE, RolloutChange, RolloutMember, RolloutOffer,
     RolloutStep, RunningRollout,
 };
-use acuvim_firmware_registry::{GateAnswer, Judged, Next, Window, judge, observe, offers};
+use acuvim_firmware_registry::{GateAnswer, Judged, Next, Window, judge, observe, offers, runs};
 use acuvim_schemas::{
     api::{Deliver, Firmware, RolloutState, UpdateState},
     command::CommandKind,
@@ -15,12 +15,16 @@ use acuvim_schemas::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{gate, offer};
 use crate::{App, auth::now, problem::ApiError};
 
-/// How long the lease is held without being renewed: longer than a gate may take.
-const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// How long the lease is held without being renewed, beside what a gate may take.
+const LEASE: TimeDelta = TimeDelta::seconds(60);
+
+/// A look that comes so much later than it should was held up, and so may have been what devices said.
+const HELD_UP: TimeDelta = TimeDelta::seconds(30);
 
 /// Devices that are told in one transaction.
 const CHUNK: usize = 200;
@@ -35,11 +39,14 @@ const LEFT_BEHIND: TimeDelta = TimeDelta::days(1);
 pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
     let work = async {
         let mut cleaned = tokio::time::Instant::now();
+        let length = LEASE + TimeDelta::from_std(app.parts.sql.timeout).unwrap_or_default();
+        let mut listening = Listening { since: now(), looked: now() };
         loop {
             tokio::time::sleep(app.parts.firmware.rollout_interval).await;
+            listening.look(&app);
             let held = app
                 .control()
-                .hold_lease(ROLLOUTS_LEASE, &app.parts.firmware.holder, now(), LEASE)
+                .hold_lease(ROLLOUTS_LEASE, &app.parts.firmware.holder, now(), length)
                 .await;
             let lease = match held {
                 Ok(Some(lease)) => lease,
@@ -49,7 +56,7 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
                     continue;
                 }
             };
-            if let Err(error) = look(&app, lease).await {
+            if let Err(error) = look(&app, lease, listening.since).await {
                 tracing::info!(error = %error.problem.detail, "a rollout waits");
             }
             if cleaned.elapsed() >= CLEANING {
@@ -65,10 +72,31 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn look(app: &Arc<App>, lease: Lease) -> Result<(), ApiError> {
+/// Since when devices' words have reached us without a break: before it, silence may have been ours.
+struct Listening {
+    since: DateTime<Utc>,
+    looked: DateTime<Utc>,
+}
+
+impl Listening {
+    fn look(&mut self, app: &App) {
+        let now = now();
+        let interval = TimeDelta::from_std(app.parts.firmware.rollout_interval).unwrap_or_default();
+        if now - self.looked > interval + HELD_UP || app.status().not_hot.is_some() {
+            self.since = now;
+        }
+        self.looked = now;
+    }
+}
+
+async fn look(
+    app: &Arc<App>,
+    lease: Lease,
+    listening_since: DateTime<Utc>,
+) -> Result<(), ApiError> {
     for rollout in app.control().running_rollouts().await? {
         let members = app.control().rollout_members(rollout.id).await?;
-        let step = step(app, &rollout, members).await?;
+        let step = step(app, &rollout, members, listening_since).await?;
         if step.is_empty() {
             continue;
         }
@@ -92,13 +120,14 @@ async fn step(
     app: &Arc<App>,
     rollout: &RunningRollout,
     mut members: Vec<RolloutMember>,
+    listening_since: DateTime<Utc>,
 ) -> Result<RolloutStep, ApiError> {
     let now = now();
     let Some(release) = app.control().firmware(&rollout.version).await? else {
         let reason = "its firmware was deleted".to_owned();
         return Ok(decided(rollout, Next::Stop(reason), json!({}), now, Vec::new()));
     };
-    let changes = observed(rollout, &mut members, now);
+    let changes = observed(rollout, &mut members, listening_since, now);
     let mut judged = judge(rollout, &members, None, now);
     if let (Next::AskGate, Some(sql)) = (&judged.next, &rollout.plan.health_gate_sql) {
         let answer: GateAnswer = gate::ask(app, rollout.id, sql).await;
@@ -119,18 +148,16 @@ async fn step(
 fn observed(
     rollout: &RunningRollout,
     members: &mut [RolloutMember],
+    listening_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Vec<MemberChange> {
     let mut changes = Vec::new();
     for member in members {
-        let given_up = member.state == UpdateState::Waiting && now >= rollout.deadline_at;
-        let (to, detail) = match observe(rollout, member, now) {
-            Some(look) => (look.state, look.detail),
-            None if given_up => (UpdateState::Cancelled, Some("the deadline is over".to_owned())),
-            None => continue,
-        };
-        let (device_id, from) = (member.device_id.clone(), member.state);
-        changes.push(MemberChange { device_id, from, to, detail });
+        let Some(look) = observe(rollout, member, listening_since, now) else { continue };
+        let (device_id, from, to) = (member.device_id.clone(), member.state, look.state);
+        changes.push(MemberChange { device_id, from, to, detail: look.detail });
+        member.is_missed =
+            to == UpdateState::Cancelled && !runs(member.beat_version.as_deref(), &rollout.version);
         (member.state, member.since) = (to, now);
     }
     changes
@@ -212,7 +239,9 @@ async fn clean(app: &App) {
         let store = app.parts.firmware.images.store();
         for stored in store.list().await? {
             let needed = kept.iter().any(|release| release.object == stored.name);
-            let ours = stored.name.ends_with(".bin");
+            // Under a name of our own: others may keep theirs beside them.
+            let name = stored.name.strip_suffix(".bin").map(str::parse::<Uuid>);
+            let ours = name.is_some_and(|name| name.is_ok());
             if ours && !needed && now() - stored.modified > LEFT_BEHIND {
                 store.delete(&stored.name).await?;
                 tracing::info!(object = stored.name, "removed an image that no release has");

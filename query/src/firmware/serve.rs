@@ -6,16 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_control::{StoredFirmware, SystemCondition};
+use acuvim_control::{Control, StoredFirmware, SystemCondition};
 use acuvim_firmware_registry::ErrorKind;
 use acuvim_schemas::{api::Firmware, payload::Severity, problem::Code};
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 
 use super::{FirmwareCaller, no_firmware};
 use crate::{App, auth::now, problem::ApiError};
@@ -35,9 +36,8 @@ pub(crate) struct Passes(Mutex<HashMap<(String, String), Pass>>);
 struct Pass {
     firmware: Arc<StoredFirmware>,
     until: Instant,
-    /// Whether it is noted that the device has begun, and that it has the end.
+    /// Whether it is noted that the device has begun.
     began: bool,
-    ended: bool,
 }
 
 impl Passes {
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
     app: &App,
     caller: &FirmwareCaller,
     version: &str,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response, ApiError> {
     let (firmware, pass) = match caller {
         FirmwareCaller::Person(_) => {
@@ -86,18 +86,46 @@ pub(crate) async fn serve(
         }
     };
     let bytes = trusted(app, &firmware).await?;
-    let (response, range) = answer(&firmware.firmware, &bytes, headers);
+    let (mut response, range) = answer(&firmware.firmware, &bytes, headers);
     if let Some((key, mut pass)) = pass {
-        let sends_end = range.is_some_and(|(_, end)| end == bytes.len());
-        let news = range.is_some() && (!pass.began || (sends_end && !pass.ended));
-        if news {
-            app.control().note_fetched(&key.0, version, sends_end).await?;
+        if let Some((from, to)) = range.filter(|_| *method != Method::HEAD) {
+            if !pass.began {
+                app.control().note_fetched(&key.0, version, false).await?;
+            }
+            pass.began = true;
+            if to == bytes.len() {
+                let noted = note_end(app.control().clone(), key.clone());
+                *response.body_mut() = followed(bytes.slice(from..to), noted);
+                put(response.headers_mut(), header::CONTENT_LENGTH, &(to - from).to_string());
+            }
         }
-        pass.began |= range.is_some();
-        pass.ended |= sends_end;
         app.passes.put(key, pass);
     }
     Ok(response)
+}
+
+/// Bytes that are handed on at a time where it matters when the last has gone.
+const CHUNK: usize = 16 << 10;
+
+/// A body that does something once all of it was taken.
+fn followed(bytes: Bytes, then: impl Future<Output = ()> + Send + 'static) -> Body {
+    let chunks = stream::unfold(bytes, |mut left| async move {
+        let chunk = left.split_to(CHUNK.min(left.len()));
+        (!chunk.is_empty()).then_some((Ok::<_, std::io::Error>(chunk), left))
+    });
+    let end = stream::once(async move {
+        tokio::spawn(then);
+        Ok(Bytes::new())
+    });
+    Body::from_stream(chunks.chain(end))
+}
+
+/// Notes that a device has got the end of an image.
+async fn note_end(control: Control, (device_id, version): (String, String)) {
+    if let Err(error) = control.note_fetched(&device_id, &version, true).await {
+        // Its answer to the command says the same.
+        tracing::debug!(%error, device_id, "the end of a download was not noted");
+    }
 }
 
 /// Whether a device may have a version: a rollout has told it to, or it is there for all.
@@ -116,7 +144,7 @@ async fn admitted(app: &App, device_id: &str, version: &str) -> Result<Pass, Api
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let until = Instant::now() + HOLDS;
-    Ok(Pass { firmware: Arc::new(firmware), until, began: false, ended: false })
+    Ok(Pass { firmware: Arc::new(firmware), until, began: false })
 }
 
 /// The image's bytes; ones that are not what was uploaded raise an alert and are not served.

@@ -67,8 +67,9 @@ pub(crate) async fn upload(
     let object = app.parts.firmware.images.store().put(bytes).await?;
     let release = StoredFirmware { object: object.clone(), ..release };
     let made = app.control().create_firmware(&release, &by).await;
-    if !matches!(made, Ok(FirmwareMade::Made(_))) {
-        // What could not be removed is found by the one who cleans up.
+    // An error may hide a success: then the image is needed. What is not is found by the one who cleans
+    // up.
+    if matches!(made, Ok(FirmwareMade::Same(_) | FirmwareMade::Taken | FirmwareMade::TooMany)) {
         let _ = app.parts.firmware.images.store().delete(&object).await;
     }
     match made? {
@@ -281,6 +282,7 @@ fn yes_or_no(name: &str, text: &str) -> Result<bool, ApiError> {
 }
 
 /// A form that broke off, or is none.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken(error: MultipartError) -> ApiError {
     match error.status().as_u16() {
         413 => ApiError::new(Code::TooLarge, "the form is larger than an image may be"),

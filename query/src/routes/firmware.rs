@@ -267,7 +267,7 @@ pub(super) async fn download(
     let token = params.t.as_deref().map(|token| (token, version.as_str()));
     let shown = Shown { token, device_id: params.device_id.as_deref() };
     let caller = FirmwareCaller::of(&app, &mut parts, shown).await?;
-    serve(&app, &caller, &version, &parts.headers).await
+    serve(&app, &caller, &version, (&parts.method, &parts.headers)).await
 }
 
 /// What modems reach that can't do TLS: a check with a device's own credentials, and downloads with a

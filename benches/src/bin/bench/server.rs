@@ -1,6 +1,7 @@
 //! The binary under measurement, started on free ports.
 
 use std::{
+    io::Write as _,
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -128,9 +129,13 @@ impl Server {
     /// Saves what is answered; tells how many lines that is.
     pub async fn save(&self, path: &str, file: &Path) -> anyhow::Result<usize> {
         let request = self.client.get(format!("{}{path}", self.http)).bearer_auth(&self.token);
-        let bytes = request.send().await?.error_for_status()?.bytes().await?;
-        std::fs::write(file, &bytes)?;
-        Ok(bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count())
+        let mut answer = request.send().await?.error_for_status()?;
+        let (mut file, mut lines) = (std::fs::File::create(file)?, 0);
+        while let Some(chunk) = answer.chunk().await? {
+            lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+            file.write_all(&chunk)?;
+        }
+        Ok(lines)
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {

@@ -135,10 +135,7 @@ async fn moved(
     let touched = tx
         .execute(
             "UPDATE rollout_devices SET state = $1, since = $2, detail = $3, active = $4,
-                 failures = failures + $5,
-                 boot_before = CASE WHEN $1 = 'downloading' THEN (SELECT d.boot_count
-                     FROM devices d WHERE d.device_id = rollout_devices.device_id)
-                     ELSE boot_before END
+                 failures = failures + $5
              WHERE rollout_id = $6 AND device_id = $7 AND state = $8",
             vec![
                 change.to.as_str().into(),

@@ -45,7 +45,7 @@ pub struct RolloutMember {
     pub state: UpdateState,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// How often it had started when it was told.
+    /// How often it had started when it began to fetch the image, or else when it was told.
     pub boot_before: Option<i64>,
     /// Whether it ended without having been reached.
     pub is_missed: bool,
@@ -190,7 +190,8 @@ impl Control {
         Ok(rows.into_iter().map(RolloutMember::from).collect())
     }
 
-    /// Notes that a device fetched some of a version's image, or its end. Answers whether it is in a
+    /// Notes that a device fetched some of a version's image, or its end; with the first of it, how often
+    /// the device has started by then. Answers whether it is in a
     /// rollout of it.
     ///
     /// # Errors
@@ -203,7 +204,10 @@ impl Control {
     ) -> Result<bool, Error> {
         let noted = self
             .execute(
-                "UPDATE rollout_devices SET fetched_some = $1, fetched_all = (fetched_all OR $2)
+                "UPDATE rollout_devices SET fetched_some = $1, fetched_all = (fetched_all OR $2),
+                     boot_before = CASE WHEN fetched_some THEN boot_before ELSE
+                         (SELECT d.boot_count FROM devices d
+                          WHERE d.device_id = rollout_devices.device_id) END
                  WHERE device_id = $3 AND version = $4 AND active
                      AND state IN ('offered', 'downloading')",
                 vec![true.into(), all.into(), device_id.into(), version.into()],

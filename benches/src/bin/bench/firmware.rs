@@ -54,7 +54,7 @@ async fn devices(server: &Server) -> anyhow::Result<Vec<(String, String)>> {
     let mut lines = made.lines();
     let head: Vec<&str> = lines.next().context("a header")?.split(',').collect();
     let column = |name: &str| head.iter().position(|h| *h == name).context("a column");
-    let (id, secret) = (column("device_id")?, column("password").or_else(|_| column("secret"))?);
+    let (id, secret) = (column("device_id")?, column("mqtt_password")?);
     let pair = |line: &str| {
         let cells: Vec<&str> = line.split(',').collect();
         Some(((*cells.get(id)?).to_owned(), (*cells.get(secret)?).to_owned()))

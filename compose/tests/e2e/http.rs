@@ -190,7 +190,8 @@ async fn every_route_of_the_document_answers_and_is_closed_to_strangers() {
     let lake =
         ["telemetry", "heartbeats", "alert_events", "device_events", "dead_letters", "ledger"];
     let rollups = ["rollup_15m", "rollup_daily"];
-    assert_eq!(names, [&lake[..], &rollups, &["devices", "alerts", "replays"]].concat());
+    let control = ["devices", "alerts", "replays", "firmware", "rollouts", "rollout_devices"];
+    assert_eq!(names, [&lake[..], &rollups, &control].concat());
     for path in ["/livez", "/readyz", "/metrics"] {
         let url = format!("{}{path}", server.http);
         let answer = server.client.get(url).send().await.expect("answer");

@@ -21,7 +21,7 @@ pub enum RolloutVerb {
     Resume,
     /// Ends it.
     Abort,
-    /// Begins again with the devices that failed.
+    /// Begins again with the devices that failed or were not reached.
     Retry,
 }
 
@@ -127,7 +127,12 @@ impl Control {
             }
             (RolloutVerb::Resume, RolloutState::Paused | RolloutState::Stopped) => {
                 revive(&mut tx, id, &[UpdateState::Cancelled], by).await?;
-                extend(&mut tx, id, true, by).await?;
+                extend(&mut tx, id, by).await?;
+                // Who lets one go on that stopped has seen why; a pause says nothing of failures.
+                if state == RolloutState::Stopped {
+                    let seen = counts(&mut tx, id).await?.failures();
+                    forgive(&mut tx, id, seen).await?;
+                }
                 (RolloutState::Running, "resumed", format!("{} let it go on", by.name))
             }
             (RolloutVerb::Abort, state) if !state.is_over() => {
@@ -137,11 +142,11 @@ impl Control {
             }
             (RolloutVerb::Retry, state) if state != RolloutState::Aborted => {
                 let again = revive(&mut tx, id, &AGAIN, by).await?;
-                if again > 0 {
-                    extend(&mut tx, id, false, by).await?;
-                } else {
-                    return refused("and no device of it failed that is in no other rollout");
+                if again == 0 {
+                    return refused("and has no device to try again that is in no other rollout");
                 }
+                extend(&mut tx, id, by).await?;
+                forgive(&mut tx, id, 0).await?;
                 let reason = format!("{} devices begin again, by {}", again, by.name);
                 (RolloutState::Running, "retried", reason)
             }
@@ -281,8 +286,14 @@ async fn revive(tx: &mut Tx, id: Uuid, states: &[UpdateState], by: &By) -> Resul
     tx.execute(text, values).await
 }
 
-/// Gives a rollout its time anew; with forgiveness, what has failed by now counts no more.
-async fn extend(tx: &mut Tx, id: Uuid, forgive: bool, by: &By) -> Result<(), Error> {
+/// So many failures count no more.
+async fn forgive(tx: &mut Tx, id: Uuid, failures: i64) -> Result<(), Error> {
+    let text = "UPDATE rollouts SET forgiven = $1 WHERE id = $2";
+    tx.execute(text, vec![failures.into(), id.into()]).await.map(|_| ())
+}
+
+/// Gives a rollout its time anew.
+async fn extend(tx: &mut Tx, id: Uuid, by: &By) -> Result<(), Error> {
     let plan: Option<(Json,)> =
         tx.fetch_optional("SELECT plan FROM rollouts WHERE id = $1", vec![id.into()]).await?;
     let plan = plan.map(|(plan,)| serde_json::from_value::<RolloutPlan>(plan));
@@ -290,10 +301,9 @@ async fn extend(tx: &mut Tx, id: Uuid, forgive: bool, by: &By) -> Result<(), Err
         .transpose()
         .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored plan: {e}")))?;
     let seconds = plan.unwrap_or_default().deadline_seconds;
-    let forgiven = if forgive { counts(tx, id).await?.failures() } else { 0 };
     tx.execute(
-        "UPDATE rollouts SET deadline_at = $1, forgiven = $2 WHERE id = $3",
-        vec![(by.at + TimeDelta::seconds(i64::from(seconds))).into(), forgiven.into(), id.into()],
+        "UPDATE rollouts SET deadline_at = $1 WHERE id = $2",
+        vec![(by.at + TimeDelta::seconds(i64::from(seconds))).into(), id.into()],
     )
     .await
     .map(|_| ())

@@ -191,8 +191,7 @@ impl Control {
     }
 
     /// Notes that a device fetched some of a version's image, or its end; with the first of it, how often
-    /// the device has started by then. Answers whether it is in a
-    /// rollout of it.
+    /// the device has started by then. Answers whether it is in a rollout of it.
     ///
     /// # Errors
     /// When the database can't be asked.

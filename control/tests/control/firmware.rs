@@ -251,8 +251,16 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
             to,
             detail: Some("why".into()),
         };
+        let failed = vec![change("d1", UpdateState::Failed)];
+        let failed = RolloutStep { changes: failed, ..RolloutStep::default() };
+        assert!(apply(&running(&control).await, &failed, 105).await);
+        for verb in [RolloutVerb::Pause, RolloutVerb::Resume] {
+            let changed = control.change_rollout(id, verb, &by(106)).await.expect("asked");
+            assert_eq!(changed, RolloutChanged::Done);
+        }
+        assert_eq!(running(&control).await.forgiven, 0, "a pause lets no failure pass");
         let stop = RolloutStep {
-            changes: vec![change("d1", UpdateState::Failed)],
+            changes: Vec::new(),
             offers: Vec::new(),
             change: Some(RolloutChange {
                 state: RolloutState::Stopped,

@@ -206,7 +206,7 @@ pub(super) async fn abort(
     change(&app, &caller, &id, RolloutVerb::Abort).await
 }
 
-/// Begin again with the devices that failed, but for those that are in another rollout.
+/// Begin again with the devices that failed or were not reached, but for those in another rollout.
 #[utoipa::path(post, path = "/api/firmware/rollouts/{id}/retry", tag = "firmware",
     params(("id" = Uuid, Path, description = "The rollout's id")),
     responses((status = 200, body = Rollout), (status = 404, body = Problem),

@@ -3,6 +3,7 @@
 
 mod check;
 mod firmware;
+mod live;
 mod places;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::ServeFlags;
 pub use check::listed;
 pub use firmware::Firmware;
+pub use live::Live;
 pub use places::Role;
 use places::masked_url;
 
@@ -35,6 +37,7 @@ pub struct Settings {
     pub firmware: Firmware,
     pub health_monitor: HealthMonitor,
     pub alerts: Alerts,
+    pub live: Live,
     pub sql: Sql,
     pub data: Data,
     pub logging: Logging,

@@ -90,6 +90,21 @@ impl Control {
         Ok(key.filter(|k| k.expires_at.is_none_or(|end| end > now)))
     }
 
+    /// The key of an id, unless it has expired.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn key(&self, id: Uuid, now: DateTime<Utc>) -> Result<Option<Key>, Error> {
+        let row: Option<KeyRow> = self
+            .fetch_optional(
+                "SELECT id, name, role, scope, expires_at, created_at FROM api_keys WHERE id = $1",
+                vec![id.into()],
+            )
+            .await?;
+        let key = row.map(Key::try_from).transpose()?;
+        Ok(key.filter(|k| k.expires_at.is_none_or(|end| end > now)))
+    }
+
     /// A page of keys by id, from behind `after`, and how many there are.
     ///
     /// # Errors

@@ -84,6 +84,30 @@ pub(crate) async fn note_presence(
     Ok(())
 }
 
+impl Tx {
+    /// Puts into the outbox that a device is there that was not: because it was heard, because it
+    /// announced itself, or because a person entered it.
+    pub(crate) async fn tell_registered(
+        &mut self,
+        device_id: &str,
+        reason: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let event = DeviceEvent {
+            event_id: Uuid::now_v7(),
+            device_id: device_id.to_owned(),
+            event: "registered".to_owned(),
+            ts: at,
+            recorded_at: at,
+            status: None,
+            previous: None,
+            reason: Some(reason.to_owned()),
+            detail: None,
+        };
+        self.emit(&Event::Device(Box::new(event)), at).await
+    }
+}
+
 /// One row of the outbox for the change, and the alert that it begins or ends.
 async fn tell(
     tx: &mut Tx,

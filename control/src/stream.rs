@@ -241,7 +241,7 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) ->
     let mut known = !note.registrations.is_empty();
     if let Some((ts, heartbeat)) = &note.heartbeat {
         if !known && !beat(tx, note, *ts, heartbeat).await? {
-            tx.see_device(&note.device_id, note.at).await?;
+            first_heard(tx, note).await?;
             beat(tx, note, *ts, heartbeat).await?;
         } else if known {
             beat(tx, note, *ts, heartbeat).await?;
@@ -250,7 +250,7 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) ->
     }
     if let Some(ts) = note.telemetry {
         if !known && !measured(tx, &note.device_id, ts).await? {
-            tx.see_device(&note.device_id, note.at).await?;
+            first_heard(tx, note).await?;
             measured(tx, &note.device_id, ts).await?;
         } else if known {
             measured(tx, &note.device_id, ts).await?;
@@ -258,9 +258,17 @@ async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) ->
         known = true;
     }
     if !known && !note.of_known {
-        tx.see_device(&note.device_id, note.at).await?;
+        first_heard(tx, note).await?;
     }
     note_presence(tx, note, applying).await
+}
+
+/// Makes the row of a device that was never heard before.
+async fn first_heard(tx: &mut Tx, note: &DeviceNote) -> Result<(), Error> {
+    if tx.see_device(&note.device_id, note.at).await? {
+        tx.tell_registered(&note.device_id, "heard", note.at).await?;
+    }
+    Ok(())
 }
 
 /// False if the device is unknown, or if a newer heartbeat is there.
@@ -326,6 +334,12 @@ async fn register(
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
     tx.see_device(device_id, at).await?;
+    let first = tx
+        .execute(
+            "UPDATE devices SET registered = $1 WHERE device_id = $2 AND registered = $3",
+            vec![true.into(), device_id.into(), false.into()],
+        )
+        .await?;
     tx.execute(
         "UPDATE devices SET
              mac_address = COALESCE($1, mac_address), imei = COALESCE($2, imei),
@@ -352,5 +366,8 @@ async fn register(
         ],
     )
     .await?;
+    if first > 0 {
+        tx.tell_registered(device_id, "announced", at).await?;
+    }
     tx.note_search(device_id).await
 }

@@ -54,6 +54,7 @@ pub struct Lake {
     owned: Mutex<BTreeSet<u32>>,
     tail: Tail,
     latest: Latest,
+    arrivals: crate::Arrivals,
     newest: Newest,
     newest_heartbeats: Newest,
     /// The rollups are built, which they stay.
@@ -94,6 +95,7 @@ impl Lake {
             owned,
             tail,
             latest,
+            arrivals: crate::Arrivals::default(),
             newest,
             newest_heartbeats,
             rolled_up,
@@ -126,14 +128,24 @@ impl Lake {
         &self.latest
     }
 
+    /// What has just arrived, for whoever shows it live.
+    #[must_use]
+    pub const fn arrivals(&self) -> &crate::Arrivals {
+        &self.arrivals
+    }
+
     /// Adds what the next records of a partition came to, to the tail and to what is latest.
     ///
     /// # Errors
     /// Only if rows and schemas have come apart.
     pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
-        self.latest.note(&batch.rows.telemetry)?;
+        let changed = self.latest.note(&batch.rows.telemetry)?;
+        let heartbeats = batch.rows.heartbeats.clone();
         self.tail.push(partition, batch);
-        Ok(())
+        match self.arrivals.is_listened_to() {
+            true => self.arrivals.note(changed, &heartbeats),
+            false => Ok(()),
+        }
     }
 
     /// The newest `ts` of every device.

@@ -98,8 +98,9 @@ impl Latest {
         })
     }
 
-    /// Takes what is later than what is known, of rows that are stored or in the tail.
-    pub(crate) fn note(&self, rows: &RecordBatch) -> Result<(), Error> {
+    /// Takes what is later than what is known, of rows that are stored or in the tail; answers with
+    /// the devices that it changed.
+    pub(crate) fn note(&self, rows: &RecordBatch) -> Result<Vec<Arc<str>>, Error> {
         let devices = column(rows, "device_id")?.as_string::<i32>();
         let times = column(rows, "ts")?.as_primitive::<TimestampMicrosecondType>().values();
         let mut newest: HashMap<&str, (Micros, usize)> = HashMap::new();
@@ -115,13 +116,14 @@ impl Latest {
                 by_shard.entry(shard).or_default().push((device, ts, row));
             }
         }
+        let mut changed = Vec::new();
         for (shard, found) in by_shard {
             if let Some(shard) = self.partitions.get(shard) {
                 let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-                shard.take(rows, found)?;
+                shard.take(rows, found, &mut changed)?;
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Lets go of a partition's devices.
@@ -142,6 +144,7 @@ impl Shard {
         &mut self,
         rows: &RecordBatch,
         mut found: Vec<(&str, Micros, usize)>,
+        changed: &mut Vec<Arc<str>>,
     ) -> Result<(), Error> {
         found.retain(|(device, ts, _)| self.at.get(*device).is_none_or(|known| *ts > known.ts));
         if found.is_empty() {
@@ -151,12 +154,12 @@ impl Shard {
         let piece = take_record_batch(rows, &UInt32Array::from_iter_values(wanted))?;
         for (row, (device, ts, _)) in found.into_iter().enumerate() {
             let place = Place { ts, piece: self.pieces.len(), row };
-            match self.at.get_mut(device) {
-                Some(known) => *known = place,
-                None => {
-                    self.at.insert(device.into(), place);
-                }
-            }
+            let id = match self.at.get_key_value(device) {
+                Some((id, _)) => Arc::clone(id),
+                None => device.into(),
+            };
+            self.at.insert(Arc::clone(&id), place);
+            changed.push(id);
         }
         self.held += piece.num_rows();
         self.pieces.push(piece);
@@ -211,7 +214,8 @@ mod tests {
     fn late_rows_change_nothing_and_the_highest_of_many_stays() {
         let latest = Latest::new(4);
         latest.note(&batch(&[("a", 5), ("b", 1), ("a", 9), ("a", 7)])).expect("note");
-        latest.note(&batch(&[("a", 8), ("b", 2)])).expect("note");
+        let changed = latest.note(&batch(&[("a", 8), ("b", 2)])).expect("note");
+        assert_eq!(changed, ["b".into()]);
         assert_eq!(times(&latest, &["b", "a", "none"]), [2, 9]);
         for n in 0..10_000 {
             latest.note(&batch(&[("a", 100 + n), ("c", n)])).expect("note");

@@ -4,6 +4,7 @@
 //! A [`Lake`] is given decoded rows by partition and offset; it keeps them in its [`Tail`], writes
 //! them as sorted Parquet, and commits them together with the offsets they cover.
 
+mod arrivals;
 mod clean;
 mod compact;
 mod dedup;
@@ -32,6 +33,7 @@ mod travel;
 mod union;
 mod writer;
 
+pub use arrivals::{Arrivals, Arrived};
 pub use clean::Cleaned;
 pub use compact::{Compacted, CompactionPolicy};
 pub use dedup::{Dedup, DedupLimits, Wanted};

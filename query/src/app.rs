@@ -11,8 +11,12 @@ use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
 use crate::{
-    FirmwareOptions, GuardLimits, Jwt, SqlLimits, auth::Throttle, backtest::Backtests,
-    firmware::Passes, guard::Guard,
+    FirmwareOptions, GuardLimits, Jwt, LiveLimits, SqlLimits,
+    auth::Throttle,
+    backtest::Backtests,
+    firmware::Passes,
+    guard::Guard,
+    live::{Hub, signalr::sse::Inboxes},
 };
 
 /// How the other stages are doing, as the composition root sees it at this moment.
@@ -74,6 +78,8 @@ pub struct AppOptions {
     pub guard: GuardLimits,
     /// How firmware is taken and given.
     pub firmware: FirmwareOptions,
+    /// How live clients are treated.
+    pub live: LiveLimits,
     /// How the other stages are doing.
     pub system: System,
 }
@@ -182,6 +188,10 @@ pub struct App {
     /// Checks rules.
     pub(crate) planner: Planner,
     pub(crate) backtests: Backtests,
+    /// Live connections.
+    pub(crate) hub: Arc<Hub>,
+    /// Those of them whose clients send requests of their own.
+    pub(crate) inboxes: Inboxes,
 }
 
 impl std::fmt::Debug for App {
@@ -204,6 +214,7 @@ impl App {
         let hash_threads = WorkThreads::for_hashes()?;
         let planner = Planner::new().map_err(std::io::Error::other)?;
         let backtests = Backtests::default();
+        let hub = Arc::new(Hub::new(parts.live.clone()));
         Ok(Arc::new(Self {
             parts,
             threads,
@@ -219,6 +230,8 @@ impl App {
             guard,
             planner,
             backtests,
+            hub,
+            inboxes: Inboxes::default(),
         }))
     }
 

@@ -18,7 +18,7 @@ use tower_http::{
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, System, firmware, guard::pass, routes};
+use crate::{App, System, firmware, guard::pass, live, routes};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -59,6 +59,11 @@ pub async fn run_rollouts(app: Arc<App>, stop: CancellationToken) {
     firmware::run_rollouts(app, stop).await;
 }
 
+/// Feeds live connections until `stop`, and then lets them go.
+pub async fn run_live(app: Arc<App>, stop: CancellationToken) {
+    live::run(app, stop).await;
+}
+
 /// Serves `/livez`, `/readyz` and `/metrics` alone until `stop`.
 ///
 /// # Errors
@@ -86,7 +91,11 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             HeaderName::from_static("x-api-key"),
             HeaderName::from_static("x-request-id"),
+            // SignalR's clients send them.
+            HeaderName::from_static("x-requested-with"),
+            HeaderName::from_static("x-signalr-user-agent"),
         ])
+        .allow_credentials(true)
         .max_age(Duration::from_secs(600))
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     Identity,
     api::{Alert, DeviceStatus, RolloutCounts, RolloutState},
+    command::CommandStatus,
     record::FORMAT,
     tables::Table,
     time::{Micros, day_of},
@@ -172,6 +173,25 @@ pub struct RolloutProgress {
     pub ts: DateTime<Utc>,
 }
 
+/// How a command ended, for whoever follows it live; it itself is in control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandCompleted {
+    /// Whose.
+    pub device_id: String,
+    /// Which.
+    pub request_id: Uuid,
+    /// What it was.
+    pub command: String,
+    /// How it ended: `success`, `error` or `timeout`.
+    pub status: CommandStatus,
+    /// What the device answered, secrets masked.
+    pub response: Option<serde_json::Value>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// When.
+    pub finished_at: DateTime<Utc>,
+}
+
 /// Anything that happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -182,6 +202,8 @@ pub enum Event {
     Device(Box<DeviceEvent>),
     /// To a rollout.
     Rollout(Box<RolloutProgress>),
+    /// To a command: its end.
+    Command(Box<CommandCompleted>),
 }
 
 impl Event {
@@ -191,6 +213,7 @@ impl Event {
         match self {
             Self::Alert(event) => event.alert.device_id.as_deref(),
             Self::Device(event) => Some(&event.device_id),
+            Self::Command(event) => Some(&event.device_id),
             Self::Rollout(_) => None,
         }
     }
@@ -202,6 +225,7 @@ impl Event {
             Self::Alert(_) => Table::AlertEvents.name(),
             Self::Device(_) => Table::DeviceEvents.name(),
             Self::Rollout(_) => "rollout_progress",
+            Self::Command(_) => "command_completed",
         }
     }
 
@@ -225,14 +249,14 @@ pub fn rows(table: Table, events: &[Event]) -> Result<RecordBatch, ArrowError> {
         Table::AlertEvents => {
             let alerts = events.iter().filter_map(|event| match event {
                 Event::Alert(event) => Some(event.as_ref()),
-                Event::Device(_) | Event::Rollout(_) => None,
+                Event::Device(_) | Event::Rollout(_) | Event::Command(_) => None,
             });
             alert_rows(&alerts.collect::<Vec<_>>())
         }
         Table::DeviceEvents => {
             let devices = events.iter().filter_map(|event| match event {
                 Event::Device(event) => Some(event.as_ref()),
-                Event::Alert(_) | Event::Rollout(_) => None,
+                Event::Alert(_) | Event::Rollout(_) | Event::Command(_) => None,
             });
             device_rows(&devices.collect::<Vec<_>>())
         }

@@ -194,6 +194,7 @@ impl Server {
                 }
                 let rollouts = acuvim_query::run_rollouts(Arc::clone(&app), end.clone());
                 beside.push(tokio::spawn(rollouts));
+                beside.push(tokio::spawn(acuvim_query::run_live(Arc::clone(&app), end.clone())));
                 tokio::spawn(acuvim_query::serve(http, app, end.clone()))
             }
             _ => tokio::spawn(acuvim_query::serve_system(http, system, end.clone())),

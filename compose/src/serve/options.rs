@@ -205,6 +205,7 @@ pub async fn app(
             cors_origins: listed(&settings.http.cors_origins),
         },
         firmware: firmware(settings, &secret, place.at, place.holder)?,
+        live: settings.live.limits(&settings.http.cors_origins),
         system,
     })?;
     Ok(app)

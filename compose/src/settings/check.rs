@@ -12,6 +12,7 @@ impl Settings {
         self.lake_url()?;
         self.check_scale_out()?;
         self.check_firmware()?;
+        self.live.check()?;
         address("http.listen", &self.http.listen)?;
         address("mqtt.listen", &self.mqtt.listen)?;
         if !self.mqtt.websocket_listen.is_empty() {
@@ -188,7 +189,7 @@ fn address(name: &str, value: &str) -> anyhow::Result<SocketAddr> {
     })
 }
 
-fn within<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display>(
     name: &str,
     value: T,
     least: T,

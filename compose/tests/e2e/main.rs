@@ -22,6 +22,7 @@ mod http;
 mod import;
 mod judgement;
 mod kill;
+mod live;
 mod readers;
 mod repartition;
 mod scaled;

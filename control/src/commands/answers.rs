@@ -117,6 +117,9 @@ async fn finish(
             ],
         )
         .await?;
+    if ended == 1 {
+        tx.tell_command(request_id).await?;
+    }
     Ok(ended == 1)
 }
 

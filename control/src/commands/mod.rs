@@ -6,6 +6,7 @@ mod course;
 mod give;
 mod group;
 mod list;
+mod told;
 mod waiting;
 
 pub use answers::Answer;

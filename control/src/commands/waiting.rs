@@ -181,13 +181,17 @@ async fn end(tx: &mut Tx, due: &Due) -> Result<(), Error> {
         _ => "the device began and did not finish in time",
     };
     // An answer may have ended it since it was found.
-    tx.execute(
-        "UPDATE commands SET status = 'timeout', error = $1, finished_at = $2, deadline = NULL,
+    let ended = tx
+        .execute(
+            "UPDATE commands SET status = 'timeout', error = $1, finished_at = $2, deadline = NULL,
              waiting = $3, secret_params = NULL
          WHERE request_id = $4 AND status IN ('pending', 'sent', 'ack') AND deadline = $2",
-        vec![reason.into(), due.deadline.into(), false.into(), due.request_id.into()],
-    )
-    .await?;
+            vec![reason.into(), due.deadline.into(), false.into(), due.request_id.into()],
+        )
+        .await?;
+    if ended > 0 {
+        tx.tell_command(due.request_id).await?;
+    }
     tx.execute(
         "DELETE FROM outbox WHERE request_id = $1 AND seq IS NULL",
         vec![due.request_id.into()],

@@ -3,6 +3,7 @@
 use acuvim_schemas::api::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, Scope};
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{DeviceRow, one};
 use crate::{By, Control, Error, db::Tx, value::Value};
@@ -154,6 +155,9 @@ impl Control {
             let reason = "the new logger is in use: it has a name or a group; empty them first";
             return Ok(Replaced::Conflict(reason));
         }
+        if is_new {
+            tx.tell_registered(new, "entered", by.at).await?;
+        }
         tx.end_commands(old, "the device was replaced", by.at).await?;
         let edit = DeviceEdit {
             name: Some(before.name),
@@ -203,6 +207,7 @@ async fn create(tx: &mut Tx, new: &NewDevice, by: &By) -> Result<Created, Error>
     }
     tx.edit_device(&new.device_id, &edit, by.at).await?;
     let password = tx.new_device_secret(&new.device_id).await?;
+    tx.tell_registered(&new.device_id, "entered", by.at).await?;
     tx.audit(by, "device.create", &new.device_id, json!(new)).await?;
     let device = tx.device(&new.device_id, None).await?;
     let credentials = DeviceCredentials { username: new.device_id.clone(), password };
@@ -304,16 +309,33 @@ impl Tx {
         reason: &str,
         at: DateTime<Utc>,
     ) -> Result<(), Error> {
+        let open: Vec<(Uuid,)> = self
+            .fetch_all(
+                "SELECT request_id FROM commands
+                 WHERE device_id = $1 AND status IN ('pending', 'sent', 'ack')",
+                vec![device_id.into()],
+            )
+            .await?;
+        // What happened to the device stays on its way to the lake.
         self.execute(
-            "UPDATE commands SET status = 'error', error = $1, finished_at = $2, deadline = NULL,
-                 waiting = $3, secret_params = NULL
-             WHERE device_id = $4 AND status IN ('pending', 'sent', 'ack')",
-            vec![reason.into(), at.into(), false.into(), device_id.into()],
+            "DELETE FROM outbox WHERE device_id = $1 AND kind <> 'event'",
+            vec![device_id.into()],
         )
         .await?;
-        self.execute("DELETE FROM outbox WHERE device_id = $1", vec![device_id.into()])
-            .await
-            .map(|_| ())
+        for (request_id,) in open {
+            let ended = self
+                .execute(
+                    "UPDATE commands SET status = 'error', error = $1, finished_at = $2,
+                         deadline = NULL, waiting = $3, secret_params = NULL
+                     WHERE request_id = $4 AND status IN ('pending', 'sent', 'ack')",
+                    vec![reason.into(), at.into(), false.into(), request_id.into()],
+                )
+                .await?;
+            if ended > 0 {
+                self.tell_command(request_id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings what a search looks at up to date.

@@ -75,7 +75,9 @@ impl Control {
     /// When the database can't be asked.
     pub async fn rotate_device_secret(&self, device_id: &str, by: &By) -> Result<String, Error> {
         let mut tx = self.begin().await?;
-        tx.see_device(device_id, by.at).await?;
+        if tx.see_device(device_id, by.at).await? {
+            tx.tell_registered(device_id, "entered", by.at).await?;
+        }
         let secret = tx.new_device_secret(device_id).await?;
         tx.audit(by, "credentials.rotate", device_id, json!({})).await?;
         tx.commit().await?;

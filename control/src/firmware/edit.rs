@@ -249,6 +249,9 @@ pub(super) async fn take_back(tx: &mut Tx, request_id: Uuid, by: &By) -> Result<
             ],
         )
         .await?;
+    if ended > 0 {
+        tx.tell_command(request_id).await?;
+    }
     Ok(ended > 0)
 }
 

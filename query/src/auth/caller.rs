@@ -31,6 +31,10 @@ pub(crate) struct Caller {
     pub scope: Option<Scope>,
     /// Whether it is a person with a session, and not a key.
     pub is_user: bool,
+    /// The session version that a person's token was made for.
+    pub session_version: i64,
+    /// When the token or key ends.
+    pub expires_at: Option<DateTime<Utc>>,
     address: Option<IpAddr>,
     request: Option<String>,
 }
@@ -92,22 +96,27 @@ impl FromRequestParts<Arc<App>> for Caller {
                 "send Authorization: Bearer with a token from /api/auth/login or an API key",
             )
         })?;
-        let caller = if token.starts_with(KEY_PREFIX) {
-            by_key(app, &token).await?
-        } else {
-            by_token(app, &token).await?
-        };
-        let mut caller = caller.ok_or_else(|| {
-            ApiError::new(Code::Unauthorized, "the token or key is not valid, or has expired")
-        })?;
-        app.guard
-            .rates
-            .user(caller.user.id)
-            .map_err(|wait| retry_after(wait, "too many requests of this user or key"))?;
-        caller.address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
-        caller.request = request_id(&parts.headers);
-        Ok(caller)
+        caller_of(app, &token, parts).await
     }
+}
+
+/// Who a token or key is of, as far as it is good.
+pub(crate) async fn caller_of(app: &App, token: &str, parts: &Parts) -> Result<Caller, ApiError> {
+    let caller = if token.starts_with(KEY_PREFIX) {
+        by_key(app, token).await?
+    } else {
+        by_token(app, token).await?
+    };
+    let mut caller = caller.ok_or_else(|| {
+        ApiError::new(Code::Unauthorized, "the token or key is not valid, or has expired")
+    })?;
+    app.guard
+        .rates
+        .user(caller.user.id)
+        .map_err(|wait| retry_after(wait, "too many requests of this user or key"))?;
+    caller.address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+    caller.request = request_id(&parts.headers);
+    Ok(caller)
 }
 
 /// The request's id, as far as it is fit to be kept.
@@ -125,6 +134,8 @@ async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
         user: info(&user.account),
         scope: user.account.scope,
         is_user: true,
+        session_version: session.version,
+        expires_at: session.expires_at,
         address: None,
         request: None,
     }))
@@ -140,13 +151,15 @@ async fn by_key(app: &App, secret: &str) -> Result<Option<Caller>, ApiError> {
         user: UserInfo { id: key.id, username: key.name, role: key.role },
         scope: key.scope,
         is_user: false,
+        session_version: 0,
+        expires_at: key.expires_at,
         address: None,
         request: None,
     }))
 }
 
 /// Bearer, X-Api-Key, or Basic with the key as password.
-fn token(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn token(headers: &HeaderMap) -> Option<String> {
     if let Some(key) = headers.get("x-api-key") {
         return key.to_str().ok().map(str::to_owned);
     }

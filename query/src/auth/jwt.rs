@@ -20,6 +20,8 @@ pub struct Session {
     pub user: UserInfo,
     /// The session version it was made for.
     pub version: i64,
+    /// When it ends.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Makes and checks access tokens.
@@ -102,6 +104,7 @@ impl Jwt {
         let data = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
         (data.header.typ.as_deref() == Some(TYPE)).then_some(Session {
             version: data.claims.sv,
+            expires_at: DateTime::from_timestamp(data.claims.exp, 0),
             user: UserInfo {
                 id: data.claims.sub,
                 username: data.claims.name,

@@ -5,7 +5,7 @@ mod jwt;
 mod password;
 mod throttle;
 
-pub(crate) use caller::{Caller, info, now, request_id};
+pub(crate) use caller::{Caller, caller_of, info, now, request_id, token};
 pub use jwt::{Jwt, Session};
 pub use password::hash_password;
 pub(crate) use password::{check_new_password, hashed, verify_password};

@@ -13,6 +13,7 @@ mod import;
 mod keys;
 mod latest;
 mod letters;
+mod live;
 mod rollouts;
 mod rules;
 mod shown;
@@ -87,6 +88,9 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(silences::list, silences::create))
         .routes(routes!(silences::delete))
         .routes(routes!(letters::replay))
+        .routes(routes!(live::negotiate))
+        .routes(routes!(live::hub, live::say))
+        .routes(routes!(live::events))
         .routes(routes!(firmware::list, firmware::upload))
         .routes(routes!(firmware::check))
         .routes(routes!(firmware::download))

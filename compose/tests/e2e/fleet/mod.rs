@@ -8,5 +8,5 @@ mod devices;
 mod inflight;
 mod routes;
 
-pub use answering::until;
+pub use answering::{Answering, give, until};
 pub use commands::every_course;

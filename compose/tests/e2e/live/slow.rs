@@ -1,0 +1,128 @@
+//! A hundred clients that hardly read: they lose readings, and are told so; nobody else notices.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use super::client::{QUIET, Raw};
+use crate::harness::{Server, resident_mb};
+
+const SLOW: usize = 100;
+const DEVICES: usize = 200;
+
+/// A connection that the kernel buffers little of.
+async fn slow(server: &Server) -> Raw {
+    let mut raw = Raw::greeted(server).await;
+    raw.say("{\"type\":1,\"target\":\"Subscribe\",\"arguments\":[{}]}\u{1e}").await;
+    raw
+}
+
+/// All the readings that a meter has, so that there is something to send.
+fn full(ts: i64) -> String {
+    let data: serde_json::Map<String, Value> = acuvim_schemas::reading::READINGS
+        .iter()
+        .map(|reading| (reading.name.to_owned(), json!(1.5)))
+        .collect();
+    json!({"ts": ts, "data": data}).to_string()
+}
+
+/// How long alerts take to a client that reads.
+async fn latencies(server: &Server, good: &mut Raw, name: &str) -> Vec<Duration> {
+    let talk = server.device(name).await;
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let ts = chrono::Utc::now().timestamp_millis();
+        let kind = format!("{name}_{n}");
+        let text = json!({"ts": ts, "type": kind}).to_string();
+        talk.publish("acuvim/device-0/alerts", text, false).await.expect("ack");
+        let begun = Instant::now();
+        while !good.hear().await.expect("an event").contains(&kind) {}
+        all.push(begun.elapsed());
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_slow_clients_cost_the_others_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let set = ["live.queue_readings=50", "live.queue_events=300", "http.requests_per_address=0"];
+    let server = Server::start(dir.path(), &set).await;
+    let mut good = Raw::greeted(&server).await;
+    good.say(
+        "{\"type\":1,\"target\":\"Subscribe\",\"arguments\":[{\"device_ids\":[\"device-0\"],\
+              \"types\":[\"AlertCreated\"]}]}\u{1e}",
+    )
+    .await;
+    good.hear().await;
+    let alone = latencies(&server, &mut good, "alone").await;
+    let mut all = Vec::new();
+    for _ in 0..SLOW {
+        all.push(slow(&server).await);
+    }
+    let before = resident_mb(server.pid());
+    let talk = server.device("fleet").await;
+    let begun = Instant::now();
+    let load = async {
+        for round in 0..30_i64 {
+            let ts = chrono::Utc::now().timestamp_millis();
+            for device in 0..DEVICES {
+                let topic = format!("acuvim/device-{device}/telemetry");
+                talk.publish(&topic, full(ts + round), false).await.expect("ack");
+            }
+        }
+    };
+    // One byte a second of each, and of one nothing.
+    let trickle = async {
+        loop {
+            for raw in all.iter_mut().skip(1) {
+                let _ = tokio::time::timeout(QUIET / 100, raw.socket.read_u8()).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let beside = latencies(&server, &mut good, "beside");
+    let (_, beside) = tokio::select! {
+        both = async { tokio::join!(load, beside) } => both,
+        () = trickle => unreachable!("it goes on for ever"),
+    };
+    let grown = resident_mb(server.pid()).saturating_sub(before);
+    println!(
+        "alerts alone {:?}/{:?}, beside {SLOW} slow ones and {} readings in {:?} {:?}/{:?}; {grown} MB more",
+        alone[20],
+        alone[39],
+        30 * DEVICES,
+        begun.elapsed(),
+        beside[20],
+        beside[39]
+    );
+    assert!(beside[39] < Duration::from_secs(5), "{beside:?}");
+    assert!(grown < 150, "{grown} MB more");
+
+    // Who reads on is told how much it missed.
+    let mut first = all.swap_remove(0);
+    let mut dropped = 0;
+    while dropped == 0 {
+        let text = first.hear().await.expect("it is still there");
+        for record in text.split_terminator('\u{1e}').filter(|r| r.contains("EventsDropped")) {
+            let record: Value = serde_json::from_str(record).expect("JSON");
+            dropped += record["arguments"][0]["dropped"].as_u64().expect("a number");
+        }
+    }
+    // What nobody may miss closes those that can't take it, and only them.
+    for n in 0..400 {
+        let text = json!({"ts": 1_795_459_200_000_i64 + n, "type": format!("flood_{n}")});
+        talk.publish("acuvim/device-0/alerts", text.to_string(), false).await.expect("ack");
+    }
+    let mut heard = 0;
+    while heard < 400 {
+        let text = good.hear().await.expect("an event");
+        heard += text.matches("flood_").count().min(text.matches("AlertCreated").count());
+    }
+    let metrics = server.get("/metrics").await.text().await.expect("metrics");
+    let line = metrics.lines().find(|l| l.starts_with("acuvim_live_too_slow_total"));
+    let closed: f64 = line.and_then(|l| l.split(' ').nth(1)?.parse().ok()).unwrap_or(0.0);
+    assert!(closed >= 90.0, "{closed} were closed");
+    server.stop().await;
+}

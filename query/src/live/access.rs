@@ -1,0 +1,199 @@
+//! Who may connect, what they see, and whether that still holds: a connection outlives the request
+//! that it began with, and must not outlive the right that it began with.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use acuvim_schemas::{api::Scope, problem::Code};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{
+    hub::{Closing, Connection},
+    outbound::{Asked, Visible},
+};
+use crate::{
+    App,
+    auth::{Caller, caller_of, token},
+    problem::ApiError,
+};
+
+/// A caller who may also say who they are in the URL: neither `EventSource` nor `WebSocket` can set
+/// headers in a browser.
+#[derive(Debug)]
+pub(crate) struct LiveCaller(pub Caller);
+
+impl FromRequestParts<Arc<App>> for LiveCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        check_origin(&parts.headers, &app.hub.limits.origins)?;
+        let token = token(&parts.headers).or_else(|| in_query(parts.uri.query()?));
+        let token = token.ok_or_else(|| {
+            let detail = "send a token from /api/auth/login or an API key, as Authorization: Bearer \
+                          or as access_token in the query";
+            ApiError::new(Code::Unauthorized, detail)
+        })?;
+        Ok(Self(caller_of(app, &token, parts).await?))
+    }
+}
+
+fn in_query(query: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned())
+}
+
+/// Refuses web pages of other origins: a browser sends along who is logged in there, whoever asks.
+pub(crate) fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), ApiError> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let ours = origin.split_once("://").is_some_and(|(_, at)| Some(at) == host);
+    if ours || allowed.iter().any(|one| one == origin) {
+        return Ok(());
+    }
+    let detail = format!("web pages of {origin} may not connect; http.cors_origins can let them");
+    Err(ApiError::new(Code::Forbidden, detail))
+}
+
+/// The devices that a scope sees.
+pub(super) async fn visible(
+    app: &App,
+    scope: Option<&Scope>,
+) -> Result<Visible, acuvim_control::Error> {
+    let Some(scope) = scope else { return Ok(None) };
+    let ids = app.control().scoped_device_ids(scope).await?;
+    Ok(Some(Arc::new(ids.into_iter().map(Arc::from).collect())))
+}
+
+/// The devices that a subscription covers, of those that the caller sees.
+pub(super) async fn covers(
+    app: &App,
+    asked: &Asked,
+    visible: &Visible,
+    groups: &mut HashMap<Uuid, Vec<String>>,
+) -> Result<Visible, acuvim_control::Error> {
+    if asked.whole {
+        return Ok(visible.clone());
+    }
+    let mut all: HashSet<Arc<str>> = asked.devices.clone();
+    for group in &asked.groups {
+        if !groups.contains_key(group) {
+            groups.insert(*group, app.control().device_ids_of(Some(*group), None).await?);
+        }
+        all.extend(groups.get(group).into_iter().flatten().map(|id| Arc::from(id.as_str())));
+    }
+    if let Some(visible) = visible {
+        all.retain(|id| visible.contains(id));
+    }
+    Ok(Some(Arc::new(all)))
+}
+
+/// Looks at all connections again and again.
+pub(super) async fn run(app: &App) {
+    loop {
+        tokio::time::sleep(app.hub.limits.check_interval).await;
+        refresh(app).await;
+    }
+}
+
+/// Whom a connection is of: what holds for one of theirs holds for all.
+type Whose = (bool, Uuid, i64);
+
+/// Closes what is not allowed any more, and brings up to date what the others see.
+pub(crate) async fn refresh(app: &App) {
+    let mut by_caller: HashMap<Whose, Vec<Arc<Connection>>> = HashMap::new();
+    for connection in app.hub.connections() {
+        let caller = connection.caller();
+        let whose = (caller.is_user, caller.user.id, caller.session_version);
+        by_caller.entry(whose).or_default().push(connection);
+    }
+    let (now, mut groups) = (Utc::now(), HashMap::new());
+    for (whose, connections) in by_caller {
+        if let Err(error) = check(app, whose, &connections, now, &mut groups).await {
+            // A database that is away takes no right and gives none.
+            tracing::debug!(%error, "live connections can't be checked");
+        }
+    }
+}
+
+/// What a caller is now; none if they may not come any more.
+async fn still(
+    app: &App,
+    (is_user, id, version): Whose,
+) -> Result<Option<Option<Scope>>, acuvim_control::Error> {
+    if is_user {
+        let user = app.control().user(id).await?;
+        let user = user.filter(|u| u.session_version == version && u.account.enabled);
+        return Ok(user.map(|user| user.account.scope));
+    }
+    Ok(app.control().key(id, Utc::now()).await?.map(|key| key.scope))
+}
+
+async fn check(
+    app: &App,
+    whose: Whose,
+    connections: &[Arc<Connection>],
+    now: DateTime<Utc>,
+    groups: &mut HashMap<Uuid, Vec<String>>,
+) -> Result<(), acuvim_control::Error> {
+    let Some(scope) = still(app, whose).await? else {
+        let reason = "the user or key has changed or is gone: log in again";
+        connections.iter().for_each(|c| c.close(Closing::for_good(reason)));
+        return Ok(());
+    };
+    let visible = visible(app, scope.as_ref()).await?;
+    for connection in connections {
+        let caller = connection.caller();
+        if caller.expires_at.is_some_and(|end| end <= now) {
+            connection.close(Closing::again("the token has expired: come again with a new one"));
+            continue;
+        }
+        let asked: Vec<(u64, Asked)> =
+            connection.out().asked().map(|(number, asked)| (number, asked.clone())).collect();
+        let mut covered = HashMap::new();
+        for (number, asked) in asked {
+            covered.insert(number, covers(app, &asked, &visible, groups).await?);
+        }
+        connection.set_scope(scope.clone());
+        connection.out().cover(&covered, visible.is_none());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(origin: Option<&'static str>, allowed: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "acuvim.example:5000".parse().expect("a header"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("a header"));
+        }
+        let allowed: Vec<String> = allowed.iter().map(|&o| o.to_owned()).collect();
+        check_origin(&headers, &allowed).is_ok()
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        assert!(origin(None, &[]), "not a browser");
+        assert!(origin(Some("https://acuvim.example:5000"), &[]), "our own, behind a TLS proxy");
+        for other in ["https://evil.example", "http://acuvim.example:5001", "null", ""] {
+            assert!(!origin(Some(other), &[]), "{other}");
+        }
+        assert!(origin(Some("https://dash.example"), &["https://dash.example"]));
+    }
+
+    #[test]
+    fn a_token_is_found_in_the_query() {
+        assert_eq!(in_query("id=1&access_token=a.b%2Bc").as_deref(), Some("a.b+c"));
+        assert_eq!(in_query("id=1"), None);
+    }
+}

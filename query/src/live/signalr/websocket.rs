@@ -1,0 +1,65 @@
+//! The hub over a WebSocket.
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
+
+use super::{Session, session::LastWords};
+
+/// Frames are cut off at a size that leaves room to say that a record is too large.
+const FRAMES: usize = 4;
+
+/// Buffers of a connection, in bytes: there are thousands of them, and most are idle.
+const BUFFER: usize = 4 << 10;
+
+/// Takes the upgrade, and serves the session.
+pub(crate) fn accept(upgrade: WebSocketUpgrade, record_bytes: usize, session: Session) -> Response {
+    upgrade
+        .max_message_size(record_bytes * FRAMES)
+        .max_frame_size(record_bytes * FRAMES)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .on_upgrade(|socket| serve(socket, session))
+}
+
+async fn serve(mut socket: WebSocket, mut session: Session) {
+    let time = session.send_time();
+    loop {
+        let outcome = tokio::select! {
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => session.take(text.as_bytes()).await,
+                Some(Ok(Message::Binary(bytes))) => session.take(&bytes).await,
+                // Pongs are sent by the library.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Close(_))) | None => return,
+                // Too large, or not WebSocket: it can't be read on.
+                Some(Err(_)) => Err(LastWords(Vec::new())),
+            },
+            next = session.next() => next,
+        };
+        let bytes = match outcome {
+            Ok(bytes) if bytes.is_empty() => continue,
+            Ok(bytes) => bytes,
+            Err(LastWords(bytes)) => {
+                let _ = tokio::time::timeout(time, goodbye(socket, bytes)).await;
+                return;
+            }
+        };
+        let sent = tokio::time::timeout(time, socket.send(text(bytes))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn goodbye(mut socket: WebSocket, bytes: Vec<u8>) {
+    let code = if bytes.is_empty() { close_code::SIZE } else { close_code::NORMAL };
+    if !bytes.is_empty() && socket.send(text(bytes)).await.is_err() {
+        return;
+    }
+    let frame = CloseFrame { code, reason: "".into() };
+    let _ = socket.send(Message::Close(Some(frame))).await;
+}
+
+fn text(bytes: Vec<u8>) -> Message {
+    Message::Text(String::from_utf8(bytes).unwrap_or_default().into())
+}

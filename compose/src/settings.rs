@@ -4,6 +4,7 @@
 mod check;
 mod firmware;
 mod live;
+mod notifications;
 mod places;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::cli::ServeFlags;
 pub use check::listed;
 pub use firmware::Firmware;
 pub use live::Live;
+pub use notifications::Notifications;
 pub use places::Role;
 use places::masked_url;
 
@@ -38,6 +40,7 @@ pub struct Settings {
     pub health_monitor: HealthMonitor,
     pub alerts: Alerts,
     pub live: Live,
+    pub notifications: Notifications,
     pub sql: Sql,
     pub data: Data,
     pub logging: Logging,
@@ -491,6 +494,7 @@ impl Settings {
         mask(&mut shown.admin.password);
         mask(&mut shown.mqtt.password);
         let urls = [
+            &mut shown.notifications.smtp_url,
             &mut shown.lake.url,
             &mut shown.log.url,
             &mut shown.control.url,

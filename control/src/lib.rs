@@ -16,6 +16,7 @@ mod keys;
 mod leases;
 mod letters;
 mod log_facts;
+mod notifications;
 mod open;
 mod outbox;
 mod presence;
@@ -46,6 +47,10 @@ pub use firmware::{
 pub use leases::Lease;
 pub use letters::{Clockless, LetterNotes, ReplayOf};
 pub use log_facts::LogFacts;
+pub use notifications::{
+    DevicePlace, DueNotice, NOTIFICATIONS_LEASE, Noted, NoticeChange, NoticeItem, NoticePlace,
+    NotificationMade,
+};
 pub use outbox::{OUTBOX_LEASE, OutboxWatch, Outgoing};
 pub use presence::DevicePresence;
 pub use rules::DeviceSite;

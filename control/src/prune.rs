@@ -18,6 +18,8 @@ impl Control {
             "DELETE FROM alerts WHERE resolved_at < $1",
             "DELETE FROM device_said WHERE at < $1",
             "DELETE FROM silences WHERE until < $1",
+            "DELETE FROM notices WHERE finished_at < $1",
+            "DELETE FROM notice_episodes WHERE created_at < $1",
             "DELETE FROM replays WHERE at < $1",
             "DELETE FROM rollouts WHERE updated_at < $1 AND (state = 'completed'
                  OR (state = 'aborted' AND version NOT IN (SELECT version FROM firmware)))",

@@ -12,6 +12,7 @@ mod follower;
 mod guard;
 mod judging;
 mod notes;
+mod notify;
 mod outbox;
 mod retention;
 mod rollups;
@@ -32,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use acuvim_rules::{HealthPolicy, VitalLimits};
 pub use decode::{Decoded, StreamDecoder};
 pub use flusher::FlushPolicy;
+pub use notify::{AllowedNetworks, NotifyOptions, refused_address};
 pub use retention::Retention;
 pub use state::{ProcessorState, StateWatch};
 
@@ -91,6 +93,8 @@ pub struct ProcessorOptions {
     pub log_retention: Duration,
     /// What the composition root knows to be wrong, such as a disk that is nearly full.
     pub conditions: Conditions,
+    /// How people are told of what happens.
+    pub notify: Arc<notify::NotifyOptions>,
     /// Lose the rows of the batch with this offset. Only to prove that the ledger finds it.
     pub drop_offset: Option<i64>,
 }
@@ -132,6 +136,7 @@ impl Default for ProcessorOptions {
             repair_calm: Duration::from_secs(3),
             log_retention: Duration::from_secs(7 * 86_400),
             conditions: Conditions(Arc::new(Vec::new)),
+            notify: Arc::default(),
             drop_offset: None,
         }
     }
@@ -239,6 +244,9 @@ impl Processor {
             let interval = options.flush.interval;
             let outbox = outbox::run(parts.clone(), state.clone(), interval, stop.clone());
             tasks.spawn(watched("the outbox", outbox, state.clone()));
+            let notify = Arc::clone(&options.notify);
+            let notify = notify::run(parts.clone(), notify, stop.clone());
+            tasks.spawn(watched("the notifications", notify, state.clone()));
             let control = parts.control.clone();
             let follow = judging::follow(control, judging, state.clone(), give_up.clone());
             tasks.spawn(watched("the rules", follow, state.clone()));

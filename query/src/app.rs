@@ -58,6 +58,19 @@ impl FromRef<Arc<App>> for System {
     }
 }
 
+/// Says why webhooks may not reach a host, as far as its name shows that.
+#[derive(Clone)]
+pub struct HostCheck(pub Arc<HostRefusal>);
+
+/// The function of a [`HostCheck`].
+pub type HostRefusal = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl std::fmt::Debug for HostCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostCheck")
+    }
+}
+
 /// What the API is made of.
 pub struct AppOptions {
     /// Users, keys, devices.
@@ -80,6 +93,8 @@ pub struct AppOptions {
     pub firmware: FirmwareOptions,
     /// How live clients are treated.
     pub live: LiveLimits,
+    /// Which hosts webhooks may not reach.
+    pub webhook_hosts: HostCheck,
     /// How the other stages are doing.
     pub system: System,
 }

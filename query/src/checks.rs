@@ -1,5 +1,7 @@
 //! The form of what callers give: each check answers with the field and what it may be.
 
+mod notification;
+
 use acuvim_schemas::{
     api::{DeviceEdit, DeviceScope, GroupBody, RuleBody, Scope, SilenceBody},
     device::is_device_id,
@@ -8,6 +10,8 @@ use acuvim_schemas::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::problem::ApiError;
+
+pub(crate) use notification::notification;
 
 /// What a name, a description and a tag may hold.
 const NAME: usize = 100;

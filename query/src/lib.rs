@@ -19,7 +19,7 @@ mod routes;
 mod server;
 mod sql;
 
-pub use app::{App, AppOptions, CommandOptions, Component, Status, System};
+pub use app::{App, AppOptions, CommandOptions, Component, HostCheck, HostRefusal, Status, System};
 pub use auth::{Jwt, Session, hash_password};
 pub use firmware::FirmwareOptions;
 pub use guard::{GuardLimits, TrustedProxies};

@@ -349,7 +349,7 @@ async fn start_processor(
         let defaults = acuvim_rules::default_rules().context("the default rules")?;
         control.load_rules(&defaults, chrono::Utc::now()).await?;
     }
-    let options = processor_options(settings, log.is_shared());
+    let options = processor_options(settings, log.is_shared())?;
     let processor = Processor::start(options, parts, duties);
     stages.stream(processor.state());
     Ok(processor)

@@ -8,9 +8,11 @@ use acuvim_lakehouse::{CompactionPolicy, Lake};
 use acuvim_log::Log;
 use acuvim_processor::{
     Conditions, FlushPolicy, HealthPolicy, ProcessorOptions, Retention, VitalLimits,
+    refused_address,
 };
 use acuvim_query::{
-    App, AppOptions, CommandOptions, FirmwareOptions, GuardLimits, Jwt, SqlLimits, System,
+    App, AppOptions, CommandOptions, FirmwareOptions, GuardLimits, HostCheck, Jwt, SqlLimits,
+    System,
 };
 use acuvim_schemas::{payload::Severity, telemetry::Limits, time};
 use chrono::TimeDelta;
@@ -21,12 +23,12 @@ use crate::{
 };
 
 /// How the stream is processed.
-pub fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions {
+pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<ProcessorOptions> {
     let lake = &settings.lake;
     if settings.proof != Proof::default() {
         tracing::info!(proof = ?settings.proof, "guards are switched off: rows will be stored twice");
     }
-    ProcessorOptions {
+    Ok(ProcessorOptions {
         flush: FlushPolicy {
             interval: Duration::from_millis(lake.flush_interval_ms),
             rows: lake.flush_rows,
@@ -78,8 +80,9 @@ pub fn processor_options(settings: &Settings, shared: bool) -> ProcessorOptions 
         log_retention: Duration::from_secs(settings.log.retention_hours * 3600),
         conditions: disk(settings),
         drop_offset: settings.proof.drop_offset,
+        notify: Arc::new(settings.notifications.options()?),
         ..ProcessorOptions::default()
-    }
+    })
 }
 
 fn retention(settings: &Settings) -> Retention {
@@ -149,6 +152,12 @@ fn firmware(
     })
 }
 
+/// Which hosts webhooks may not reach.
+fn webhook_hosts(settings: &Settings) -> anyhow::Result<HostCheck> {
+    let networks = settings.notifications.networks()?;
+    Ok(HostCheck(Arc::new(move |host| refused_address(host, &networks))))
+}
+
 /// How long an image is served out of memory before the stored one is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -205,6 +214,7 @@ pub async fn app(
             cors_origins: listed(&settings.http.cors_origins),
         },
         firmware: firmware(settings, &secret, place.at, place.holder)?,
+        webhook_hosts: webhook_hosts(settings)?,
         live: settings.live.limits(&settings.http.cors_origins),
         system,
     })?;

@@ -13,6 +13,7 @@ impl Settings {
         self.check_scale_out()?;
         self.check_firmware()?;
         self.live.check()?;
+        self.notifications.check()?;
         address("http.listen", &self.http.listen)?;
         address("mqtt.listen", &self.mqtt.listen)?;
         if !self.mqtt.websocket_listen.is_empty() {

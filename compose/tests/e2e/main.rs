@@ -23,6 +23,7 @@ mod import;
 mod judgement;
 mod kill;
 mod live;
+mod notifications;
 mod readers;
 mod repartition;
 mod scaled;

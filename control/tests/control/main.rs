@@ -21,6 +21,7 @@ mod alerts;
 mod commands;
 mod devices;
 mod firmware;
+mod notifications;
 mod users;
 
 use acuvim_control::{

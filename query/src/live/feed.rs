@@ -18,6 +18,7 @@ use super::{
 use crate::{
     App,
     export::{Cells, object},
+    sql::values,
 };
 
 /// What one read of a partition brings at most.
@@ -162,17 +163,16 @@ fn telemetry(rows: &RecordBatch) -> Vec<Arc<Reading>> {
         named.map(|(name, column)| (name, Cells::of(column, false), key(name))).collect()
     };
     let names: Vec<&'static str> = READINGS.iter().map(|r| r.name).chain([LOAD_TYPE]).collect();
-    let (mut head, mut data) = (columns(&HEAD), columns(&names));
+    let mut data = columns(&names);
+    // As the API shows them, to the millisecond.
+    let head = HEAD.map(|name| rows.column_by_name(name).map(values).unwrap_or_default());
     let ids = rows.column_by_name("device_id").map(arrow::array::AsArray::as_string::<i32>);
     let mut out = Vec::with_capacity(rows.num_rows());
     for (row, id) in ids.iter().flat_map(|ids| ids.iter()).enumerate() {
-        let mut first = b"{".to_vec();
-        for (_, cells, key) in &mut head {
-            if !cells.json(row, key, &mut first) {
-                first.extend_from_slice(key);
-                first.extend_from_slice(b"null");
-            }
-            first.push(b',');
+        let mut first = String::from("{");
+        for (name, values) in HEAD.iter().zip(&head) {
+            let value = values.get(row).map_or_else(|| "null".to_owned(), ToString::to_string);
+            first.push_str(&format!("\"{name}\":{value},"));
         }
         let mut parts = Vec::with_capacity(data.len());
         for (name, cells, key) in &mut data {
@@ -182,7 +182,7 @@ fn telemetry(rows: &RecordBatch) -> Vec<Arc<Reading>> {
             }
         }
         let id = id.unwrap_or_default();
-        out.push(Arc::new(Reading::telemetry(id.into(), text(first), parts)));
+        out.push(Arc::new(Reading::telemetry(id.into(), first, parts)));
     }
     out
 }

@@ -168,9 +168,10 @@ impl Outbound {
     }
 
     fn add(&mut self, asked: Asked, covers: Visible) -> u64 {
-        self.numbered += 1;
         let (waiting, ready) = (HashMap::new(), HashMap::new());
+        // The default has the number 0.
         let number = self.numbered;
+        self.numbered += 1;
         self.subscriptions.push(Subscription {
             number,
             asked,

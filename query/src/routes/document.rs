@@ -52,7 +52,7 @@ const WITH_A_BODY: [Code; 2] = [Code::TooLarge, Code::UnsupportedMediaType];
 /// media type.
 pub(super) fn add_errors(document: &mut OpenApiDocument) {
     for (path, item) in &mut document.paths.paths {
-        if !path.starts_with("/api/") {
+        if !path.starts_with("/api/") && !path.starts_with("/hubs/") {
             continue;
         }
         let operations =

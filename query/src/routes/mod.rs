@@ -14,6 +14,8 @@ mod keys;
 mod latest;
 mod letters;
 mod live;
+mod notifications;
+mod page;
 mod rollouts;
 mod rules;
 mod shown;
@@ -88,6 +90,10 @@ fn api() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(silences::list, silences::create))
         .routes(routes!(silences::delete))
         .routes(routes!(letters::replay))
+        .routes(routes!(notifications::list, notifications::create))
+        .routes(routes!(notifications::get, notifications::delete))
+        .routes(routes!(notifications::test))
+        .routes(routes!(notifications::deliveries))
         .routes(routes!(live::negotiate))
         .routes(routes!(live::hub, live::say))
         .routes(routes!(live::events))
@@ -134,6 +140,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     routes
         .with_state(app)
         .layer(DefaultBodyLimit::max(usize::try_from(form).unwrap_or(usize::MAX)))
+        .merge(page::router())
         .merge(SwaggerUi::new("/swagger").url("/api/openapi.json", described(document)))
         .fallback(async || ApiError::new(Code::NotFound, "there is no such route; see /swagger"))
         .method_not_allowed_fallback(async || {

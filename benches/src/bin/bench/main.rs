@@ -8,10 +8,12 @@
 mod firmware;
 mod fleet;
 mod judgement;
+mod live;
 mod loads;
 mod peers;
 mod place;
 mod server;
+mod websocket;
 
 use std::path::PathBuf;
 
@@ -34,12 +36,12 @@ struct Args {
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins, rules,
-    /// states, alerts, backtest, firmware; peers, which compares with other engines, only if it is named.
+    /// states, alerts, backtest, firmware, live; peers, which compares with other engines, only if it is named.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins,rules,\
-                         states,alerts,backtest,firmware"
+                         states,alerts,backtest,firmware,live"
     )]
     only: Vec<String>,
     /// Only these: embedded, spread.
@@ -104,6 +106,9 @@ async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
     }
     if wanted("firmware") {
         firmware::firmware(args, place).await?;
+    }
+    if wanted("live") {
+        live::live(args, place).await?;
     }
     if wanted("peers") {
         peers::peers(args, place).await?;

@@ -122,6 +122,11 @@ impl Server {
         Ok(Connection::open(&options).await?)
     }
 
+    /// Where its API is, as host:port, and the admin's token.
+    pub fn door(&self) -> (&str, &str) {
+        (self.http.trim_start_matches("http://"), &self.token)
+    }
+
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.answer(self.client.get(format!("{}{path}", self.http))).await
     }

@@ -111,8 +111,12 @@ async fn bad_clients_are_answered_or_closed_and_others_untouched() {
     for n in 0..10_000 {
         raw.say(&call(&n.to_string(), "Subscribe", &json!([{"device_ids": ["mine"]}]))).await;
     }
-    let words = raw.last_words().await;
-    assert!(words.is_empty() || reason(&words).0.contains("too many messages"), "{words}");
+    // What it says last may be lost with what it has not read.
+    let mut answered = 0;
+    while let Some(text) = raw.hear().await {
+        answered += text.matches("\"type\":3").count();
+    }
+    assert!((100..500).contains(&answered), "{answered} of 10,000 calls were answered");
 
     scopes_and_ends(&server).await;
 

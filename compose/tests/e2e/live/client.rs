@@ -145,7 +145,10 @@ impl Stream {
         let (mut event, mut data, mut id) = (String::new(), None, None);
         loop {
             let line = line(&mut self.reader).await?;
-            // The sizes of chunks stand between the lines.
+            // The sizes of chunks stand between the lines; the last is of none.
+            if line == "0" {
+                return None;
+            }
             match line.split_once(": ") {
                 Some(("id", text)) => id = Some(text.to_owned()),
                 Some(("event", text)) => text.clone_into(&mut event),
@@ -155,6 +158,7 @@ impl Stream {
                     if let Some(data) = data.take() {
                         return Some(Sent { id, event, data });
                     }
+                    id = None;
                 }
                 _ => {}
             }
@@ -229,6 +233,8 @@ impl Raw {
             let mut payload = vec![0; size];
             self.socket.read_exact(&mut payload).await.ok()?;
             match opcode {
+                // Who is asked whether they are there says so.
+                1 if payload == b"{\"type\":6}\x1e" => self.say("{\"type\":6}\u{1e}").await,
                 1 => return String::from_utf8(payload).ok(),
                 8 => return None,
                 _ => {}

@@ -4,4 +4,5 @@ mod bad_input;
 mod client;
 mod events;
 mod hub;
+mod page;
 mod slow;

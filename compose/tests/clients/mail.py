@@ -1,0 +1,26 @@
+"""A mail server that keeps nothing: prints its port, then every mail that it gets as a line of JSON."""
+
+import asyncio
+import email
+import json
+
+from aiosmtpd.controller import Controller
+
+
+class Printer:
+    async def handle_DATA(self, server, session, envelope):
+        mail = email.message_from_bytes(envelope.content)
+        print(json.dumps({
+            "from": envelope.mail_from,
+            "to": envelope.rcpt_tos,
+            "subject": str(mail["Subject"]),
+            "id": mail["Message-ID"],
+            "text": mail.get_payload(decode=True).decode(),
+        }), flush=True)
+        return "250 it is kept in mind"
+
+
+controller = Controller(Printer(), hostname="127.0.0.1", port=0)
+controller.start()
+print(controller.server.sockets[0].getsockname()[1], flush=True)
+asyncio.new_event_loop().run_forever()

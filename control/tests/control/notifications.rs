@@ -1,0 +1,128 @@
+//! Notifications and their messages: made once, grouped, sent by one, kept.
+
+use acuvim_control::{
+    Control, Lease, NOTIFICATIONS_LEASE, Noted, NoticeChange, NoticeItem, NoticePlace,
+    NotificationMade,
+};
+use acuvim_schemas::api::{DeliveryKind, DeliveryState, Notification, NotificationBody};
+use chrono::TimeDelta;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{at, by, on_both};
+
+fn body(name: &str) -> NotificationBody {
+    let body = json!({"name": name, "kind": "webhook", "url": "https://x", "secret": "whsec_x"});
+    serde_json::from_value(body).expect("a body")
+}
+
+async fn make(control: &Control, name: &str) -> Notification {
+    match control.create_notification(&body(name), &by(0)).await.expect("made") {
+        NotificationMade::Done(made) => {
+            assert_eq!(made.secret.as_deref(), Some("whsec_x"), "shown once");
+            made.notification
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn lease(control: &Control, second: i64) -> Lease {
+    let length = TimeDelta::seconds(60);
+    let held = control.hold_lease(NOTIFICATIONS_LEASE, "t", at(second), length).await;
+    held.expect("ask").expect("free")
+}
+
+fn item(to: &Notification, kind: DeliveryKind, alert: u128, key: &str) -> NoticeItem {
+    NoticeItem {
+        notification_id: to.id,
+        kind,
+        alert_id: Some(Uuid::from_u128(alert)),
+        group_key: key.into(),
+        title: format!("alert {alert}"),
+        item: json!({ "alert": alert.to_string() }),
+        wait: TimeDelta::seconds(10),
+    }
+}
+
+fn change(from: i64, items: Vec<NoticeItem>) -> NoticeChange {
+    let place = |next| NoticePlace { partition: 2, next, seq: next };
+    NoticeChange { items, from: place(from), to: place(from + 1) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_episode_is_told_once_and_alerts_of_one_kind_are_one_message() {
+    on_both(async |control| {
+        let (to, lease) = (make(&control, "n").await, lease(&control, 0).await);
+        let note = async |from, items, second| {
+            let change = change(from, items);
+            control.note_notices(7, lease, &change, at(second)).await.expect("noted")
+        };
+        use DeliveryKind::{Raised, Recovered};
+        let first = vec![item(&to, Raised, 1, "off"), item(&to, Raised, 2, "off")];
+        assert_eq!(note(5, first, 1).await, Noted::Done);
+        let again = vec![item(&to, Raised, 1, "off"), item(&to, Raised, 3, "off")];
+        assert_eq!(note(5, again.clone(), 2).await, Noted::Overtaken, "these are noted");
+        assert_eq!(note(6, again, 2).await, Noted::Done);
+        let other = vec![item(&to, Raised, 9, "thd"), item(&to, Recovered, 8, "off")];
+        assert_eq!(note(7, other, 3).await, Noted::Done);
+        let places = control.notice_places(7).await.expect("places");
+        assert_eq!(places, [NoticePlace { partition: 2, next: 8, seq: 8 }]);
+        let (all, total) = control.deliveries(to.id, None, 10).await.expect("deliveries");
+        assert_eq!(total, 2, "what never began is not told to be over");
+        assert_eq!((all[1].count, all[1].title.as_str()), (3, "3 alerts: off"), "1 was told");
+        assert_eq!((all[0].count, all[0].title.as_str()), (1, "alert 9"));
+
+        assert_eq!(control.due_notices(at(10), 9).await.expect("due"), [], "they gather");
+        let due = control.due_notices(at(11), 9).await.expect("due");
+        assert_eq!(due, [(all[1].id, to.id)]);
+        let claimed = control.claim_notice(all[1].id, lease, at(11), at(31)).await.expect("claim");
+        let claimed = claimed.expect("it is due");
+        assert_eq!((claimed.items.len(), claimed.attempts), (3, 1));
+        assert_eq!(claimed.secret.as_deref(), Some("whsec_x"));
+        let twice = control.claim_notice(all[1].id, lease, at(11), at(31)).await.expect("claim");
+        assert_eq!(twice, None, "it is being sent");
+        // What comes while it is being sent is another message.
+        assert_eq!(note(8, vec![item(&to, Raised, 4, "off")], 12).await, Noted::Done);
+        assert_eq!(note(9, vec![item(&to, Recovered, 1, "off")], 13).await, Noted::Done);
+        assert_eq!(control.deliveries(to.id, None, 10).await.expect("all").1, 4);
+        let finish = |state, answer: &'static str, second| {
+            control.finish_notice(all[1].id, state, answer, at(second))
+        };
+        finish(DeliveryState::Waiting, "503", 40).await.expect("later");
+        let waiting = control.delivery(all[1].id).await.expect("ask").expect("it");
+        assert_eq!((waiting.state, waiting.due_at), (DeliveryState::Waiting, at(40)));
+        finish(DeliveryState::Delivered, "200", 41).await.expect("taken");
+        finish(DeliveryState::Dead, "late word", 42).await.expect("nothing");
+        let done = control.delivery(all[1].id).await.expect("ask").expect("it");
+        assert_eq!((done.state, done.answer.as_deref()), (DeliveryState::Delivered, Some("200")));
+        assert_eq!(done.finished_at, Some(at(41)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_notes_and_sends() {
+    on_both(async |control| {
+        let (to, old) = (make(&control, "n").await, lease(&control, 0).await);
+        let test = control.test_notice(to.id, "admin", at(0)).await.expect("a test");
+        let held = control.hold_lease(NOTIFICATIONS_LEASE, "u", at(61), TimeDelta::seconds(9));
+        let new = held.await.expect("ask").expect("it has run out");
+        let items = || vec![item(&to, DeliveryKind::Raised, 1, "off")];
+        let late = control.note_notices(7, old, &change(0, items()), at(62)).await.expect("ask");
+        assert_eq!(late, Noted::Overtaken);
+        assert_eq!(control.claim_notice(test, old, at(62), at(99)).await.expect("ask"), None);
+        assert!(control.claim_notice(test, new, at(62), at(99)).await.expect("ask").is_some());
+        let noted = control.note_notices(7, new, &change(0, items()), at(62)).await.expect("ask");
+        assert_eq!(noted, Noted::Done);
+        assert_eq!(control.notifications().await.expect("list"), std::slice::from_ref(&to));
+        assert_eq!(
+            control.create_notification(&body("n"), &by(1)).await.expect("asked"),
+            NotificationMade::Taken
+        );
+        assert!(control.delete_notification(to.id, &by(2)).await.expect("gone"));
+        assert!(!control.delete_notification(to.id, &by(2)).await.expect("nothing"));
+        assert_eq!(control.due_notices(at(9999), 9).await.expect("due"), []);
+        assert_eq!(control.notification(to.id).await.expect("ask"), None);
+    })
+    .await;
+}

@@ -98,6 +98,7 @@ fn migrations() -> Migrator {
         ("fleet", include_str!("../migrations/0002_fleet.sql")),
         ("judgement", include_str!("../migrations/0003_judgement.sql")),
         ("firmware", include_str!("../migrations/0004_firmware.sql")),
+        ("live", include_str!("../migrations/0005_live.sql")),
     ];
     let migrations = (1..).zip(files).map(|(version, (name, text))| {
         let text = SqlStr::from_static(text);

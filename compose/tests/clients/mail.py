@@ -3,6 +3,7 @@
 import asyncio
 import email
 import json
+import socket
 
 from aiosmtpd.controller import Controller
 
@@ -20,7 +21,9 @@ class Printer:
         return "250 it is kept in mind"
 
 
-controller = Controller(Printer(), hostname="127.0.0.1", port=0)
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = free.getsockname()[1]
+controller = Controller(Printer(), hostname="127.0.0.1", port=port)
 controller.start()
-print(controller.server.sockets[0].getsockname()[1], flush=True)
+print(port, flush=True)
 asyncio.new_event_loop().run_forever()

@@ -56,3 +56,4 @@ print("chart", chart?.split(" ").length ?? 0);
 await page.screenshot({ path: picture });
 await browser.close();
 print("done", null);
+process.exit(0);

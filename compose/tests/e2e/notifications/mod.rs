@@ -172,6 +172,14 @@ async fn mails_tell_of_offline_devices_and_of_a_ledger_that_does_not_balance() {
     );
 
     let talk = server.device("talk").await;
+    // The rows of one of these are lost, on purpose.
+    for second in 0..10 {
+        let reading = crate::harness::reading(crate::harness::T0 + second * 1000);
+        talk.publish("acuvim/d/telemetry", reading, false).await.expect("ack");
+    }
+    let mail = mailbox.next().await;
+    assert!(mail["subject"].as_str().expect("text").starts_with("critical: "), "{mail}");
+    assert!(mail["text"].as_str().expect("text").contains("Night"), "{mail}");
     talk.publish("acuvim/d/status", "online", false).await.expect("ack");
     talk.publish("acuvim/d/status", "offline", false).await.expect("ack");
     let mail = mailbox.next().await;
@@ -180,16 +188,5 @@ async fn mails_tell_of_offline_devices_and_of_a_ledger_that_does_not_balance() {
     talk.publish("acuvim/d/status", "online", false).await.expect("ack");
     let mail = mailbox.next().await;
     assert!(mail["subject"].as_str().expect("text").starts_with("Over: d is offline"), "{mail}");
-    for second in 0..3 {
-        let reading = crate::harness::reading(crate::harness::T0 + second * 1000);
-        talk.publish("acuvim/d/telemetry", reading, false).await.expect("ack");
-    }
-    let mail = loop {
-        let mail = mailbox.next().await;
-        if mail["subject"].as_str().expect("text").contains("critical") {
-            break mail;
-        }
-    };
-    assert!(mail["text"].as_str().expect("text").contains("Night"), "{mail}");
     server.stop().await;
 }

@@ -109,7 +109,7 @@ impl<'a> Cells<'a> {
         match self {
             Self::Time(values, day) => day.write(values.value(row), out),
             Self::Decimal(values, scale, zeros) => decimal(values.value(row), *scale, *zeros, out),
-            Self::Whole(values) => whole(values.value(row).into(), out),
+            Self::Whole(values) => whole(values.value(row), out),
             Self::Small(values) => whole(values.value(row).into(), out),
             Self::Float(values) => drop(serde_json::to_writer(out, &values.value(row))),
             Self::Text(_) | Self::Other(_) => {}
@@ -144,36 +144,68 @@ impl Day {
     }
 }
 
-/// The digits of the longest number of 64 bits.
-const LONGEST: usize = 20;
+/// A number's text, put together from its end.
+struct Digits {
+    text: [u8; Self::LONGEST],
+    from: usize,
+}
+
+impl Digits {
+    /// A sign, a point and the digits of the longest number of 64 bits.
+    const LONGEST: usize = 24;
+
+    const fn new() -> Self {
+        Self { text: [0; Self::LONGEST], from: Self::LONGEST }
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.from = self.from.saturating_sub(1);
+        if let Some(place) = self.text.get_mut(self.from) {
+            *place = byte;
+        }
+    }
+
+    /// The last digit of a value, which loses it.
+    fn last_of(&mut self, value: &mut u64) {
+        self.put(b'0' + u8::try_from(*value % 10).unwrap_or_default());
+        *value /= 10;
+    }
+
+    /// All digits of a value.
+    fn all_of(&mut self, mut value: u64) {
+        self.last_of(&mut value);
+        while value > 0 {
+            self.last_of(&mut value);
+        }
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text.get(self.from..).unwrap_or_default());
+    }
+}
 
 /// So many of the last digits, with zeros before.
 fn padded(mut value: u64, digits: usize, out: &mut Vec<u8>) {
-    let mut text = [b'0'; LONGEST];
-    for digit in text.iter_mut().rev().take(digits) {
-        *digit += u8::try_from(value % 10).unwrap_or_default();
-        value /= 10;
+    let mut text = Digits::new();
+    for _ in 0..digits {
+        text.last_of(&mut value);
     }
-    out.extend_from_slice(text.get(LONGEST.saturating_sub(digits)..).unwrap_or_default());
+    text.append_to(out);
 }
 
-fn whole(value: i128, out: &mut Vec<u8>) {
+fn whole(value: i64, out: &mut Vec<u8>) {
+    let mut text = Digits::new();
+    text.all_of(value.unsigned_abs());
     if value < 0 {
-        out.push(b'-');
+        text.put(b'-');
     }
-    match u64::try_from(value.unsigned_abs()) {
-        Ok(value) => {
-            let log = value.checked_ilog10().and_then(|log| usize::try_from(log).ok());
-            padded(value, log.map_or(1, |log| log + 1), out);
-        }
-        // No reading is so large.
-        Err(_) => drop(write!(out, "{}", value.unsigned_abs())),
-    }
+    text.append_to(out);
 }
 
 /// A decimal, exactly; `zeros` keeps those at its end.
 fn decimal(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {
-    let Ok(value) = u64::try_from(unscaled.unsigned_abs()) else {
+    let Ok(mut rest) = u64::try_from(unscaled.unsigned_abs()) else {
+        // No reading is so large.
         let scale = usize::from(scale);
         let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
         let (before, behind) = digits.split_at(digits.len() - scale);
@@ -181,21 +213,24 @@ fn decimal(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {
         drop(write!(out, "{sign}{before}.{behind}"));
         return;
     };
-    if unscaled < 0 {
-        out.push(b'-');
-    }
-    let unit = 10_u64.pow(scale.into());
-    whole((value / unit).into(), out);
-    let (mut rest, mut digits) = (value % unit, usize::from(scale));
-    while !zeros && digits > 0 && rest % 10 == 0 {
+    let mut text = Digits::new();
+    let mut digits = scale;
+    // A float stays one where it happens to be whole.
+    while !zeros && digits > 1 && rest.is_multiple_of(10) {
         rest /= 10;
         digits -= 1;
     }
-    if scale > 0 {
-        // A float stays one where it happens to be whole.
-        out.push(b'.');
-        padded(rest, digits.max(1), out);
+    for _ in 0..digits {
+        text.last_of(&mut rest);
     }
+    if scale > 0 {
+        text.put(b'.');
+    }
+    text.all_of(rest);
+    if unscaled < 0 {
+        text.put(b'-');
+    }
+    text.append_to(out);
 }
 
 /// A row as a JSON object, each column behind its key as it stands there; what is null is left out.

@@ -36,6 +36,7 @@ fn body(path: &str) -> Value {
         "/api/rules/backtest" => {
             json!({"from": "2026-05-01T00:00:00Z", "to": "2026-05-02T00:00:00Z"})
         }
+        "/api/notifications" | "/api/notifications/{id}" => json!({"name": "", "kind": "webhook"}),
         "/api/silences" => json!({"until": "2000-01-01T00:00:00Z", "reason": "r"}),
         _ => json!({}),
     }

@@ -27,6 +27,7 @@ CREATE TABLE notices (
     answer TEXT
 );
 CREATE INDEX notices_due ON notices (due_at) WHERE state = 'waiting';
+CREATE INDEX notices_waiting ON notices (notification_id, group_key, id) WHERE state = 'waiting';
 CREATE INDEX notices_of ON notices (notification_id, id);
 CREATE INDEX notices_finished ON notices (finished_at);
 

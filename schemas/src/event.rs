@@ -169,6 +169,9 @@ pub struct RolloutProgress {
     pub devices: RolloutCounts,
     /// Why it is as it is.
     pub reason: Option<String>,
+    /// How many decisions have been made about it: with each it began, went on, halted or ended.
+    #[serde(default)]
+    pub decisions: i64,
     /// When.
     pub ts: DateTime<Utc>,
 }

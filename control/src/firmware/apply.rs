@@ -304,6 +304,12 @@ pub(super) async fn progress(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Resul
         )
         .await?;
     let Some((version, state, stage, reason)) = row else { return Ok(()) };
+    let decisions: Option<(i64,)> = tx
+        .fetch_optional(
+            "SELECT COUNT(*) FROM rollout_decisions WHERE rollout_id = $1",
+            vec![id.into()],
+        )
+        .await?;
     let devices = counts(tx, id).await?;
     let event = RolloutProgress {
         rollout_id: id,
@@ -313,6 +319,7 @@ pub(super) async fn progress(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Resul
         progress: devices.line(),
         devices,
         reason,
+        decisions: decisions.map_or(0, |(n,)| n),
         ts: now,
     };
     tx.emit(&Event::Rollout(Box::new(event)), now).await

@@ -49,6 +49,15 @@ pub enum NotificationMade {
     TooMany,
 }
 
+/// What the audit shows: where a webhook goes, without what in its URL may be a secret.
+fn audited(body: &NotificationBody) -> Json {
+    let host = |url: &String| {
+        let end = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
+        url.get(..end).unwrap_or_default().to_owned()
+    };
+    json!(NotificationBody { url: body.url.as_ref().map(host), ..body.clone() })
+}
+
 impl Control {
     /// Makes a notification; a webhook's secret is its body's.
     ///
@@ -83,7 +92,7 @@ impl Control {
         if made == 0 {
             return Ok(NotificationMade::Taken);
         }
-        tx.audit(by, "notification.create", &id.to_string(), json!(body)).await?;
+        tx.audit(by, "notification.create", &id.to_string(), audited(body)).await?;
         tx.commit().await?;
         let body = NotificationBody { secret: None, ..body.clone() };
         let (created_by, created_at) = (by.name.clone(), by.at);

@@ -101,6 +101,17 @@ impl Control {
         Ok(rows.into_iter().filter_map(place).collect())
     }
 
+    /// Notes where a partition's events begin to be told, unless that is noted: what comes behind it
+    /// is told even if this process ends before it comes.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn begin_notices(&self, epoch: i32, place: NoticePlace) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        begin_place(&mut tx, epoch, place).await?;
+        tx.commit().await
+    }
+
     /// Where devices stand.
     ///
     /// # Errors
@@ -144,7 +155,7 @@ impl Control {
         }
         let mut open = HashMap::new();
         for item in &change.items {
-            if is_new(&mut tx, item, now).await? {
+            if is_there(&mut tx, item.notification_id).await? && is_new(&mut tx, item, now).await? {
                 join(&mut tx, item, &mut open, now).await?;
             }
         }
@@ -174,14 +185,20 @@ impl Tx {
     }
 }
 
-async fn advance(tx: &mut Tx, epoch: i32, change: &NoticeChange) -> Result<bool, Error> {
-    let (epoch, partition) = (i64::from(epoch), i64::from(change.to.partition));
+async fn begin_place(tx: &mut Tx, epoch: i32, place: NoticePlace) -> Result<(), Error> {
+    let (epoch, partition) = (i64::from(epoch), i64::from(place.partition));
     tx.execute(
         "INSERT INTO notice_places (epoch, partition_number, next_offset, outbox_seq)
          VALUES ($1, $2, $3, $4) ON CONFLICT (epoch, partition_number) DO NOTHING",
-        vec![epoch.into(), partition.into(), change.from.next.into(), change.from.seq.into()],
+        vec![epoch.into(), partition.into(), place.next.into(), place.seq.into()],
     )
-    .await?;
+    .await
+    .map(|_| ())
+}
+
+async fn advance(tx: &mut Tx, epoch: i32, change: &NoticeChange) -> Result<bool, Error> {
+    begin_place(tx, epoch, change.from).await?;
+    let (epoch, partition) = (i64::from(epoch), i64::from(change.to.partition));
     let moved = tx
         .execute(
             "UPDATE notice_places SET next_offset = $1, outbox_seq = $2
@@ -196,6 +213,15 @@ async fn advance(tx: &mut Tx, epoch: i32, change: &NoticeChange) -> Result<bool,
         )
         .await?;
     Ok(moved == 1)
+}
+
+/// Whether a notification was not ended meanwhile. From here to the commit it can't be: its row is
+/// held.
+async fn is_there(tx: &mut Tx, notification: Uuid) -> Result<bool, Error> {
+    let held = tx
+        .execute("UPDATE notifications SET name = name WHERE id = $1", vec![notification.into()])
+        .await?;
+    Ok(held == 1)
 }
 
 /// Whether an episode is to be told: its beginning once, its end once and only after its beginning.

@@ -72,7 +72,9 @@ fn select() -> Statement {
 }
 
 impl Control {
-    /// The ids of messages that are due, of notifications that are not busy: the oldest of each.
+    /// The ids of messages that are due, with their notifications: the one of each that has been due
+    /// for longest. What is said of the same kind of alert goes in order: an end does not overtake
+    /// the beginning that is tried again.
     ///
     /// # Errors
     /// When the database can't be asked.
@@ -82,8 +84,16 @@ impl Control {
         limit: i64,
     ) -> Result<Vec<(Uuid, Uuid)>, Error> {
         self.fetch_all(
-            "SELECT id, notification_id FROM notices WHERE state = 'waiting' AND due_at <= $1
-             ORDER BY due_at, id LIMIT $2",
+            "SELECT id, notification_id FROM (
+                 SELECT id, notification_id, due_at, ROW_NUMBER() OVER (
+                     PARTITION BY notification_id ORDER BY due_at, id) AS turn
+                 FROM notices AS this WHERE state = 'waiting' AND due_at <= $1
+                 AND (kind = 'test' OR NOT EXISTS (
+                     SELECT 1 FROM notices AS older
+                     WHERE older.notification_id = this.notification_id
+                         AND older.group_key = this.group_key AND older.state = 'waiting'
+                         AND older.id < this.id))
+             ) AS due WHERE turn = 1 ORDER BY due_at, id LIMIT $2",
             vec![now.into(), limit.into()],
         )
         .await

@@ -34,7 +34,8 @@ fn alert(event: &AlertEvent, to: &Notification, place: &DevicePlace) -> Option<N
     let pages = !alert.shadow && !alert.backfilled && !alert.silenced;
     let kind = match event.step {
         AlertStep::Raised if pages => DeliveryKind::Raised,
-        // Told only to whom its beginning was told, so that nothing else needs to be asked.
+        // Told only to whom its beginning was told: nothing else needs to be asked, and a device may
+        // stand elsewhere by now.
         AlertStep::Cleared | AlertStep::Resolved | AlertStep::Withdrawn if body.recoveries => {
             DeliveryKind::Recovered
         }
@@ -48,7 +49,9 @@ fn alert(event: &AlertEvent, to: &Notification, place: &DevicePlace) -> Option<N
         None => body.scope.is_all(),
     };
     let kinds = body.alert_types.is_empty() || body.alert_types.contains(&alert.alert_type);
-    if !there || !kinds || alert.severity < body.min_severity || !body.is_about(topic(alert)) {
+    let about =
+        there && kinds && alert.severity >= body.min_severity && body.is_about(topic(alert));
+    if !about && kind != DeliveryKind::Recovered {
         return None;
     }
     Some(NoticeItem {
@@ -76,9 +79,12 @@ fn rollout(event: &RolloutProgress, to: &Notification) -> Option<NoticeItem> {
         return None;
     }
     let state = event.state.as_str();
-    // Each stage, and each way in which it halts or ends, once.
+    // Each stage once, however often its figures change; each halt and each end.
     let reason = event.reason.as_deref().unwrap_or_default();
-    let what = format!("{state}\0{}\0{reason}", event.stage);
+    let what = match event.state {
+        RolloutState::Running => format!("{state}\0{}", event.stage),
+        _ => format!("{state}\0{}", event.decisions),
+    };
     let version = &event.version;
     let title = match event.state {
         RolloutState::Running => format!("The rollout of {version} is in stage {}", event.stage),

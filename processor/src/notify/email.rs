@@ -5,15 +5,20 @@ use std::time::Duration;
 use acuvim_control::DueNotice;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
+    address::Envelope,
     message::{Mailbox, header::ContentType},
+    transport::smtp::response::Response,
 };
 
 use super::{message::text_of, send::Attempt};
 
+type Server = AsyncSmtpTransport<Tokio1Executor>;
+
 /// Sends mails, where a server is set.
 pub(super) struct Mailer {
-    server: Option<AsyncSmtpTransport<Tokio1Executor>>,
+    server: Option<Server>,
     from: Mailbox,
+    timeout: Duration,
 }
 
 impl Mailer {
@@ -22,13 +27,13 @@ impl Mailer {
         let from = from.parse().map_err(|_| format!("`{from}` is not a mail address"))?;
         let server = match url {
             Some(url) => {
-                let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+                let server = Server::from_url(url)
                     .map_err(|error| format!("the mail server's URL: {error}"))?;
                 Some(server.timeout(Some(timeout)).build())
             }
             None => None,
         };
-        Ok(Self { server, from })
+        Ok(Self { server, from, timeout })
     }
 
     /// Makes one attempt.
@@ -40,10 +45,9 @@ impl Mailer {
             Ok(message) => message,
             Err(reason) => return Attempt::Never(reason),
         };
-        match server.send(message).await {
-            Ok(answer) => Attempt::Taken(answer.message().collect::<Vec<_>>().join(" ")),
-            Err(error) if error.is_permanent() => Attempt::Never(error.to_string()),
-            Err(error) => Attempt::Later(error.to_string()),
+        match tokio::time::timeout(self.timeout, hand_over(server, &message)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Attempt::Later("the mail server did not answer in time".to_owned()),
         }
     }
 
@@ -64,6 +68,36 @@ impl Mailer {
         }
         message.body(text_of(notice)).map_err(|error| error.to_string())
     }
+}
+
+/// Hands a mail to the server. Where it refuses one of several addresses for good, each is tried
+/// alone, so that the others are told; where it refuses all, that may be a password that somebody is
+/// about to set right.
+async fn hand_over(server: &Server, message: &Message) -> Attempt {
+    let (envelope, mail) = (message.envelope(), message.formatted());
+    let first = match server.send_raw(envelope, &mail).await {
+        Ok(answer) => return Attempt::Taken(said(&answer)),
+        Err(error) if error.is_permanent() && envelope.to().len() > 1 => error.to_string(),
+        Err(error) => return Attempt::Later(error.to_string()),
+    };
+    let (mut taken, mut refused) = (None, Vec::new());
+    for to in envelope.to() {
+        let alone = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
+        let Ok(alone) = alone else { continue };
+        match server.send_raw(&alone, &mail).await {
+            Ok(answer) => taken = Some(said(&answer)),
+            Err(error) => refused.push(format!("{to}: {error}")),
+        }
+    }
+    match taken {
+        Some(answer) if refused.is_empty() => Attempt::Taken(answer),
+        Some(answer) => Attempt::Taken(format!("{answer}; not to {}", refused.join(", "))),
+        None => Attempt::Later(first),
+    }
+}
+
+fn said(answer: &Response) -> String {
+    answer.message().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -49,21 +49,22 @@ async fn work(
         let batch = match parts.log.read(LogTopic::Events, partition, place.next, READ).await {
             Ok(batch) => batch,
             Err(error) if error.kind() == ErrorKind::OutOfRange => {
-                let start = parts.log.bounds(LogTopic::Events, partition).await?.start;
-                if start <= place.next {
+                let bounds = parts.log.bounds(LogTopic::Events, partition).await?;
+                let to = bounds.start.max(place.next.min(bounds.end));
+                if to == place.next {
                     return Err(error.into());
                 }
                 tracing::error!(
                     partition,
                     from = place.next,
-                    to = start,
-                    "events are gone from the log that nobody was told of"
+                    to,
+                    "the log does not have the events that are next: nobody is told of them"
                 );
-                Batch { entries: Vec::new(), next: start }
+                Batch { entries: Vec::new(), next: to }
             }
             Err(error) => return Err(error.into()),
         };
-        if batch.next <= place.next {
+        if batch.next == place.next {
             continue;
         }
         let change = noted(parts, place, &batch).await?;
@@ -78,12 +79,15 @@ async fn work(
 
 /// Where a partition was left; one that never was read begins at its end: nobody is told of the past.
 async fn begin(parts: &Parts, partition: u32) -> Result<NoticePlace, Away> {
-    let places = parts.control.notice_places(parts.epoch).await?;
-    if let Some(place) = places.into_iter().find(|place| place.partition == partition) {
-        return Ok(place);
+    loop {
+        let places = parts.control.notice_places(parts.epoch).await?;
+        if let Some(place) = places.into_iter().find(|place| place.partition == partition) {
+            return Ok(place);
+        }
+        let next = parts.log.bounds(LogTopic::Events, partition).await?.end;
+        let place = NoticePlace { partition, next, seq: 0 };
+        parts.control.begin_notices(parts.epoch, place).await?;
     }
-    let end = parts.log.bounds(LogTopic::Events, partition).await?.end;
-    Ok(NoticePlace { partition, next: end, seq: 0 })
 }
 
 /// What a batch comes to.

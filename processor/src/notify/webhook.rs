@@ -96,7 +96,7 @@ impl Caller {
                 Attempt::Never("410 Gone: the receiver wants no more".to_owned())
             }
             Ok(answer) => Attempt::Later(answer.status().to_string()),
-            Err(error) => failed(&error),
+            Err(error) => failed(&error.without_url()),
         }
     }
 }

@@ -47,6 +47,10 @@ fn webhook(body: &mut NotificationBody, hosts: &HostCheck) -> Result<(), ApiErro
     }
     let url = body.url.as_deref();
     let url = web_url("url", url.ok_or_else(|| ApiError::field("url", "where the webhook is"))?)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = "without a user and password: messages are signed with the secret";
+        return Err(ApiError::field("url", text));
+    }
     if let Some(reason) = url.host_str().and_then(|host| (hosts.0)(host)) {
         return Err(ApiError::field("url", reason));
     }

@@ -72,12 +72,15 @@ pub(super) async fn visible(
     Ok(Some(Arc::new(ids.into_iter().map(Arc::from).collect())))
 }
 
+/// The devices of groups, as far as they were looked up.
+pub(super) type Members = HashMap<Uuid, Vec<Arc<str>>>;
+
 /// The devices that a subscription covers, of those that the caller sees.
 pub(super) async fn covers(
     app: &App,
     asked: &Asked,
     visible: &Visible,
-    groups: &mut HashMap<Uuid, Vec<String>>,
+    groups: &mut Members,
 ) -> Result<Visible, acuvim_control::Error> {
     if asked.whole {
         return Ok(visible.clone());
@@ -85,9 +88,10 @@ pub(super) async fn covers(
     let mut all: HashSet<Arc<str>> = asked.devices.clone();
     for group in &asked.groups {
         if !groups.contains_key(group) {
-            groups.insert(*group, app.control().device_ids_of(Some(*group), None).await?);
+            let ids = app.control().device_ids_of(Some(*group), None).await?;
+            groups.insert(*group, ids.into_iter().map(Arc::from).collect());
         }
-        all.extend(groups.get(group).into_iter().flatten().map(|id| Arc::from(id.as_str())));
+        all.extend(groups.get(group).into_iter().flatten().cloned());
     }
     if let Some(visible) = visible {
         all.retain(|id| visible.contains(id));
@@ -110,17 +114,29 @@ type Whose = (bool, Uuid, i64);
 pub(crate) async fn refresh(app: &App) {
     let mut by_caller: HashMap<Whose, Vec<Arc<Connection>>> = HashMap::new();
     for connection in app.hub.connections() {
-        let caller = connection.caller();
-        let whose = (caller.is_user, caller.user.id, caller.session_version);
-        by_caller.entry(whose).or_default().push(connection);
+        by_caller.entry(whose(&connection)).or_default().push(connection);
     }
-    let (now, mut groups) = (Utc::now(), HashMap::new());
+    let (now, mut groups) = (Utc::now(), Members::new());
     for (whose, connections) in by_caller {
         if let Err(error) = check(app, whose, &connections, now, &mut groups).await {
             // A database that is away takes no right and gives none.
             tracing::debug!(%error, "live connections can't be checked");
         }
     }
+}
+
+/// The same for one connection.
+pub(crate) async fn refresh_one(app: &App, connection: &Arc<Connection>) {
+    let whose = whose(connection);
+    let all = std::slice::from_ref(connection);
+    if let Err(error) = check(app, whose, all, Utc::now(), &mut Members::new()).await {
+        tracing::debug!(%error, "a live connection can't be checked");
+    }
+}
+
+fn whose(connection: &Connection) -> Whose {
+    let caller = connection.caller();
+    (caller.is_user, caller.user.id, caller.session_version)
 }
 
 /// What a caller is now; none if they may not come any more.
@@ -136,30 +152,45 @@ async fn still(
     Ok(app.control().key(id, Utc::now()).await?.map(|key| key.scope))
 }
 
+/// Subscriptions among which one like another is looked for.
+const ALIKE: usize = 50;
+
 async fn check(
     app: &App,
     whose: Whose,
     connections: &[Arc<Connection>],
     now: DateTime<Utc>,
-    groups: &mut HashMap<Uuid, Vec<String>>,
+    groups: &mut Members,
 ) -> Result<(), acuvim_control::Error> {
+    let expired = |c: &&Arc<Connection>| c.caller().expires_at.is_some_and(|end| end <= now);
+    for connection in connections.iter().filter(expired) {
+        connection.close(Closing::again("the token has expired: come again with a new one"));
+    }
     let Some(scope) = still(app, whose).await? else {
         let reason = "the user or key has changed or is gone: log in again";
         connections.iter().for_each(|c| c.close(Closing::for_good(reason)));
         return Ok(());
     };
     let visible = visible(app, scope.as_ref()).await?;
-    for connection in connections {
-        let caller = connection.caller();
-        if caller.expires_at.is_some_and(|end| end <= now) {
-            connection.close(Closing::again("the token has expired: come again with a new one"));
-            continue;
-        }
+    // What several subscriptions of a caller ask alike is held once.
+    let mut alike: Vec<(Asked, Visible)> = Vec::new();
+    for connection in connections.iter().filter(|c| !expired(c)) {
         let asked: Vec<(u64, Asked)> =
             connection.out().asked().map(|(number, asked)| (number, asked.clone())).collect();
         let mut covered = HashMap::new();
         for (number, asked) in asked {
-            covered.insert(number, covers(app, &asked, &visible, groups).await?);
+            let same = |(other, _): &&(Asked, Visible)| {
+                (asked.whole, &asked.devices, &asked.groups)
+                    == (other.whole, &other.devices, &other.groups)
+            };
+            let covers = match alike.iter().find(same) {
+                Some((_, covers)) => covers.clone(),
+                None => covers(app, &asked, &visible, groups).await?,
+            };
+            if alike.len() < ALIKE {
+                alike.push((asked, covers.clone()));
+            }
+            covered.insert(number, covers);
         }
         connection.set_scope(scope.clone());
         connection.out().cover(&covered, visible.is_none());

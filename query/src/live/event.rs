@@ -66,6 +66,9 @@ impl EventKind {
     }
 }
 
+/// What a device's event is called that says that it is one of ours now.
+pub(crate) const REGISTERED: &str = "registered";
+
 /// An event that nobody misses: it is in the log.
 #[derive(Debug)]
 pub(crate) struct LiveEvent {
@@ -87,6 +90,11 @@ impl LiveEvent {
         let Told { kind, device, arguments } = told;
         let (hub, sse) = (OnceLock::new(), OnceLock::new());
         Self { kind, device, position, at, arguments, hub, sse }
+    }
+
+    /// Bytes of what it says.
+    pub fn size(&self) -> usize {
+        self.arguments.iter().map(|(_, value)| value.len()).sum()
     }
 
     /// A record of the hub's protocol.
@@ -135,7 +143,7 @@ pub(crate) fn told(event: &Event, registered: Option<&Device>) -> Option<Told> {
             };
             (kind, vec![id(), ("alert", json!(event.alert).to_string())])
         }
-        Event::Device(event) if event.event == "registered" => {
+        Event::Device(event) if event.event == REGISTERED => {
             let device = match registered {
                 Some(device) => json!(device),
                 None => json!({"device_id": event.device_id, "registered": true}),

@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use futures::future::join_all;
 
 use super::{
-    event::{Reading, Told, told},
+    event::{REGISTERED, Reading, Told, told},
     position::{Place, Position},
 };
 use crate::{
@@ -30,6 +30,9 @@ const DELIVERED: i64 = 1000;
 
 /// How long to wait while the log is away.
 const AWAY: Duration = Duration::from_secs(1);
+
+/// How long rights are looked at, and a device looked up, before an event goes on without.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Readings that arrive within this time go out together: each client gets one write for many.
 const GATHER: Duration = Duration::from_millis(10);
@@ -92,11 +95,17 @@ async fn follow(app: &App, partition: usize, from: Place) {
                         "events are not in the log any more: live clients have missed them"
                     );
                     next = bounds.start.max(next.min(bounds.end));
+                    app.hub.missed("the log lost events before they could be told");
                 }
                 tokio::time::sleep(AWAY).await;
                 continue;
             }
         };
+        if batch.entries.iter().any(|(_, entry)| registers(entry)) {
+            // Scopes may see the devices from now on.
+            let looked = tokio::time::timeout(LOOK, super::access::refresh(app)).await;
+            looked.unwrap_or_else(|_| tracing::debug!("live connections can't be checked in time"));
+        }
         for (offset, entry) in batch.entries {
             let new = numbered(&entry).is_none_or(|n| n > seq);
             seq = seq.max(numbered(&entry).unwrap_or(0));
@@ -113,17 +122,25 @@ pub(super) fn numbered(entry: &Entry) -> Option<i64> {
     std::str::from_utf8(&header.1).ok()?.parse().ok()
 }
 
+fn registers(entry: &Entry) -> bool {
+    let event = serde_json::from_slice::<Event>(&entry.value);
+    event.is_ok_and(|event| is_registration(&event))
+}
+
+fn is_registration(event: &Event) -> bool {
+    matches!(event, Event::Device(event) if event.event == REGISTERED)
+}
+
 /// What is told of a record of the log; none of what is not for live clients.
 pub(super) async fn tell(app: &App, entry: &Entry) -> Option<Told> {
     let event = serde_json::from_slice::<Event>(&entry.value);
     let event =
         event.inspect_err(|_| metrics::counter!("acuvim_foreign_events_total").increment(1));
     let event = event.ok()?;
-    let device = match &event {
-        Event::Device(event) if event.event == "registered" => {
-            // A scope may see the device from now on.
-            super::access::refresh(app).await;
-            app.control().device(&event.device_id, None).await.ok().flatten()
+    let device = match event.device_id() {
+        Some(id) if is_registration(&event) => {
+            let found = tokio::time::timeout(LOOK, app.control().device(id, None)).await;
+            found.ok().and_then(Result::ok).flatten()
         }
         _ => None,
     };

@@ -117,6 +117,7 @@ impl Hub {
         let number = self.numbered.fetch_add(1, Ordering::Relaxed);
         let limits = QueueLimits {
             events: self.limits.queue_events,
+            bytes: self.limits.queue_bytes,
             readings: self.limits.queue_readings,
             subscriptions: self.limits.subscriptions,
             devices: self.limits.subscribed_devices,
@@ -172,6 +173,31 @@ impl Hub {
         }
     }
 
+    /// Where a connection is that has nothing waiting: everything up to there it was told, or it is
+    /// not for it. What it saw on another process that is ahead of this one counts.
+    pub fn position_of(&self, connection: &Connection) -> Option<Position> {
+        // Under the lock nothing is published.
+        let inner = self.lock();
+        let mut position = inner.position.clone()?;
+        if connection.out().has_events() {
+            return None;
+        }
+        for (at, seen) in position.places.iter_mut().zip(connection.seen_places()) {
+            if seen.next > at.next {
+                *at = *seen;
+            }
+        }
+        Some(position)
+    }
+
+    /// Tells everybody that events can't be told, and why.
+    pub fn missed(&self, reason: &str) {
+        for connection in self.connections() {
+            connection.out().missed(reason);
+            connection.wake.notify_one();
+        }
+    }
+
     /// Closes every connection, and takes none any more.
     pub fn close_all(&self, closing: &Closing) {
         self.stopping.cancel();
@@ -224,9 +250,19 @@ impl Connection {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what its client has seen already.
+    /// Says what its client has seen already: that is not told again.
     pub fn has_seen(&self, position: Position) {
         let _ = self.seen.set(position);
+        self.out().keep_events(|event| !self.has_event(event));
+    }
+
+    fn seen_places(&self) -> &[Place] {
+        self.seen.get().map(|seen| seen.places.as_slice()).unwrap_or_default()
+    }
+
+    fn has_event(&self, event: &LiveEvent) -> bool {
+        let (partition, offset) = event.at;
+        self.seen_places().get(partition).is_some_and(|seen| offset < seen.next)
     }
 
     /// Ends it; the first reason counts.
@@ -258,9 +294,7 @@ impl Connection {
     }
 
     fn offer(&self, event: &Arc<LiveEvent>) -> bool {
-        let (partition, offset) = event.at;
-        let seen = self.seen.get().and_then(|seen| seen.places.get(partition));
-        if seen.is_some_and(|seen| offset < seen.next) {
+        if self.has_event(event) {
             return false;
         }
         let offered = self.out().offer(event);

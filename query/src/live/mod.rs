@@ -12,6 +12,7 @@ mod hub;
 mod outbound;
 mod outlet;
 mod position;
+mod pour;
 mod replay;
 pub(crate) mod signalr;
 mod subscribe;
@@ -22,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 
-pub(crate) use access::{LiveCaller, refresh};
+pub(crate) use access::{LiveCaller, refresh_one};
 pub(crate) use hub::{Closing, Hub, Refused};
 pub(crate) use outlet::{Outlet, Refusal, Wire};
 pub(crate) use position::Position;
+pub(crate) use pour::pour;
 pub(crate) use subscribe::{Subscribe, Unsubscribe};
 
 /// How long connections may take to say goodbye.
@@ -40,6 +42,8 @@ pub struct LiveLimits {
     pub connections_of_caller: usize,
     /// Events that wait for one client; with more of them it is closed.
     pub queue_events: usize,
+    /// Bytes that these say; with more of them it is closed too.
+    pub queue_bytes: usize,
     /// Devices whose newest reading waits for one client; what is beyond is dropped and counted.
     pub queue_readings: usize,
     /// Subscriptions of a connection.
@@ -74,6 +78,7 @@ impl Default for LiveLimits {
             connections: 5000,
             connections_of_caller: 2000,
             queue_events: 20_000,
+            queue_bytes: 32 << 20,
             queue_readings: 10_000,
             subscriptions: 50,
             subscribed_devices: 1000,

@@ -92,6 +92,8 @@ pub(crate) enum Out {
 pub(crate) struct QueueLimits {
     /// Events of the log.
     pub events: usize,
+    /// Bytes of these.
+    pub bytes: usize,
     /// Readings and heartbeats, one of each device.
     pub readings: usize,
     /// Subscriptions.
@@ -109,6 +111,10 @@ pub(crate) struct TooSlow;
 pub(crate) struct Outbound {
     limits: QueueLimits,
     events: VecDeque<Arc<LiveEvent>>,
+    /// Bytes of the events.
+    bytes: usize,
+    /// Why events can't be told, until the client is told so.
+    gap: Option<String>,
     subscriptions: Vec<Subscription>,
     /// Whether it is still what a client gets that never subscribed.
     is_default: bool,
@@ -124,6 +130,8 @@ impl Outbound {
         let mut outbound = Self {
             limits,
             events: VecDeque::new(),
+            bytes: 0,
+            gap: None,
             subscriptions: Vec::new(),
             is_default: true,
             numbered: 0,
@@ -216,7 +224,25 @@ impl Outbound {
     /// Lets go of everything: the client is not told anything any more.
     pub fn clear(&mut self) {
         self.unsubscribe(&[], &[], true);
-        self.events = VecDeque::new();
+        self.keep_events(|_| false);
+        self.events.shrink_to_fit();
+        self.gap = None;
+    }
+
+    /// Whether events of the log wait.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Lets go of the events that wait but for these.
+    pub fn keep_events(&mut self, which: impl Fn(&LiveEvent) -> bool) {
+        self.events.retain(|event| which(event));
+        self.bytes = self.events.iter().map(|event| event.size()).sum();
+    }
+
+    /// Events can't be told, for a reason that the client is told.
+    pub fn missed(&mut self, reason: &str) {
+        self.gap = Some(reason.to_owned());
     }
 
     /// Lets go of what waits and is not wanted any more.
@@ -224,6 +250,7 @@ impl Outbound {
         let mut events = std::mem::take(&mut self.events);
         events.retain(|event| self.wants(event.kind, event.device.as_deref()));
         self.events = events;
+        self.keep_events(|_| true);
         let sees_all = self.sees_all;
         for subscription in &mut self.subscriptions {
             let mut waiting = std::mem::take(&mut subscription.waiting);
@@ -244,9 +271,11 @@ impl Outbound {
         if !self.wants(event.kind, event.device.as_deref()) {
             return Ok(false);
         }
-        if self.events.len() >= self.limits.events {
+        let bytes = self.bytes + event.size();
+        if self.events.len() >= self.limits.events || bytes > self.limits.bytes {
             return Err(TooSlow);
         }
+        self.bytes = bytes;
         self.events.push_back(Arc::clone(event));
         Ok(true)
     }
@@ -283,7 +312,7 @@ impl Outbound {
 
     /// When the next reading is due; the events of the log are due at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        if !self.events.is_empty() {
+        if !self.events.is_empty() || self.gap.is_some() {
             return Some(now);
         }
         self.subscriptions.iter().filter_map(|s| s.due(now)).min()
@@ -293,10 +322,15 @@ impl Outbound {
     pub fn take(&mut self, now: Instant, most: usize) -> Vec<Out> {
         let count = self.events.len().min(most);
         let mut out: Vec<Out> = self.events.drain(..count).map(Out::Event).collect();
-        if self.dropped > 0 {
+        for event in &out {
+            if let Out::Event(event) = event {
+                self.bytes = self.bytes.saturating_sub(event.size());
+            }
+        }
+        if self.dropped > 0 || self.gap.is_some() {
             let (dropped, merged) =
                 (std::mem::take(&mut self.dropped), std::mem::take(&mut self.merged));
-            out.push(Out::Missed(Missed { dropped, merged, gap: None }));
+            out.push(Out::Missed(Missed { dropped, merged, gap: self.gap.take() }));
         }
         for subscription in &mut self.subscriptions {
             if subscription.ready.is_empty() && subscription.due(now).is_some_and(|due| due <= now)

@@ -67,16 +67,39 @@ impl Outlet {
                 self.replay = Some(replay);
                 self.joined.connection.has_seen(seen);
             }
-            Begun::Gap(replay, reason) => {
-                self.replay = Some(replay);
-                let missed = Missed { gap: Some(reason), ..Missed::default() };
-                self.first.push(match self.wire {
-                    Wire::Hub => missed.hub(),
-                    Wire::Sse => missed.sse(),
-                });
-            }
+            Begun::Gap(replay) => self.replay = Some(replay),
         }
         Ok(())
+    }
+
+    /// What a client is told that was told nothing for a while: where it is, if everything up to there
+    /// was told or is not for it. Else its next connection would begin far behind.
+    pub fn idle(&self) -> Option<Vec<u8>> {
+        if self.replay.is_some() || self.grace.is_some() || !self.first.is_empty() {
+            return None;
+        }
+        let position = self.app.hub.position_of(&self.joined.connection)?;
+        Some(self.position(&position))
+    }
+
+    fn position(&self, position: &Position) -> Vec<u8> {
+        let id = position.encode();
+        match self.wire {
+            // Without data it is no event to the client, and its id counts all the same.
+            Wire::Sse => format!("id: {id}\n\n").into_bytes(),
+            Wire::Hub if self.positions => {
+                let id = format!("\"{id}\"");
+                invocation("EventsPosition", std::iter::once(id.as_str()))
+            }
+            Wire::Hub => Vec::new(),
+        }
+    }
+
+    fn missed(&self, missed: &Missed) -> Bytes {
+        match self.wire {
+            Wire::Hub => missed.hub(),
+            Wire::Sse => missed.sse(),
+        }
     }
 
     /// From now on, or not, the client is told positions.
@@ -110,6 +133,10 @@ impl Outlet {
             return std::mem::take(&mut self.first).concat();
         }
         while let Some(replay) = &mut self.replay {
+            if let Some((reason, at)) = replay.take_gone() {
+                let missed = Missed { gap: Some(reason), ..Missed::default() };
+                return [self.missed(&missed).to_vec(), self.position(&at)].concat();
+            }
             match replay.next(&self.app).await {
                 Ok(Some(events)) => {
                     let out = self.joined.connection.out();
@@ -140,17 +167,15 @@ impl Outlet {
                 (Out::Event(event), Wire::Sse) => event.sse().clone(),
                 (Out::Reading(reading, fields), Wire::Hub) => reading.hub(fields.as_deref()),
                 (Out::Reading(reading, fields), Wire::Sse) => reading.sse(fields.as_deref()),
-                (Out::Missed(missed), Wire::Hub) => missed.hub(),
-                (Out::Missed(missed), Wire::Sse) => missed.sse(),
+                (Out::Missed(missed), _) => self.missed(missed),
             };
             bytes.extend_from_slice(&frame);
             if let Out::Event(event) = out {
                 last = Some(event);
             }
         }
-        if let (true, Wire::Hub, Some(last)) = (self.positions, self.wire, last) {
-            let id = format!("\"{}\"", last.position.encode());
-            bytes.extend(invocation("EventsPosition", std::iter::once(id.as_str())));
+        if let (Wire::Hub, Some(last)) = (self.wire, last) {
+            bytes.extend(self.position(&last.position));
         }
         bytes
     }

@@ -23,15 +23,20 @@ pub(crate) struct Replay {
     to: Position,
     /// Partitions that are not read to their end, in order.
     left: VecDeque<usize>,
+    /// Why some of it can't be told, until the client is told so.
+    gone: Option<String>,
 }
+
+/// What is told of events that the log has let go of.
+const TOO_OLD: &str = "the log does not keep what is so old: what it has follows";
 
 /// What became of a wish to go on behind a position.
 #[derive(Debug)]
 pub(crate) enum Begun {
     /// All that was missed is in the log.
     Whole(Replay),
-    /// Some of it, or all, is not any more, and why.
-    Gap(Replay, String),
+    /// Some of it, or all, is not any more.
+    Gap(Replay),
 }
 
 impl Replay {
@@ -43,17 +48,21 @@ impl Replay {
     ) -> Result<Begun, acuvim_log::Error> {
         let mut at = seen.clone();
         if seen.epoch != to.epoch || seen.places.len() != to.places.len() {
-            let nothing = Self { at: to.clone(), to: to.clone(), left: VecDeque::new() };
             let reason = "the log was begun anew since then: ask the API what is there now";
-            return Ok(Begun::Gap(nothing, reason.to_owned()));
+            return Ok(Self::gap(to.clone(), to, VecDeque::new(), reason));
         }
         let (mut left, mut gone) = (VecDeque::new(), false);
         for (partition, (place, to)) in at.places.iter_mut().zip(&to.places).enumerate() {
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
-            if place.next >= to.next {
+            if place.next == to.next {
                 continue;
             }
             let bounds = app.parts.log.bounds(LogTopic::Events, number).await?;
+            if place.next > bounds.end {
+                // It was set back: what is there now is not what was seen.
+                gone = true;
+                *place = *to;
+            }
             if place.next < bounds.start {
                 gone = true;
                 place.next = bounds.start;
@@ -62,14 +71,19 @@ impl Replay {
                 left.push_back(partition);
             }
         }
-        let replay = Self { at, to: to.clone(), left };
         Ok(match gone {
-            true => Begun::Gap(
-                replay,
-                "the log does not keep what is so old: what it has follows".to_owned(),
-            ),
-            false => Begun::Whole(replay),
+            true => Self::gap(at, to, left, TOO_OLD),
+            false => Begun::Whole(Self { at, to: to.clone(), left, gone: None }),
         })
+    }
+
+    fn gap(at: Position, to: &Position, left: VecDeque<usize>, reason: &str) -> Begun {
+        Begun::Gap(Self { at, to: to.clone(), left, gone: Some(reason.to_owned()) })
+    }
+
+    /// Why some of it can't be told, and from where on it is: said once.
+    pub fn take_gone(&mut self) -> Option<(String, Position)> {
+        self.gone.take().map(|reason| (reason, self.at.clone()))
     }
 
     /// The next events, in order; none once the end is reached. May be dropped while it waits: it
@@ -91,6 +105,7 @@ impl Replay {
                 place.next =
                     app.parts.log.bounds(LogTopic::Events, number).await?.start.max(place.next);
                 self.set(partition, place);
+                self.gone = Some(TOO_OLD.to_owned());
                 return Ok(Some(Vec::new()));
             }
             Err(error) => return Err(error),

@@ -10,7 +10,7 @@ use super::{
     access::{covers, visible},
     event::EventKind,
     hub::Connection,
-    outbound::Asked,
+    outbound::{Asked, Visible},
     position::Position,
 };
 use crate::App;
@@ -90,8 +90,12 @@ impl Subscribe {
         self.since.as_ref().map(decode).transpose()
     }
 
-    /// Adds it to a connection; answers with its number, or with what is wrong with it.
-    pub async fn add(&self, app: &App, connection: &Connection) -> Result<u64, String> {
+    /// What a connection would get by it, or what is wrong with it.
+    pub async fn covers(
+        &self,
+        app: &App,
+        connection: &Connection,
+    ) -> Result<(Asked, Visible), String> {
         let asked = self.asked()?;
         let scope = connection.caller().scope;
         let away = |error: acuvim_control::Error| {
@@ -110,7 +114,7 @@ impl Subscribe {
             }
         }
         let covers = covers(app, &asked, &visible, &mut HashMap::new()).await.map_err(away)?;
-        connection.out().subscribe(asked, covers)
+        Ok((asked, covers))
     }
 }
 

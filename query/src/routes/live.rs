@@ -1,6 +1,6 @@
 //! Live: the SignalR hub's doors, and server-sent events.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use acuvim_schemas::{
     api::{HubTransport, Negotiated},
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     App,
     live::{
-        LiveCaller, Outlet, Position, Refusal, Refused, Subscribe, Wire,
+        LiveCaller, Outlet, Position, Refusal, Refused, Subscribe, Wire, pour,
         signalr::{Session, sse, sse::Delivered, websocket},
     },
     problem::{ApiError, Params},
@@ -178,7 +178,9 @@ pub(super) async fn events(
     let since = in_header.or(params.last_event_id).filter(|id| !id.is_empty());
     let mut outlet = Outlet::open(&app, caller, Wire::Sse).await?;
     let connection = Arc::clone(outlet.connection());
-    asked.add(&app, &connection).await.map_err(|error| ApiError::new(Code::BadRequest, error))?;
+    let wrong = |error: String| ApiError::new(Code::BadRequest, error);
+    let (what, covers) = asked.covers(&app, &connection).await.map_err(wrong)?;
+    connection.out().subscribe(what, covers).map_err(wrong)?;
     match since {
         None => {
             // Without data it is no event to the client, and its id counts all the same.
@@ -195,18 +197,23 @@ pub(super) async fn events(
             })?;
         }
     }
+    let patience = app.hub.limits.send;
     let stream = futures::stream::unfold(outlet, |mut outlet| async {
         let connection = Arc::clone(outlet.connection());
         let bytes = tokio::select! {
             biased;
             _ = connection.closed() => return None,
             bytes = outlet.next() => bytes,
-            () = tokio::time::sleep(KEEP_ALIVE) => b":\n\n".to_vec(),
+            () = tokio::time::sleep(KEEP_ALIVE) => Vec::new(),
         };
-        Some((Ok::<_, Infallible>(Bytes::from(bytes)), outlet))
+        let bytes = match bytes.is_empty() {
+            true => outlet.idle().unwrap_or_else(|| b":\n\n".to_vec()),
+            false => bytes,
+        };
+        Some((Bytes::from(bytes), outlet))
     });
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, pour(stream, patience)).into_response())
 }
 
 fn subscription(params: &EventParams) -> Result<Subscribe, ApiError> {

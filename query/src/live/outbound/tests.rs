@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::live::{event::Told, position::Position};
 
-const LIMITS: QueueLimits = QueueLimits { events: 50, readings: 4, subscriptions: 3, devices: 5 };
+const LIMITS: QueueLimits =
+    QueueLimits { events: 50, bytes: 1000, readings: 4, subscriptions: 3, devices: 5 };
 
 fn event(n: i64, device: &str) -> Arc<LiveEvent> {
     let told =

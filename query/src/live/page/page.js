@@ -38,28 +38,50 @@ function keep(answer) {
 }
 
 async function logout() {
-  await fetch("/api/auth/logout", post({ refresh_token: session.refresh }));
+  const token = session.refresh;
   leave();
+  await fetch("/api/auth/logout", post({ refresh_token: token })).catch(() => {});
 }
 
+// Nothing of this session is left for the next.
 function leave() {
   source?.close();
+  ofDevice?.close();
+  clearTimeout(coming);
+  source = ofDevice = chosen = undefined;
+  devices.clear();
+  alerts.clear();
+  rows.clear();
+  points = [];
+  latest = {};
   keep(null);
+  $("device-title").textContent = "No device chosen";
+  for (const id of ["devices", "alerts", "readings", "field", "chart", "fleet"]) $(id).replaceChildren();
   show(false);
 }
 
-// A new token for the old one; false if there is none to be had.
-async function renew() {
-  const answer = await fetch("/api/auth/refresh", post({ refresh_token: session.refresh }));
-  if (!answer.ok) return false;
-  keep({ user: { username: session.user }, ...(await answer.json()) });
-  return true;
+// A new token for the old one; false if there is none to be had. A refresh token is good once, so
+// whoever needs a new one waits for the same.
+let renewing;
+function renew() {
+  renewing ??= ask().finally(() => { renewing = null; });
+  return renewing;
+  async function ask() {
+    const answer = await fetch("/api/auth/refresh", post({ refresh_token: session.refresh }));
+    if (!answer.ok) return false;
+    const fresh = await answer.json();
+    if (session) keep({ user: { username: session.user }, ...fresh });
+    return session !== null;
+  }
 }
 
 async function get(path) {
-  const ask = () => fetch(path, { headers: { Authorization: `Bearer ${session.token}` } });
+  const ask = () => fetch(path, { headers: { Authorization: `Bearer ${session?.token}` } });
+  const before = session?.token;
   let answer = await ask();
-  if (answer.status === 401 && (await renew())) answer = await ask();
+  if (answer.status === 401 && session) {
+    if (session.token !== before || (await renew())) answer = await ask();
+  }
   if (answer.status === 401) {
     leave();
     throw new Error("logged out");
@@ -82,12 +104,22 @@ async function start() {
   await load();
 }
 
+// What the stream tells meanwhile is newer than what is asked for.
+let told;
 async function load() {
+  const meanwhile = told = new Map();
   const [list, open] = await Promise.all([
     get("/api/devices?limit=1000"), get("/api/alerts?resolved=false&limit=200"),
   ]);
-  for (const device of list?.items ?? []) devices.set(device.device_id, device);
+  for (const device of list?.items ?? []) {
+    devices.set(device.device_id, { ...device, ...meanwhile.get(device.device_id) });
+  }
   alerts = new Map((open?.items ?? []).map((alert) => [alert.id, alert]));
+  for (const [id, alert] of meanwhile) {
+    if (alert === null) alerts.delete(id);
+    else if (alert.id === id) alerts.set(id, alert);
+  }
+  if (told === meanwhile) told = null;
   drawFleet();
   drawAlerts();
   await count();
@@ -113,6 +145,7 @@ function countSoon() {
 
 // --- what happens
 
+let coming;
 function follow() {
   source?.close();
   source = new EventSource(`/api/events?access_token=${encodeURIComponent(session.token)}`);
@@ -121,30 +154,41 @@ function follow() {
     $("connection").textContent = "Not connected; trying again";
     // The browser comes again by itself, unless it was refused: then the token is old.
     if (source.readyState !== EventSource.CLOSED) return;
-    setTimeout(async () => {
+    clearTimeout(coming);
+    coming = setTimeout(async () => {
       if (!session) return;
-      if (await renew().catch(() => true)) { follow(); load(); } else leave();
+      if (await renew().catch(() => session !== null)) {
+        follow();
+        load();
+        if (chosen) followDevice();
+      } else if (session) leave();
     }, 2000);
   };
   on("DeviceStatusChanged", ({ device_id, status }) => {
-    const device = devices.get(device_id) ?? { device_id };
-    devices.set(device_id, { ...device, status: status.status });
-    drawFleet();
+    change(device_id, { status: status.status });
     countSoon();
   });
-  on("DeviceRegistered", ({ device }) => {
-    devices.set(device.device_id, { ...devices.get(device.device_id), ...device });
-    drawFleet();
+  on("DeviceRegistered", ({ device }) => { change(device.device_id, device); countSoon(); });
+  on("TelemetryReceived", ({ device_id, data }) => change(device_id, { last_telemetry: data.ts }));
+  on("AlertCreated", ({ alert }) => {
+    alerts.set(alert.id, alert);
+    told?.set(alert.id, alert);
+    drawAlerts();
     countSoon();
   });
-  on("TelemetryReceived", ({ device_id, data }) => {
-    const device = devices.get(device_id) ?? { device_id };
-    devices.set(device_id, { ...device, last_telemetry: data.ts });
-    drawFleet();
+  on("AlertResolved", ({ alert }) => {
+    alerts.delete(alert.id);
+    told?.set(alert.id, null);
+    drawAlerts();
+    countSoon();
   });
-  on("AlertCreated", ({ alert }) => { alerts.set(alert.id, alert); drawAlerts(); countSoon(); });
-  on("AlertResolved", ({ alert }) => { alerts.delete(alert.id); drawAlerts(); countSoon(); });
   on("EventsDropped", ({ gap }) => { if (gap) load(); });
+}
+
+function change(id, what) {
+  devices.set(id, { ...(devices.get(id) ?? { device_id: id }), ...what });
+  told?.set(id, { ...told.get(id), ...what });
+  drawFleet();
 }
 
 function on(name, act) {
@@ -159,14 +203,19 @@ async function choose(id) {
   points = [];
   latest = {};
   $("device-title").textContent = id;
-  ofDevice?.close();
-  const query = `device_id=${encodeURIComponent(id)}&types=TelemetryReceived`;
-  ofDevice = new EventSource(
-    `/api/events?${query}&access_token=${encodeURIComponent(session.token)}`);
-  ofDevice.addEventListener("TelemetryReceived", (event) => take(JSON.parse(event.data).data));
+  followDevice();
   const reading = await get(`/api/devices/${encodeURIComponent(id)}/telemetry`);
   if (reading && chosen === id) take(reading);
   drawReadings();
+}
+
+// Its token is as old as the other stream's, which says when it is too old.
+function followDevice() {
+  ofDevice?.close();
+  const query = `device_id=${encodeURIComponent(chosen)}&types=TelemetryReceived`;
+  ofDevice = new EventSource(
+    `/api/events?${query}&access_token=${encodeURIComponent(session.token)}`);
+  ofDevice.addEventListener("TelemetryReceived", (event) => take(JSON.parse(event.data).data));
 }
 
 function take(reading) {
@@ -200,23 +249,42 @@ const drawFleet = soon(() => {
   const all = [...devices.values()]
     .filter((d) => `${d.device_id} ${d.name ?? ""}`.toLowerCase().includes(wanted))
     .sort((a, b) => a.device_id.localeCompare(b.device_id));
-  const focused = document.activeElement?.dataset?.device;
-  $("devices").replaceChildren(...all.slice(0, MOST_SHOWN).map((device) => {
-    const row = document.createElement("tr");
-    const button = element("button", device.name ?? device.device_id);
-    button.type = "button";
-    button.dataset.device = device.device_id;
-    button.addEventListener("click", () => choose(device.device_id));
-    const cell = document.createElement("td");
-    cell.append(button);
-    row.append(cell, element("td", device.status ?? "", device.status),
-      element("td", device.last_telemetry ? time(device.last_telemetry) : "none"));
-    return row;
-  }));
-  if (focused) $("devices").querySelector(`[data-device="${CSS.escape(focused)}"]`)?.focus();
+  const shown = all.slice(0, MOST_SHOWN).map(rowOf);
+  // Rows that stay are not touched: somebody may be about to press one's button.
+  const there = $("devices").children;
+  if (shown.length !== there.length || shown.some((row, n) => row !== there[n])) {
+    const focused = document.activeElement;
+    $("devices").replaceChildren(...shown);
+    if ($("devices").contains(focused)) focused.focus();
+  }
   const hidden = all.length - MOST_SHOWN;
   $("more").textContent = hidden > 0 ? `and ${hidden} more: find them by name` : "";
 });
+
+let rows = new Map();
+function rowOf(device) {
+  let row = rows.get(device.device_id);
+  if (!row) {
+    row = document.createElement("tr");
+    const button = element("button");
+    button.type = "button";
+    button.addEventListener("click", () => choose(device.device_id));
+    const cell = document.createElement("td");
+    cell.append(button);
+    row.append(cell, element("td"), element("td"));
+    rows.set(device.device_id, row);
+  }
+  const [name, status, seen] = row.children;
+  write(name.firstChild, device.name ?? device.device_id);
+  write(status, device.status ?? "");
+  status.className = device.status ?? "";
+  write(seen, device.last_telemetry ? time(device.last_telemetry) : "none");
+  return row;
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
 
 const time = (text) => new Date(text).toLocaleTimeString();
 

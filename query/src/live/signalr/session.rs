@@ -24,8 +24,9 @@ pub(crate) struct Session {
     /// When the client was last heard, and last told something.
     heard: Instant,
     told: Instant,
-    /// Records that it may send now.
+    /// Records that it may send now, and when that was reckoned.
     allowance: f64,
+    refilled: Instant,
 }
 
 /// The last bytes of a conversation.
@@ -38,7 +39,7 @@ impl Session {
         let records = Records::new(app.hub.limits.record_bytes);
         let allowance = burst(app.hub.limits.records_per_second);
         let (opened, heard, told, greeted) = (now, now, now, false);
-        Self { app, outlet, records, greeted, opened, heard, told, allowance }
+        Self { app, outlet, records, greeted, opened, heard, told, allowance, refilled: now }
     }
 
     /// Takes what the client sent; answers with what it is told at once.
@@ -49,7 +50,7 @@ impl Session {
             self.last(&Closing::for_good(format!("a record is larger than {most} KB")))
         })?;
         let rate = f64::from(limits.records_per_second);
-        let since = self.heard.elapsed().as_secs_f64();
+        let since = std::mem::replace(&mut self.refilled, Instant::now()).elapsed().as_secs_f64();
         self.allowance = (self.allowance + since * rate).min(burst(limits.records_per_second));
         if !records.is_empty() {
             self.heard = Instant::now();
@@ -100,7 +101,7 @@ impl Session {
                 let all = device_ids.is_empty() && group_ids.is_empty();
                 let left = connection.out().unsubscribe(&device_ids, &group_ids, all);
                 // What covers what is left is another now.
-                crate::live::refresh(&self.app).await;
+                crate::live::refresh_one(&self.app, connection).await;
                 self.outlet.end_grace();
                 Ok(json!({"subscriptions": left}))
             }
@@ -114,13 +115,15 @@ impl Session {
         if since.is_some() && !connection.out().is_default() {
             return Err("`since` goes with a connection's first subscription".to_owned());
         }
-        let number = asked.add(&self.app, &connection).await?;
+        let (what, covers) = asked.covers(&self.app, &connection).await?;
+        // First what may fail: the client can ask for the same again.
         if let Some(since) = since {
             self.outlet.resume(since).await.map_err(|error| {
                 tracing::info!(%error, "a live client that came again met a log that is away");
                 "the log is away; try again".to_owned()
             })?;
         }
+        let number = connection.out().subscribe(what, covers)?;
         self.outlet.tell_positions(asked.positions);
         self.outlet.end_grace();
         Ok(json!({"subscription": number, "position": connection.joined.encode()}))
@@ -147,7 +150,11 @@ impl Session {
                 return Err(self.last(&Closing::again("nothing was heard from the client for long")));
             }
             bytes = self.outlet.next() => bytes,
-            () = tokio::time::sleep_until(pinged.into()) => ping(),
+            () = tokio::time::sleep_until(pinged.into()) => Vec::new(),
+        };
+        let next = match next.is_empty() {
+            true => [ping(), self.outlet.idle().unwrap_or_default()].concat(),
+            false => next,
         };
         self.told = Instant::now();
         Ok(next)

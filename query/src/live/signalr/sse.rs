@@ -2,13 +2,11 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::{
-    body::Body,
     http::header,
     response::{IntoResponse as _, Response},
 };
@@ -17,9 +15,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{Session, session::LastWords};
+use crate::live::pour;
 
 /// Requests that wait for a session.
-const WAITING: usize = 8;
+const WAITING: usize = 2;
 
 /// How long a request waits for a session that is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,14 +94,15 @@ pub(crate) fn accept(
     session: Session,
 ) -> Option<Response> {
     let inbox = inboxes.open(token, caller)?;
-    let first = futures::stream::once(async { Ok(Bytes::from_static(b":\r\n\r\n")) });
+    let patience = session.send_time();
+    let first = futures::stream::once(async { Bytes::from_static(b":\r\n\r\n") });
     let rest = futures::stream::unfold(Some((session, inbox)), |state| async {
         let (mut session, mut inbox) = state?;
         let (bytes, more) = next(&mut session, &mut inbox).await;
         let event = [b"data: ", bytes.as_slice(), b"\r\n\r\n"].concat();
-        Some((Ok::<_, Infallible>(Bytes::from(event)), more.then_some((session, inbox))))
+        Some((Bytes::from(event), more.then_some((session, inbox))))
     });
-    let body = Body::from_stream(futures::StreamExt::chain(first, rest));
+    let body = pour(futures::StreamExt::chain(first, rest), patience);
     Some(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 

@@ -9,6 +9,12 @@ from aiosmtpd.controller import Controller
 
 
 class Printer:
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("gone@"):
+            return "550 there is no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 it is known"
+
     async def handle_DATA(self, server, session, envelope):
         mail = email.message_from_bytes(envelope.content)
         print(json.dumps({

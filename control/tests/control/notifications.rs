@@ -126,3 +126,59 @@ async fn one_process_notes_and_sends() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_one_kind_goes_in_order_and_nobody_waits_for_another() {
+    on_both(async |control| {
+        use DeliveryKind::{Raised, Recovered};
+        let (slow, quick) = (make(&control, "slow").await, make(&control, "quick").await);
+        let lease = lease(&control, 0).await;
+        let begins = NoticePlace { partition: 2, next: 5, seq: 0 };
+        control.begin_notices(7, begins).await.expect("noted");
+        control.begin_notices(7, NoticePlace { next: 9, ..begins }).await.expect("noted");
+        assert_eq!(control.notice_places(7).await.expect("places"), [begins], "the first counts");
+        let note = async |from, items| {
+            let change = change(from, items);
+            let noted = control.note_notices(7, lease, &change, at(1)).await.expect("noted");
+            assert_eq!(noted, Noted::Done);
+        };
+        let due = async |second| {
+            let due = control.due_notices(at(second), 9).await.expect("due");
+            due.into_iter().map(|(id, of)| (id, of == slow.id)).collect::<Vec<_>>()
+        };
+        note(5, vec![item(&slow, Raised, 1, "off")]).await;
+        let raised = due(11).await[0].0;
+        control.claim_notice(raised, lease, at(11), at(31)).await.expect("claim").expect("due");
+        let later = control.finish_notice(raised, DeliveryState::Waiting, "503", at(40));
+        later.await.expect("finished");
+        // Of the one that is away more waits than is looked at, all older.
+        let many = (2..30).map(|n| item(&slow, Raised, n, &format!("kind {n}")));
+        note(6, many.chain([item(&slow, Recovered, 1, "off")]).collect()).await;
+        note(7, vec![item(&quick, Raised, 1, "off")]).await;
+        let both = due(39).await;
+        assert_eq!(both.iter().map(|(_, slow)| *slow).collect::<Vec<_>>(), [true, false]);
+        let all = async || {
+            let (all, _) = control.deliveries(slow.id, None, 100).await.expect("deliveries");
+            all
+        };
+        for other in all().await.iter().filter(|d| d.title.starts_with("alert ") && d.id != raised)
+        {
+            if other.kind == Raised {
+                let end = control.finish_notice(other.id, DeliveryState::Delivered, "200", at(39));
+                end.await.expect("finished");
+            }
+        }
+        assert!(due(39).await.iter().all(|(_, slow)| !slow), "the end waits for the beginning");
+        assert!(due(41).await.contains(&(raised, true)));
+        let end = control.finish_notice(raised, DeliveryState::Delivered, "200", at(41));
+        end.await.expect("finished");
+        let next = due(41).await.into_iter().find(|(_, slow)| *slow).expect("due").0;
+        let recovered = control.delivery(next).await.expect("asked").expect("there");
+        assert_eq!(recovered.kind, Recovered);
+
+        assert!(control.delete_notification(slow.id, &by(2)).await.expect("ended"));
+        note(8, vec![item(&slow, Raised, 50, "off")]).await;
+        assert!(all().await.is_empty(), "of what was ended nothing is made");
+    })
+    .await;
+}

@@ -116,7 +116,7 @@ async fn bad_clients_are_answered_or_closed_and_others_untouched() {
     while let Some(text) = raw.hear().await {
         answered += text.matches("\"type\":3").count();
     }
-    assert!((100..500).contains(&answered), "{answered} of 10,000 calls were answered");
+    assert!((20..500).contains(&answered), "{answered} of 10,000 calls were answered");
 
     scopes_and_ends(&server).await;
 

@@ -49,6 +49,7 @@ async fn latencies(server: &Server, good: &mut Raw, name: &str) -> Vec<Duration>
         let kind = format!("{name}_{n}");
         let text = json!({"ts": ts, "type": kind}).to_string();
         talk.publish("acuvim/device-0/alerts", text, false).await.expect("ack");
+        good.say("{\"type\":6}\u{1e}").await;
         let begun = Instant::now();
         while !good.hear().await.expect("an event").contains(&kind) {}
         all.push(begun.elapsed());

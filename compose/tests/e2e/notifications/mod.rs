@@ -160,9 +160,12 @@ async fn mails_tell_of_offline_devices_and_of_a_ledger_that_does_not_balance() {
     server.expect("guards are switched off");
     let to = json!({"kind": "email", "to": ["ops@example.org", "boss@example.org"],
         "topics": ["offline", "system"]});
-    let made = make(&server, to).await;
-    let path = format!("/api/notifications/{}/test", made["id"].as_str().expect("an id"));
-    let tested = body(server.post(&path, &json!({})).await, 200).await;
+    let test = async |to| {
+        let made = make(&server, to).await;
+        let path = format!("/api/notifications/{}/test", made["id"].as_str().expect("an id"));
+        body(server.post(&path, &json!({})).await, 200).await
+    };
+    let tested = test(to).await;
     assert_eq!(tested["state"], "delivered", "{tested}");
     let mail = mailbox.next().await;
     assert_eq!(mail["to"], json!(["ops@example.org", "boss@example.org"]));
@@ -170,6 +173,13 @@ async fn mails_tell_of_offline_devices_and_of_a_ledger_that_does_not_balance() {
         (&mail["from"], &mail["subject"]),
         (&json!("acuvim@example.org"), &json!("A test of this notification"))
     );
+
+    let to = json!({"name": "one is gone", "kind": "email", "topics": ["rollouts"],
+        "to": ["gone@example.org", "ops@example.org"]});
+    let tested = test(to).await;
+    assert_eq!(tested["state"], "delivered", "one mailbox does not stop the others: {tested}");
+    assert!(tested["answer"].as_str().expect("text").contains("not to gone@"), "{tested}");
+    assert_eq!(mailbox.next().await["to"], json!(["ops@example.org"]));
 
     let talk = server.device("talk").await;
     // The rows of one of these are lost, on purpose.

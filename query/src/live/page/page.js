@@ -268,6 +268,7 @@ function rowOf(device) {
     row = document.createElement("tr");
     const button = element("button");
     button.type = "button";
+    button.dataset.device = device.device_id;
     button.addEventListener("click", () => choose(device.device_id));
     const cell = document.createElement("td");
     cell.append(button);

@@ -482,7 +482,8 @@ async fn the_outbox_is_numbered_without_gaps_by_one_holder() {
         let next = async |lease, holder: &str, done, second| {
             control.next_of_outbox(lease, holder, done, at(second)).await.expect("ask")
         };
-        for n in 0..3 {
+        // Behind what says that the device was entered.
+        for n in 0..2 {
             give(&control, &command("d", "ping", json!({})), n).await;
         }
         let numbers = next(first, "one", None, 1).await.expect("ours");

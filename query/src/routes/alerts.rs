@@ -33,6 +33,7 @@ const IDS: usize = 1000;
 const READINGS: usize = 1000;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.

@@ -152,6 +152,7 @@ pub(super) async fn give(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.

@@ -27,6 +27,7 @@ use crate::{
 const DAYS: i64 = 31;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RangeParams {
     /// From when, by event time; a day before `to` unless given.
@@ -155,6 +156,7 @@ async fn interval(app: &App, device_id: &str) -> Result<Option<i64>, ApiError> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TraceParams {
     /// The reading's time, exactly.

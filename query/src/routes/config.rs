@@ -100,6 +100,7 @@ fn unnested(mut error: ApiError) -> ApiError {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryParams {
     /// Items of a page, 1 to 1000; 50 unless given.
@@ -126,6 +127,7 @@ pub(super) async fn history(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScanParams {
     /// How long to wait for the answer, 1 to 50; 20 unless given.

@@ -26,6 +26,7 @@ use crate::{
 };
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.
@@ -154,6 +155,7 @@ const READ_ONLY: [&str; 12] = [
 ];
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteParams {
     /// Delete it although a rollout or a device needs it.
@@ -192,6 +194,7 @@ pub(super) async fn delete(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckParams {
     /// The device that asks; not needed with a device's own credentials.
@@ -239,6 +242,7 @@ pub(super) async fn check(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DownloadParams {
     /// The token of a URL that a check or an `ota_update` gave; with it no login is needed.

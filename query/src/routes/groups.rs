@@ -32,6 +32,7 @@ use crate::{
 const MEMBERS: usize = 1000;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.
@@ -232,6 +233,7 @@ pub(super) async fn summary(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DevicesParams {
     /// Items of a page, 1 to 1000; 50 unless given.

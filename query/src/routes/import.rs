@@ -30,6 +30,7 @@ use crate::{
 const AHEAD: usize = 4;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImportParams {
     /// The column of the device's id; `device_id` unless given.

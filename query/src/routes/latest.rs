@@ -30,6 +30,7 @@ const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 20_000;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LatestParams {
     /// Only of devices in this group.

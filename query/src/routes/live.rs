@@ -58,6 +58,7 @@ impl From<Refusal> for ApiError {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HubParams {
     /// The connection token that `negotiate` answered.
     id: Option<String>,
@@ -143,6 +144,7 @@ fn token(id: Option<String>) -> Result<String, ApiError> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventParams {
     /// Only of these devices, separated by commas.

@@ -136,6 +136,7 @@ pub(super) async fn test(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeliveryParams {
     /// Messages of a page, 1 to 1000; 50 unless given.

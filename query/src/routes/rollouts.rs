@@ -68,6 +68,7 @@ pub(super) async fn deploy_group(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.
@@ -118,6 +119,7 @@ pub(super) async fn get(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DevicesParams {
     /// Items of a page, 1 to 1000; 50 unless given.

@@ -32,6 +32,7 @@ const LONGEST: Micros = 400 * DAY;
 const TOP: usize = 10;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StatsParams {
     /// RFC 3339; a day before `to` unless given. Taken to the quarter of an hour before.

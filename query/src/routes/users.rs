@@ -26,6 +26,7 @@ use crate::{
 };
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     /// Items of a page, 1 to 1000; 50 unless given.
@@ -126,6 +127,7 @@ fn changed(outcome: UserChanged) -> Result<(), ApiError> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditParams {
     /// Items of a page, 1 to 1000; 50 unless given.

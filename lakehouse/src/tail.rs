@@ -54,12 +54,18 @@ impl Rows {
         }
     }
 
+    fn count(&self) -> usize {
+        self.all().iter().map(|rows| rows.num_rows()).sum()
+    }
+
+    /// Asks every column of every table: too dear for more than once in and once out.
     fn size(&self) -> TailSize {
-        let all = [&self.telemetry, &self.dead_letters, &self.heartbeats];
-        TailSize {
-            bytes: all.iter().map(|rows| rows.get_array_memory_size()).sum(),
-            rows: all.iter().map(|rows| rows.num_rows()).sum(),
-        }
+        let bytes = self.all().iter().map(|rows| rows.get_array_memory_size()).sum();
+        TailSize { bytes, rows: self.count() }
+    }
+
+    const fn all(&self) -> [&RecordBatch; 3] {
+        [&self.telemetry, &self.dead_letters, &self.heartbeats]
     }
 }
 
@@ -93,6 +99,8 @@ pub struct Tail {
 #[derive(Debug, Default)]
 struct Partition {
     batches: VecDeque<TailBatch>,
+    /// Rows of all batches.
+    rows: usize,
     /// How far the partition has been read; none before its first record.
     next: Option<i64>,
 }
@@ -117,7 +125,7 @@ impl Tail {
 
     fn clear(&self, partition: u32, next: Option<i64>) {
         let freed = self.with_mut(partition, |p| {
-            p.next = next;
+            (p.next, p.rows) = (next, 0);
             std::mem::take(&mut p.batches)
         });
         self.freed(freed.iter().flatten());
@@ -128,6 +136,7 @@ impl Tail {
         let size = batch.rows.size();
         self.with_mut(partition, |p| {
             p.next = Some(batch.next);
+            p.rows += size.rows;
             p.batches.push_back(batch);
         });
         self.size.send_modify(|all| {
@@ -149,11 +158,7 @@ impl Tail {
     #[must_use]
     pub fn rows(&self, partition: u32) -> usize {
         let partition = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p));
-        let count = |p: &RwLock<Partition>| {
-            let held = p.read().unwrap_or_else(PoisonError::into_inner);
-            held.batches.iter().map(|b| b.rows.size().rows).sum()
-        };
-        partition.map_or(0, count)
+        partition.map_or(0, |p| p.read().unwrap_or_else(PoisonError::into_inner).rows)
     }
 
     /// How far each partition has been read; none where nothing has been since the start.
@@ -167,7 +172,9 @@ impl Tail {
     pub fn trim(&self, partition: u32, before: i64) {
         let freed = self.with_mut(partition, |p| {
             let gone = p.batches.iter().take_while(|b| b.next <= before).count();
-            p.batches.drain(..gone).collect::<Vec<_>>()
+            let gone = p.batches.drain(..gone).collect::<Vec<_>>();
+            p.rows -= gone.iter().map(|batch| batch.rows.count()).sum::<usize>();
+            gone
         });
         self.freed(freed.iter().flatten());
     }

@@ -47,6 +47,10 @@ def main():
     json.dump({"files": files, "found": found}, sys.stdout, default=plain)
 
 
+# What an export has beside the readings.
+BESIDE = ["received_at", "source", "connection", "seq", "boot"]
+
+
 def duck(files, asked, threads):
     db = duckdb.connect()
     db.execute(f"SET threads = {threads}; SET TimeZone = 'UTC'")
@@ -60,7 +64,7 @@ def duck(files, asked, threads):
 
     def month():
         db.execute(
-            f"COPY (SELECT ts, {columns} FROM t WHERE device_id = '{month_device}' AND {within('month')} "
+            f"COPY (SELECT ts, {', '.join(BESIDE)}, {columns} FROM t WHERE device_id = '{month_device}' AND {within('month')} "
             f"ORDER BY ts) TO '{csv}' (HEADER, DELIMITER ',')"
         )
         with open(csv, "rb") as lines:
@@ -97,7 +101,7 @@ def polars(files, asked):
     def month():
         out = asked["out"] / "polars.csv"
         frame = scan().filter((pl.col("device_id") == asked["month_device"]) & within("month"))
-        frame.select("ts", *readings).sort("ts").sink_csv(out)
+        frame.select("ts", *BESIDE, *readings).sort("ts").sink_csv(out)
         with open(out, "rb") as lines:
             return [[sum(1 for _ in lines) - 1]]
 

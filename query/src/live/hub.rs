@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    LiveLimits,
+    BEHIND, LiveLimits,
+    behind::Behind,
     event::{LiveEvent, Reading, Told},
     outbound::{Asked, Out, Outbound, QueueLimits, Visible},
     position::{Place, Position},
@@ -28,6 +29,7 @@ pub(crate) struct Hub {
     pub limits: LiveLimits,
     inner: Mutex<Inner>,
     numbered: AtomicU64,
+    behind: Behind,
     stopping: CancellationToken,
 }
 
@@ -79,6 +81,8 @@ pub(crate) struct Connection {
     /// What it has seen already, on another process: that is not told again.
     seen: OnceLock<Position>,
     wake: Notify,
+    /// Since when something is being written to it that it does not take.
+    writing: Mutex<Option<Instant>>,
     closing: OnceLock<Closing>,
     closed: CancellationToken,
 }
@@ -86,7 +90,8 @@ pub(crate) struct Connection {
 impl Hub {
     pub fn new(limits: LiveLimits) -> Self {
         let (inner, numbered) = (Mutex::default(), AtomicU64::new(0));
-        Self { limits, inner, numbered, stopping: CancellationToken::new() }
+        let behind = Behind::new(limits.queue_readings);
+        Self { limits, inner, numbered, behind, stopping: CancellationToken::new() }
     }
 
     /// Says where the readers of the log begin: from then on connections are taken.
@@ -129,6 +134,7 @@ impl Hub {
             out: Mutex::new(Outbound::new(limits, visible, asked)),
             seen: OnceLock::new(),
             wake: Notify::new(),
+            writing: Mutex::default(),
             closing: OnceLock::new(),
             closed: CancellationToken::new(),
         });
@@ -169,7 +175,22 @@ impl Hub {
     pub fn publish_readings(&self, readings: &[Arc<Reading>]) {
         let now = Instant::now();
         for connection in self.connections() {
-            connection.offer_readings(readings, now);
+            if connection.takes_nothing(now) {
+                self.behind.add(connection.number);
+            }
+            if !self.behind.has(connection.number) {
+                connection.offer_readings(readings, now);
+            }
+        }
+        self.behind.put(readings);
+    }
+
+    /// Gives a connection that is about to take something what came while it took nothing.
+    pub fn catch_up(&self, connection: &Connection) {
+        if self.behind.has(connection.number) {
+            let backlog = self.behind.remove(connection.number);
+            connection.offer_readings(&backlog.newest, Instant::now());
+            connection.out().count(backlog.merged, backlog.dropped);
         }
     }
 
@@ -209,6 +230,7 @@ impl Hub {
     fn leave(&self, connection: &Connection) {
         let mut inner = self.lock();
         inner.connections.remove(&connection.number);
+        self.behind.remove(connection.number);
         metrics::gauge!("acuvim_live_connections").set(inner.connections.len() as f64);
     }
 
@@ -276,6 +298,23 @@ impl Connection {
     pub async fn closed(&self) -> Closing {
         self.closed.cancelled().await;
         self.closing.get().cloned().unwrap_or_else(|| Closing::for_good("it was closed"))
+    }
+
+    /// Writes something to it.
+    pub async fn write<T>(&self, writing: impl Future<Output = T>) -> T {
+        self.set_writing(Some(Instant::now()));
+        let written = writing.await;
+        self.set_writing(None);
+        written
+    }
+
+    fn set_writing(&self, since: Option<Instant>) {
+        *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn takes_nothing(&self, now: Instant) -> bool {
+        let since = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| now.saturating_duration_since(since) > BEHIND)
     }
 
     /// Waits until something is due, and takes it.

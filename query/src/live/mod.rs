@@ -6,6 +6,7 @@
 //! client missed it reads from the log, behind the position that it names.
 
 mod access;
+mod behind;
 mod event;
 mod feed;
 mod hub;
@@ -24,11 +25,14 @@ use tokio_util::sync::CancellationToken;
 use crate::App;
 
 pub(crate) use access::{LiveCaller, refresh_one};
-pub(crate) use hub::{Closing, Hub, Refused};
+pub(crate) use hub::{Closing, Connection, Hub, Refused};
 pub(crate) use outlet::{Outlet, Refusal, Wire};
 pub(crate) use position::Position;
 pub(crate) use pour::pour;
 pub(crate) use subscribe::{Subscribe, Unsubscribe};
+
+/// A client that takes nothing for so long is behind.
+const BEHIND: Duration = Duration::from_millis(500);
 
 /// How long connections may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -155,6 +155,7 @@ impl Outlet {
                 }
             }
         }
+        self.app.hub.catch_up(&self.joined.connection);
         let out = self.joined.connection.next(MOST).await;
         self.written(out)
     }

@@ -200,6 +200,7 @@ pub(super) async fn events(
         }
     }
     let patience = app.hub.limits.send;
+    let to = Arc::clone(outlet.connection());
     let stream = futures::stream::unfold(outlet, |mut outlet| async {
         let connection = Arc::clone(outlet.connection());
         let bytes = tokio::select! {
@@ -215,7 +216,7 @@ pub(super) async fn events(
         Some((Bytes::from(bytes), outlet))
     });
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
-    Ok((headers, pour(stream, patience)).into_response())
+    Ok((headers, pour(to, stream, patience)).into_response())
 }
 
 fn subscription(params: &EventParams) -> Result<Subscribe, ApiError> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::protocol::{Records, Said, close, completion, greeting, handshake, ping, said};
 use crate::{
     App,
-    live::{Closing, Outlet, Subscribe, Unsubscribe},
+    live::{Closing, Connection, Outlet, Subscribe, Unsubscribe},
 };
 
 /// See the module.
@@ -158,6 +158,10 @@ impl Session {
         };
         self.told = Instant::now();
         Ok(next)
+    }
+
+    pub fn connection(&self) -> Arc<Connection> {
+        Arc::clone(self.outlet.connection())
     }
 
     /// How long a client may take to take what is written.

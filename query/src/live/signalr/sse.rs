@@ -94,7 +94,7 @@ pub(crate) fn accept(
     session: Session,
 ) -> Option<Response> {
     let inbox = inboxes.open(token, caller)?;
-    let patience = session.send_time();
+    let (connection, patience) = (session.connection(), session.send_time());
     let first = futures::stream::once(async { Bytes::from_static(b":\r\n\r\n") });
     let rest = futures::stream::unfold(Some((session, inbox)), |state| async {
         let (mut session, mut inbox) = state?;
@@ -102,7 +102,7 @@ pub(crate) fn accept(
         let event = [b"data: ", bytes.as_slice(), b"\r\n\r\n"].concat();
         Some((Bytes::from(event), more.then_some((session, inbox))))
     });
-    let body = pour(futures::StreamExt::chain(first, rest), patience);
+    let body = pour(connection, futures::StreamExt::chain(first, rest), patience);
     Some(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
 }
 

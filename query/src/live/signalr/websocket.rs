@@ -22,7 +22,7 @@ pub(crate) fn accept(upgrade: WebSocketUpgrade, record_bytes: usize, session: Se
 }
 
 async fn serve(mut socket: WebSocket, mut session: Session) {
-    let time = session.send_time();
+    let (connection, time) = (session.connection(), session.send_time());
     loop {
         let outcome = tokio::select! {
             message = socket.recv() => match message {
@@ -44,7 +44,8 @@ async fn serve(mut socket: WebSocket, mut session: Session) {
                 return;
             }
         };
-        let sent = tokio::time::timeout(time, socket.send(text(bytes))).await;
+        let sending = tokio::time::timeout(time, socket.send(text(bytes)));
+        let sent = connection.write(sending).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }

@@ -65,7 +65,7 @@ fn values(batch: &RecordBatch) -> anyhow::Result<Vec<Vec<Value>>> {
 async fn csv(context: &SessionContext, task: &Task) -> anyhow::Result<Vec<Vec<Value>>> {
     let text = |ms| chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339();
     let query = format!(
-        "SELECT ts, {} FROM t WHERE device_id = '{}' AND ts >= TIMESTAMP '{}' AND ts < TIMESTAMP '{}'
+        "SELECT ts, received_at, source, connection, seq, boot, {} FROM t WHERE device_id = '{}' AND ts >= TIMESTAMP '{}' AND ts < TIMESTAMP '{}'
          ORDER BY ts",
         task.readings.join(", "),
         task.month_device,

@@ -192,6 +192,8 @@ async fn a_disk_that_fills_up_stops_acknowledgements_and_room_brings_them_back()
     let set = [limit.as_str(), "mqtt.patience_seconds=1", "lake.flush_interval_ms=300"];
     let mut server = Server::start(dir.path(), &set).await;
     server.expect("the log takes nothing");
+    // What is to be told of the new device waits too.
+    server.expect("fewer than log.min_free_mb");
     let device = server.device("d1").await;
     device.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("there is room");
 

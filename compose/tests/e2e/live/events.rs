@@ -72,6 +72,26 @@ async fn a_stream_that_is_cut_goes_on_with_every_event_once() {
     let told = lost.next().await.expect("an event");
     assert_eq!(told.event, "EventsDropped");
     assert!(told.data["gap"].as_str().expect("why").contains("ask the API"), "{told:?}");
+    assert!(tokio::time::timeout(QUIET, lost.next()).await.is_err());
+    assert!(lost.last.is_some(), "from where it goes on: it is told of the gap once");
+
+    // A stream that has nothing to tell says where it is, beyond what is not for it.
+    let mut quiet = Stream::open(&server, "&types=AlertCreated&device_id=d5", None).await;
+    assert!(tokio::time::timeout(QUIET, quiet.next()).await.is_err());
+    let begun = quiet.last.clone();
+    talk.publish("acuvim/d1/alerts", alert(ts + 2000, "kind_other"), false).await.expect("ack");
+    let moved = async {
+        while quiet.last == begun {
+            assert!(tokio::time::timeout(QUIET, quiet.next()).await.is_err(), "of another");
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), moved).await.expect("a place");
+    let place = quiet.last.clone().expect("a place");
+    drop(quiet);
+    talk.publish("acuvim/d5/alerts", alert(ts + 3000, "kind_own"), false).await.expect("ack");
+    let mut again = Stream::open(&server, query, Some(&place)).await;
+    let next = again.next().await.expect("an event");
+    assert_eq!(next.data["alert"]["alert_type"], "kind_own", "and nothing before");
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 //! no more than one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,29 +18,19 @@ pub(crate) struct Behind {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The clients, and what was counted when each of them fell behind.
-    clients: HashMap<u64, Count>,
+    /// The clients, and how many readings had come when each of them fell behind.
+    clients: HashMap<u64, u64>,
     newest: HashMap<(Arc<str>, EventKind), (u64, Arc<Reading>)>,
-    now: Count,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    /// Readings that came.
     came: u64,
-    /// Those of them that found no room.
-    dropped: u64,
 }
 
-/// What a client that takes something again has to catch up with.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    /// The newest of each device.
-    pub newest: Vec<Arc<Reading>>,
-    /// Readings that a newer one took the place of.
-    pub merged: u64,
-    /// Readings that found no room.
-    pub dropped: u64,
+/// What readings have come to.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// The clients that are behind: these get what is here once they take something again.
+    pub behind: HashSet<u64>,
+    /// What found no room here, and is for them too.
+    pub rest: Vec<Arc<Reading>>,
 }
 
 impl Behind {
@@ -48,27 +38,28 @@ impl Behind {
         Self { most, inner: Mutex::default() }
     }
 
-    /// Whether a client is behind.
-    pub fn has(&self, client: u64) -> bool {
-        self.lock().clients.contains_key(&client)
-    }
-
-    /// From now on a client's readings wait here.
-    pub fn add(&self, client: u64) {
+    /// Takes readings, if anybody is behind. Of all clients that there are, these take nothing now:
+    /// whoever stops to be one of them comes to [`Self::remove`] afterwards, and misses nothing.
+    pub fn put(
+        &self,
+        there: &[u64],
+        take_nothing: impl Iterator<Item = u64>,
+        readings: &[Arc<Reading>],
+    ) -> Put {
         let mut inner = self.lock();
-        let now = inner.now;
-        inner.clients.entry(client).or_insert(now);
-    }
-
-    /// Takes readings, if anybody is behind.
-    pub fn put(&self, readings: &[Arc<Reading>]) {
-        let mut inner = self.lock();
+        let (came, mut rest) = (inner.came, Vec::new());
+        for client in take_nothing {
+            inner.clients.entry(client).or_insert(came);
+        }
+        // One may have gone just before it was added.
+        inner.clients.retain(|client, _| there.contains(client));
         if inner.clients.is_empty() {
-            return;
+            inner.newest = HashMap::new();
+            return Put { behind: HashSet::new(), rest };
         }
         for reading in readings {
-            inner.now.came += 1;
-            let came = inner.now.came;
+            inner.came += 1;
+            let came = inner.came;
             let key = (Arc::clone(&reading.device), reading.kind);
             let room = inner.newest.len() < self.most;
             match inner.newest.get_mut(&key) {
@@ -76,26 +67,23 @@ impl Behind {
                 None if room => {
                     inner.newest.insert(key, (came, Arc::clone(reading)));
                 }
-                None => inner.now.dropped += 1,
+                None => rest.push(Arc::clone(reading)),
             }
         }
+        Put { behind: inner.clients.keys().copied().collect(), rest }
     }
 
-    /// A client takes something again, or is gone: what came since it fell behind.
-    pub fn remove(&self, client: u64) -> Backlog {
+    /// A client takes something again, or is gone: the newest of each device since it fell behind.
+    pub fn remove(&self, client: u64) -> Vec<Arc<Reading>> {
         let mut inner = self.lock();
-        let Some(since) = inner.clients.remove(&client) else { return Backlog::default() };
+        let Some(since) = inner.clients.remove(&client) else { return Vec::new() };
         let mut newest: Vec<(u64, Arc<Reading>)> =
-            inner.newest.values().filter(|(came, _)| *came > since.came).cloned().collect();
+            inner.newest.values().filter(|(came, _)| *came > since).cloned().collect();
         newest.sort_unstable_by_key(|(came, _)| *came);
-        let newest: Vec<_> = newest.into_iter().map(|(_, reading)| reading).collect();
-        let dropped = inner.now.dropped - since.dropped;
-        let told = dropped + newest.len() as u64;
-        let merged = (inner.now.came - since.came).saturating_sub(told);
         if inner.clients.is_empty() {
             inner.newest = HashMap::new();
         }
-        Backlog { newest, merged, dropped }
+        newest.into_iter().map(|(_, reading)| reading).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -114,37 +102,33 @@ mod tests {
         (0..).zip(devices).map(one).collect()
     }
 
-    fn told(backlog: &Backlog) -> Vec<String> {
+    fn told(all: &[Arc<Reading>]) -> Vec<String> {
         let said = |r: &Arc<Reading>| String::from_utf8_lossy(&r.sse(None)).into_owned();
         let number = |text: String| {
             let digits = text.rsplit(':').next().unwrap_or_default();
             digits.chars().filter(char::is_ascii_digit).collect()
         };
-        backlog.newest.iter().map(said).map(number).collect()
+        all.iter().map(said).map(number).collect()
     }
 
     #[test]
     fn each_catches_up_with_what_came_since_it_fell_behind() {
         let behind = Behind::new(3);
-        behind.put(&readings(0, &["a"]));
-        assert!(behind.remove(1).newest.is_empty(), "nobody was behind");
-        behind.add(1);
-        behind.put(&readings(10, &["a", "b", "a"]));
-        behind.add(2);
-        behind.add(1);
-        assert!(behind.has(1) && behind.has(2) && !behind.has(3));
-        behind.put(&readings(20, &["c", "d", "a"]));
-        let second = behind.remove(2);
-        assert_eq!((told(&second), second.merged, second.dropped), (list(&["20", "22"]), 0, 1));
-        let first = behind.remove(1);
-        assert_eq!(told(&first), ["11", "20", "22"]);
-        assert_eq!((first.merged, first.dropped), (2, 1), "a twice, d once");
+        let put = |there: &[u64], stuck: &[u64], from, devices: &[&str]| {
+            let put = behind.put(there, stuck.iter().copied(), &readings(from, devices));
+            (put.behind.len(), told(&put.rest))
+        };
+        let none = Vec::<String>::new();
+        assert_eq!(put(&[1, 2, 3], &[], 0, &["a"]), (0, none.clone()), "nobody is behind");
+        assert_eq!(put(&[1, 2, 3], &[1], 10, &["a", "b", "a"]), (1, none.clone()));
+        assert_eq!(put(&[1, 2, 3], &[1, 2], 20, &["c", "d", "a"]), (2, vec!["21".to_owned()]));
+        assert_eq!(told(&behind.remove(2)), ["20", "22"]);
+        assert_eq!(told(&behind.remove(1)), ["11", "20", "22"], "the first of a is not told");
         assert!(behind.lock().newest.is_empty(), "nothing is held for nobody");
-        behind.add(1);
-        assert!(behind.remove(1).newest.is_empty());
-    }
-
-    fn list(all: &[&str]) -> Vec<String> {
-        all.iter().map(|&text| text.to_owned()).collect()
+        assert!(behind.remove(3).is_empty());
+        // One that went away unseen is not held for.
+        assert_eq!(put(&[1], &[1, 9], 30, &["a"]), (1, none.clone()));
+        assert_eq!(put(&[], &[], 40, &["a"]), (0, none));
+        assert!(behind.lock().newest.is_empty());
     }
 }

@@ -174,23 +174,23 @@ impl Hub {
     /// Hands readings and heartbeats to everybody who is to get them.
     pub fn publish_readings(&self, readings: &[Arc<Reading>]) {
         let now = Instant::now();
-        for connection in self.connections() {
-            if connection.takes_nothing(now) {
-                self.behind.add(connection.number);
-            }
-            if !self.behind.has(connection.number) {
-                connection.offer_readings(readings, now);
+        let connections = self.connections();
+        let there: Vec<u64> = connections.iter().map(|c| c.number).collect();
+        let take_nothing = connections.iter().filter(|c| c.takes_nothing(now)).map(|c| c.number);
+        let put = self.behind.put(&there, take_nothing, readings);
+        for connection in connections {
+            match put.behind.contains(&connection.number) {
+                true => connection.offer_readings(&put.rest, now),
+                false => connection.offer_readings(readings, now),
             }
         }
-        self.behind.put(readings);
     }
 
     /// Gives a connection that is about to take something what came while it took nothing.
     pub fn catch_up(&self, connection: &Connection) {
-        if self.behind.has(connection.number) {
-            let backlog = self.behind.remove(connection.number);
-            connection.offer_readings(&backlog.newest, Instant::now());
-            connection.out().count(backlog.merged, backlog.dropped);
+        let newest = self.behind.remove(connection.number);
+        if !newest.is_empty() {
+            connection.offer_readings(&newest, Instant::now());
         }
     }
 

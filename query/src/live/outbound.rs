@@ -310,12 +310,6 @@ impl Outbound {
         true
     }
 
-    /// Counts readings that did not come to wait here.
-    pub const fn count(&mut self, merged: u64, dropped: u64) {
-        self.merged += merged;
-        self.dropped += dropped;
-    }
-
     /// When the next reading is due; the events of the log are due at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         if !self.events.is_empty() || self.gap.is_some() {

@@ -11,6 +11,10 @@ use crate::{
     stack::Stack,
 };
 
+/// How many records the tables may lag behind a log that grows all the time, in good times, on a
+/// machine that does other things too: some ten seconds of what the devices send.
+const CAUGHT_UP: f64 = 5000.0;
+
 /// Seconds of each mood: 600 by night.
 fn seconds() -> Duration {
     let set = std::env::var("ACUVIM_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
@@ -42,8 +46,8 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
     let load = Load::start(stack.mqtt, 4, Duration::from_millis(5));
     for mood in [Mood::Refuses, Mood::Waits(Duration::from_secs(5))] {
         let begun = Instant::now();
-        while lag(&server).await > 500.0 || load.acknowledged() < 500 {
-            assert!(begun.elapsed() < PATIENCE, "all is well before");
+        while lag(&server).await > CAUGHT_UP || load.acknowledged() < 500 {
+            assert!(begun.elapsed() < PATIENCE + seconds(), "all is well before");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let (before, acknowledged) = (resident_mb(server.pid()), load.acknowledged());
@@ -57,7 +61,12 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         let taken = load.acknowledged() - acknowledged;
         println!("{mood:?}: {taken} taken, {behind} behind, {before} MB before, {most} at most");
         assert!(taken > 100, "ingest goes on");
-        assert!(behind > taken as f64 / 4.0, "it shows how far behind the tables are");
+        let least = match mood {
+            // No commit is less than two requests, one behind the other.
+            Mood::Waits(each) => 2.0 * each.as_secs_f64() / seconds().as_secs_f64(),
+            _ => 0.25,
+        };
+        assert!(behind > taken as f64 * least, "it shows how far behind the tables are");
         // The tail has its bound, and flushes that don't come to an end take their part.
         assert!(most < before + 600, "memory is bounded: {most} MB");
         door.is(Mood::Passes);

@@ -33,8 +33,13 @@ use crate::{
     table::LakeTable,
 };
 
-/// Streams that one scan merges at most to keep the files' order.
-const MOST_STREAMS: usize = 64;
+/// Files that are looked at for an order that they have together.
+const MOST_CHAINED: usize = 64;
+
+/// Streams that a scan of one device merges at most to keep the files' order: all are open at once,
+/// and each holds a decompressor of 160 KB for every column. One device's rows are few enough to be
+/// sorted where its files are many.
+const MOST_STREAMS: usize = 8;
 
 /// What a scan reads.
 pub(crate) struct FileScan<'a> {
@@ -122,7 +127,7 @@ fn groups(
     let files = files.into_iter().map(|f| partitioned(table, f, schema)).collect::<Vec<_>>();
     match order {
         Order::PerFile => Ok((files.into_iter().map(|f| FileGroup::new(vec![f])).collect(), true)),
-        Order::IfCheap if known && files.len() <= MOST_STREAMS => {
+        Order::IfCheap if known && files.len() <= MOST_CHAINED => {
             let all = [FileGroup::new(files)];
             let chains = FileScanConfig::split_groups_by_statistics(
                 schema.table_schema(),

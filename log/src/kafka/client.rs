@@ -89,6 +89,9 @@ pub(super) fn consumer(options: &KafkaOptions, group: &str) -> Result<QuietConsu
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "200")
+        // What waits here counts as its messages' bytes, but holds its batch's whole buffer, which
+        // for batches of few messages is many times as much. One read's worth is enough.
+        .set("queued.min.messages", "4096")
         .set("queued.max.messages.kbytes", "8192")
         .set("fetch.message.max.bytes", "2097152")
         .create_with_context(Quiet)

@@ -1,5 +1,6 @@
 //! Exports: rows as a stream of bytes in bounded memory, which ends whole or visibly broken.
 
+mod digits;
 mod encode;
 mod stream;
 mod text;

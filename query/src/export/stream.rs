@@ -32,6 +32,12 @@ use crate::{
 /// Bytes that are sent at once, or a little more.
 const CHUNK: usize = 256 << 10;
 
+/// Rows that are written as one piece: few enough to stay near the processor.
+const PIECE: usize = 1024;
+
+/// Bytes that a cell may have before its piece needs more memory.
+const CELL: usize = 8;
+
 /// Chunks that wait for a client.
 const WAITING: usize = 4;
 
@@ -186,11 +192,11 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<(usize, Vec<u8>), String>> + Send
 /// Rows as lines, in their order; several runs of rows are written at once.
 fn written(rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>, lines: Lines) -> Pieces {
     let batches = stream::unfold(rows, |mut rows| async move { Some((rows.recv().await?, rows)) });
-    let pieces = batches.map(move |batch| {
+    let pieces = batches.flat_map(|batch| stream::iter(cut(batch))).map(move |batch| {
         let lines = lines.clone();
         let task = tokio::spawn(async move {
             let batch = batch.map_err(|e| e.to_string())?;
-            let mut out = Vec::with_capacity(CHUNK);
+            let mut out = Vec::with_capacity(batch.num_rows() * batch.num_columns() * CELL);
             lines.of(&batch, &mut out);
             Ok((batch.num_rows(), out))
         });
@@ -198,6 +204,19 @@ fn written(rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>, lines: 
         async move { task.await.map_err(|e| e.to_string())? }
     });
     Box::pin(pieces.buffered(AHEAD))
+}
+
+fn cut(
+    batch: datafusion::error::Result<RecordBatch>,
+) -> Vec<datafusion::error::Result<RecordBatch>> {
+    match batch {
+        Ok(batch) => {
+            let rows = batch.num_rows();
+            let piece = |at| Ok(batch.slice(at, PIECE.min(rows - at)));
+            (0..rows).step_by(PIECE).map(piece).collect()
+        }
+        Err(error) => vec![Err(error)],
+    }
 }
 
 /// What is on its way to the client.

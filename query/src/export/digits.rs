@@ -22,21 +22,45 @@ const fn eight(value: u32) -> u64 {
 
 /// The same of sixteen digits.
 fn sixteen(value: u64) -> u128 {
+    if value < 100_000_000 {
+        return u128::from(ZEROS) | u128::from(eight(u32::try_from(value).unwrap_or(0))) << 64;
+    }
     let part = |value: u64| u128::from(eight(u32::try_from(value % 100_000_000).unwrap_or(0)));
     part(value / 100_000_000) | part(value) << 64
 }
 
-/// Appends so many of the bytes: a copy of fixed length is one instruction.
-fn append<const N: usize>(bytes: [u8; N], len: usize, out: &mut Vec<u8>) {
-    let end = out.len() + len;
-    out.extend_from_slice(&bytes);
-    out.truncate(end);
+/// Text of few bytes, ready to be copied: a copy of fixed length is one instruction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Short {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl Short {
+    pub const EMPTY: Self = Self { bytes: [0; 16], len: 0 };
+
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let end = out.len() + usize::from(self.len);
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+
+    /// A decimal as [`decimal`] writes it; none if it has too many digits.
+    pub fn decimal(unscaled: i128, scale: u8, zeros: bool) -> Option<Self> {
+        match u64::try_from(unscaled.unsigned_abs()) {
+            Ok(value) if value < FAST_BELOW && scale <= FAST_SCALE => {
+                Some(fast(value, unscaled < 0, u32::from(scale), zeros))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The last so many digits, at most eight, with zeros before.
-pub(super) fn padded(value: u64, digits: usize, out: &mut Vec<u8>) {
+pub(super) fn padded(value: u64, digits: u8, out: &mut Vec<u8>) {
     let text = eight(u32::try_from(value % 100_000_000).unwrap_or(0));
-    append((text >> (8 * 8_usize.saturating_sub(digits).min(7))).to_le_bytes(), digits, out);
+    let text = u128::from(text) >> (8 * 8_u8.saturating_sub(digits));
+    Short { bytes: text.to_le_bytes(), len: digits }.append_to(out);
 }
 
 /// A whole number.
@@ -47,15 +71,13 @@ pub(super) fn whole(value: i64, out: &mut Vec<u8>) {
 /// A decimal, exactly; `zeros` keeps those at its end. One that has digits behind the point keeps
 /// one of them: it stays what it is for those who guess at types.
 pub(super) fn decimal(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {
-    match u64::try_from(unscaled.unsigned_abs()) {
-        Ok(value) if value < FAST_BELOW && scale <= FAST_SCALE => {
-            fast(value, unscaled < 0, u32::from(scale), zeros, out);
-        }
-        _ => slow(unscaled, scale, zeros, out),
+    match Short::decimal(unscaled, scale, zeros) {
+        Some(short) => short.append_to(out),
+        None => slow(unscaled, scale, zeros, out),
     }
 }
 
-fn fast(value: u64, negative: bool, scale: u32, zeros: bool, out: &mut Vec<u8>) {
+fn fast(value: u64, negative: bool, scale: u32, zeros: bool) -> Short {
     let digits = sixteen(value);
     // Each digit zero is a byte zero here.
     let others = digits ^ MORE_ZEROS;
@@ -74,7 +96,7 @@ fn fast(value: u64, negative: bool, scale: u32, zeros: bool, out: &mut Vec<u8>) 
         text = text << 8 | u128::from(b'-');
         len += 1;
     }
-    append(text.to_le_bytes(), len as usize, out);
+    Short { bytes: text.to_le_bytes(), len: u8::try_from(len).unwrap_or(16) }
 }
 
 fn slow(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {

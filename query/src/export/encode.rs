@@ -21,6 +21,9 @@ use super::text::{Cells, object, quoted};
 /// Rows of a row group of Parquet: what is held in memory.
 const ROW_GROUP: usize = 65_536;
 
+/// Lines of CSV whose cells are made together, few enough for the processor's own memory.
+const BLOCK: usize = 64;
+
 /// Writes batches in one format; what is written is taken piece by piece.
 pub(crate) struct Encoder {
     to: To,
@@ -132,14 +135,26 @@ impl Encoder {
 fn csv(rows: &RecordBatch, decimals: bool, out: &mut Vec<u8>) {
     let mut columns: Vec<Cells<'_>> =
         rows.columns().iter().map(|column| Cells::of(column, decimals)).collect();
-    for row in 0..rows.num_rows() {
-        for (n, cells) in columns.iter_mut().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            cells.csv(row, out);
+    let width = columns.len().max(1);
+    let mut shorts = vec![None; BLOCK * width];
+    for from in (0..rows.num_rows()).step_by(BLOCK) {
+        let lines = from..rows.num_rows().min(from + BLOCK);
+        for (n, cells) in columns.iter().enumerate() {
+            let places = shorts.iter_mut().skip(n).step_by(width);
+            cells.shorts(from, places.take(lines.len()));
         }
-        out.push(b'\n');
+        for (row, shorts) in lines.zip(shorts.chunks_exact(width)) {
+            for (n, (cells, short)) in columns.iter_mut().zip(shorts).enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                match short {
+                    Some(short) => short.append_to(out),
+                    None => cells.csv(row, out),
+                }
+            }
+            out.push(b'\n');
+        }
     }
 }
 
@@ -208,6 +223,33 @@ mod tests {
         let lines = "{\"device_id\":\"a\",\"voltage_l1_v\":230.40}\n{\"device_id\":\"b,c\"}\n\
                      {\"voltage_l1_v\":-0.05}\n";
         assert_eq!(json, format!("{lines}{lines}"));
+    }
+
+    #[test]
+    fn lines_are_the_same_in_whichever_block_they_come() {
+        let count = 2 * BLOCK + 7;
+        let long = |row: usize| i64::MAX / (1 + i64::try_from(row).expect("few"));
+        let whole = |row: usize| (!row.is_multiple_of(3)).then(|| long(row));
+        let wholes = arrow::array::Int64Array::from_iter((0..count).map(whole));
+        let decimal = |row: usize| (!row.is_multiple_of(5)).then_some(row as i128 - 70);
+        let decimals = Decimal128Array::from_iter((0..count).map(decimal));
+        let decimals = decimals.with_precision_and_scale(9, 1).expect("fits");
+        let names = StringArray::from_iter_values((0..count).map(|row| format!("n{row}")));
+        let rows = RecordBatch::try_from_iter([
+            ("a", Arc::new(wholes) as _),
+            ("b", Arc::new(decimals) as _),
+            ("c", Arc::new(names) as _),
+        ]);
+        let mut lines = Vec::new();
+        csv(&rows.expect("rows"), false, &mut lines);
+        let wanted: String = (0..count)
+            .map(|row| {
+                let a = whole(row).map(|v| v.to_string()).unwrap_or_default();
+                let b = decimal(row).map(|v| format!("{:.1}", v as f64 / 10.0));
+                format!("{a},{},n{row}\n", b.unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(String::from_utf8(lines).expect("text"), wanted);
     }
 
     #[test]

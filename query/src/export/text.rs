@@ -72,7 +72,11 @@ impl<'a> Cells<'a> {
     /// The cells from a row on as CSV, as many as there are places; none in those that
     /// [`Self::csv`] has to write. A column's values lie together: it is quicker to read some of one
     /// than one of each.
-    pub(super) fn shorts<'s>(&self, from: usize, places: impl Iterator<Item = &'s mut Option<Short>>) {
+    pub(super) fn shorts<'s>(
+        &self,
+        from: usize,
+        places: impl Iterator<Item = &'s mut Option<Short>>,
+    ) {
         fn fill<'s, A: Array>(
             values: &A,
             rows: impl Iterator<Item = (usize, &'s mut Option<Short>)>,

@@ -39,6 +39,8 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         "lake.rollup_interval_seconds=1",
         "alerts.check_interval_seconds=1",
         "lake.max_tail_mb=64",
+        // By night there are more readings than a question brings by default.
+        "sql.max_rows=10000000",
     ];
     let mut server = stack.serve("all", "ingest,processor,query", &set).await;
     expect_outages(&mut server);

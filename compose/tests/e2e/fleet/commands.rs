@@ -106,10 +106,13 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
         devices.push(Answering::at(broker, name, Arc::clone(manner)).await);
         until(server, &format!("/api/devices/{name}"), |d| d["registered"] == true).await;
     }
-    let short = json!({"command": "ping", "timeout_seconds": 3});
+    // Those that answer have all the time that a busy machine may need, the others little.
+    let short = json!({"command": "ping", "timeout_seconds": 5});
+    let long = json!({"command": "ping", "timeout_seconds": 60});
     let mut given = Vec::new();
     for (name, _, want) in &answering {
-        given.push((*name, give(server, name, short.clone()).await, *want));
+        let body = if *want == "timeout" { short.clone() } else { long.clone() };
+        given.push((*name, give(server, name, body).await, *want));
     }
     for (name, id, want) in &given {
         let now = ended(server, id).await;

@@ -170,6 +170,10 @@ async fn check(
     let Some(Ok(config)) = configs.into_iter().next() else {
         return Err(Error::unavailable("Kafka (describe topics): no answer"));
     };
+    // A broker that has not heard of a new topic yet answers with nothing.
+    if config.get("cleanup.policy").and_then(|e| e.value.as_ref()).is_none_or(String::is_empty) {
+        return Err(Error::unavailable(format!("Kafka has no settings of the topic {name} yet")));
+    }
     match fault(options, &config, replicas) {
         Some(what) => refuse(what),
         None => Ok(()),

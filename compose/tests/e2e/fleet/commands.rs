@@ -117,6 +117,9 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
     for (name, id, want) in &given {
         let now = ended(server, id).await;
         assert_eq!(&now["status"], want, "{name}: {now:#}");
+        // That it was sent is told by another than its answer, and may come a moment later.
+        let path = format!("/api/commands/{id}");
+        let now = until(server, &path, |c| c["sent_at"].is_string()).await;
         assert!(now["sent_at"].is_string() && now["finished_at"].is_string(), "{name}: {now:#}");
         assert_eq!(now["ack_at"].is_string(), ["slow", "halfway"].contains(name), "{now:#}");
     }

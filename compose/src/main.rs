@@ -59,7 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 /// Libraries that call ordinary events errors: mqtt5 warns of every client that goes away without a
 /// goodbye, which devices do all day; delta-rs of a table that is not there yet and of columns
 /// without statistics. What they fail with reaches us as errors, and is logged where it is handled.
-const QUIET: &str = "mqtt5=off,buoyant_kernel=off,deltalake_core=off,deltalake_aws=off,\
+const QUIET: &str = "mqtt5=off,buoyant_kernel=off,deltalake_core=off,\
      object_store=warn,fjall=error,lsm_tree=error,sqlx=error";
 
 /// Lines go to stderr; what a command answers goes to stdout.

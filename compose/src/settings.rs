@@ -108,6 +108,12 @@ pub struct Log {
     pub url: Option<String>,
     pub partitions: u32,
     pub retention_hours: u64,
+    /// What the names of topics and consumer groups on Kafka begin with: each system that shares a
+    /// cluster needs its own.
+    pub topic_prefix: String,
+    /// On Kafka, how long a processor that is not heard of keeps its partitions; the brokers set the
+    /// least (group.min.session.timeout.ms, 6 s).
+    pub session_timeout_seconds: u64,
     /// Per partition, after every sink has got it.
     pub retention_mb: u64,
     pub min_free_mb: u64,
@@ -330,6 +336,8 @@ impl Default for Log {
             url: None,
             partitions: 4,
             retention_hours: 168,
+            topic_prefix: "acuvim".into(),
+            session_timeout_seconds: 8,
             retention_mb: 1024,
             min_free_mb: 256,
         }

@@ -30,10 +30,8 @@ use crate::{
 /// Where a lake is and what log it belongs to.
 #[derive(Debug, Clone)]
 pub struct LakeOptions {
-    /// The folder of the tables: `file://`, `s3://` or any URL that object_store knows.
+    /// The folder of the tables: `file://` or `s3://`.
     pub url: Url,
-    /// Options of the object store, as object_store names them.
-    pub storage: HashMap<String, String>,
     /// Partitions of the log.
     pub partitions: u32,
     /// The log's epoch.
@@ -73,15 +71,15 @@ impl Lake {
     /// is away.
     pub async fn open(options: LakeOptions, engine: Engine) -> Result<Self, Error> {
         let mut tables = BTreeMap::new();
-        let storage = store::options(&options.url, &options.storage);
         if store::is_s3(&options.url) {
+            store::register_s3();
             let first = table_url(&options.url, Table::Telemetry)?;
-            store::check_conditional_puts(&first, &storage).await?;
+            store::check_conditional_puts(&first).await?;
         }
         for table in Table::ALL {
             let log = (options.epoch, options.partitions);
             let url = table_url(&options.url, table)?;
-            let opened = LakeTable::open(url, &storage, table, log).await?;
+            let opened = LakeTable::open(url, table, log).await?;
             tables.insert(table.name(), Arc::new(opened));
         }
         let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));

@@ -1,56 +1,94 @@
 //! The object store that the lake lies on: how it is spoken to, and whether it can be trusted with
 //! two writers.
 
-use std::collections::HashMap;
+use std::{sync::Arc, time::Duration};
 
-use deltalake::{DeltaTableBuilder, DeltaTableError};
-use object_store::{ObjectStoreExt as _, PutMode, PutOptions, PutPayload, path::Path};
+use deltalake::{
+    DeltaResult, DeltaTableBuilder, DeltaTableError,
+    logstore::{
+        LogStore, LogStoreFactory, ObjectStoreFactory, ObjectStoreRef, StorageConfig,
+        default_logstore, logstore_factories, object_store_factories,
+    },
+};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
+    path::Path,
+};
 use url::Url;
 
 use crate::{Error, ErrorKind};
 
-/// Options for every store, as delta-rs names them: a question is answered or given up within half
-/// a minute, so that who waits for it learns that the store is away.
-const BOUNDS: [(&str, &str); 6] = [
-    ("timeout", "20s"),
-    ("connect_timeout", "5s"),
-    ("max_retries", "5"),
-    ("retry_timeout", "30s"),
-    ("backoff_config.init_backoff", "100ms"),
-    ("backoff_config.max_backoff", "5s"),
-];
+/// The URL schemes of S3.
+const S3: [&str; 2] = ["s3", "s3a"];
 
-/// Options for S3, whatever the environment says: a commit is a conditional put, or it is none.
-const S3: [(&str, &str); 2] =
-    [("aws_conditional_put", "etag"), ("AWS_S3_ALLOW_UNSAFE_RENAME", "false")];
+/// How a lake on S3 is opened: by object_store, which signs requests itself, with keys, region and
+/// endpoint from the environment. delta-rs has the same behind a feature that compiles the AWS SDK.
+#[derive(Debug, Clone, Copy)]
+struct S3Factory;
 
-/// The options that a lake at this URL is opened with; what is given goes before ours.
-pub(crate) fn options(url: &Url, given: &HashMap<String, String>) -> HashMap<String, String> {
-    if !is_s3(url) {
-        return given.clone();
+impl ObjectStoreFactory for S3Factory {
+    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
+        let store = AmazonS3Builder::from_env()
+            .with_url(url.as_str())
+            // A commit is a conditional put, whatever the environment says.
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            // A request is answered or given up within half a minute, so that its caller learns that
+            // the store is away.
+            .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "20s")
+            .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "5s")
+            .with_retry(retries())
+            .build()?;
+        let path = Path::from_url_path(url.path()).map_err(object_store::Error::from)?;
+        Ok((Arc::new(store), path))
     }
-    deltalake::aws::register_handlers(None);
-    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let mut all: HashMap<String, String> = BOUNDS.into_iter().map(pair).collect();
-    all.extend(given.clone());
-    all.extend(S3.into_iter().map(pair));
-    all
+}
+
+impl LogStoreFactory for S3Factory {
+    fn with_options(
+        &self,
+        prefixed_store: ObjectStoreRef,
+        root_store: ObjectStoreRef,
+        location: &Url,
+        options: &StorageConfig,
+    ) -> DeltaResult<Arc<dyn LogStore>> {
+        Ok(default_logstore(prefixed_store, root_store, location, options))
+    }
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            ..BackoffConfig::default()
+        },
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(30),
+    }
+}
+
+/// Tells delta-rs how `s3://` is opened; it keeps that for the process.
+pub(crate) fn register_s3() {
+    for scheme in S3 {
+        if let Ok(url) = Url::parse(&format!("{scheme}://")) {
+            object_store_factories().insert(url.clone(), Arc::new(S3Factory));
+            logstore_factories().insert(url, Arc::new(S3Factory));
+        }
+    }
 }
 
 pub(crate) fn is_s3(url: &Url) -> bool {
-    ["s3", "s3a"].contains(&url.scheme())
+    S3.contains(&url.scheme())
 }
 
 /// Tries whether the store refuses to overwrite: on one that does not, two commits of one version
 /// could both seem to succeed, and one be gone.
-pub(crate) async fn check_conditional_puts(
-    table: &Url,
-    options: &HashMap<String, String>,
-) -> Result<(), Error> {
+pub(crate) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
     let away = |e: DeltaTableError| Error::from(e).at(table);
     let log_store = DeltaTableBuilder::from_url(table.clone())
         .map_err(away)?
-        .with_storage_options(options.clone())
         .build_storage()
         .map_err(away)?;
     let store = log_store.object_store(None);

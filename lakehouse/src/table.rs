@@ -2,7 +2,7 @@
 //! rows and offsets together or not at all.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -76,11 +76,10 @@ impl LakeTable {
     /// Opens a table at its URL; makes it if it is missing.
     pub async fn open(
         url: Url,
-        options: &HashMap<String, String>,
         table: Table,
         (epoch, partitions): (i32, u32),
     ) -> Result<Self, Error> {
-        let delta = grow(open_or_create(url, options, table).await?, table).await?;
+        let delta = grow(open_or_create(url, table).await?, table).await?;
         let log_store = delta.log_store();
         let state = delta.state.ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("{} opened without a state", table.name()))
@@ -340,11 +339,7 @@ async fn read_covered(
     Ok(covered)
 }
 
-async fn open_or_create(
-    url: Url,
-    options: &HashMap<String, String>,
-    table: Table,
-) -> Result<DeltaTable, Error> {
+async fn open_or_create(url: Url, table: Table) -> Result<DeltaTable, Error> {
     let local = url.scheme() == "file";
     let failed = |e: DeltaTableError| match Error::from(e) {
         // A folder that can't be used does not get better by waiting.
@@ -355,9 +350,7 @@ async fn open_or_create(
         error => error,
     };
     let url = deltalake::ensure_table_uri(url.as_str()).map_err(failed)?;
-    let mut delta = DeltaTable::try_from_url_with_storage_options(url, options.clone())
-        .await
-        .map_err(failed)?;
+    let mut delta = DeltaTable::try_from_url(url).await.map_err(failed)?;
     if delta.version().is_some() {
         return Ok(delta);
     }

@@ -23,7 +23,17 @@ impl LogTopic {
     /// Every topic.
     pub const ALL: [Self; 3] = [Self::Uplink, Self::Commands, Self::Events];
 
-    /// The topic's name.
+    /// What its name on Kafka ends with.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::Commands => "commands",
+            Self::Events => "events",
+        }
+    }
+
+    /// Its name in the embedded log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LAST_FLUSH: Duration = Duration::from_secs(60);
 
 /// The group of all processes that turn the log into tables.
-const PROCESSORS: &str = "acuvim.processor";
+const PROCESSORS: &str = "processor";
 
 /// Where a running server listens.
 #[derive(Debug, Clone, Copy)]

@@ -29,6 +29,8 @@ impl AnyLog {
             Some(place) => {
                 let options = KafkaOptions {
                     login: place.login,
+                    prefix: settings.log.topic_prefix.clone(),
+                    session_timeout: Duration::from_secs(settings.log.session_timeout_seconds),
                     partitions: facts.partitions,
                     epoch: facts.epoch,
                     retention: Duration::from_secs(settings.log.retention_hours * 3600),
@@ -131,7 +133,6 @@ pub async fn lake(
     })?;
     let options = LakeOptions {
         url,
-        storage: std::collections::HashMap::new(),
         partitions: facts.partitions,
         epoch: facts.epoch,
         skip_by_offset: settings.proof.skip_by_offset,

@@ -69,6 +69,17 @@ impl Settings {
         within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
         within("log.partitions", self.log.partitions, 1, 64)?;
         within("log.retention_hours", self.log.retention_hours, 1, 24 * 365)?;
+        let prefix = &self.log.topic_prefix;
+        ensure!(
+            // Kafka's own rule for names, with room for what we add.
+            !prefix.is_empty()
+                && prefix.len() <= 100
+                && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
+            "log.topic_prefix is `{prefix}`: allowed are 1 to 100 letters, digits, dots, underscores \
+             and hyphens"
+        );
+        let session = self.log.session_timeout_seconds;
+        within("log.session_timeout_seconds", session, 1, 300)?;
         within("log.retention_mb", self.log.retention_mb, 64, 1 << 20)?;
         within("control.keep_history_days", self.control.keep_history_days, 7, 36_500)?;
         within("lake.flush_interval_ms", self.lake.flush_interval_ms, 50, 3_600_000)?;

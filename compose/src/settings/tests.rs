@@ -29,6 +29,8 @@ fn a_bad_setting_is_named_with_what_is_allowed() {
         ("http.listen=here", "http.listen is `here`: allowed is ADDRESS:PORT"),
         ("log.partitions=0", "log.partitions is 0: allowed are 1 to 64"),
         ("mqtt.topic_prefix=a/#", "mqtt.topic_prefix"),
+        ("log.topic_prefix=a/b", "log.topic_prefix"),
+        ("log.session_timeout_seconds=0", "log.session_timeout_seconds"),
         ("jwt.secret=short", "jwt.secret"),
         ("jwt.secret=please-change-me-please-change-me-please", "jwt.secret"),
         ("log.partitons=4", "partitons"),

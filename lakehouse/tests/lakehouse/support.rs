@@ -42,7 +42,6 @@ pub async fn lake(dir: &Path) -> Lake {
 pub fn options(dir: &Path) -> LakeOptions {
     LakeOptions {
         url: url::Url::from_directory_path(dir).expect("url"),
-        storage: Default::default(),
         partitions: 4,
         epoch: 0,
         skip_by_offset: true,

@@ -97,7 +97,7 @@ fn numbers(list: &TopicPartitionList) -> BTreeSet<u32> {
 pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> {
     let (owned, watch) = watch::channel(BTreeSet::new());
     let consumer: BaseConsumer<Member> =
-        member(options, group).create_with_context(Member { owned }).map_err(|e| setup(&e))?;
+        member(options, &options.named(group)).create_with_context(Member { owned }).map_err(|e| setup(&e))?;
     consumer.subscribe(&[&options.topic(LogTopic::Uplink)]).map_err(|e| away("claim", &e))?;
     let (told, trouble) = watch::channel(None);
     let left = Arc::new(AtomicBool::new(false));

@@ -106,9 +106,8 @@ pub(super) fn member(options: &KafkaOptions, group: &str) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
         .set("partition.assignment.strategy", "cooperative-sticky")
-        // The brokers' default minimum is 6 s.
-        .set("session.timeout.ms", "8000")
-        .set("heartbeat.interval.ms", "2000")
+        .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+        .set("heartbeat.interval.ms", (options.session_timeout.as_millis() / 4).to_string())
         .set("max.poll.interval.ms", "20000");
     config
 }

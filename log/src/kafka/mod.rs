@@ -43,6 +43,8 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// User and password for SASL PLAIN; none without.
     pub login: Option<(String, String)>,
+    /// What the names of topics and consumer groups begin with: each system on a cluster has its own.
+    pub prefix: String,
     /// Partitions of every topic.
     pub partitions: u32,
     /// Counts the times that the log was laid out anew: each has topics of its own.
@@ -53,6 +55,8 @@ pub struct KafkaOptions {
     pub max_pending_bytes: usize,
     /// How long topics must keep records at least; those made here keep them so long.
     pub retention: Duration,
+    /// How long a member that sends no heartbeats keeps its share of the partitions.
+    pub session_timeout: Duration,
 }
 
 impl KafkaOptions {
@@ -61,19 +65,26 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             login: None,
+            prefix: "acuvim".to_owned(),
             partitions: 4,
             epoch: 0,
             max_entry_bytes: 4 << 20,
             max_pending_bytes: 64 << 20,
             retention: Duration::from_secs(7 * 86_400),
+            // The brokers' default minimum is 6 s.
+            session_timeout: Duration::from_secs(8),
         }
     }
 
     fn topic(&self, topic: LogTopic) -> String {
         match self.epoch {
-            0 => topic.name().to_owned(),
-            epoch => format!("{}.e{epoch}", topic.name()),
+            0 => self.named(topic.suffix()),
+            epoch => self.named(&format!("{}.e{epoch}", topic.suffix())),
         }
+    }
+
+    fn named(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.prefix)
     }
 }
 
@@ -246,7 +257,7 @@ impl Shared {
         if let Some(consumer) = cursors.get(name) {
             return Ok(Arc::clone(consumer));
         }
-        let consumer = client::consumer(&self.options, &format!("acuvim.cursor.{name}"))?;
+        let consumer = client::consumer(&self.options, &self.options.named(&format!("cursor.{name}")))?;
         Ok(Arc::clone(cursors.entry(name.to_owned()).or_insert(Arc::new(consumer))))
     }
 

@@ -38,7 +38,7 @@ impl Reader {
         partition: u32,
         from: i64,
     ) -> Result<Self, Error> {
-        let consumer = consumer(options, "acuvim.reader")?;
+        let consumer = consumer(options, &options.named("reader"))?;
         let mut reader = Self {
             consumer,
             topic,

@@ -49,7 +49,7 @@ pub(super) async fn prepare(
 /// The brokers' first answer. That a login is refused only a consumer is told; all others learn that
 /// nobody answers.
 fn reach(options: &KafkaOptions) -> Result<Metadata, Error> {
-    let consumer = consumer(options, "acuvim.setup")?;
+    let consumer = consumer(options, &options.named("setup"))?;
     let error = match consumer.fetch_metadata(None, ANSWER) {
         Ok(metadata) => return Ok(metadata),
         Err(error) => error,

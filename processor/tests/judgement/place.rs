@@ -117,7 +117,6 @@ impl Place {
         std::fs::create_dir_all(&folder).expect("a folder");
         let options = LakeOptions {
             url: Url::from_directory_path(&folder).expect("a URL"),
-            storage: std::collections::HashMap::new(),
             partitions: PARTITIONS,
             epoch: 0,
             skip_by_offset: true,

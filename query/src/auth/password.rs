@@ -5,7 +5,7 @@ use std::time::Duration;
 use acuvim_schemas::problem::Code;
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
-    password_hash::{self, phc::PasswordHash},
+    password_hash::{self, PasswordHash, SaltString, rand_core::OsRng},
 };
 
 use crate::{App, problem::ApiError};
@@ -25,7 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When there is no randomness for a salt.
 pub fn hash_password(password: &str) -> Result<String, password_hash::Error> {
-    Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
+    let salt = SaltString::generate(&mut OsRng);
+    Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
 }
 
 /// Whether a password may be set.

@@ -9,4 +9,5 @@
 )]
 
 mod openapi;
+mod script;
 mod slt;

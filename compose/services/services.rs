@@ -1,9 +1,10 @@
-//! Real Kafka, Mosquitto, PostgreSQL and S3 for a test, in a folder of its own; they end with it.
-//! What can't be started fails the test.
+//! Real Kafka, Mosquitto, PostgreSQL and S3 for tests: in a folder of a test's own, which end with
+//! it, or those that all tests of a run share. What can't be started fails the test.
 
 #![allow(dead_code, reason = "each test crate uses some of it")]
 
 use std::{
+    hash::BuildHasher as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -13,21 +14,56 @@ pub const S3_KEY: &str = "acuvim";
 pub const S3_SECRET: &str = "acuvim-secret";
 
 pub struct Services {
-    dir: tempfile::TempDir,
+    dir: Folder,
+}
+
+enum Folder {
+    Own(tempfile::TempDir),
+    /// Of the services that `./dev test` has started for all tests.
+    OfRun(PathBuf),
 }
 
 impl Services {
+    /// Services of the test's own, which it may kill.
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a folder") }
+        Self { dir: Folder::Own(tempfile::tempdir().expect("a folder")) }
+    }
+
+    /// Kafka, PostgreSQL and S3 of the whole run, of which a test uses names of its own; services of
+    /// its own where the test runs alone.
+    pub fn of_run() -> Self {
+        match std::env::var_os("ACUVIM_TEST_SERVICES") {
+            Some(dir) => Self { dir: Folder::OfRun(dir.into()) },
+            None => Self::new(),
+        }
     }
 
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        match &self.dir {
+            Folder::Own(dir) => dir.path(),
+            Folder::OfRun(dir) => dir,
+        }
+    }
+
+    /// A name that no other test has: for topics, databases, prefixes.
+    pub fn unique_name() -> String {
+        let id: u64 = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
+        format!("t{id:016x}")
+    }
+
+    /// The URL of a new database.
+    pub fn database(&self) -> String {
+        let url = self.postgres();
+        let file = self.dir().join("postgres.url");
+        if !file.exists() {
+            std::fs::write(file, format!("{url}\n")).expect("written");
+        }
+        self.script(&["database", &self.path(), &Self::unique_name()])
     }
 
     /// `host:port,...` of one broker or of three.
     pub fn kafka(&self, brokers: u32) -> String {
-        self.script(&["kafka", &self.path(), &brokers.to_string()])
+        self.part("kafka", &["kafka", &self.path(), &brokers.to_string()])
     }
 
     /// The same, one broker that takes `acuvim` with the password `secret` alone.
@@ -42,12 +78,12 @@ impl Services {
 
     /// A `postgres://` URL.
     pub fn postgres(&self) -> String {
-        self.script(&["postgres", &self.path()])
+        self.part("postgres", &["postgres", &self.path()])
     }
 
     /// An `http://` endpoint.
     pub fn s3(&self) -> String {
-        self.script(&["s3", &self.path()])
+        self.part("s3", &["s3", &self.path()])
     }
 
     /// SIGKILL for a part: `kafka-2`, `mosquitto`, `postgres`, `s3`.
@@ -69,9 +105,21 @@ impl Services {
         self.script(&[&["again", &self.path()], parts].concat());
     }
 
+    /// A part's address; it is started if it is the test's own.
+    fn part(&self, name: &str, args: &[&str]) -> String {
+        match &self.dir {
+            Folder::Own(_) => self.script(args),
+            Folder::OfRun(dir) => {
+                let file = dir.join(format!("{name}.url"));
+                let url = std::fs::read_to_string(&file);
+                url.unwrap_or_else(|e| panic!("{}: {e}", file.display())).trim().to_owned()
+            }
+        }
+    }
+
     fn signal(&self, part: &str, signal: &str) {
-        let pid =
-            std::fs::read_to_string(self.dir.path().join(format!("{part}.pid"))).expect("pid");
+        assert!(matches!(self.dir, Folder::Own(_)), "other tests need {part} too");
+        let pid = std::fs::read_to_string(self.dir().join(format!("{part}.pid"))).expect("pid");
         let pid = pid.trim();
         // PostgreSQL's servers of one connection each are in groups of their own.
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -87,7 +135,7 @@ impl Services {
     }
 
     fn path(&self) -> String {
-        self.dir.path().to_str().expect("a path").to_owned()
+        self.dir().to_str().expect("a path").to_owned()
     }
 
     fn script(&self, args: &[&str]) -> String {
@@ -110,7 +158,9 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        let _ = Command::new(script()).args(["stop", &self.path()]).status();
+        if let Folder::Own(_) = self.dir {
+            let _ = Command::new(script()).args(["stop", &self.path()]).status();
+        }
     }
 }
 

@@ -9,6 +9,9 @@
 #   services.sh postgres DIR          prints a postgres:// URL
 #   services.sh s3 DIR                prints an http:// endpoint with the bucket `acuvim`; s3.json
 #                                     has the keys
+#   services.sh database DIR NAME     makes a database; prints its postgres:// URL
+#   services.sh run DIR               starts what the tests of one run share: Kafka, PostgreSQL and
+#                                     S3; their addresses are in kafka.url, postgres.url and s3.url
 #   services.sh again DIR NAME...     starts parts again that were killed, where they were
 #   services.sh stop DIR              ends everything started in DIR
 #
@@ -132,6 +135,7 @@ transaction.state.log.min.isr=$in_sync
 default.replication.factor=$replicas
 min.insync.replicas=$in_sync
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 broker.session.timeout.ms=6000
 auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=4194304
@@ -235,6 +239,27 @@ start_postgres() { # BIN
     fail "PostgreSQL does not become ready"
 }
 
+database() { # NAME
+    read -r url <"$dir/postgres.url"
+    bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
+    "$bin/psql" -q -v ON_ERROR_STOP=1 -c "CREATE DATABASE $1" "$url" >&2 ||
+        fail "the database $1 can't be made"
+    echo "${url%/*}/$1"
+}
+
+# Started at the same time; what one can't do is said when all have ended.
+run() {
+    pids=""
+    for part in kafka postgres s3; do
+        "$here/services.sh" "$part" "$dir" >"$dir/$part.starting" &
+        pids="$pids $!"
+    done
+    failed=""
+    for pid in $pids; do wait "$pid" || failed=yes; done
+    [ -z "$failed" ] || fail "the services did not start: see the logs in $dir"
+    for part in kafka postgres s3; do mv "$dir/$part.starting" "$dir/$part.url"; done
+}
+
 s3() {
     [ -x "$python/weed" ] || fail "the S3 server is missing: run ./dev setup"
     new_s3=""
@@ -303,13 +328,14 @@ command=${1:-help}
 dir=${2:-}
 case $command in
     install) install ;;
-    kafka | mosquitto | postgres | s3 | again | stop)
+    kafka | mosquitto | postgres | database | run | s3 | again | stop)
         [ -n "$dir" ] || fail "give a folder"
         [ "$command" = stop ] || mkdir -p "$dir"
         [ ! -d "$dir" ] || dir=$(cd "$dir" && pwd)
         case $command in
             kafka) kafka "${3:-1}" ;;
             mosquitto) mosquitto_ ;;
+            database) database "${3:?the name of a database}" ;;
             again)
                 : "${3:?the name of a part}"
                 shift 2
@@ -318,6 +344,6 @@ case $command in
             *) "$command" ;;
         esac
         ;;
-    help | -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" ;;
+    help | -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0" ;;
     *) fail "$command is no command; try help" ;;
 esac

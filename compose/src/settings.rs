@@ -44,7 +44,6 @@ pub struct Settings {
     pub sql: Sql,
     pub data: Data,
     pub logging: Logging,
-    pub proof: Proof,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -279,17 +278,6 @@ pub struct Logging {
     pub format: LogFormat,
 }
 
-/// Guards that can be switched off to prove that they matter. Never in operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Proof {
-    pub dedup: bool,
-    pub skip_by_offset: bool,
-    pub fence: bool,
-    /// Lose the rows of the batch with this offset, so that the ledger can find it.
-    pub drop_offset: Option<i64>,
-}
-
 impl Default for Process {
     fn default() -> Self {
         Self { roles: "ingest,processor,query".into() }
@@ -449,12 +437,6 @@ impl Default for Logging {
         Self { level: "info".into(), format: LogFormat::Text }
     }
 }
-impl Default for Proof {
-    fn default() -> Self {
-        Self { dedup: true, skip_by_offset: true, fence: true, drop_offset: None }
-    }
-}
-
 impl Settings {
     /// Reads the settings in force.
     pub fn load(flags: &ServeFlags) -> anyhow::Result<Self> {

@@ -248,7 +248,7 @@ impl Processor {
             let notify = notify::run(parts.clone(), notify, stop.clone());
             tasks.spawn(watched("the notifications", notify, state.clone()));
             let control = parts.control.clone();
-            let follow = judging::follow(control, judging, state.clone(), give_up.clone());
+            let follow = judging::follow(control, judging, state.clone());
             tasks.spawn(watched("the rules", follow, state.clone()));
             let guard =
                 guard::run(parts.clone(), Arc::clone(&options), state.clone(), stop.clone());

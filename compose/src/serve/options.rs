@@ -19,15 +19,12 @@ use chrono::TimeDelta;
 
 use crate::{
     admin,
-    settings::{Proof, Settings, listed},
+    settings::{Settings, listed},
 };
 
 /// How the stream is processed.
 pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<ProcessorOptions> {
     let lake = &settings.lake;
-    if settings.proof != Proof::default() {
-        tracing::info!(proof = ?settings.proof, "guards are switched off: rows will be stored twice");
-    }
     Ok(ProcessorOptions {
         flush: FlushPolicy {
             interval: Duration::from_millis(lake.flush_interval_ms),
@@ -51,7 +48,6 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
             max_future: settings.telemetry.max_future_hours * 3600 * time::SECOND,
             ..Limits::default()
         },
-        dedup: settings.proof.dedup,
         shared,
         keep_history: Duration::from_secs(settings.control.keep_history_days * 86_400),
         command_check: Duration::from_secs(settings.commands.check_interval_seconds),
@@ -79,7 +75,6 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
         guard_interval: Duration::from_secs(settings.alerts.check_interval_seconds),
         log_retention: Duration::from_secs(settings.log.retention_hours * 3600),
         conditions: disk(settings),
-        drop_offset: settings.proof.drop_offset,
         notify: Arc::new(settings.notifications.options()?),
         ..ProcessorOptions::default()
     })

@@ -135,8 +135,8 @@ pub async fn lake(
         url,
         partitions: facts.partitions,
         epoch: facts.epoch,
-        skip_by_offset: settings.proof.skip_by_offset,
-        fence: settings.proof.fence,
+        skip_by_offset: true,
+        fence: true,
     };
     Lake::open(options, engine).await
 }

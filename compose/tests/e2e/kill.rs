@@ -1,8 +1,6 @@
 //! `kill -9` under load: every acknowledged reading is stored exactly once, every acknowledged bad
-//! message is one dead letter, and nothing is there that was not sent.
-//!
-//! And the proof of the guards: without dedup and offset skips the same test finds its fault; with
-//! one of them, it says which promise still holds.
+//! message is one dead letter, and nothing is there that was not sent. What each guard does is shown
+//! in `processor/tests/judgement/guards.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -54,38 +52,12 @@ const STAGES: [(&str, &[&str]); 6] = [
 async fn fifty_kills_lose_nothing_and_double_nothing() {
     // `./dev nightly` asks for more.
     let kills = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(50);
-    let (sent, stored, hits) = run(kills, &[]).await;
+    let (sent, stored, hits) = run(kills).await;
     println!("kills by moment: {hits:?}; {} readings, {} bad", sent.readings.len(), sent.bad.len());
     assert!(STAGES.iter().all(|(stage, _)| hits.contains_key(stage)), "every moment was hit");
     assert_eq!(readings_faults(&sent, &stored), Vec::<String>::new());
     assert_eq!(dead_faults(&sent, &stored), Vec::<String>::new());
     assert!(sent.readings.len() > 500 && sent.bad.len() > 50, "the load ran");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_dedup_and_offset_skips_the_test_fails() {
-    let (sent, stored, _) = run(4, &["proof.dedup=false", "proof.skip_by_offset=false"]).await;
-    let (readings, dead) = (readings_faults(&sent, &stored), dead_faults(&sent, &stored));
-    assert!(!readings.is_empty() && !dead.is_empty(), "both promises are broken");
-    println!("both off: {} readings and {} dead letters at fault", readings.len(), dead.len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn with_dedup_alone_readings_hold_and_dead_letters_double() {
-    let (sent, stored, _) = run(4, &["proof.skip_by_offset=false"]).await;
-    assert_eq!(readings_faults(&sent, &stored), Vec::<String>::new());
-    assert!(!dead_faults(&sent, &stored).is_empty(), "nothing dedups dead letters");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn with_offset_skips_alone_each_record_is_stored_once_but_repetitions_double() {
-    let (sent, stored, _) = run(4, &["proof.dedup=false"]).await;
-    assert_eq!(dead_faults(&sent, &stored), Vec::<String>::new());
-    for (reading, times) in &stored.readings {
-        let (sent, _) = sent.readings[reading];
-        assert!(*times <= sent, "{reading:?} was sent {sent} times and is there {times} times");
-    }
-    assert!(!readings_faults(&sent, &stored).is_empty(), "repetitions are not told apart");
 }
 
 /// Readings that are not there exactly once.
@@ -116,9 +88,8 @@ fn dead_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
     faults
 }
 
-async fn run(kills: u32, set: &[&str]) -> (Sent, Stored, BTreeMap<&'static str, u32>) {
+async fn run(kills: u32) -> (Sent, Stored, BTreeMap<&'static str, u32>) {
     let dir = tempfile::tempdir().expect("dir");
-    let settings: Vec<&str> = SETTINGS.iter().chain(set).copied().collect();
     let sent = Arc::new(Mutex::new(Sent::default()));
     let (address, at) = watch::channel(None);
     let stop = CancellationToken::new();
@@ -127,7 +98,7 @@ async fn run(kills: u32, set: &[&str]) -> (Sent, Stored, BTreeMap<&'static str, 
         .collect();
     let mut hits = BTreeMap::new();
     for kill in 0..kills {
-        let server = Server::start(dir.path(), &settings).await;
+        let server = Server::start(dir.path(), SETTINGS).await;
         address.send_replace(Some(server.mqtt));
         let (stage, words) = STAGES[kill as usize % STAGES.len()];
         if moment(&server, kill, words).await {
@@ -136,7 +107,7 @@ async fn run(kills: u32, set: &[&str]) -> (Sent, Stored, BTreeMap<&'static str, 
         address.send_replace(None);
         server.kill();
     }
-    let server = Server::start(dir.path(), &settings).await;
+    let server = Server::start(dir.path(), SETTINGS).await;
     address.send_replace(Some(server.mqtt));
     tokio::time::sleep(Duration::from_millis(300)).await;
     stop.cancel();
@@ -145,7 +116,7 @@ async fn run(kills: u32, set: &[&str]) -> (Sent, Stored, BTreeMap<&'static str, 
     }
     let stored = read(&server).await;
     server.stop().await;
-    check_again(dir.path(), &settings, &stored).await;
+    check_again(dir.path(), SETTINGS, &stored).await;
     let sent = Arc::into_inner(sent).expect("the last").into_inner().expect("sent");
     (sent, stored, hits)
 }
@@ -269,9 +240,6 @@ async fn read(server: &Server) -> Stored {
 
 /// What one process answers, the next answers too.
 async fn check_again(dir: &Path, settings: &[&str], stored: &Stored) {
-    if settings.iter().any(|s| s.starts_with("proof.")) {
-        return;
-    }
     let server = Server::start(dir, settings).await;
     let again = read(&server).await;
     let keys = |s: &Stored| s.readings.keys().cloned().collect::<BTreeSet<_>>();

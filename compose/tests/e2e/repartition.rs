@@ -66,12 +66,13 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     server.wait_for(COUNT, 125).await;
     server.stop().await;
 
-    let services = Services::new();
+    let services = Services::of_run();
     let kafka = format!("kafka://{}", tokio::task::block_in_place(|| services.kafka(1)));
-    let to = ["--partitions", "3", "--to", &kafka, "--set", "log.partitions=2"];
+    let prefix = format!("log.topic_prefix={}", Services::unique_name());
+    let to = ["--partitions", "3", "--to", &kafka, "--set", "log.partitions=2", "--set", &prefix];
     let (done, said) = repartition(dir, &to);
     assert!(done && said.contains(&format!("log.url = \"{kafka}\"")), "{said}");
-    let on_kafka = ["log.partitions=3".to_owned(), format!("log.url={kafka}")];
+    let on_kafka = ["log.partitions=3".to_owned(), format!("log.url={kafka}"), prefix];
     let on_kafka: Vec<&str> = on_kafka.iter().map(String::as_str).collect();
     let fast = [&on_kafka[..], &["lake.flush_interval_ms=200"]].concat();
     let server = Server::start(dir, &fast).await;
@@ -83,7 +84,7 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     }
     server.stop().await;
     let set = [&["--partitions", "4", "--to", "embedded"][..], &["--set", on_kafka[0]]].concat();
-    let (done, said) = repartition(dir, &[&set[..], &["--set", on_kafka[1]]].concat());
+    let (done, said) = repartition(dir, &[&set[..], &["--set", on_kafka[1], "--set", on_kafka[2]]].concat());
     assert!(done, "{said}");
     let server = Server::start(dir, &[]).await;
     publish(&server, 0, 31).await;

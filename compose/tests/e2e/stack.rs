@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::PathBuf,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -17,25 +18,57 @@ use crate::{
 };
 
 pub struct Stack {
+    /// What the test has of its own.
     pub services: Services,
     pub mqtt: SocketAddr,
     pub kafka: String,
     pub postgres: String,
     pub s3: String,
+    /// What the names of its topics begin with, and its folder in the bucket.
+    pub name: String,
 }
 
 impl Stack {
-    /// Starts the services, Kafka with so many brokers.
-    pub async fn start(brokers: u32) -> Self {
+    /// Services that the test may kill, Kafka with so many brokers.
+    pub async fn own(brokers: u32) -> Self {
         tokio::task::spawn_blocking(move || {
             let services = Services::new();
             let kafka = services.kafka(brokers);
             let mqtt = services.mosquitto().parse().expect("an address");
             let (postgres, s3) = (services.postgres(), services.s3());
-            Self { services, mqtt, kafka, postgres, s3 }
+            Self { services, mqtt, kafka, postgres, s3, name: Services::unique_name() }
         })
         .await
         .expect("services")
+    }
+
+    /// The run's services, under names of the test's own, and a Mosquitto of its own.
+    pub async fn shared() -> Self {
+        tokio::task::spawn_blocking(|| {
+            let (services, run) = (Services::new(), run_services());
+            let mqtt = services.mosquitto().parse().expect("an address");
+            let (kafka, postgres, s3) = (run.kafka(1), run.database(), run.s3());
+            Self { services, mqtt, kafka, postgres, s3, name: Services::unique_name() }
+        })
+        .await
+        .expect("services")
+    }
+
+    /// The same, with a PostgreSQL that the test may kill.
+    pub async fn with_own_postgres() -> Self {
+        let stack = Self::shared().await;
+        let postgres = tokio::task::block_in_place(|| stack.services.postgres());
+        Self { postgres, ..stack }
+    }
+
+    /// Where the lake is.
+    pub fn lake(&self) -> String {
+        format!("s3://acuvim/{}/lake", self.name)
+    }
+
+    /// How its Kafka is reached.
+    pub fn kafka_options(&self) -> KafkaOptions {
+        KafkaOptions { prefix: self.name.clone(), ..KafkaOptions::at(&self.kafka) }
     }
 
     pub fn environment(&self) -> Vec<(String, String)> {
@@ -55,7 +88,10 @@ impl Stack {
             format!("log.url=kafka://{}", self.kafka),
             format!("mqtt.url=mqtt://{}", self.mqtt),
             format!("control.url={}", self.postgres),
-            "lake.url=s3://acuvim/lake".to_owned(),
+            format!("lake.url={}", self.lake()),
+            format!("log.topic_prefix={}", self.name),
+            // A test need not wait long until a dead process's partitions are another's.
+            "log.session_timeout_seconds=3".to_owned(),
             format!("process.roles={roles}"),
             "sql.max_rows=10000000".to_owned(),
         ];
@@ -84,7 +120,7 @@ impl Stack {
     /// Every reading in Kafka by device and time, with how often it is there: what we have
     /// acknowledged is among it.
     pub async fn readings_in_log(&self) -> BTreeMap<(String, i64), usize> {
-        let log = KafkaLog::open(KafkaOptions::at(&self.kafka)).await.expect("Kafka");
+        let log = KafkaLog::open(self.kafka_options()).await.expect("Kafka");
         let limit = ReadLimit { records: 10_000, bytes: 64 << 20, wait: Duration::ZERO };
         let mut all = BTreeMap::new();
         for partition in 0..4 {
@@ -108,6 +144,12 @@ impl Stack {
         }
         all
     }
+}
+
+/// The run's services; a test that runs alone starts them for its process.
+fn run_services() -> &'static Services {
+    static RUN: OnceLock<Services> = OnceLock::new();
+    RUN.get_or_init(Services::of_run)
 }
 
 /// Every reading that a server answers with, with how often it is there.

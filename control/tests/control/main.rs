@@ -12,10 +12,7 @@
 #[path = "../../../compose/services/services.rs"]
 mod services;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::OnceLock;
 
 mod alerts;
 mod commands;
@@ -35,25 +32,10 @@ fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time")
 }
 
-/// One PostgreSQL for all tests, with a database for each; it ends with this process.
-static SERVICES: OnceLock<(Services, String)> = OnceLock::new();
-
+/// A database of the test's own.
 async fn postgres_url() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let url = tokio::task::block_in_place(|| {
-        let (_, url) = SERVICES.get_or_init(|| {
-            let services = Services::new();
-            let url = services.postgres();
-            (services, url)
-        });
-        url.clone()
-    });
-    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let pool = sqlx::PgPool::connect(&url).await.expect("PostgreSQL");
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::raw_sql(create).execute(&pool).await.expect("a database");
-    let (server, _) = url.rsplit_once('/').expect("a URL");
-    format!("{server}/{name}")
+    static SERVICES: OnceLock<Services> = OnceLock::new();
+    tokio::task::block_in_place(|| SERVICES.get_or_init(Services::of_run).database())
 }
 
 async fn fresh() -> (tempfile::TempDir, Control) {

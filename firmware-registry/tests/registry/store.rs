@@ -76,7 +76,7 @@ async fn local_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3() {
-    let services = tokio::task::block_in_place(Services::new);
+    let services = tokio::task::block_in_place(Services::of_run);
     let endpoint = tokio::task::block_in_place(|| services.s3());
     let bucket = AmazonS3Builder::new()
         .with_endpoint(endpoint)
@@ -87,7 +87,7 @@ async fn s3() {
         .with_bucket_name("acuvim")
         .build()
         .expect("a bucket");
-    let (bucket, prefix) = (Arc::new(bucket), Path::from("a/firmware"));
+    let (bucket, prefix) = (Arc::new(bucket), Path::from(format!("{}/firmware", Services::unique_name())));
     let store = ImageStore::new(Arc::clone(&bucket) as _, prefix.clone());
     let runtime = tokio::runtime::Handle::current();
     let change = move |name: &str, bytes: Vec<u8>| {

@@ -16,9 +16,9 @@ mod support;
 
 use std::collections::HashSet;
 
-use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed};
+use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed, LakeOptions};
 use acuvim_schemas::{tables::Table, time::DAY};
-use support::{T0, count, dead, lake, pairs, push, query, reading};
+use support::{T0, count, dead, lake, lake_with, pairs, push, query, reading};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_seen_once_before_during_and_after_a_flush() {
@@ -86,6 +86,21 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await, (3, 1));
     assert_eq!((reader.next_offset(0), reader.next_offset(1)), (3, 1));
+}
+
+/// The control run of the test above: with the fence off, the same order of events must do harm.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_fence_two_writers_of_the_same_records_store_them_twice() {
+    let dir = tempfile::tempdir().expect("dir");
+    let unfenced = || LakeOptions { fence: false, ..support::options(dir.path()) };
+    let (one, two) = (lake_with(unfenced()).await, lake_with(unfenced()).await);
+    for lake in [&one, &two] {
+        push(lake, 0, 0, &[reading("a", T0)], &[dead("a")]);
+    }
+    for lake in [&one, &two] {
+        assert!(matches!(lake.flush(true).await.expect("flush"), Flushed::Done { .. }));
+    }
+    assert_eq!(count(&two, false).await, (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

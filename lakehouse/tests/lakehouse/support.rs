@@ -32,8 +32,13 @@ pub fn dead(device: &str) -> Dead {
 
 /// A lake that follows and owns every partition.
 pub async fn lake(dir: &Path) -> Lake {
+    lake_with(options(dir)).await
+}
+
+/// The same, with other options.
+pub async fn lake_with(options: LakeOptions) -> Lake {
     let engine = Engine::new(&EngineLimits::default()).expect("engine");
-    let lake = Lake::open(options(dir), engine).await.expect("open");
+    let lake = Lake::open(options, engine).await.expect("open");
     lake.follow(&(0..4).collect()).await.expect("follow");
     (0..4).for_each(|partition| lake.own(partition, true));
     lake

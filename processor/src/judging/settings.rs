@@ -7,7 +7,6 @@ use acuvim_control::{Control, DeviceSite};
 use acuvim_rules::{LiveRule, Planner, RuleSet, Site};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::{Fatal, state::StateSender};
 
@@ -36,12 +35,12 @@ impl Judging {
     }
 }
 
-/// Follows changes until the end.
+/// Follows changes until nobody judges by them any more: workers do until they have ended, which is
+/// later than the stop.
 pub(crate) async fn follow(
     control: Control,
     judging: watch::Sender<Option<Arc<Judging>>>,
     state: StateSender,
-    stop: CancellationToken,
 ) {
     let planner = match Planner::new() {
         Ok(planner) => planner,
@@ -63,7 +62,10 @@ pub(crate) async fn follow(
             tokio::time::sleep(LOOK).await;
         }
     };
-    stop.run_until_cancelled(Box::pin(work)).await;
+    tokio::select! {
+        () = judging.closed() => {}
+        () = Box::pin(work) => {}
+    }
 }
 
 struct Follower {

@@ -198,3 +198,14 @@ fn readings_without_a_clock_are_stored_once_their_boot_has_one() {
     });
     assert!(place.folder().exists());
 }
+
+#[test]
+fn a_stop_takes_no_longer_than_what_there_is_to_do() {
+    let mut place = Place::new(quick(), &[]);
+    place.pulse(begin());
+    place.settle();
+    // Whatever would wait for its time to be over waits for minutes.
+    let begun = std::time::Instant::now();
+    place.restart_within(std::time::Duration::from_secs(400));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(50), "{:?}", begun.elapsed());
+}

@@ -29,10 +29,20 @@ pub const PARTITIONS: u32 = 2;
 /// Nothing waits so long when all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The guards against storing a row twice.
+#[derive(Clone, Copy)]
+pub struct Guards {
+    /// Readings and heartbeats that are stored already are told by their time.
+    pub dedup: bool,
+    /// Records that the tables cover are skipped by their offset.
+    pub skip_by_offset: bool,
+}
+
 /// The folder, and what runs in it.
 pub struct Place {
     dir: tempfile::TempDir,
     pub options: ProcessorOptions,
+    pub guards: Guards,
     running: Option<Running>,
 }
 
@@ -60,7 +70,8 @@ pub fn quick() -> ProcessorOptions {
 impl Place {
     pub fn new(options: ProcessorOptions, rules: &[RuleBody]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut place = Self { dir, options, running: None };
+        let guards = Guards { dedup: true, skip_by_offset: true };
+        let mut place = Self { dir, options, guards, running: None };
         let runtime = runtime();
         let path = place.path("control.db");
         runtime.block_on(async {
@@ -89,7 +100,7 @@ impl Place {
             control: control.clone(),
             epoch: 0,
         };
-        let options = self.options.clone();
+        let options = ProcessorOptions { dedup: self.guards.dedup, ..self.options.clone() };
         let processor = runtime.block_on(async {
             let claim = log.claim("t").await.expect("a claim");
             Processor::start(options, parts, Duties { claim: Some(claim), follow: true })
@@ -119,7 +130,7 @@ impl Place {
             url: Url::from_directory_path(&folder).expect("a URL"),
             partitions: PARTITIONS,
             epoch: 0,
-            skip_by_offset: true,
+            skip_by_offset: self.guards.skip_by_offset,
             fence: true,
         };
         let engine = Engine::new(&EngineLimits::default()).expect("an engine");
@@ -143,9 +154,14 @@ impl Place {
 
     /// Ends it in order, and starts it again.
     pub fn restart(&mut self) {
+        self.restart_within(Duration::from_secs(20));
+    }
+
+    /// The same, with so much time to end in.
+    pub fn restart_within(&mut self, time: Duration) {
         let mut running = self.running.take().expect("it runs");
         if let Some(processor) = running.processor.take() {
-            running.runtime.block_on(processor.stop(Duration::from_secs(20)));
+            running.runtime.block_on(processor.stop(time));
         }
         let Running { runtime, log, lake, control, .. } = running;
         runtime.block_on(async move {
@@ -240,6 +256,14 @@ impl Place {
                 }
             }
             control.repairs().await.expect("ask").is_empty().then_some(())
+        });
+    }
+
+    /// Waits until so many records of all partitions are covered by the table of readings.
+    pub fn until_flushed(&self, records: i64) {
+        self.until("all is in the tables", async |_, lake| {
+            let snapshot = lake.snapshot(Table::Telemetry).expect("a table");
+            (snapshot.covered().values().sum::<i64>() >= records).then_some(())
         });
     }
 

@@ -22,7 +22,7 @@ async fn ready(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_and_every_odd_answer_through_mosquitto_and_kafka() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     let extra = ["commands.check_interval_seconds=1"];
     let ingest = stack.serve("ingest", "ingest", &extra).await;
     let processor = stack.serve("processor", "processor", &extra).await;
@@ -44,7 +44,7 @@ async fn counted(server: &Server, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_makes_no_half_command_and_readings_go_on() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::with_own_postgres().await;
     let mut ingest = stack.serve("ingest", "ingest", &[]).await;
     let mut processor = stack.serve("processor", "processor", &[]).await;
     let mut query = stack.serve("query", "query", &[]).await;

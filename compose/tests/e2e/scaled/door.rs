@@ -20,8 +20,6 @@ pub enum Mood {
     Refuses,
     /// Lets a request through after this time.
     Waits(Duration),
-    /// Lets nothing through, and what has come in the meantime once it passes again.
-    Holds,
 }
 
 /// Stands before the store.
@@ -67,9 +65,6 @@ async fn pass(
     mut mood: watch::Receiver<Mood>,
     refused: Arc<Mutex<u64>>,
 ) {
-    if *mood.borrow_and_update() == Mood::Holds {
-        let _ = mood.wait_for(|mood| *mood != Mood::Holds).await;
-    }
     let now = *mood.borrow_and_update();
     let work = async {
         match now {
@@ -85,7 +80,7 @@ async fn pass(
                 client.write_all(answer.as_bytes()).await?;
                 client.shutdown().await
             }
-            Mood::Passes | Mood::Waits(_) | Mood::Holds => {
+            Mood::Passes | Mood::Waits(_) => {
                 if let Mood::Waits(time) = now {
                     tokio::time::sleep(time).await;
                 }

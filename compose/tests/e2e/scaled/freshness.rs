@@ -11,7 +11,7 @@ const SETTINGS: [&str; 3] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_count_on_a_query_role_of_its_own_never_falls_and_no_reading_is_there_twice() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     let ingest = stack.serve("ingest", "ingest", &SETTINGS).await;
     let one = stack.serve("one", "processor", &SETTINGS).await;
     let two = stack.serve("two", "processor", &SETTINGS).await;

@@ -31,7 +31,7 @@ fn story(device: i64, step: i64) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     let ingest = stack.serve("ingest", "ingest", &SETTINGS).await;
     let mut query = stack.serve("query", "query", &SETTINGS).await;
     expect_outages(&mut query);

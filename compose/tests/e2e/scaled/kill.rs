@@ -25,7 +25,7 @@ async fn serve(stack: &Stack, (name, roles): (&str, &str)) -> Server {
 async fn thirty_kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing() {
     // `./dev nightly` asks for more.
     let kills: u32 = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(30);
-    let stack = Stack::start(3).await;
+    let stack = Stack::own(3).await;
     let mut servers = Vec::new();
     for process in PROCESSES {
         servers.push(serve(&stack, process).await);
@@ -48,7 +48,7 @@ async fn thirty_kills_of_our_processes_and_one_of_every_service_lose_and_double_
             mosquitto_killed = Some(Instant::now());
         }
         stack.services.kill(part);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         tokio::task::block_in_place(|| stack.services.again(&[part]));
     }
     moved_on(&load).await;

@@ -2,7 +2,7 @@
 //! and the stream goes on.
 
 use acuvim_benches::mqtt::Connection;
-use acuvim_log::{KafkaLog, KafkaOptions, Log as _, LogTopic};
+use acuvim_log::{KafkaLog, Log as _, LogTopic};
 use acuvim_schemas::device::partition_of;
 
 use crate::{
@@ -23,12 +23,12 @@ async fn publish(stack: &Stack, from: i64, count: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_records_raise_an_alarm_with_their_range_and_the_stream_goes_on() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     let server = stack.serve("all", ALL, &["lake.flush_interval_ms=3600000"]).await;
     publish(&stack, 0, 50).await;
     server.wait_for("SELECT count(*) FROM telemetry", 50).await;
     server.kill();
-    let log = KafkaLog::open(KafkaOptions::at(&stack.kafka)).await.expect("Kafka");
+    let log = KafkaLog::open(stack.kafka_options()).await.expect("Kafka");
     let partition = partition_of(b"d1", 4);
     log.truncate_before(LogTopic::Uplink, partition, 30).await.expect("truncate");
     let mut server = stack.serve("all", ALL, &["lake.flush_interval_ms=300"]).await;

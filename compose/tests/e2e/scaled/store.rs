@@ -18,7 +18,7 @@ const CAUGHT_UP: f64 = 5000.0;
 /// Seconds of each mood: 600 by night.
 fn seconds() -> Duration {
     let set = std::env::var("ACUVIM_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
-    Duration::from_secs(set.unwrap_or(40))
+    Duration::from_secs(set.unwrap_or(20))
 }
 
 async fn lag(server: &Server) -> f64 {
@@ -30,7 +30,7 @@ async fn lag(server: &Server) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_else() {
-    let mut stack = Stack::start(1).await;
+    let mut stack = Stack::shared().await;
     let door = Door::open(&stack.s3).await;
     stack.s3 = format!("http://{}", door.address);
     let set = [

@@ -12,7 +12,7 @@ use crate::{
 
 const SCRIPT: &str = r#"
 import json, os, sys, deltalake, polars
-table = deltalake.DeltaTable("s3://acuvim/lake/telemetry", version=int(sys.argv[1]))
+table = deltalake.DeltaTable(sys.argv[1] + "/telemetry", version=int(sys.argv[2]))
 rows = table.to_pyarrow_table()
 others = polars.scan_delta(table).select(polars.len()).collect().item()
 print(json.dumps({"rows": rows.num_rows, "polars": others, "version": table.version()}), flush=True)
@@ -22,7 +22,7 @@ os._exit(0)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     let extra = [
         "lake.flush_interval_ms=300",
         "lake.compaction_interval_ms=300",
@@ -68,7 +68,7 @@ async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there
         }
     };
     let output = Command::new(root().join("target/python/bin/python"))
-        .args(["-c", SCRIPT, &ours.lake_version.to_string()])
+        .args(["-c", SCRIPT, &stack.lake(), &ours.lake_version.to_string()])
         .envs(stack.environment())
         .output()
         .expect("python runs");

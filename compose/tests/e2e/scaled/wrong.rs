@@ -14,7 +14,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_up_wrongly_stops_the_start_with_one_line_that_names_it() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::shared().await;
     stack.serve("right", "ingest,processor,query", &[]).await.stop().await;
     let other = Services::new();
     let other_kafka = tokio::task::block_in_place(|| other.kafka(1));
@@ -23,7 +23,7 @@ async fn what_is_set_up_wrongly_stops_the_start_with_one_line_that_names_it() {
         (format!("control.url={wrong_password}"), "password authentication failed"),
         (format!("control.url={}x", stack.postgres), "does not exist"),
         ("log.partitions=8".to_owned(), "this system was made with 4"),
-        ("log.retention_hours=4000".to_owned(), "acuvim.uplink (log.url) keeps records for"),
+        ("log.retention_hours=4000".to_owned(), ".uplink (log.url) keeps records for"),
         (format!("log.url=kafka://{other_kafka}"), "this system was made with the Kafka cluster"),
         ("process.roles=cook".to_owned(), "process.roles"),
     ] {
@@ -43,7 +43,7 @@ async fn what_is_set_up_wrongly_stops_the_start_with_one_line_that_names_it() {
     let dir = tempfile::tempdir().expect("dir");
     let starting = Server::spawn(dir.path(), &set, &environment);
     let line = tokio::task::block_in_place(|| starting.ended());
-    assert!(line.starts_with("acuvim: s3://acuvim/lake/telemetry (lake.url)"), "{line}");
+    assert!(line.starts_with(&format!("acuvim: {}/telemetry (lake.url)", stack.lake())), "{line}");
     assert!(line.contains("SignatureDoesNotMatch"), "{line}");
 }
 
@@ -57,7 +57,7 @@ async fn not_ready(at: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_waits_for_components_that_are_away_and_names_them() {
-    let stack = Stack::start(1).await;
+    let stack = Stack::own(1).await;
     let parts = ["postgres", "kafka-1", "s3"];
     parts.iter().for_each(|part| stack.services.kill(part));
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");

@@ -87,10 +87,8 @@ pub(crate) fn is_s3(url: &Url) -> bool {
 /// could both seem to succeed, and one be gone.
 pub(crate) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
     let away = |e: DeltaTableError| Error::from(e).at(table);
-    let log_store = DeltaTableBuilder::from_url(table.clone())
-        .map_err(away)?
-        .build_storage()
-        .map_err(away)?;
+    let log_store =
+        DeltaTableBuilder::from_url(table.clone()).map_err(away)?.build_storage().map_err(away)?;
     let store = log_store.object_store(None);
     let probe = Path::from(format!("_acuvim_probe/{}", uuid::Uuid::new_v4()));
     let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };

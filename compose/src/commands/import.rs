@@ -117,9 +117,12 @@ impl Mark {
         rows.unwrap_or(0)
     }
 
+    /// Replaces the file in one step: a mark that is cut short would begin the import anew.
     fn write(&self, rows: u64) -> anyhow::Result<()> {
-        let text = format!("{} {rows}\n", self.about);
-        std::fs::write(&self.path, text).with_context(|| self.path.display().to_string())
+        let next = self.path.with_extension("imported.next");
+        std::fs::write(&next, format!("{} {rows}\n", self.about))
+            .and_then(|()| std::fs::rename(&next, &self.path))
+            .with_context(|| self.path.display().to_string())
     }
 
     fn remove(&self) {

@@ -84,7 +84,8 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     }
     server.stop().await;
     let set = [&["--partitions", "4", "--to", "embedded"][..], &["--set", on_kafka[0]]].concat();
-    let (done, said) = repartition(dir, &[&set[..], &["--set", on_kafka[1], "--set", on_kafka[2]]].concat());
+    let (done, said) =
+        repartition(dir, &[&set[..], &["--set", on_kafka[1], "--set", on_kafka[2]]].concat());
     assert!(done, "{said}");
     let server = Server::start(dir, &[]).await;
     publish(&server, 0, 31).await;

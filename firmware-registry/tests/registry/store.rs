@@ -87,7 +87,8 @@ async fn s3() {
         .with_bucket_name("acuvim")
         .build()
         .expect("a bucket");
-    let (bucket, prefix) = (Arc::new(bucket), Path::from(format!("{}/firmware", Services::unique_name())));
+    let (bucket, prefix) =
+        (Arc::new(bucket), Path::from(format!("{}/firmware", Services::unique_name())));
     let store = ImageStore::new(Arc::clone(&bucket) as _, prefix.clone());
     let runtime = tokio::runtime::Handle::current();
     let change = move |name: &str, bytes: Vec<u8>| {

@@ -96,8 +96,9 @@ fn numbers(list: &TopicPartitionList) -> BTreeSet<u32> {
 /// Joins a group over the uplink's partitions; leaves it when the claim is dropped.
 pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> {
     let (owned, watch) = watch::channel(BTreeSet::new());
-    let consumer: BaseConsumer<Member> =
-        member(options, &options.named(group)).create_with_context(Member { owned }).map_err(|e| setup(&e))?;
+    let consumer: BaseConsumer<Member> = member(options, &options.named(group))
+        .create_with_context(Member { owned })
+        .map_err(|e| setup(&e))?;
     consumer.subscribe(&[&options.topic(LogTopic::Uplink)]).map_err(|e| away("claim", &e))?;
     let (told, trouble) = watch::channel(None);
     let left = Arc::new(AtomicBool::new(false));

@@ -257,7 +257,8 @@ impl Shared {
         if let Some(consumer) = cursors.get(name) {
             return Ok(Arc::clone(consumer));
         }
-        let consumer = client::consumer(&self.options, &self.options.named(&format!("cursor.{name}")))?;
+        let consumer =
+            client::consumer(&self.options, &self.options.named(&format!("cursor.{name}")))?;
         Ok(Arc::clone(cursors.entry(name.to_owned()).or_insert(Arc::new(consumer))))
     }
 

@@ -87,7 +87,8 @@ pub fn one_spaced(text: &str) -> String {
 
 #[test]
 fn records_are_read_and_checked() {
-    let text = "# a comment\n\nquery TI rowsort\nSELECT 1,\n 2\n----\nb  2\na 1\n\n\nquery error no\nX";
+    let text =
+        "# a comment\n\nquery TI rowsort\nSELECT 1,\n 2\n----\nb  2\na 1\n\n\nquery error no\nX";
     let records = parse(text).expect("records");
     assert_eq!((records[0].line, records[0].sql.as_str()), (3, "SELECT 1,\n 2"));
     let rows = |all: &[&str]| Ok(all.iter().map(|r| (*r).to_owned()).collect());
@@ -97,7 +98,9 @@ fn records_are_read_and_checked() {
     assert_eq!(records[1].check(Err("there is no X".into())), Ok(()));
     assert!(records[1].check(Err("yes".into())).is_err());
     assert!(records[1].check(rows(&[])).is_err());
-    for bad in ["SELECT 1", "query T\nSELECT 1", "query T sometimes\nSELECT 1\n----", "query error x"] {
+    for bad in
+        ["SELECT 1", "query T\nSELECT 1", "query T sometimes\nSELECT 1\n----", "query error x"]
+    {
         assert!(parse(bad).is_err(), "{bad}");
     }
 }

@@ -6,10 +6,12 @@ mod rollouts;
 mod uploads;
 mod walk;
 
+use std::time::{Duration, Instant};
+
 use acuvim_firmware_registry::Sample;
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::harness::{PATIENCE, Server};
 
 pub use walk::updated;
 
@@ -59,7 +61,15 @@ pub async fn release(server: &Server, version: &str, size: usize) -> Vec<u8> {
         ("hardware", None, HARDWARE.as_bytes()),
         ("file", Some("logger.bin"), &image),
     ];
-    let (status, made) = upload(server, &parts).await;
+    let begun = Instant::now();
+    let (status, made) = loop {
+        let (status, made) = upload(server, &parts).await;
+        // A fleet that registers keeps the database busy.
+        if status != 503 || begun.elapsed() > PATIENCE {
+            break (status, made);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert_eq!((status, &made["version"]), (201, &json!(version)), "{made}");
     image
 }

@@ -390,7 +390,7 @@ async fn passwords_sessions_and_guesses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_zipped_bodies_and_strange_origins_are_turned_away() {
     let dir = tempfile::tempdir().expect("dir");
-    let set = ["http.requests_per_address=20", "http.cors_origins=https://ops.example"];
+    let set = ["http.requests_per_address=3", "http.cors_origins=https://ops.example"];
     let server = Server::start(dir.path(), &set).await;
     let token = server.token().await;
     let url = format!("{}/api/devices", server.http);

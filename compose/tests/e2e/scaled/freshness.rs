@@ -16,7 +16,7 @@ async fn a_count_on_a_query_role_of_its_own_never_falls_and_no_reading_is_there_
     let one = stack.serve("one", "processor", &SETTINGS).await;
     let two = stack.serve("two", "processor", &SETTINGS).await;
     let query = stack.serve("query", "query", &SETTINGS).await;
-    let load = Load::start(stack.mqtt, 3, Duration::from_millis(5));
+    let load = Load::start(stack.mqtt, 3, Duration::from_millis(20));
     let (begun, mut last, mut counts) = (Instant::now(), 0, 0);
     let mut slowest = Duration::ZERO;
     while begun.elapsed() < Duration::from_secs(20) {

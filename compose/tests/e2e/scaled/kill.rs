@@ -9,7 +9,7 @@ use crate::{
 };
 
 const FAST: [&str; 3] =
-    ["lake.flush_interval_ms=300", "lake.compaction_interval_ms=500", "lake.compaction_fan_in=4"];
+    ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1500", "lake.compaction_fan_in=4"];
 
 /// The processes, by the order in which they are killed.
 const PROCESSES: [(&str, &str); 4] =
@@ -22,15 +22,15 @@ async fn serve(stack: &Stack, (name, roles): (&str, &str)) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thirty_kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing() {
+async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing() {
     // `./dev nightly` asks for more.
-    let kills: u32 = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(30);
+    let kills: u32 = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(12);
     let stack = Stack::own(3).await;
     let mut servers = Vec::new();
     for process in PROCESSES {
         servers.push(serve(&stack, process).await);
     }
-    let load = Load::start(stack.mqtt, 6, Duration::from_millis(10));
+    let load = Load::start(stack.mqtt, 6, Duration::from_millis(30));
     for kill in 0..kills {
         // Spread over what a flush and a start take, the same in every run.
         let pause = 300 + (u64::from(kill) * 7919) % 900;

@@ -34,8 +34,8 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
     let door = Door::open(&stack.s3).await;
     stack.s3 = format!("http://{}", door.address);
     let set = [
-        "lake.flush_interval_ms=300",
-        "lake.compaction_interval_ms=500",
+        "lake.flush_interval_ms=700",
+        "lake.compaction_interval_ms=1500",
         "lake.rollup_interval_seconds=1",
         "alerts.check_interval_seconds=1",
         "lake.max_tail_mb=64",
@@ -45,7 +45,7 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
     let mut server = stack.serve("all", "ingest,processor,query", &set).await;
     expect_outages(&mut server);
     server.expect("the rollups failed; they are tried again");
-    let load = Load::start(stack.mqtt, 4, Duration::from_millis(5));
+    let load = Load::start(stack.mqtt, 4, Duration::from_millis(20));
     for mood in [Mood::Refuses, Mood::Waits(Duration::from_secs(5))] {
         let begun = Instant::now();
         while lag(&server).await > CAUGHT_UP || load.acknowledged() < 500 {

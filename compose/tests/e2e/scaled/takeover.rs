@@ -48,7 +48,7 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     expect_outages(&mut ingest);
     expect_outages(&mut query);
     let first = processor(&stack, "one").await;
-    let load = Load::start(stack.mqtt, 8, Duration::from_millis(5));
+    let load = Load::start(stack.mqtt, 6, Duration::from_millis(20));
     for round in 0..4 {
         let second = processor(&stack, "two").await;
         owns_and_flushes(&second).await;

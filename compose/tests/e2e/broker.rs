@@ -212,7 +212,7 @@ async fn a_disk_that_fills_up_stops_acknowledgements_and_room_brings_them_back()
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "it goes on by itself");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        crate::harness::pause(begun).await;
     }
     server.wait_for("SELECT count(*) FROM telemetry", 2).await;
     server.stop().await;

@@ -20,6 +20,13 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// Long enough for the slowest machine; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A pause before something that is waited for is looked at again: an eighth of the time waited so far,
+/// so that looking costs a busy machine little and a quick answer is not missed by much.
+pub async fn pause(begun: Instant) {
+    let pause = (begun.elapsed() / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    tokio::time::sleep(pause).await;
+}
+
 pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_acuvim")
 }
@@ -240,7 +247,7 @@ impl Server {
                 return serde_json::from_str(&text).expect("a SQL answer");
             }
             assert!(status == 503 && begun.elapsed() < PATIENCE, "{body}: {status} {text}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            pause(begun).await;
         }
     }
 
@@ -258,7 +265,7 @@ impl Server {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{query}: {got}, not {want}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            pause(begun).await;
         }
     }
 }

@@ -53,7 +53,7 @@ async fn history_has_every_reading_in_pages_and_in_buckets() {
         if n == 40 {
             let lake = json!({"query": "SELECT count(*) FROM telemetry", "consistency": "lake"});
             while server.ask(lake.clone()).await.rows[0][0].as_i64() == Some(0) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
     }

@@ -95,7 +95,7 @@ async fn an_image_that_was_changed_in_the_store_is_not_served_and_raises_an_aler
         }
         assert_eq!((status, &bytes[..]), (200, &image[..]), "never the changed bytes");
         assert!(begun.elapsed() < crate::harness::PATIENCE);
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        crate::harness::pause(begun).await;
     }
     let alerts = until(&server, "/api/alerts?type=firmware_damaged", |a| a["total"] == 1).await;
     let alert = &alerts["items"][0];

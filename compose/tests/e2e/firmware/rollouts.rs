@@ -151,7 +151,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
             break now;
         }
         assert!(begun.elapsed() < 3 * PATIENCE, "{now:#}");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        crate::harness::pause(begun).await;
     };
     println!("{}: {}", done["state"], done["progress"]);
     assert_eq!(done["state"], "completed", "{done:#}");

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use acuvim_benches::mqtt::{ConnectOptions, Connection};
@@ -91,7 +91,7 @@ pub async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool)
             return json;
         }
         assert!(begun.elapsed() < PATIENCE, "{path}: {status} {json:#}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        crate::harness::pause(begun).await;
     }
 }
 

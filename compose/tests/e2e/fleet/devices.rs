@@ -115,7 +115,7 @@ async fn from_commissioning_to_its_end() {
     let begun = std::time::Instant::now();
     while device.publish("acuvim/ACV-AABBCCDDEEFF/status", "online", false).await.is_ok() {
         assert!(begun.elapsed() < crate::harness::PATIENCE, "a stolen device stays connected");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
     assert!(matches!(Connection::open(&options).await, Err(Error::Refused(_))));
 

@@ -70,6 +70,6 @@ pub async fn alerts(server: &Server, query: &str, wanted: impl Fn(&[Value]) -> b
             return items;
         }
         assert!(begun.elapsed() < PATIENCE, "{query}: {items:#?}");
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        crate::harness::pause(begun).await;
     }
 }

@@ -80,7 +80,7 @@ impl Receiver {
                 return call;
             }
             assert!(begun.elapsed() < PATIENCE, "{:#?}", self.all());
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            crate::harness::pause(begun).await;
         }
     }
 }

@@ -54,7 +54,7 @@ async fn until_files(server: &Server, want: i64) {
     let begun = std::time::Instant::now();
     while files(server).await != want {
         assert!(begun.elapsed() < PATIENCE, "{} files", files(server).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
 }
 
@@ -118,7 +118,7 @@ async fn all_count_the_same_through_a_tables_life() {
         json!({"query": "SELECT count(DISTINCT date) FROM telemetry", "consistency": "lake"});
     while server.ask(days.clone()).await.rows[0][0] != 2 {
         assert!(begun.elapsed() < PATIENCE, "no day is dropped");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
     server.stop().await;
     let server = Server::start(dir.path(), &quiet).await;

@@ -1,11 +1,7 @@
 //! The bridge before a real Mosquitto, the rest embedded: what the broker keeps for us while we are
 //! away, older protocols, TLS, shared subscriptions.
 
-use std::{
-    net::SocketAddr,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, process::Command, time::Instant};
 
 use acuvim_benches::mqtt::{ConnectOptions, Connection};
 use serde_json::Value;
@@ -65,7 +61,7 @@ async fn connected(server: &Server) {
             return;
         }
         assert!(begun.elapsed() < PATIENCE, "the bridge does not connect");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
 }
 
@@ -162,7 +158,7 @@ async fn tls_and_logins_are_checked_and_a_refused_one_is_named() {
                 break;
             }
             assert!(begun.elapsed() < PATIENCE, "{says}: {answer}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            crate::harness::pause(begun).await;
         }
         server.stop().await;
     }
@@ -199,7 +195,7 @@ async fn bridges_of_one_group_share_telemetry_and_one_client_id_has_one_bridge()
             break (a, b);
         }
         assert!(begun.elapsed() < PATIENCE, "{a} and {b}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     };
     assert_eq!(a + b, 200, "each message comes to one of them");
     assert!(a > 0 && b > 0, "{a} and {b}: shared");

@@ -1,6 +1,6 @@
 //! Commands through Mosquitto and Kafka, with control on PostgreSQL: the same ends and odd answers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use acuvim_benches::mqtt::Connection;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn ready(server: &Server) {
     let ready = format!("{}/readyz", server.http);
     while !server.client.get(&ready).send().await.expect("answer").status().is_success() {
         assert!(begun.elapsed() < PATIENCE, "{ready}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
 }
 
@@ -62,7 +62,7 @@ async fn a_database_that_is_away_makes_no_half_command_and_readings_go_on() {
     let begun = Instant::now();
     while query.post("/api/devices/d/command", &body).await.status() != 202 {
         assert!(begun.elapsed() < PATIENCE, "the device has a row");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
     let processed = counted(&processor, "acuvim_records_processed_total").await;
     stack.services.kill("postgres");
@@ -77,7 +77,7 @@ async fn a_database_that_is_away_makes_no_half_command_and_readings_go_on() {
     let begun = Instant::now();
     while counted(&processor, "acuvim_records_processed_total").await < processed + 100.0 {
         assert!(begun.elapsed() < PATIENCE, "the stream waits for control");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
     stack.services.again(&["postgres"]);
     query.wait_for("SELECT count(*) FROM telemetry", 101).await;

@@ -122,7 +122,7 @@ async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
     let begun = Instant::now();
     while query.number(raised).await < i64::try_from(total).expect("n") {
         assert!(begun.elapsed() < PATIENCE, "events are missing in the lake");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        crate::harness::pause(begun).await;
     }
     assert_eq!(query.number(raised).await, i64::try_from(total).expect("n"));
     let faults = alerts(&query, "type=ledger_unbalanced", |_| true).await;

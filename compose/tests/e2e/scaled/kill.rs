@@ -73,6 +73,6 @@ async fn moved_on(load: &Load) {
     let (before, begun) = (load.acknowledged(), Instant::now());
     while load.acknowledged() < before + 100 {
         assert!(begun.elapsed() < PATIENCE, "the load is stuck");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::harness::pause(begun).await;
     }
 }

@@ -122,7 +122,7 @@ pub async fn judge(
         if (all_there && all_in) || begun.elapsed() > 2 * PATIENCE {
             break (log, stored);
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        crate::harness::pause(begun).await;
     };
     let mut faults = Vec::new();
     for (reading, at) in sent {

@@ -31,7 +31,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        crate::harness::pause(begun).await;
     }
 }
 

@@ -50,7 +50,7 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         let begun = Instant::now();
         while lag(&server).await > CAUGHT_UP || load.acknowledged() < 500 {
             assert!(begun.elapsed() < PATIENCE + seconds(), "all is well before");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            crate::harness::pause(begun).await;
         }
         let (before, acknowledged) = (resident_mb(server.pid()), load.acknowledged());
         door.is(mood);

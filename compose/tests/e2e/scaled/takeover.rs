@@ -93,6 +93,6 @@ async fn visible(query: &Server, want: usize) {
             return;
         }
         assert!(begun.elapsed() < PATIENCE, "nobody took the partitions over");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        crate::harness::pause(begun).await;
     }
 }

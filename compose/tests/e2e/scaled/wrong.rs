@@ -1,7 +1,7 @@
 //! Components that are set up wrongly stop the start with one line; those that are away are waited
 //! for, and named meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ async fn a_start_waits_for_components_that_are_away_and_names_them() {
         let begun = Instant::now();
         while !not_ready(&at).await.contains(&component.to_owned()) {
             assert!(begun.elapsed() < PATIENCE, "{component} is not named");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            crate::harness::pause(begun).await;
         }
         tokio::task::block_in_place(|| stack.services.again(&[part]));
     }

@@ -2,6 +2,7 @@
 //! the order in which data flows.
 
 mod beside;
+mod data_dir;
 mod ingest;
 mod instance;
 mod options;
@@ -145,7 +146,7 @@ impl Server {
     /// Opens and starts everything; waits for components that are away, and says so at `/readyz`.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let dir = &settings.data.dir;
-        std::fs::create_dir_all(dir).with_context(|| format!("{} (data.dir)", dir.display()))?;
+        data_dir::prepare(dir)?;
         let roles = settings.roles()?;
         let listeners = Listeners::bind(&settings, &roles).await?;
         let addresses = listeners.addresses()?;

@@ -149,7 +149,7 @@ impl EmbeddedLog {
 
 impl Shared {
     fn open(options: EmbeddedOptions) -> Result<Self, Error> {
-        check_half_made(&options.path)?;
+        move_half_made(&options.path)?;
         let db = Database::builder(&options.path)
             .cache_size(16 << 20)
             .max_journaling_size(64 << 20)
@@ -284,17 +284,33 @@ fn number(meta: &Keyspace, key: &str) -> Result<Option<i64>, Error> {
     Ok(value.and_then(|v| v.as_ref().try_into().ok()).map(i64::from_be_bytes))
 }
 
-/// A crash while fjall first makes its folder leaves one that it refuses for ever; nothing can
-/// have been acknowledged from it.
-fn check_half_made(path: &Path) -> Result<(), Error> {
+/// A folder without `version` beside a journal is what a crash leaves while fjall first makes it, which
+/// refuses such a folder for ever. It may as well be a whole log that has lost that file, so it is moved
+/// aside and never deleted.
+fn move_half_made(path: &Path) -> Result<(), Error> {
     let setup = |e: std::io::Error| {
         Error::new(ErrorKind::Setup, format!("{}: {e} (the embedded log's folder)", path.display()))
     };
     if path.join("0.jnl").exists() && !path.join("version").exists() {
-        tracing::info!(path = %path.display(), "removing a log folder whose making was interrupted");
-        std::fs::remove_dir_all(path).map_err(setup)?;
+        let aside = free_name_beside(path);
+        tracing::warn!(
+            path = %path.display(), moved_to = %aside.display(),
+            "the log folder has a journal and no `version`: its making was interrupted, or the file \
+             was lost; it is moved aside, and a new log begins"
+        );
+        std::fs::rename(path, &aside).map_err(setup)?;
     }
     std::fs::create_dir_all(path).map_err(setup)
+}
+
+/// A name that nothing has yet: `log.aside-1` for `log`.
+fn free_name_beside(path: &Path) -> PathBuf {
+    let named = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".aside-{n}"));
+        PathBuf::from(name)
+    };
+    (1..).map(named).find(|name| !name.exists()).unwrap_or_else(|| named(0))
 }
 
 fn opening(path: &Path, error: &fjall::Error) -> Error {

@@ -38,6 +38,29 @@ async fn is_as_it_was_after_a_clean_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_version_file_is_moved_aside_whole() {
+    let root = tempfile::tempdir().expect("dir");
+    let path = root.path().join("log");
+    let log = EmbeddedLog::open(EmbeddedOptions::at(&path)).await.expect("open");
+    log.append(LogTopic::Uplink, vec![(1, entry("d", "v"))]).await.expect("append");
+    log.close().await;
+    let version = std::fs::read(path.join("version")).expect("fjall's file");
+    std::fs::remove_file(path.join("version")).expect("removed");
+    // A crash in the making of a log leaves a journal as the first file.
+    if !path.join("0.jnl").exists() {
+        std::fs::write(path.join("0.jnl"), "").expect("written");
+    }
+    let new = EmbeddedLog::open(EmbeddedOptions::at(&path)).await.expect("a new log");
+    assert_eq!(new.bounds(LogTopic::Uplink, 1).await.expect("bounds").end, 0);
+    new.close().await;
+    // What was acknowledged is there for whoever puts the file back.
+    let aside = root.path().join("log.aside-1");
+    std::fs::write(aside.join("version"), version).expect("put back");
+    let old = EmbeddedLog::open(EmbeddedOptions::at(&aside)).await.expect("the old log");
+    assert_eq!(old.read(LogTopic::Uplink, 1, 0, NO_WAIT).await.expect("read").entries.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn is_for_one_process() {
     let root = tempfile::tempdir().expect("dir");
     let _first = EmbeddedLog::open(EmbeddedOptions::at(root.path())).await.expect("open");

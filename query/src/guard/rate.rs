@@ -8,10 +8,7 @@ use std::{
 };
 
 use acuvim_schemas::problem::Code;
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use uuid::Uuid;
 
 use crate::problem::ApiError;
@@ -65,7 +62,7 @@ fn check<K: std::hash::Hash + Eq + Clone>(
     key: &K,
 ) -> Result<(), Duration> {
     let Some(limiter) = limiter else { return Ok(()) };
-    limiter.check_key(key).map_err(|not| not.wait_time_from(DefaultClock::default().now()))
+    limiter.check_key(key).map_err(|not| not.wait_time_from(limiter.clock().now()))
 }
 
 /// The one who has an address: in IPv6 a household or a site has a whole network of them.

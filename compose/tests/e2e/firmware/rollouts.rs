@@ -79,7 +79,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
     let group: Vec<&str> = fleet.iter().map(|logger| logger.id.as_str()).collect();
     let plan = json!({
         "stages": [{"percent": 20, "soak_seconds": 2}, {"percent": 100}],
-        "max_failure_percent": 1, "silent_after_seconds": 12,
+        "max_failure_percent": 1, "silent_after_seconds": 20,
     });
     let bad = json!({ "version": "1.2.0", "device_ids": group, "rollout": plan });
     let rollout = deploy(&server, &bad).await;
@@ -123,7 +123,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
         "health_gate_sql": "SELECT count(*) > 0, count(*) AS updated FROM rollout_devices d \
             JOIN heartbeats h ON h.device_id = d.device_id WHERE d.updated",
         // Bricks that were spared the first time are in it.
-        "max_failure_percent": 10, "silent_after_seconds": 12,
+        "max_failure_percent": 10, "silent_after_seconds": 20,
     });
     let good = json!({ "version": "1.3.0", "device_ids": group, "rollout": plan });
     let rollout = deploy(&server, &good).await;

@@ -10,7 +10,7 @@ use super::client::{QUIET, Raw};
 use crate::harness::{Server, resident_mb};
 
 const SLOW: usize = 100;
-const DEVICES: usize = 200;
+const DEVICES: usize = 100;
 const ROUNDS: i64 = 30;
 
 /// A connection that the kernel buffers little of.

@@ -147,7 +147,7 @@ async fn mails_tell_of_offline_devices_and_of_a_disk_that_fills_up() {
     let dir = tempfile::tempdir().expect("dir");
     // The warning comes at twice of what the log keeps free.
     let disk = rustix::fs::statvfs(dir.path()).expect("a disk");
-    let free_mb = disk.f_bavail * disk.f_frsize >> 20;
+    let free_mb = (disk.f_bavail * disk.f_frsize) >> 20;
     let nearly_full = format!("log.min_free_mb={}", free_mb * 3 / 4);
     let mut mailbox = Mailbox::open();
     let smtp = format!("notifications.smtp_url=smtp://127.0.0.1:{}", mailbox.port);

@@ -34,7 +34,8 @@ install() {
         rm -rf "$kafka_libs"
         mkdir -p "$kafka_libs"
         mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-            -DoutputDirectory="$kafka_libs" >&2
+            -DoutputDirectory="$kafka_libs" >&2 ||
+            fail "Maven could not fetch Kafka's jars; is Maven's repository reached?"
         cksum <"$here/kafka-pom.xml" >"$kafka_libs/.installed"
     fi
     [ -x "$python/weed" ] || fail "the S3 server is missing: run ./dev setup"

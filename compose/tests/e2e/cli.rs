@@ -36,6 +36,9 @@ fn help_names_every_command_and_where_to_begin() {
 #[test]
 fn a_bad_setting_or_place_stops_the_start_with_one_line() {
     let dir = tempfile::tempdir().expect("dir");
+    // One that others can read is warned of.
+    let owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(dir.path(), owner).expect("its rights");
     let at = dir.path().to_string_lossy().into_owned();
     let serve = |extra: &[&str]| refusal(&[&["serve", "--data-dir", &at], extra].concat());
     let text = serve(&["--set", "log.partitions=99"]);

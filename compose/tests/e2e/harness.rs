@@ -2,8 +2,10 @@
 //! that a test did not expect fails it.
 
 use std::{
+    fs::Permissions,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -114,6 +116,8 @@ impl Server {
 
     /// Starts a server and waits for nothing.
     pub fn spawn(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Starting {
+        // As the server would have made it; it warns of one that others can read.
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("its rights");
         let mut command = Command::new(binary());
         command
             .args(["serve", "--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])

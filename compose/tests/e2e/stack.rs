@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::OnceLock,
     time::Duration,
@@ -114,9 +113,7 @@ impl Stack {
 
     fn dir(&self, name: &str) -> PathBuf {
         let dir = self.services.dir().join("acuvim").join(name);
-        // As the server makes it; one that others can read is warned of.
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&dir).expect("a folder");
+        std::fs::create_dir_all(&dir).expect("a folder");
         dir
     }
 

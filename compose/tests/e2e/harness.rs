@@ -117,7 +117,9 @@ impl Server {
     /// Starts a server and waits for nothing.
     pub fn spawn(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Starting {
         // As the server would have made it; it warns of one that others can read.
-        std::fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("its rights");
+        if dir.exists() {
+            std::fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("its rights");
+        }
         let mut command = Command::new(binary());
         command
             .args(["serve", "--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])

@@ -4,6 +4,8 @@
 //! something out of nothing (`repeat('x', 2000000000)` ends the process, `range` takes memory
 //! outside of any pool), recursion without end, and texts whose plan takes longer than the query.
 
+mod bounds;
+
 use std::ops::ControlFlow;
 
 use acuvim_schemas::problem::{Code, Problem};
@@ -57,9 +59,9 @@ impl Default for GateLimits {
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
     // aggregates
-    "approx_distinct", "approx_median", "avg", "bit_and", "bit_or",
+    "approx_distinct", "approx_median", "approx_percentile_cont", "avg", "bit_and", "bit_or",
     "bool_and", "bool_or", "corr", "count", "covar_pop", "covar_samp", "first_value", "last_value",
-    "max", "mean", "median", "min", "nth_value", "regr_intercept", "regr_r2", "regr_slope",
+    "max", "mean", "median", "min", "nth_value", "percentile_cont", "regr_intercept", "regr_r2", "regr_slope",
     "counter_delta", "stddev", "stddev_pop", "stddev_samp", "sum", "var", "var_pop", "var_samp",
     // windows
     "cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number",
@@ -98,7 +100,13 @@ pub fn check(text: &str, limits: &GateLimits) -> Result<Box<Statement>, Problem>
     };
     let Statement::Statement(inner) = &statement else { return Err(only_select()) };
     let ast::Statement::Query(query) = inner.as_ref() else { return Err(only_select()) };
-    match query.visit(&mut Gate { limits: *limits, relations: 0, ctes: 0, concatenations: 0 }) {
+    match query.visit(&mut Gate {
+        limits: *limits,
+        relations: 0,
+        ctes: 0,
+        concatenations: 0,
+        grouping_sets: 0,
+    }) {
         ControlFlow::Break(problem) => Err(*problem),
         ControlFlow::Continue(()) => Ok(Box::new(statement)),
     }
@@ -154,6 +162,7 @@ struct Gate {
     relations: usize,
     ctes: usize,
     concatenations: usize,
+    grouping_sets: u64,
 }
 
 impl Gate {
@@ -188,6 +197,15 @@ impl Visitor for Gate {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
         if select.into.is_some() {
             return Self::stop("SELECT INTO is not allowed");
+        }
+        self.grouping_sets =
+            self.grouping_sets.saturating_add(bounds::grouping_sets(&select.group_by));
+        if self.grouping_sets > bounds::GROUPING_SETS {
+            return Self::stop(format!(
+                "CUBE, ROLLUP and GROUPING SETS come to more than {} groupings: name those that are \
+                 needed in GROUPING SETS",
+                bounds::GROUPING_SETS
+            ));
         }
         ControlFlow::Continue(())
     }
@@ -237,6 +255,13 @@ impl Visitor for Gate {
         if name.as_deref().is_none_or(|name| !FUNCTIONS.contains(&name)) {
             let name = &function.name;
             return Self::stop(format!("the function {name} is not allowed here"));
+        }
+        let is_percentile = name.as_deref().is_some_and(|name| name.ends_with("percentile_cont"));
+        if is_percentile && !bounds::is_bounded_percentile(function) {
+            return Self::stop(format!(
+                "{}: its arguments are a column and numbers up to 1000",
+                function.name
+            ));
         }
         if matches!(function.args, FunctionArguments::Subquery(_)) {
             return Self::stop("a subquery can't be a function's argument");

@@ -101,6 +101,17 @@ pub(crate) async fn run(
     let begun = Instant::now();
     let limits = &app.parts.sql;
     let params = request.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+    if request.timeout_ms == Some(0) {
+        return Err(ApiError::field(
+            "timeout_ms",
+            "a query needs at least 1 ms; leave it out for all that is allowed",
+        ));
+    }
+    let texts = request.params.iter().map(|param| param.as_str().map_or(0, str::len));
+    if texts.sum::<usize>() > limits.gate.text {
+        let detail = format!("the texts come to over {} bytes", limits.gate.text);
+        return Err(ApiError::field("params", detail));
+    }
     let allowed = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(allowed).min(allowed));
     let max_rows = request.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);

@@ -42,6 +42,9 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
         let id = give(&server, &device.id, body).await;
         let now = ended(&server, &id).await;
         assert_eq!(now["status"], "success", "{now:#}");
+        // That it was sent is told through the stream, and may come behind the answer.
+        let now =
+            until(&server, &format!("/api/commands/{id}"), |c| c["sent_at"].is_string()).await;
         for time in ["created_at", "sent_at", "finished_at"] {
             assert!(now[time].is_string(), "{kind} {time}: {now:#}");
         }

@@ -77,6 +77,44 @@ fn what_multiplies_is_counted() {
         (1..30).map(|n| format!("c{n} AS (SELECT l.x FROM c{} l, c{} r)", n - 1, n - 1)).collect();
     let text = format!("WITH c0 AS (SELECT 1 AS x), {} SELECT x FROM c29", doubling.join(","));
     assert!(verdict(&text).expect_err("doubling").contains("WITH"));
+    let columns = |n: usize| (0..n).map(|i| format!("c{i}")).collect::<Vec<_>>().join(",");
+    for (group_by, passes) in [
+        (format!("CUBE({})", columns(6)), true),
+        (format!("x, CUBE({})", columns(40)), false),
+        (format!("CUBE({})", columns(200)), false),
+        (format!("ROLLUP({})", columns(40)), true),
+        (format!("ROLLUP({}), ROLLUP({})", columns(40), columns(2)), false),
+        ("CUBE(a, b, c), CUBE(d, e, f)".to_owned(), true),
+        ("CUBE(a, b, c), CUBE(d, e, f), ROLLUP(g)".to_owned(), false),
+        ("GROUPING SETS ((a), (b), ())".to_owned(), true),
+        (format!("GROUPING SETS (CUBE({}), (a))", columns(30)), false),
+        ("a, b WITH CUBE".to_owned(), false),
+    ] {
+        let text = format!("SELECT count(*) FROM telemetry GROUP BY {group_by}");
+        let got = verdict(&text);
+        let reasons = ["groupings", "parse", "CUBE is not allowed"];
+        let refused = got.as_ref().is_err_and(|e| reasons.iter().any(|reason| e.contains(reason)));
+        assert_eq!((got.is_ok(), refused), (passes, !passes), "{group_by}: {got:?}");
+    }
+    let seven = "SELECT 1 FROM telemetry GROUP BY CUBE(a,b,c,d,e)";
+    let split = format!("SELECT 1 FROM ({seven}), ({seven}), ({seven})");
+    assert!(verdict(&split).expect_err("spread over subqueries").contains("groupings"));
+    for percentile in [
+        "percentile_cont(0.95) WITHIN GROUP (ORDER BY voltage_l1_v)",
+        "approx_percentile_cont(0.95) WITHIN GROUP (ORDER BY voltage_l1_v)",
+        "approx_percentile_cont(voltage_l1_v, 0.95)",
+        "approx_percentile_cont(voltage_l1_v, 0.95, 200)",
+    ] {
+        assert_eq!(verdict(&format!("SELECT {percentile} FROM telemetry")), Ok(()), "{percentile}");
+    }
+    for unbounded in [
+        "approx_percentile_cont(0.5, 1000 * 1000000) WITHIN GROUP (ORDER BY seq)",
+        "approx_percentile_cont(0.5, 2000) WITHIN GROUP (ORDER BY seq)",
+        "approx_percentile_cont(seq, 0.5, seq)",
+    ] {
+        let got = verdict(&format!("SELECT {unbounded} FROM telemetry")).expect_err(unbounded);
+        assert!(got.contains("numbers up to 1000"), "{unbounded}: {got}");
+    }
     let many = format!("SELECT 1 FROM {}", vec!["telemetry"; 500].join(","));
     assert!(verdict(&many).expect_err("joins").contains("tables in FROM"));
     assert_eq!(

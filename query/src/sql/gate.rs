@@ -198,8 +198,9 @@ impl Visitor for Gate {
         if select.into.is_some() {
             return Self::stop("SELECT INTO is not allowed");
         }
-        self.grouping_sets =
-            self.grouping_sets.saturating_add(bounds::grouping_sets(&select.group_by));
+        // A plain SELECT is one, and multiplies nothing.
+        let more = bounds::grouping_sets(&select.group_by).saturating_sub(1);
+        self.grouping_sets = self.grouping_sets.saturating_add(more);
         if self.grouping_sets > bounds::GROUPING_SETS {
             return Self::stop(format!(
                 "CUBE, ROLLUP and GROUPING SETS come to more than {} groupings: name those that are \

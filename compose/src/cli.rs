@@ -209,6 +209,10 @@ pub struct RepartitionArgs {
     /// Move to another log: kafka://host:9092, or `embedded`.
     #[arg(long, value_name = "URL")]
     pub to: Option<String>,
+    /// Begin a new log without asking the old one, because it is lost: what of it is in no table yet
+    /// is given up.
+    #[arg(long)]
+    pub old_log_is_lost: bool,
     #[command(flatten)]
     pub settings: ServeFlags,
 }

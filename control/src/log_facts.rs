@@ -41,11 +41,22 @@ impl Control {
         if stored == identity {
             return Ok(());
         }
+        // Earlier versions called every embedded log `the embedded log`.
+        if identity.strip_prefix(&stored).is_some_and(|rest| rest.starts_with(' ')) {
+            self.execute(
+                "UPDATE settings SET value = $1 WHERE name = 'log.identity'",
+                vec![identity.into()],
+            )
+            .await?;
+            return Ok(());
+        }
         Err(Error::new(
             ErrorKind::Setup,
             format!(
-                "log.url names {identity}, but this system was made with {stored}: set it back, or \
-                 move with `acuvim log repartition`"
+                "the log is {identity}, but this system was made with {stored}: offsets of one mean \
+                 nothing in the other. Set log.url (or data.dir) back, move with `acuvim log \
+                 repartition`, or, if the old log is lost, begin a new one with `acuvim log \
+                 repartition --old-log-is-lost`"
             ),
         ))
     }

@@ -45,11 +45,17 @@ async fn lay_out(
         bail!("this system has never run: set log.partitions and start it");
     };
     nobody_runs(control).await?;
-    let old = AnyLog::open(settings, facts).await?;
-    control.check_log(&old.identity().await?).await?;
-    let lake = serve::lake(settings, facts, serve::engine(settings)?).await?;
-    everything_is_flushed(control, &old, &lake, facts).await?;
-    say(format!("everything of epoch {} is in the tables", facts.epoch))?;
+    let old = match args.old_log_is_lost {
+        true => None,
+        false => Some(OldLog::open(settings, control, facts).await?),
+    };
+    match &old {
+        Some(old) => {
+            old.is_flushed(control).await?;
+            say(format!("everything of epoch {} is in the tables", facts.epoch))?;
+        }
+        None => say(format!("what of epoch {} is in no table is given up", facts.epoch))?,
+    }
 
     if let Some(url) = &args.to {
         settings.log.url = (url != "embedded").then(|| url.clone());
@@ -58,17 +64,21 @@ async fn lay_out(
     let new = AnyLog::open(settings, next).await.context("the new log")?;
     let identity = new.identity().await?;
     say(format!("made the log of epoch {} with {} partitions", next.epoch, next.partitions))?;
-    everything_is_flushed(control, &old, &lake, facts).await?;
+    if let Some(old) = &old {
+        old.is_flushed(control).await?;
+    }
     ensure!(
         control.begin_epoch(facts, next.partitions, &identity).await?,
         "somebody else has laid the log out anew meanwhile"
     );
     // What a process that was only paused would still append to the old one is refused from here
     // on, and so never acknowledged.
-    if let AnyLog::Kafka(log) = &old {
-        log.delete_topics().await?;
+    if let Some(old) = old {
+        if let AnyLog::Kafka(log) = &old.log {
+            log.delete_topics().await?;
+        }
+        old.log.close().await;
     }
-    old.close().await;
     new.close().await;
     let place = args.to.as_ref().map(|url| format!(" and log.url = \"{url}\"")).unwrap_or_default();
     say(format!(
@@ -89,24 +99,35 @@ async fn nobody_runs(control: &Control) -> anyhow::Result<()> {
     )
 }
 
-async fn everything_is_flushed(
-    control: &Control,
-    log: &AnyLog,
-    lake: &Lake,
+/// The log that is left behind, and the lake that must have got all of it.
+struct OldLog {
+    log: AnyLog,
+    lake: Lake,
     facts: LogFacts,
-) -> anyhow::Result<()> {
-    let log = log.log();
-    for partition in 0..facts.partitions {
-        let end = log.bounds(LogTopic::Uplink, partition).await?.end;
-        let stored = lake.next_offset(partition);
-        let noted = control.offset(facts.epoch, partition).await?.unwrap_or(0);
-        let (behind, who) = if stored < noted { (stored, "lake") } else { (noted, "control") };
-        ensure!(
-            behind >= end,
-            "partition {partition} has {} records that {who} has not got: start the server, stop it \
-             with SIGTERM, and try again",
-            end - behind
-        );
+}
+
+impl OldLog {
+    async fn open(settings: &Settings, control: &Control, facts: LogFacts) -> anyhow::Result<Self> {
+        let log = AnyLog::open(settings, facts).await?;
+        control.check_log(&log.identity().await?).await?;
+        let lake = serve::lake(settings, facts, serve::engine(settings)?).await?;
+        Ok(Self { log, lake, facts })
     }
-    Ok(())
+
+    async fn is_flushed(&self, control: &Control) -> anyhow::Result<()> {
+        let log = self.log.log();
+        for partition in 0..self.facts.partitions {
+            let end = log.bounds(LogTopic::Uplink, partition).await?.end;
+            let stored = self.lake.next_offset(partition);
+            let noted = control.offset(self.facts.epoch, partition).await?.unwrap_or(0);
+            let (behind, who) = if stored < noted { (stored, "lake") } else { (noted, "control") };
+            ensure!(
+                behind >= end,
+                "partition {partition} has {} records that {who} has not got: start the server, stop \
+                 it with SIGTERM, and try again",
+                end - behind
+            );
+        }
+        Ok(())
+    }
 }

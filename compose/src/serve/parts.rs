@@ -64,7 +64,7 @@ impl AnyLog {
     /// Which log it is, so that offsets of another are not taken for its own.
     pub async fn identity(&self) -> Result<String, acuvim_log::Error> {
         match self {
-            Self::Embedded(_) => Ok("the embedded log".to_owned()),
+            Self::Embedded(log) => Ok(format!("the embedded log {}", log.id())),
             Self::Kafka(log) => Ok(format!("the Kafka cluster {}", log.cluster().await?)),
         }
     }

@@ -95,6 +95,32 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_is_refused_until_somebody_says_that_the_old_one_is_lost() {
+    let root = tempfile::tempdir().expect("dir");
+    let dir = root.path();
+    let server = Server::start(dir, &[]).await;
+    publish(&server, 0, 20).await;
+    server.wait_for(COUNT, 100).await;
+    server.stop().await;
+    std::fs::remove_file(dir.join("log/version")).expect("fjall's file");
+
+    let starting = Server::spawn(dir, &[], &[]);
+    let line = tokio::task::block_in_place(|| starting.ended());
+    assert!(line.contains("--old-log-is-lost"), "{line}");
+    assert!(dir.join("log.aside-1").exists(), "what was there is kept");
+    let (done, said) = repartition(dir, &["--partitions", "4"]);
+    assert!(!done && said.contains("--old-log-is-lost"), "{said}");
+
+    let (done, said) = repartition(dir, &["--partitions", "4", "--old-log-is-lost"]);
+    assert!(done && said.contains("is given up"), "{said}");
+    // The offsets of the new log begin anew, and none of its readings is taken for an old one.
+    let server = Server::start(dir, &[]).await;
+    publish(&server, 20, 1).await;
+    server.wait_for(COUNT, 105).await;
+    server.stop().await;
+}
+
 /// What half a minute would do.
 fn forget_processes(dir: &Path) {
     let runtime = tokio::runtime::Handle::current();

@@ -94,6 +94,10 @@ async fn the_number_of_partitions_is_fixed_at_the_first_start() {
         control.check_log("embedded").await.expect("again");
         let error = control.check_log("kafka:abc").await.expect_err("another log");
         assert_eq!(error.kind(), ErrorKind::Setup);
+        // A system of an earlier version learns the id of its log.
+        control.check_log("embedded 1f3c").await.expect("the same, with its id");
+        let error = control.check_log("embedded 77aa").await.expect_err("another");
+        assert!(error.to_string().contains("--old-log-is-lost"), "{error}");
         assert!(control.begin_epoch(facts, 8, "kafka:abc").await.expect("move"));
         assert!(!control.begin_epoch(facts, 9, "embedded").await.expect("too late"));
         control.check_log("kafka:abc").await.expect("moved");

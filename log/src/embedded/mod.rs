@@ -73,6 +73,7 @@ pub struct EmbeddedLog {
 /// What readers and the writer thread both see.
 pub(crate) struct Shared {
     options: EmbeddedOptions,
+    id: String,
     db: Database,
     meta: Keyspace,
     partitions: BTreeMap<(LogTopic, u32), Partition>,
@@ -99,6 +100,12 @@ impl EmbeddedLog {
         let writer = writer::start(Arc::clone(&shared), queue, failing)?;
         let writer = std::sync::Mutex::new(Some(writer));
         Ok(Self { shared, requests, pending_bytes, failed, writer })
+    }
+
+    /// Which log this is: made with it, and of no other.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.shared.id
     }
 
     /// Says when a write has failed: from then on the log takes nothing until it is opened again,
@@ -157,13 +164,14 @@ impl Shared {
             .open()
             .map_err(|e| opening(&options.path, &e))?;
         let meta = db.keyspace("meta", keyspace).map_err(disk)?;
+        let id = id(&db, &meta)?;
         let mut partitions = BTreeMap::new();
         for topic in LogTopic::ALL {
             for number in 0..options.partitions {
                 partitions.insert((topic, number), Partition::open(&db, &meta, topic, number)?);
             }
         }
-        Ok(Self { options, db, meta, partitions })
+        Ok(Self { options, id, db, meta, partitions })
     }
 
     fn partition(&self, topic: LogTopic, number: u32) -> Result<&Partition, Error> {
@@ -284,14 +292,26 @@ fn number(meta: &Keyspace, key: &str) -> Result<Option<i64>, Error> {
     Ok(value.and_then(|v| v.as_ref().try_into().ok()).map(i64::from_be_bytes))
 }
 
+/// The log's id; a log without one gets it.
+fn id(db: &Database, meta: &Keyspace) -> Result<String, Error> {
+    if let Some(id) = meta.get("id").map_err(disk)? {
+        return Ok(String::from_utf8_lossy(&id).into_owned());
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(meta, "id", id.as_bytes());
+    batch.commit().map_err(disk)?;
+    Ok(id)
+}
+
 /// A folder without `version` beside a journal is what a crash leaves while fjall first makes it, which
 /// refuses such a folder for ever. It may as well be a whole log that has lost that file, so it is moved
-/// aside and never deleted.
+/// aside and never deleted. Whoever opens the log then sees by its id that it is another one.
 fn move_half_made(path: &Path) -> Result<(), Error> {
     let setup = |e: std::io::Error| {
         Error::new(ErrorKind::Setup, format!("{}: {e} (the embedded log's folder)", path.display()))
     };
-    if path.join("0.jnl").exists() && !path.join("version").exists() {
+    if has_journal(path).map_err(setup)? && !path.join("version").exists() {
         let aside = free_name_beside(path);
         tracing::warn!(
             path = %path.display(), moved_to = %aside.display(),
@@ -301,6 +321,19 @@ fn move_half_made(path: &Path) -> Result<(), Error> {
         std::fs::rename(path, &aside).map_err(setup)?;
     }
     std::fs::create_dir_all(path).map_err(setup)
+}
+
+/// Whether there is a journal of fjall's, which numbers them: `0.jnl`, `1.jnl`.
+fn has_journal(path: &Path) -> std::io::Result<bool> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    for file in std::fs::read_dir(path)? {
+        if file?.path().extension().is_some_and(|e| e == "jnl") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A name that nothing has yet: `log.aside-1` for `log`.

@@ -43,18 +43,22 @@ async fn a_log_that_lost_its_version_file_is_moved_aside_whole() {
     let path = root.path().join("log");
     let log = EmbeddedLog::open(EmbeddedOptions::at(&path)).await.expect("open");
     log.append(LogTopic::Uplink, vec![(1, entry("d", "v"))]).await.expect("append");
+    let id = log.id().to_owned();
     log.close().await;
+    let again = EmbeddedLog::open(EmbeddedOptions::at(&path)).await.expect("open");
+    assert_eq!(again.id(), id, "it keeps its id");
+    again.close().await;
     let version = std::fs::read(path.join("version")).expect("fjall's file");
     std::fs::remove_file(path.join("version")).expect("removed");
-    // A crash in the making of a log leaves a journal as the first file.
-    if !path.join("0.jnl").exists() {
-        std::fs::write(path.join("0.jnl"), "").expect("written");
-    }
+    // Journals are numbered on: the first is gone from a log that has been used for long.
+    std::fs::rename(path.join("0.jnl"), path.join("7.jnl")).expect("renamed");
     let new = EmbeddedLog::open(EmbeddedOptions::at(&path)).await.expect("a new log");
     assert_eq!(new.bounds(LogTopic::Uplink, 1).await.expect("bounds").end, 0);
+    assert_ne!(new.id(), id, "nobody takes it for the old one");
     new.close().await;
     // What was acknowledged is there for whoever puts the file back.
     let aside = root.path().join("log.aside-1");
+    std::fs::rename(aside.join("7.jnl"), aside.join("0.jnl")).expect("renamed");
     std::fs::write(aside.join("version"), version).expect("put back");
     let old = EmbeddedLog::open(EmbeddedOptions::at(&aside)).await.expect("the old log");
     assert_eq!(old.read(LogTopic::Uplink, 1, 0, NO_WAIT).await.expect("read").entries.len(), 1);

@@ -185,6 +185,9 @@ pub struct Telemetry {
     pub cleanup_interval_hours: u64,
     /// Readings further ahead than this are dead letters.
     pub max_future_hours: i64,
+    /// Readings further ahead of their arrival than this are stored, and are neither the latest nor
+    /// judged: the device's clock is wrong.
+    pub max_ahead_seconds: i64,
 }
 
 /// How long the other tables keep their days.
@@ -231,6 +234,8 @@ pub struct HealthMonitor {
     pub boots_per_hour: u32,
     /// Free room on the SD card.
     pub min_sd_free_mb: i64,
+    /// For how long a clock must be ahead until that is an alert.
+    pub clock_ahead_seconds: i64,
 }
 
 /// When people are told again, and how often the system looks after itself.
@@ -369,6 +374,7 @@ impl Default for Telemetry {
             first_cleanup_seconds: 600,
             cleanup_interval_hours: 24,
             max_future_hours: 24,
+            max_ahead_seconds: 10,
         }
     }
 }
@@ -407,6 +413,7 @@ impl Default for HealthMonitor {
             max_modbus_error_share: 0.2,
             boots_per_hour: 5,
             min_sd_free_mb: 100,
+            clock_ahead_seconds: 60,
         }
     }
 }

@@ -57,6 +57,7 @@ pub use rules::DeviceSite;
 pub use secrets::{hash_secret, new_secret};
 pub use sessions::Rotation;
 pub use stream::{
-    Applied, Changes, DeviceNote, OffsetMove, ReadUntil, RepairChange, Resend, StatusStep,
+    Applied, Changes, DeviceHappening, DeviceNote, OffsetMove, ReadUntil, RepairChange, Resend,
+    StatusStep,
 };
 pub use users::{User, UserChange, UserChanged};

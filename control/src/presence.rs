@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    Control, DeviceNote, Error, StatusStep,
+    Control, DeviceHappening, DeviceNote, Error, StatusStep,
     alerts::{Applying, NewAlert},
     db::Tx,
 };
@@ -35,6 +35,20 @@ pub struct DevicePresence {
 }
 
 impl Control {
+    /// What is kept of a device's heartbeats, as JSON; none of a device that sent none.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn vitals(&self, device_id: &str) -> Result<Option<String>, Error> {
+        let row: Option<(Option<String>,)> = self
+            .fetch_optional(
+                "SELECT vitals FROM devices WHERE device_id = $1",
+                vec![device_id.into()],
+            )
+            .await?;
+        Ok(row.and_then(|(vitals,)| vitals))
+    }
+
     /// What is known of all devices' presence.
     ///
     /// # Errors
@@ -81,10 +95,34 @@ pub(crate) async fn note_presence(
     for step in &note.status {
         tell(tx, &note.device_id, step, applying).await?;
     }
+    for happening in &note.happened {
+        tx.tell_happened(&note.device_id, happening, applying.now).await?;
+    }
     Ok(())
 }
 
 impl Tx {
+    /// Puts into the outbox that something happened to a device.
+    pub(crate) async fn tell_happened(
+        &mut self,
+        device_id: &str,
+        happening: &DeviceHappening,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let event = DeviceEvent {
+            event_id: Uuid::now_v7(),
+            device_id: device_id.to_owned(),
+            event: happening.event.to_owned(),
+            ts: happening.at,
+            recorded_at: now,
+            status: None,
+            previous: None,
+            reason: Some(happening.reason.to_owned()),
+            detail: Some(happening.detail.clone()),
+        };
+        self.emit(&Event::Device(Box::new(event)), now).await
+    }
+
     /// Puts into the outbox that a device is there that was not: because it was heard, because it
     /// announced itself, or because a person entered it.
     pub(crate) async fn tell_registered(

@@ -6,12 +6,13 @@ use acuvim_schemas::{
     Micros,
     command::Delivery,
     device::partition_of,
-    payload::{DeviceAlert, Heartbeat, Registration},
+    payload::{self, DeviceAlert, Heartbeat, Registration},
+    text::plain,
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-pub use note::{DeviceNote, StatusStep};
+pub use note::{DeviceHappening, DeviceNote, StatusStep};
 
 use crate::{
     AlertChange, Answer, Control, Error, LetterNotes,
@@ -280,7 +281,7 @@ async fn beat(
 ) -> Result<bool, Error> {
     let text = |key: &str| {
         let text = heartbeat.extra.get(key).and_then(serde_json::Value::as_str);
-        text.map(|text| text.chars().take(64).collect::<String>())
+        text.and_then(plain).map(|text| text.chars().take(64).collect::<String>())
     };
     let whole = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
     let touched = tx
@@ -368,6 +369,11 @@ async fn register(
     .await?;
     if first > 0 {
         tx.tell_registered(device_id, "announced", at).await?;
+    }
+    if let Some(odd) = r.extra.get(payload::ODD) {
+        let detail = odd.clone();
+        let odd = DeviceHappening { event: "odd_fields", reason: "registration", at, detail };
+        tx.tell_happened(device_id, &odd, at).await?;
     }
     tx.note_search(device_id).await
 }

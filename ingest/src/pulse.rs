@@ -9,12 +9,16 @@ use bytes::Bytes;
 
 use crate::intake::now;
 
-/// How often. Whoever reads takes several missed ones for a break.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// How often at the least. Whoever reads takes several missed ones for a break.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
-/// Says so as long as `hears` is true. A log that does not take it is in trouble with readings too,
+/// How often at the most: each is a record in every partition.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// Says so every `interval`, as long as `hears` is true. A log that does not take it is in trouble with readings too,
 /// and they say it.
-pub(crate) async fn run(log: Arc<dyn Log>, hears: impl Fn() -> bool + Send) {
+pub(crate) async fn run(log: Arc<dyn Log>, interval: Duration, hears: impl Fn() -> bool + Send) {
+    let interval = interval.clamp(SHORTEST, LONGEST);
     loop {
         if hears() {
             let entries = (0..log.partitions()).map(|partition| (partition, pulse())).collect();
@@ -22,7 +26,7 @@ pub(crate) async fn run(log: Arc<dyn Log>, hears: impl Fn() -> bool + Send) {
                 tracing::debug!(%error, "a pulse was not stored");
             }
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }
 
@@ -40,4 +44,22 @@ fn pulse() -> Entry {
             resolved_ts: None,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acuvim_log::{EmbeddedLog, EmbeddedOptions};
+
+    #[tokio::test]
+    async fn it_beats_as_often_as_it_is_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let options = EmbeddedOptions { min_free_bytes: 0, ..EmbeddedOptions::at(dir.path()) };
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(options).await.expect("a log"));
+        let beats = run(Arc::clone(&log), Duration::from_secs(1), || true);
+        let waited = tokio::time::timeout(Duration::from_millis(2500), beats).await;
+        assert!(waited.is_err(), "it goes on");
+        let end = log.bounds(LogTopic::Uplink, 0).await.expect("bounds").end;
+        assert!((2..=3).contains(&end), "{end} pulses in two and a half seconds");
+    }
 }

@@ -72,6 +72,22 @@ impl Dedup {
         wanted
     }
 
+    /// Which of these readings are stored already, before any of them is judged. What
+    /// [`Dedup::wanted`] asked for must have been loaded.
+    pub fn stored<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> Vec<bool> {
+        readings.map(|(device, ts)| self.is_stored(device, ts)).collect()
+    }
+
+    fn is_stored(&self, device: &str, ts: Micros) -> bool {
+        if self.newest.get(device) == Some(ts) {
+            return true;
+        }
+        // Most are newer than all there is, and need no look.
+        let late = !self.newest.is_newer(device, ts);
+        let day = || self.days.get(&(Arc::from(device), day_of(ts)));
+        late && day().is_some_and(|day| day.times.contains(&ts))
+    }
+
     /// Takes in the stored times of a device's day.
     pub fn load(&mut self, day: Wanted, times: impl IntoIterator<Item = Micros>) {
         let entry = self.days.entry(day).or_default();
@@ -170,6 +186,7 @@ mod tests {
         assert_eq!(wanted, HashSet::from([("new".into(), 0), ("old".into(), 0)]));
         dedup.load(("new".into(), 0), [10]);
         dedup.load(("old".into(), 0), []);
+        assert_eq!(dedup.stored(readings.into_iter()), [false, false, false, true, false]);
         assert_eq!(dedup.judge(readings.into_iter()), [true, true, true, false, true]);
         // What was stored of it since is not all there is.
         let again = [("old", 20), ("old", 30)];

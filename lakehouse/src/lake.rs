@@ -40,6 +40,8 @@ pub struct LakeOptions {
     pub skip_by_offset: bool,
     /// Write nothing that another writer has written. Off only to prove that it matters.
     pub fence: bool,
+    /// How far ahead of its arrival a reading may be and still be its device's latest.
+    pub max_ahead: Micros,
 }
 
 /// See the crate.
@@ -84,7 +86,7 @@ impl Lake {
         }
         let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));
         let newest_heartbeats = Newest::new(options.partitions);
-        let latest = Latest::new(options.partitions);
+        let latest = Latest::new(options.partitions, options.max_ahead);
         let (owned, rolled_up) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self {
             tables,

@@ -1,4 +1,5 @@
-//! The latest reading of every device, in memory: the row with the highest `ts`, whenever it came.
+//! The latest reading of every device, in memory: the row with the highest `ts`, whenever it came. What
+//! is ahead of its arrival is of a clock that is wrong, and not the latest.
 
 use std::{
     collections::HashMap,
@@ -24,6 +25,7 @@ const PIECES: usize = 256;
 #[derive(Debug)]
 pub struct Latest {
     partitions: Vec<RwLock<Shard>>,
+    max_ahead: Micros,
 }
 
 /// The devices of one partition. Rows that a later one has replaced stay in their pieces until these
@@ -43,8 +45,15 @@ struct Place {
 }
 
 impl Latest {
-    pub(crate) fn new(partitions: u32) -> Self {
-        Self { partitions: (0..partitions).map(|_| RwLock::default()).collect() }
+    pub(crate) fn new(partitions: u32, max_ahead: Micros) -> Self {
+        Self { partitions: (0..partitions).map(|_| RwLock::default()).collect(), max_ahead }
+    }
+
+    /// The time of a device's latest reading.
+    #[must_use]
+    pub fn ts(&self, device: &str) -> Option<Micros> {
+        let shard = self.shard_of(device).and_then(|shard| self.partitions.get(shard))?;
+        shard.read().unwrap_or_else(PoisonError::into_inner).at.get(device).map(|place| place.ts)
     }
 
     /// The latest rows of these devices, in their order, with the columns of `telemetry`; those that
@@ -103,8 +112,13 @@ impl Latest {
     pub(crate) fn note(&self, rows: &RecordBatch) -> Result<Vec<Arc<str>>, Error> {
         let devices = column(rows, "device_id")?.as_string::<i32>();
         let times = column(rows, "ts")?.as_primitive::<TimestampMicrosecondType>().values();
+        let received = column(rows, "received_at")?.as_primitive::<TimestampMicrosecondType>();
+        let times = times.iter().zip(received.values());
         let mut newest: HashMap<&str, (Micros, usize)> = HashMap::new();
-        for (row, (device, ts)) in devices.iter().flatten().zip(times).enumerate() {
+        for (row, (device, (ts, received))) in devices.iter().flatten().zip(times).enumerate() {
+            if *ts > received.saturating_add(self.max_ahead) {
+                continue;
+            }
             let known = newest.entry(device).or_insert((*ts, row));
             if *ts > known.0 {
                 *known = (*ts, row);
@@ -188,13 +202,21 @@ mod tests {
     use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
 
     fn batch(rows: &[(&str, Micros)]) -> RecordBatch {
+        let rows: Vec<_> = rows.iter().map(|(device, ts)| (*device, *ts, *ts)).collect();
+        arrived(&rows)
+    }
+
+    /// Readings with the times of their arrival.
+    fn arrived(rows: &[(&str, Micros, Micros)]) -> RecordBatch {
         let schema = Table::Telemetry.schema();
+        let times = |get: fn(&(&str, Micros, Micros)) -> Micros| {
+            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(get));
+            Arc::new(times.with_timezone("UTC")) as _
+        };
         let columns = schema.fields().iter().map(|field| match field.name().as_str() {
             "device_id" => Arc::new(rows.iter().map(|r| Some(r.0)).collect::<StringArray>()) as _,
-            "ts" | "received_at" => {
-                let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1));
-                Arc::new(times.with_timezone("UTC")) as _
-            }
+            "ts" => times(|row| row.1),
+            "received_at" => times(|row| row.2),
             _ if field.is_nullable() => new_null_array(field.data_type(), rows.len()),
             _ => {
                 let zeros = arrow::array::Int32Array::from(vec![0; rows.len()]);
@@ -211,8 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ahead_of_its_arrival_is_not_the_latest() {
+        let latest = Latest::new(4, 10);
+        latest.note(&arrived(&[("a", 100, 100), ("a", 220, 101), ("b", 111, 101)])).expect("note");
+        assert_eq!(times(&latest, &["a", "b"]), [100, 111], "ten are within what clocks differ by");
+        assert_eq!((latest.ts("a"), latest.ts("none")), (Some(100), None));
+        let changed = latest.note(&arrived(&[("a", 110, 110), ("c", 999, 1)])).expect("note");
+        assert_eq!(changed, ["a".into()]);
+        assert!(!latest.has("c"));
+    }
+
+    #[test]
     fn late_rows_change_nothing_and_the_highest_of_many_stays() {
-        let latest = Latest::new(4);
+        let latest = Latest::new(4, 0);
         latest.note(&batch(&[("a", 5), ("b", 1), ("a", 9), ("a", 7)])).expect("note");
         let changed = latest.note(&batch(&[("a", 8), ("b", 2)])).expect("note");
         assert_eq!(changed, ["b".into()]);

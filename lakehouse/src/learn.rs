@@ -7,9 +7,10 @@ use acuvim_schemas::{
     tables::Table,
     time::{DAY, Micros, SECOND},
 };
+use arrow::datatypes::DataType;
 use datafusion::{
     functions_aggregate::expr_fn::max,
-    logical_expr::Expr,
+    logical_expr::{Expr, cast},
     prelude::{col, lit},
 };
 use futures::TryStreamExt as _;
@@ -56,7 +57,40 @@ impl Lake {
         let mut known: Vec<_> = known.into_iter().filter_map(newest).collect();
         known.sort();
         known.dedup();
-        self.learn_latest(&view, known).await
+        let devices: Vec<String> = known.iter().map(|(device, _)| device.clone()).collect();
+        self.learn_latest(&view, known).await?;
+        // Whose newest is of a clock that is wrong has an older one that is its latest.
+        let without = |device: &String| !self.latest().has(device);
+        let without: Vec<String> = devices.into_iter().filter(without).collect();
+        let of_now = self.newest_of_now(&view, &without).await?;
+        self.learn_latest(&view, of_now).await
+    }
+
+    /// The newest reading of each of some devices that is not ahead of its arrival.
+    async fn newest_of_now(
+        &self,
+        telemetry: &Arc<UnionTable>,
+        devices: &[String],
+    ) -> Result<Vec<(String, Micros)>, Error> {
+        let mut found = Vec::new();
+        for some in devices.chunks(MANY) {
+            let theirs = some.iter().map(|device| lit(device.as_str())).collect();
+            let rows = self.engine().session().read_table(Arc::clone(telemetry) as _)?;
+            let rows = rows
+                .filter(col("device_id").in_list(theirs, false).and(self.is_of_now()))?
+                .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
+                .collect()
+                .await?;
+            let own = |(device, ts): (&str, Micros)| (device.to_owned(), ts);
+            found.extend(device_times(&rows)?.into_iter().map(own));
+        }
+        Ok(found)
+    }
+
+    /// Whether a reading is not ahead of its arrival by more than clocks differ.
+    pub(crate) fn is_of_now(&self) -> Expr {
+        let whole = |name: &str| cast(col(name), DataType::Int64);
+        whole("ts").lt_eq(whole("received_at") + lit(self.options.max_ahead))
     }
 
     /// Learns of the newest heartbeat of each device of late.

@@ -1,7 +1,10 @@
 //! What is stored, read back for the stream: rows by their place in the log, a device's readings by
 //! their time, and counts for the ledger's check.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use acuvim_schemas::{
     ledger::{LedgerRow, rows_of},
@@ -11,7 +14,7 @@ use acuvim_schemas::{
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute::concat_batches,
-    datatypes::Int64Type,
+    datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use datafusion::{
     functions_aggregate::expr_fn::max,
@@ -27,6 +30,12 @@ use crate::{
 
 /// Readings of one device that come in one piece at most: a day of one a second, and some.
 const MOST_READINGS: usize = 100_000;
+
+/// Devices that are asked for at once.
+const DEVICES: usize = 50;
+
+/// Times of one device that are asked for one by one, rather than all between the first and the last.
+const TIMES: usize = 1000;
 
 impl Lake {
     /// The committed readings of a partition's records from one offset up to another, in log order:
@@ -49,7 +58,8 @@ impl Lake {
         Ok(concat_batches(&Table::Telemetry.schema(), &rows)?)
     }
 
-    /// The newest `ts` of each device among the committed readings of a partition before an offset.
+    /// The newest `ts` of each device among the committed readings of a partition before an offset,
+    /// but for those that were ahead of their arrival.
     ///
     /// # Errors
     /// When files can't be read.
@@ -61,7 +71,7 @@ impl Lake {
         let behind = self.of_partition(partition, offset, i64::MAX);
         let rows = self
             .committed(Table::Telemetry)?
-            .filter(Expr::Not(Box::new(behind)))?
+            .filter(Expr::Not(Box::new(behind)).and(self.is_of_now()))?
             .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
             .collect()
             .await?;
@@ -96,6 +106,102 @@ impl Lake {
         let rows = concat_batches(&Table::Telemetry.schema(), &rows)?;
         let more = rows.num_rows() > MOST_READINGS;
         Ok((rows.slice(0, rows.num_rows().min(MOST_READINGS)), more))
+    }
+
+    /// The readings of devices at some times, stored or in the tail; of a device with many times it may
+    /// be more.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn readings_at(
+        &self,
+        wanted: &BTreeMap<Arc<str>, BTreeSet<Micros>>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let of_device = |(device, times): &(&Arc<str>, &BTreeSet<Micros>)| {
+            let (first, last) = (times.first().copied()?, times.last().copied()?);
+            let mut theirs = col("device_id")
+                .eq(lit(device.as_ref()))
+                .and(col("ts").gt_eq(timestamp(first)).and(col("ts").lt_eq(timestamp(last))));
+            if times.len() <= TIMES {
+                let times = times.iter().map(|ts| timestamp(*ts)).collect();
+                theirs = theirs.and(col("ts").in_list(times, false));
+            }
+            Some(theirs)
+        };
+        let mut found = Vec::new();
+        let devices: Vec<_> = wanted.iter().collect();
+        for some in devices.chunks(DEVICES) {
+            let Some(any) = some.iter().filter_map(of_device).reduce(Expr::or) else { continue };
+            let rows = self.engine.session().read_table(Arc::clone(&telemetry) as _)?;
+            found.extend(rows.filter(any)?.collect().await?);
+        }
+        Ok(found)
+    }
+
+    /// The times of devices' readings, stored or in the tail, in order, each up to the time that is
+    /// given with it and from so long before; not of those that were ahead of their arrival.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn times_up_to(
+        &self,
+        wanted: &[(Arc<str>, Micros)],
+        span: Micros,
+    ) -> Result<HashMap<Arc<str>, Vec<Micros>>, Error> {
+        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let of_device = |(device, newest): &(Arc<str>, Micros)| {
+            let (from, to) = (timestamp(newest.saturating_sub(span)), timestamp(*newest));
+            col("device_id")
+                .eq(lit(device.as_ref()))
+                .and(col("ts").gt_eq(from).and(col("ts").lt_eq(to)))
+        };
+        let mut found: HashMap<Arc<str>, Vec<Micros>> = HashMap::new();
+        for some in wanted.chunks(DEVICES) {
+            let Some(any) = some.iter().map(of_device).reduce(Expr::or) else { continue };
+            let rows = self.engine.session().read_table(Arc::clone(&telemetry) as _)?;
+            let rows = rows.filter(any.and(self.is_of_now()))?;
+            let rows = rows.select_columns(&["device_id", "ts"])?.collect().await?;
+            for (device, ts) in device_times(&rows)? {
+                found.entry(device.into()).or_default().push(ts);
+            }
+        }
+        found.values_mut().for_each(|times| times.sort_unstable());
+        Ok(found)
+    }
+
+    /// The times of a device's readings, stored or in the tail, from one up to another, in order; not
+    /// of those that were ahead of their arrival. The last so many.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn device_times(
+        &self,
+        device_id: &str,
+        from: Micros,
+        to: Micros,
+        last: usize,
+    ) -> Result<Vec<Micros>, Error> {
+        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let rows = self
+            .engine
+            .session()
+            .read_table(telemetry as _)?
+            .filter(col("device_id").eq(lit(device_id)))?
+            .filter(col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(to))))?
+            .filter(self.is_of_now())?
+            .select_columns(&["ts"])?
+            .sort(vec![col("ts").sort(false, false)])?
+            .limit(0, Some(last))?
+            .collect()
+            .await?;
+        let mut times = Vec::new();
+        for batch in &rows {
+            let column = column(batch, "ts")?.as_primitive::<TimestampMicrosecondType>();
+            times.extend_from_slice(column.values());
+        }
+        times.reverse();
+        Ok(times)
     }
 
     /// The ledger's rows of a partition that begin at an offset or behind it.

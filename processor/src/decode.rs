@@ -57,8 +57,21 @@ pub struct Decoded {
     pub(crate) said: Vec<(String, Said)>,
     /// Dead letters that were brought again.
     pub(crate) replayed: Vec<Replayed>,
+    /// The messages that rows of readings come from, in log order.
+    pub(crate) messages: Vec<Message>,
     /// How far time has come.
     pub(crate) clock: Clock,
+}
+
+/// A message with readings, for those of them that turn out to be no rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    /// Its offset.
+    pub offset: i64,
+    /// The topic it came on.
+    pub topic: Bytes,
+    /// What it says.
+    pub payload: Bytes,
 }
 
 /// Decodes the records of one partition.
@@ -66,11 +79,12 @@ pub struct Decoded {
 pub struct StreamDecoder {
     partition: u32,
     epoch: i32,
-    max_future: Micros,
+    limits: Limits,
     telemetry: Decoder,
     dead_letters: DeadLetterRows,
     heartbeats: HeartbeatRows,
     ledger: Ledger,
+    messages: Vec<Message>,
     clock: Clock,
 }
 
@@ -78,15 +92,15 @@ impl StreamDecoder {
     /// A decoder for a partition.
     #[must_use]
     pub fn new(partition: u32, epoch: i32, limits: Limits, aliases: Arc<Aliases>) -> Self {
-        let max_future = limits.max_future;
         Self {
             partition,
             epoch,
-            max_future,
+            limits,
             telemetry: Decoder::new(limits, aliases),
             dead_letters: DeadLetterRows::default(),
             heartbeats: HeartbeatRows::default(),
             ledger: Ledger::default(),
+            messages: Vec::new(),
             clock: Clock::default(),
         }
     }
@@ -107,7 +121,7 @@ impl StreamDecoder {
         owed: Owed,
         is_due: &dyn Fn(&str, Micros) -> bool,
     ) -> Result<Decoded, ArrowError> {
-        let mut notes = Notes::default();
+        let mut notes = Notes::new(self.limits);
         for (offset, entry) in entries {
             match Record::try_from(&entry) {
                 Ok(record) => self.record(offset, &record, owed, is_due, &mut notes),
@@ -124,7 +138,8 @@ impl StreamDecoder {
             }
         }
         let telemetry = self.telemetry.finish()?;
-        note_readings(&telemetry.rows, &mut notes);
+        note_readings(&telemetry.rows, &self.limits, &mut notes);
+        note_clocks(&from_offset(&telemetry.rows, owed.changes_from), &mut notes);
         let (unknown, known) = told_apart(&telemetry.rows, telemetry.unknown, owed.changes_from);
         let rows = Rows {
             telemetry: from_offset(&telemetry.rows, owed.rows_from),
@@ -140,6 +155,7 @@ impl StreamDecoder {
             known,
             said: notes.said,
             replayed: notes.replayed,
+            messages: std::mem::take(&mut self.messages),
             clock: self.clock,
         })
     }
@@ -205,6 +221,13 @@ impl StreamDecoder {
         if offset < owed.changes_from || device_id.is_empty() {
             return;
         }
+        // Whoever speaks is there, whatever it says: but for what says itself whether it is, and what
+        // others bring in for it.
+        let spoke = !record.headers.retained && replay.is_none() && topic != IMPORT;
+        let says = payload.is_some() && matches!(kind, Kind::Heartbeat | Kind::Register);
+        if spoke && names_device(kind) && kind != Kind::Status && !says {
+            notes.heard(device_id, at);
+        }
         match payload {
             Some(payload) => {
                 if is_due(device_id, at) {
@@ -233,6 +256,10 @@ impl StreamDecoder {
         let (letters, mut dead_letters) = (&mut self.dead_letters, 0);
         let resolved_ts = record.headers.resolved_ts;
         let source = Source { facts: *facts, payload: &record.value, resolved_ts };
+        if offset >= owed.rows_from {
+            let (topic, payload) = (record.headers.topic.clone(), record.value.clone());
+            self.messages.push(Message { offset, topic, payload });
+        }
         let received = self.telemetry.push(&source, &mut |letter| {
             dead_letters += 1;
             if offset >= owed.changes_from {
@@ -291,7 +318,7 @@ impl StreamDecoder {
             _ => payload::parse(kind, device_id, &record.value)?,
         };
         if let Payload::Heartbeat(Heartbeat { ts: Some(ts), .. }) = &payload {
-            payload::check_clock(ts.0, record.headers.received_at, self.max_future)?;
+            payload::check_clock(ts.0, record.headers.received_at, self.limits.max_future)?;
         }
         Ok(payload)
     }
@@ -311,8 +338,7 @@ impl StreamDecoder {
 
 /// A payload without a time, with the time that became known since.
 fn with_ts(value: &[u8], ts: Micros) -> Option<Vec<u8>> {
-    let mut payload: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(value).ok()?;
+    let mut payload = payload::fields(value).ok()?;
     payload.insert("ts".to_owned(), serde_json::json!(time::to_rfc3339(ts)));
     serde_json::to_vec(&payload).ok()
 }
@@ -355,24 +381,47 @@ fn told_apart(
     (unknown, known)
 }
 
-/// The newest reading of each device that is noted.
-fn note_readings(rows: &RecordBatch, notes: &mut Notes) {
-    let (Some(devices), Some(times)) =
-        (rows.column_by_name("device_id"), rows.column_by_name("ts"))
-    else {
-        return;
-    };
-    let times = times.as_primitive::<TimestampMicrosecondType>().values();
-    for (device, ts) in devices.as_string::<i32>().iter().flatten().zip(times.iter()) {
-        notes.measured(device, *ts);
+/// The newest reading of each device that is noted; none that is ahead of its arrival.
+fn note_readings(rows: &RecordBatch, limits: &Limits, notes: &mut Notes) {
+    for (device, ts, received) in arrivals(rows) {
+        if !limits.is_ahead(ts, received) {
+            notes.measured(device, ts);
+        }
     }
 }
+
+/// What readings say of their devices' clocks. What comes late says nothing.
+fn note_clocks(rows: &RecordBatch, notes: &mut Notes) {
+    for (device, ts, received) in arrivals(rows) {
+        if received - ts < LATE {
+            notes.clock(device, ts, received);
+        }
+    }
+}
+
+/// The devices, times and times of arrival of readings.
+pub(crate) fn arrivals(rows: &RecordBatch) -> impl Iterator<Item = (&str, Micros, Micros)> {
+    let column = |name: &str| rows.column_by_name(name);
+    let times = |name: &str| {
+        let column = column(name).map(|c| c.as_primitive::<TimestampMicrosecondType>());
+        column.map_or(&[][..], |c| c.values().as_ref())
+    };
+    let devices =
+        column("device_id").into_iter().flat_map(|c| c.as_string::<i32>().iter().flatten());
+    devices.zip(times("ts").iter().zip(times("received_at"))).map(|(d, (ts, at))| (d, *ts, *at))
+}
+
+/// A reading that is older than this when it comes tells nothing of its device's clock.
+const LATE: Micros = 5 * 60 * time::SECOND;
+
+/// The topic of what is brought in over HTTP.
+const IMPORT: &str = "import";
 
 /// What a dead letter keeps. An answer may hold what a device is configured with, which nobody but
 /// the device is to read.
 fn kept(kind: Kind, record: &Record) -> Bytes {
     let answer = match kind {
-        Kind::Resp => serde_json::from_slice::<serde_json::Value>(&record.value).ok(),
+        Kind::Resp => payload::fields(&record.value).ok().map(serde_json::Value::Object),
         _ => None,
     };
     let masked = answer.map(|answer| (config::masked(answer.clone()), answer));

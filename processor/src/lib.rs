@@ -248,7 +248,8 @@ impl Processor {
             let notify = notify::run(parts.clone(), notify, stop.clone());
             tasks.spawn(watched("the notifications", notify, state.clone()));
             let control = parts.control.clone();
-            let follow = judging::follow(control, judging, state.clone());
+            let max_ahead = options.limits.max_ahead;
+            let follow = judging::follow(control, max_ahead, judging, state.clone());
             tasks.spawn(watched("the rules", follow, state.clone()));
             let guard =
                 guard::run(parts.clone(), Arc::clone(&options), state.clone(), stop.clone());

@@ -8,7 +8,8 @@ use acuvim_schemas::{
     DeadLetter, Identity, Kind, Micros, Reason, Record,
     command::Delivery,
     heartbeat::Vitals,
-    payload::{Connection, Heartbeat, Payload},
+    payload::{self, Connection, EventTime, Heartbeat, Payload},
+    telemetry::Limits,
     time,
 };
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -29,6 +30,13 @@ pub(crate) enum Said {
         /// What is in it.
         vitals: Vitals,
     },
+    /// What it sent says of its clock.
+    Clock {
+        /// When that arrived.
+        at: Micros,
+        /// By how much its time is ahead of that; none if it is not.
+        ahead: Option<Micros>,
+    },
 }
 
 /// A record that brings a dead letter again.
@@ -45,10 +53,15 @@ pub(crate) struct Replayed {
 }
 
 /// Gathers the notes of a run of records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Notes {
+    limits: Limits,
     changes: Changes,
     places: HashMap<String, usize>,
+    /// Where each device's last word is in what was said, if it was no more than a word; and what was
+    /// said last of its clock.
+    last_heard: HashMap<String, usize>,
+    last_clock: HashMap<String, usize>,
     /// Whose, and what, in the order in which it was said.
     pub said: Vec<(String, Said)>,
     /// Replays, in log order.
@@ -56,6 +69,19 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
+    /// Nothing yet, of devices whose clocks are judged by these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            changes: Changes::default(),
+            places: HashMap::new(),
+            last_heard: HashMap::new(),
+            last_clock: HashMap::new(),
+            said: Vec::new(),
+            replayed: Vec::new(),
+        }
+    }
+
     /// The note on a device.
     fn of(&mut self, device_id: &str, at: DateTime<Utc>) -> Option<&mut DeviceNote> {
         let devices = &mut self.changes.devices;
@@ -89,7 +115,8 @@ impl Notes {
             self.changes.answers.push(Answer { device_id, at, response });
             return;
         }
-        if let Payload::Alert(alert) = payload {
+        if let Payload::Alert(mut alert) = payload {
+            alert.ts = EventTime(self.of_now(alert.ts.0, record.headers.received_at));
             self.changes.said.push((device_id.to_owned(), alert, at));
             return;
         }
@@ -115,6 +142,7 @@ impl Notes {
                 }
             },
             Payload::Registration(registration) => {
+                count_odd(&registration.extra);
                 note.registrations.push(registration);
                 if alive {
                     (note.heard, note.back, note.gone) = (true, true, false);
@@ -126,11 +154,50 @@ impl Notes {
     }
 
     fn signal(&mut self, device_id: &str, signal: Signal) {
+        self.last_heard.remove(device_id);
         self.said.push((device_id.to_owned(), Said::Signal(signal)));
+    }
+
+    /// Notes that a device has said something: once for many words one behind the other.
+    pub fn heard(&mut self, device_id: &str, at: Micros) {
+        let heard = Said::Signal(Signal::Heard { at });
+        let last = self.last_heard.get(device_id).and_then(|place| self.said.get_mut(*place));
+        match last {
+            Some((_, said)) => *said = heard,
+            None => {
+                self.last_heard.insert(device_id.to_owned(), self.said.len());
+                self.said.push((device_id.to_owned(), heard));
+            }
+        }
+    }
+
+    /// Notes what a time of a device says of its clock: once for many that say the same.
+    pub fn clock(&mut self, device_id: &str, ts: Micros, at: Micros) {
+        let ahead = self.limits.is_ahead(ts, at).then_some(ts - at);
+        let clock = Said::Clock { at, ahead };
+        let last = self.last_clock.get(device_id).and_then(|place| self.said.get_mut(*place));
+        match last {
+            Some((_, said)) if is_ahead(said) == ahead.is_some() => *said = clock,
+            _ => {
+                self.last_clock.insert(device_id.to_owned(), self.said.len());
+                self.said.push((device_id.to_owned(), clock));
+            }
+        }
+    }
+
+    /// A device's time, or that of its arrival where its clock is ahead: what is of the future would
+    /// stay the newest until then.
+    fn of_now(&self, ts: Micros, received: Micros) -> Micros {
+        if self.limits.is_ahead(ts, received) { received } else { ts }
     }
 
     fn heartbeat(&mut self, device_id: &str, heartbeat: Heartbeat, received: Micros, alive: bool) {
         let ts = heartbeat.ts.map_or(received, |ts| ts.0);
+        if alive {
+            self.clock(device_id, ts, received);
+        }
+        let ts = self.of_now(ts, received);
+        count_odd(&heartbeat.extra);
         if alive {
             let interval_s = heartbeat.heartbeat_interval_s;
             self.signal(device_id, Signal::Heartbeat { at: received, interval_s });
@@ -148,14 +215,11 @@ impl Notes {
 
     /// Notes a dead letter whose device had no clock yet.
     pub fn letter(&mut self, device_id: &str, letter: &DeadLetter, received: Micros) {
-        #[derive(serde::Deserialize)]
-        struct Booted {
-            boot: i64,
-        }
         if letter.reason != Reason::ClockUnset {
             return;
         }
-        if let Ok(Booted { boot }) = serde_json::from_slice(&letter.payload) {
+        let fields = payload::fields(&letter.payload).unwrap_or_default();
+        if let Some(boot) = fields.get("boot").and_then(payload::whole) {
             let clockless = &mut self.changes.letters.clockless;
             let known = clockless.iter_mut().find(|(id, b, _)| id == device_id && *b == boot);
             match known {
@@ -179,6 +243,16 @@ impl Notes {
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
+}
+
+const fn is_ahead(said: &Said) -> bool {
+    matches!(said, Said::Clock { ahead: Some(_), .. })
+}
+
+/// Counts fields that were odd and are kept aside.
+fn count_odd(extra: &serde_json::Map<String, serde_json::Value>) {
+    let odd = extra.get(payload::ODD).and_then(serde_json::Value::as_object);
+    metrics::counter!("acuvim_odd_fields_total").increment(odd.map_or(0, |odd| odd.len() as u64));
 }
 
 /// Whether a record of this kind tells by itself that its device is there.

@@ -8,7 +8,7 @@ mod repairing;
 mod teller;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -340,8 +340,9 @@ impl Worker {
         let decoded =
             tokio::task::block_in_place(|| self.decoder.decode(batch.entries, owed, &due))
                 .map_err(|e| Fatal::Broken(e.to_string()))?;
-        let Decoded { rows, changes, no_known_readings, unknown, known, said, replayed, clock } =
+        let Decoded { rows, changes, no_known_readings, unknown, known, said, replayed, .. } =
             decoded;
+        let (messages, clock) = (decoded.messages, decoded.clock);
         // No clock of another process may end what is not due yet.
         let now = Utc::now().timestamp_micros();
         if let Some(received_at) = clock.last {
@@ -350,10 +351,12 @@ impl Worker {
         let readings = rows.telemetry.num_rows();
         self.judge_stored(first, next).await?;
         self.hear(said, &unknown, known);
-        let mut stored = std::collections::HashSet::new();
+        let (mut stored, mut same_ts) = (HashSet::new(), HashSet::new());
         if next > rows_from {
             let newest = self.newest_of(&rows.telemetry);
-            let rows = self.without_duplicates(rows, ledger_from).await?;
+            self.recall(&rows.telemetry, &newest).await?;
+            let (rows, others) = self.without_duplicates(rows, &messages, ledger_from).await?;
+            same_ts = others;
             metrics::counter!("acuvim_dead_letters_total")
                 .increment(rows.dead_letters.num_rows() as u64);
             tokio::task::block_in_place(|| self.judge_rows(&rows.telemetry, newest))?;
@@ -363,7 +366,8 @@ impl Worker {
             let pushed = self.parts.lake.push(self.partition, batch);
             pushed.map_err(|e| Fatal::Broken(e.to_string()))?;
         }
-        self.pending.letters.replayed.extend(count::outcomes(&replayed, &stored, rows_from));
+        let outcomes = count::outcomes(&replayed, (&stored, &same_ts), rows_from);
+        self.pending.letters.replayed.extend(outcomes);
         metrics::counter!("acuvim_records_processed_total").increment(count as u64);
         metrics::counter!("acuvim_no_known_readings_total").increment(no_known_readings as u64);
         self.gather(changes.devices);

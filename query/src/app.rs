@@ -6,7 +6,7 @@ use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
 use acuvim_log::Log;
 use acuvim_rules::Planner;
-use acuvim_schemas::command::CommandKind;
+use acuvim_schemas::{command::CommandKind, telemetry::Limits};
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 
@@ -81,6 +81,8 @@ pub struct AppOptions {
     pub log: Arc<dyn Log>,
     /// Where queries run.
     pub engine: Engine,
+    /// What telemetry is judged by.
+    pub limits: Limits,
     /// Tokens.
     pub jwt: Jwt,
     /// What one query may take.

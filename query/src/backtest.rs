@@ -222,7 +222,7 @@ impl Work {
             return Err(ApiError::new(Code::Unavailable, reason));
         }
         let view = self.app.lake().view(true)?;
-        let mut replay = Replay::new(self.compiled.clone());
+        let mut replay = Replay::new(self.compiled.clone(), self.app.parts.limits.max_ahead);
         let terms = self.compiled.terms();
         // Long enough that whatever was pending then is known for certain.
         let warm = self.from - DAY - terms.hold.max(terms.clear) - GAP;
@@ -261,7 +261,8 @@ impl Work {
             let telemetry = view.table(Table::Telemetry);
             let telemetry =
                 telemetry.ok_or_else(|| ApiError::internal(&"there is no telemetry"))?;
-            let mut columns = vec!["device_id".to_owned(), "ts".to_owned()];
+            let mut columns: Vec<String> =
+                ["device_id", "ts", "received_at"].map(str::to_owned).to_vec();
             columns.extend(
                 Inputs::columns_of(self.compiled.needed()).into_iter().filter(|c| c != "ts"),
             );

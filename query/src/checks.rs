@@ -135,6 +135,9 @@ pub(crate) fn rule(rule: &RuleBody) -> Result<(), ApiError> {
     {
         number(field, f64::from(seconds), 0.0, 86_400.0)?;
     }
+    if let Some(gap) = rule.gap_seconds {
+        number("gap_seconds", f64::from(gap), 1.0, 345_600.0)?;
+    }
     device_scope(&rule.scope)
 }
 

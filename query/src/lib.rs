@@ -13,6 +13,7 @@ mod firmware;
 mod guard;
 mod history;
 mod import;
+mod listener;
 mod live;
 mod problem;
 mod routes;

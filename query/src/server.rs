@@ -18,7 +18,7 @@ use tower_http::{
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, System, firmware, guard::pass, live, routes};
+use crate::{App, System, firmware, guard::pass, listener::serve_modems, live, routes};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -50,8 +50,8 @@ pub async fn serve_devices(
 ) -> std::io::Result<()> {
     let guard = Arc::clone(&app.guard);
     let router = layered(routes::device_router(app).layer(from_fn_with_state(guard, pass)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    serve_modems(listener, router, stop).await;
+    Ok(())
 }
 
 /// Runs rollouts until `stop`: of all processes that do, one at a time.

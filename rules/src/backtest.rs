@@ -12,6 +12,7 @@ use datafusion::error::{DataFusionError, Result};
 use uuid::Uuid;
 
 use crate::{
+    cadence::Recent,
     episode::{State, Step, Verdict},
     inputs::{Inputs, Site},
     plan::Compiled,
@@ -39,6 +40,8 @@ pub struct Replay {
     window: Vec<(u32, Micros, u8)>,
     readings: u64,
     episodes: usize,
+    /// How far ahead of its arrival a reading may be and still be of the present.
+    max_ahead: Micros,
 }
 
 #[derive(Debug)]
@@ -46,20 +49,20 @@ struct Device {
     id: Arc<str>,
     site: Option<Arc<Site>>,
     state: State,
-    newest: Option<Micros>,
+    recent: Recent,
     found: Vec<Found>,
 }
 
 impl Replay {
-    /// Begins with all devices quiet.
+    /// Begins with all devices quiet. Readings further ahead of their arrival than this are not judged.
     #[must_use]
-    pub fn new(compiled: Compiled) -> Self {
+    pub fn new(compiled: Compiled, max_ahead: Micros) -> Self {
         let (devices, states) = (HashMap::new(), Vec::new());
-        Self { compiled, devices, states, window: Vec::new(), readings: 0, episodes: 0 }
+        Self { compiled, devices, states, window: Vec::new(), readings: 0, episodes: 0, max_ahead }
     }
 
-    /// Takes rows of a window: `device_id`, `ts`, and the columns that the rule needs. `site` knows
-    /// the devices that the rule is for.
+    /// Takes rows of a window: `device_id`, `ts`, `received_at`, and the columns that the rule needs.
+    /// `site` knows the devices that the rule is for.
     ///
     /// # Errors
     /// When the rule can't be evaluated over them.
@@ -68,13 +71,14 @@ impl Replay {
         batch: &RecordBatch,
         site: &dyn Fn(&str) -> Option<Arc<Site>>,
     ) -> Result<()> {
-        let (Some(ids), Some(times)) =
-            (batch.column_by_name("device_id"), batch.column_by_name("ts"))
-        else {
-            return Err(DataFusionError::Internal("rows without device_id or ts".to_owned()));
+        let columns = ["device_id", "ts", "received_at"].map(|name| batch.column_by_name(name));
+        let [Some(ids), Some(times), Some(received)] = columns else {
+            let lacks = "rows without device_id, ts or received_at";
+            return Err(DataFusionError::Internal(lacks.to_owned()));
         };
         let ids = ids.as_string::<i32>();
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let received = received.as_primitive::<TimestampMicrosecondType>().values();
         let mut places = Vec::with_capacity(batch.num_rows());
         let mut last: Option<(&str, usize)> = None;
         for id in ids.iter().flatten() {
@@ -93,7 +97,11 @@ impl Replay {
         let inputs = Inputs::new(batch, site_of, &self.compiled.needed)?;
         let when = self.compiled.breaches(&inputs)?;
         let clears = self.compiled.clears(&inputs)?;
-        for (row, (place, ts)) in places.iter().zip(times.iter()).enumerate() {
+        let rows = places.iter().zip(times.iter().zip(received.iter())).enumerate();
+        for (row, (place, (ts, received))) in rows {
+            if *ts > received.saturating_add(self.max_ahead) {
+                continue;
+            }
             if self.states.get(*place).is_none_or(|device| device.site.is_none()) {
                 continue;
             }
@@ -120,7 +128,7 @@ impl Replay {
             id: Arc::clone(&id),
             site,
             state: State::Quiet,
-            newest: None,
+            recent: Recent::default(),
             found: Vec::new(),
         });
         self.devices.insert(id, place);
@@ -143,7 +151,8 @@ impl Replay {
             };
             let at = Identity { epoch: 0, partition: 0, offset: 0, item: 0 };
             let mark = Mark { ts, at };
-            match device.state.step(mark, device.newest, verdict, terms, |_| Uuid::nil()) {
+            let torn = device.recent.is_torn(ts, terms.gap);
+            match device.state.step(mark, torn, verdict, terms, |_| Uuid::nil()) {
                 Some(Step::Raised(open)) => {
                     let (started, raised) = (open.started.ts, open.raised.ts);
                     device.found.push(Found { started, raised, ended: None });
@@ -156,7 +165,7 @@ impl Replay {
                 }
                 None => {}
             }
-            device.newest = Some(ts);
+            device.recent.push(ts);
         }
     }
 

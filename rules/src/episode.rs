@@ -1,13 +1,9 @@
 //! The life of one rule on one device: quiet, pending, open, clearing. A sample at a time, in the
 //! order of event time.
 
-use acuvim_schemas::{Micros, event::Mark, time::SECOND};
+use acuvim_schemas::{Micros, event::Mark};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-/// Readings further apart than this say nothing of the time between them: what was pending begins
-/// anew.
-pub const GAP: Micros = 15 * 60 * SECOND;
 
 /// What a rule says of one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +25,9 @@ pub struct Terms {
     pub hold: Micros,
     /// How long it must have been over.
     pub clear: Micros,
+    /// Readings further apart than this say nothing of the time between them; unless it says, several
+    /// of the device's own steps.
+    pub gap: Option<Micros>,
 }
 
 /// An episode under way.
@@ -76,17 +75,16 @@ pub enum Step {
 }
 
 impl State {
-    /// Takes the next sample; `before` is the time of the device's reading before it. `id` names a
-    /// new episode by its first reading.
+    /// Takes the next sample; `torn`: nothing is known of the time since the device's reading before
+    /// it, so that what was pending begins anew. `id` names a new episode by its first reading.
     pub fn step(
         &mut self,
         sample: Mark,
-        before: Option<Micros>,
+        torn: bool,
         verdict: Verdict,
         terms: Terms,
         id: impl FnOnce(&Mark) -> Uuid,
     ) -> Option<Step> {
-        let torn = before.is_some_and(|before| sample.ts - before > GAP);
         match (*self, verdict) {
             (_, Verdict::Unknown) => {
                 if torn {
@@ -135,12 +133,19 @@ impl State {
         Some(Step::Raised(episode))
     }
 
-    const fn forget_waiting(&mut self) {
+    /// Lets go of what waits: nothing is known of the time before.
+    pub const fn forget_waiting(&mut self) {
         match *self {
             Self::Pending(_) => *self = Self::Quiet,
             Self::Open { episode, .. } => *self = Self::Open { episode, clearing: None },
             Self::Quiet => {}
         }
+    }
+
+    /// Whether it waits: to be raised, or to be over.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Pending(_) | Self::Open { clearing: Some(_), .. })
     }
 
     /// Whether there is nothing to keep.
@@ -153,9 +158,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::Identity;
+    use crate::cadence::Recent;
+    use acuvim_schemas::{Identity, time::SECOND};
 
-    const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND };
+    const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND, gap: None };
 
     fn mark(second: i64) -> Mark {
         let at = Identity { epoch: 0, partition: 0, offset: second, item: 0 };
@@ -164,7 +170,7 @@ mod tests {
 
     /// Samples as seconds and verdicts (b, c, - or ?), 10 s apart unless they say.
     fn run(samples: &[(i64, char)], terms: Terms) -> Vec<(char, i64, i64)> {
-        let (mut state, mut before, mut steps) = (State::Quiet, None, Vec::new());
+        let (mut state, mut recent, mut steps) = (State::Quiet, Recent::default(), Vec::new());
         for (second, verdict) in samples {
             let verdict = match verdict {
                 'b' => Verdict::Breach,
@@ -172,8 +178,9 @@ mod tests {
                 '-' => Verdict::Between,
                 _ => Verdict::Unknown,
             };
-            let step = state.step(mark(*second), before, verdict, terms, |_| Uuid::nil());
-            before = Some(second * SECOND);
+            let torn = recent.is_torn(second * SECOND, terms.gap);
+            let step = state.step(mark(*second), torn, verdict, terms, |_| Uuid::nil());
+            recent.push(second * SECOND);
             steps.extend(step.map(|step| match step {
                 Step::Raised(open) => ('R', open.started.ts / SECOND, open.raised.ts / SECOND),
                 Step::Cleared { end, confirmed, .. } => {
@@ -223,6 +230,17 @@ mod tests {
         );
         let clearing = [(0, 'b'), (20, 'b'), (30, 'c'), (2000, 'c'), (2010, 'c')];
         assert_eq!(run(&clearing, TERMS), [('R', 0, 20), ('C', 2000, 2010)]);
+    }
+
+    #[test]
+    fn a_slow_logger_raises_and_clears_by_its_own_step() {
+        let at = |n: i64, verdict: char| (n * 960, verdict);
+        let breach = [at(0, 'c'), at(1, 'c'), at(2, 'b'), at(3, 'b'), at(4, 'c'), at(5, 'c')];
+        assert_eq!(run(&breach, TERMS), [('R', 1920, 2880), ('C', 3840, 4800)]);
+        let own = Terms { gap: Some(900 * SECOND), ..TERMS };
+        assert_eq!(run(&breach, own), [], "a rule that asks for more than the device has");
+        let wide = Terms { gap: Some(2 * 86_400 * SECOND), ..TERMS };
+        assert_eq!(run(&[(0, 'b'), (86_400, 'b')], wide), [('R', 0, 86_400)]);
     }
 
     #[test]

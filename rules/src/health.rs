@@ -22,6 +22,12 @@ impl Default for HealthPolicy {
 /// Seconds between heartbeats of a device that does not say.
 const INTERVAL_S: i64 = 60;
 
+/// How far apart the readings of a device may be that has sent one and no heartbeat.
+const SPACING: Micros = 900 * SECOND;
+
+/// Messages that come closer together than this are of one go: they don't say how often one comes.
+const TOGETHER: Micros = 5 * SECOND;
+
 /// What is known of a device's presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
@@ -29,15 +35,24 @@ pub struct Health {
     pub status: DeviceStatus,
     /// Whether its connection is known to be there; none if it never said.
     pub connected: Option<bool>,
-    /// When its last heartbeat arrived.
+    /// When the last of its messages arrived.
     pub heard_at: Option<Micros>,
     /// Seconds between its heartbeats.
     pub interval_s: Option<i64>,
+    /// How far apart its other messages are, as far as that was learnt since the start: what a device
+    /// that sends no heartbeats is judged by.
+    pub spacing: Option<Micros>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { status: DeviceStatus::Offline, connected: None, heard_at: None, interval_s: None }
+        Self {
+            status: DeviceStatus::Offline,
+            connected: None,
+            heard_at: None,
+            interval_s: None,
+            spacing: None,
+        }
     }
 }
 
@@ -50,6 +65,11 @@ pub enum Signal {
         at: Micros,
         /// Seconds between heartbeats, if it says.
         interval_s: Option<u32>,
+    },
+    /// Any other message: readings, an answer, an alert, or one that can't be used.
+    Heard {
+        /// When it arrived.
+        at: Micros,
     },
     /// It says that it is connected.
     Online {
@@ -74,6 +94,7 @@ impl Signal {
     pub const fn at(&self) -> Micros {
         match self {
             Self::Heartbeat { at, .. }
+            | Self::Heard { at }
             | Self::Online { at }
             | Self::Announced { at }
             | Self::Offline { at } => *at,
@@ -90,7 +111,7 @@ pub struct StatusChange {
     pub to: DeviceStatus,
     /// When.
     pub at: Micros,
-    /// Why: `heartbeat`, `connected`, `registered`, `disconnected`, `silent`.
+    /// Why: `heartbeat`, `heard`, `connected`, `registered`, `disconnected`, `silent`.
     pub reason: &'static str,
 }
 
@@ -114,6 +135,13 @@ impl Health {
                 // Who speaks is connected, unless it never says so.
                 self.connected = self.connected.map(|_| true);
                 (DeviceStatus::Online, "heartbeat")
+            }
+            Signal::Heard { at } => {
+                self.learn_spacing(at);
+                self.heard_at = self.heard_at.max(Some(at));
+                // A will of a connection that it has left behind may have said otherwise.
+                self.connected = self.connected.map(|_| true);
+                (DeviceStatus::Online, "heard")
             }
             Signal::Online { at } => {
                 self.connected = Some(true);
@@ -143,8 +171,22 @@ impl Health {
         (from != to).then_some(StatusChange { from, to, at, reason })
     }
 
+    /// An outage is forgotten with the messages behind it.
+    fn learn_spacing(&mut self, at: Micros) {
+        let apart = self.heard_at.map(|heard| at - heard).filter(|apart| *apart >= TOGETHER);
+        self.spacing = match (self.spacing, apart) {
+            (None, _) => Some(SPACING),
+            (Some(spacing), Some(apart)) => Some(apart.max(spacing - spacing / 8)),
+            (spacing, None) => spacing,
+        };
+    }
+
     fn interval(&self) -> Micros {
-        self.interval_s.unwrap_or(INTERVAL_S).clamp(1, 86_400) * SECOND
+        let (default, longest) = (INTERVAL_S * SECOND, 86_400 * SECOND);
+        match self.interval_s {
+            Some(seconds) => seconds.clamp(1, 86_400) * SECOND,
+            None => self.spacing.map_or(default, |spacing| spacing.clamp(default, longest)),
+        }
     }
 
     /// When its silence is next looked at; none if it can't get worse.
@@ -226,6 +268,29 @@ mod tests {
         let will = health.signal(Signal::Offline { at: 10_000 * SECOND });
         assert_eq!(will.map(|c| (c.from, c.to)), Some((Degraded, Offline)));
         assert_eq!(health.connected, Some(false));
+    }
+
+    #[test]
+    fn a_device_that_sends_readings_alone_is_there() {
+        let heard = |second: i64| Signal::Heard { at: second * SECOND };
+        let mut health = Health::default();
+        assert_eq!(health.signal(heard(0)).map(|c| (c.to, c.reason)), Some((Online, "heard")));
+        // Every quarter of an hour, and nothing else.
+        for n in 1..20 {
+            assert_eq!(silence(&mut health, 900 * n - 1, 0), []);
+            assert_eq!(health.signal(heard(900 * n)), None);
+        }
+        let gone = [(Degraded, 900 * 22), (Offline, 900 * 24)];
+        assert_eq!(silence(&mut health, 100_000, 0), gone);
+        // The will of a connection that it has left behind is not the last word.
+        let mut health = Health::default();
+        health.signal(Signal::Online { at: 0 });
+        health.signal(Signal::Offline { at: 100 * SECOND });
+        assert_eq!(health.signal(heard(101)).map(|c| (c.from, c.to)), Some((Offline, Online)));
+        assert_eq!(health.connected, Some(true));
+        // Heartbeats say themselves how often they come.
+        health.signal(heartbeat(110));
+        assert_eq!(silence(&mut health, 999, 0), [(Degraded, 140)]);
     }
 
     #[test]

@@ -18,9 +18,10 @@ use arrow::{
 };
 use uuid::Uuid;
 
-use rows::Rows;
+pub(crate) use rows::Rows;
 
 use crate::{
+    cadence::{GAP, Recent},
     episode::{State, Step, Verdict},
     inputs::{Inputs, Site},
     message::{Said, render},
@@ -79,6 +80,8 @@ struct Device {
     states: Vec<(Uuid, Held)>,
     /// Which rules judge it, as of a revision.
     applying: Option<(i64, Arc<[bool]>)>,
+    /// Its last readings, as far as they were judged here.
+    recent: Recent,
 }
 
 /// A state as it is kept: of a large fleet most that are not quiet are pending, which takes a third
@@ -149,15 +152,15 @@ struct Local {
     id: Arc<str>,
     site: Arc<Site>,
     applying: Arc<[bool]>,
-    newest: Option<Micros>,
+    recent: Recent,
 }
 
-/// A reading that is to be judged: its row, its device among those of the batch, and the time of the
-/// reading before it.
+/// A reading that is to be judged: its row, its device among those of the batch, and the readings
+/// before it.
 struct Sample {
     row: usize,
     local: usize,
-    before: Option<Micros>,
+    before: Recent,
 }
 
 impl Judge {
@@ -165,6 +168,61 @@ impl Judge {
     pub fn load(&mut self, device_id: &str, states: Vec<(Uuid, State)>) {
         let states = states.into_iter().map(|(rule, state)| (rule, state.into())).collect();
         self.devices.entry(device_id.into()).or_default().states = states;
+    }
+
+    /// Takes up a device's last readings: what is known of them goes on from there.
+    pub fn recall(&mut self, device_id: &str, recent: Recent) {
+        self.devices.entry(device_id.into()).or_default().recent = recent;
+    }
+
+    /// A device's last readings, as far as they were judged here.
+    #[must_use]
+    pub fn recent(&self, device_id: &str) -> Recent {
+        self.devices.get(device_id).map_or_else(Recent::default, |device| device.recent)
+    }
+
+    /// The devices of a batch whose last readings must be taken up before it is judged, since something
+    /// waits while readings of theirs lie far apart, each with the newest of them.
+    ///
+    /// # Errors
+    /// Only if the rows are none of `telemetry`.
+    pub fn wants(
+        &self,
+        set: &RuleSet,
+        batch: &RecordBatch,
+        newest: &dyn Fn(&str) -> Option<Micros>,
+    ) -> Result<Vec<(Arc<str>, Micros)>, ArrowError> {
+        let rows = Rows::of(batch)?;
+        let of_now = |row: &usize| set.is_of_now(&rows, *row);
+        let mut held: HashMap<&str, (Option<Micros>, bool)> = HashMap::new();
+        let mut wanted: HashMap<&str, Micros> = HashMap::new();
+        for (row, ts) in rows.ts.iter().copied().enumerate().filter(|(row, _)| of_now(row)) {
+            let name = rows.devices.value(row);
+            let (before, waits) =
+                held.entry(name).or_insert_with(|| (newest(name), self.waits(name)));
+            let far = before.is_some_and(|before| ts - before > GAP);
+            if far
+                && *waits
+                && let Some(first) = newest(name)
+                && !self.knows(name, first)
+            {
+                wanted.insert(name, first);
+            }
+            // What waits behind the first of these readings is not known before they are judged.
+            (*before, *waits) = ((*before).max(Some(ts)), true);
+        }
+        Ok(wanted.into_iter().map(|(name, first)| (name.into(), first)).collect())
+    }
+
+    /// Whether a rule waits for a device's next reading: nothing else asks how far that is.
+    fn waits(&self, device_id: &str) -> bool {
+        let states = self.devices.get(device_id).map_or(&[][..], |device| &device.states);
+        states.iter().any(|(_, held)| held.state().is_waiting())
+    }
+
+    fn knows(&self, device_id: &str, newest: Micros) -> bool {
+        let recent = self.recent(device_id);
+        recent.is_full() && recent.newest() == Some(newest)
     }
 
     /// A device's states, to be stored; empty if all of them are quiet.
@@ -244,6 +302,22 @@ impl Judge {
         Ok(judged)
     }
 
+    /// Passes over readings that were judged before: only how far apart they are is learnt of them.
+    ///
+    /// # Errors
+    /// Only if the rows are none of `telemetry`.
+    pub fn pass_over(
+        &mut self,
+        set: &RuleSet,
+        batch: &RecordBatch,
+        newest: &dyn Fn(&str) -> Option<Micros>,
+        site: &dyn Fn(&str) -> Arc<Site>,
+    ) -> Result<(), ArrowError> {
+        let rows = Rows::of(batch)?;
+        self.arrange(set, &rows, newest, site, &mut Judged::default());
+        Ok(())
+    }
+
     /// The devices of a batch, and its readings that are in order.
     fn arrange(
         &mut self,
@@ -255,20 +329,26 @@ impl Judge {
     ) -> (Vec<Local>, Vec<Sample>) {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let (mut locals, mut samples) = (Vec::<Local>::new(), Vec::with_capacity(rows.ts.len()));
-        for (row, ts) in rows.ts.iter().copied().enumerate() {
+        let of_now = |row: &usize| set.is_of_now(rows, *row);
+        for (row, ts) in rows.ts.iter().copied().enumerate().filter(|(row, _)| of_now(row)) {
             let name = rows.devices.value(row);
             let local = *places.entry(name).or_insert_with(|| {
                 locals.push(self.local(set, name, newest, site));
                 locals.len() - 1
             });
             let Some(held) = locals.get_mut(local) else { continue };
-            if held.newest.is_some_and(|newest| ts <= newest) {
+            if held.recent.newest().is_some_and(|newest| ts <= newest) {
                 let earliest = judged.late.entry(Arc::clone(&held.id)).or_insert(ts);
                 *earliest = ts.min(*earliest);
                 continue;
             }
-            samples.push(Sample { row, local, before: held.newest });
-            held.newest = Some(ts);
+            samples.push(Sample { row, local, before: held.recent });
+            held.recent.push(ts);
+        }
+        for local in &locals {
+            if let Some(device) = self.devices.get_mut(&local.id) {
+                device.recent = local.recent;
+            }
         }
         (locals, samples)
     }
@@ -295,7 +375,13 @@ impl Judge {
                 applying
             }
         };
-        Local { id, site, applying, newest: newest(name) }
+        // What was read elsewhere since is all that is known.
+        let newest = newest(name);
+        let recent = match device.recent.newest() == newest {
+            true => device.recent,
+            false => Recent::of(newest),
+        };
+        Local { id, site, applying, recent }
     }
 
     /// One rule over the readings of a batch.
@@ -376,7 +462,9 @@ impl Run<'_> {
             false => Verdict::Unknown,
         };
         let id = |first: &Mark| alert_id(&local.id, &rule.id.to_string(), first.ts);
-        let step = state.step(mark, sample.before, verdict, rule.compiled.terms, id)?;
+        let terms = rule.compiled.terms;
+        let torn = sample.before.is_torn(mark.ts, terms.gap);
+        let step = state.step(mark, torn, verdict, terms, id)?;
         let raised = matches!(step, Step::Raised(_));
         let (value, threshold) = match raised {
             true => rule.compiled.values(self.inputs, row),

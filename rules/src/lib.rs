@@ -3,6 +3,7 @@
 
 mod amend;
 mod backtest;
+mod cadence;
 mod defaults;
 mod episode;
 mod health;
@@ -15,11 +16,12 @@ mod vitals;
 
 pub use amend::{Amendment, Recorded, amend, state_at};
 pub use backtest::{Found, Replay};
+pub use cadence::{GAP, LONGEST_GAP, Recent, certain_before};
 pub use defaults::default_rules;
-pub use episode::{GAP, Open, State, Step, Terms, Verdict};
+pub use episode::{Open, State, Step, Terms, Verdict};
 pub use health::{Beat, Health, HealthPolicy, Signal, StatusChange};
 pub use inputs::{Inputs, Site};
 pub use judge::{BACKFILLED_AFTER, Judge, Judged, Stepped};
 pub use plan::{Compiled, Fault, Planner};
 pub use set::{LiveRule, RuleSet};
-pub use vitals::{Anomaly, Condition, VitalLimits, VitalState};
+pub use vitals::{Anomaly, ClockNews, Condition, VitalLimits, VitalState};

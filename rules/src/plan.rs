@@ -122,6 +122,7 @@ impl Planner {
         let terms = Terms {
             hold: i64::from(rule.for_seconds) * SECOND,
             clear: i64::from(rule.clear_for_seconds) * SECOND,
+            gap: rule.gap_seconds.map(|seconds| i64::from(seconds) * SECOND),
         };
         Ok(Compiled {
             when,

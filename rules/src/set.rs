@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use acuvim_schemas::{
     Micros,
     api::{RuleBody, RuleMode},
+    telemetry::MAX_AHEAD,
 };
 use uuid::Uuid;
 
-use crate::{inputs::Site, plan::Compiled};
+use crate::{inputs::Site, judge::Rows, plan::Compiled};
 
 /// A stored rule, ready to run.
 #[derive(Debug, Clone)]
@@ -28,13 +29,21 @@ pub struct LiveRule {
 }
 
 /// The rules in force.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RuleSet {
     /// Counts the changes of rules and of what they need to know of devices.
     pub revision: i64,
     rules: Vec<LiveRule>,
     needed: BTreeSet<usize>,
     repairs: bool,
+    /// How far ahead of its arrival a reading may be and still be of the present.
+    max_ahead: Micros,
+}
+
+impl Default for RuleSet {
+    fn default() -> Self {
+        Self::new(0, Vec::new())
+    }
 }
 
 impl RuleSet {
@@ -44,7 +53,21 @@ impl RuleSet {
         let rules: Vec<LiveRule> =
             rules.into_iter().filter(|r| r.body.mode != RuleMode::Off).collect();
         let needed = rules.iter().flat_map(|r| r.compiled.needed.iter().copied()).collect();
-        Self { revision, rules, needed, repairs: false }
+        Self { revision, rules, needed, repairs: false, max_ahead: MAX_AHEAD }
+    }
+
+    /// The same rules, for readings that are so far ahead of their arrival at most: what is further
+    /// ahead is of a clock that is wrong, and moves nothing.
+    #[must_use]
+    pub const fn ahead(mut self, max_ahead: Micros) -> Self {
+        self.max_ahead = max_ahead;
+        self
+    }
+
+    /// Whether a reading is of the present, or of the past, when it arrives.
+    pub(crate) fn is_of_now(&self, rows: &Rows<'_>, row: usize) -> bool {
+        let at = |column: &[Micros]| column.get(row).copied().unwrap_or(0);
+        at(rows.ts) <= at(rows.received).saturating_add(self.max_ahead)
     }
 
     /// The same rules at another revision.

@@ -14,6 +14,8 @@ pub struct VitalLimits {
     pub boots_per_hour: u32,
     /// Free room on the SD card, in MB, under which it is nearly full.
     pub min_sd_free_mb: i64,
+    /// For how long a clock must be ahead until that is an alert.
+    pub clock_ahead_for: Micros,
 }
 
 impl Default for VitalLimits {
@@ -23,6 +25,7 @@ impl Default for VitalLimits {
             max_modbus_errors: 0.2,
             boots_per_hour: 5,
             min_sd_free_mb: 100,
+            clock_ahead_for: 60 * SECOND,
         }
     }
 }
@@ -45,6 +48,8 @@ pub enum Anomaly {
     SdFailure,
     /// Its readings have no key that we know.
     NoKnownReadings,
+    /// Its clock is ahead, and has been for a while.
+    ClockAhead,
 }
 
 impl Anomaly {
@@ -59,6 +64,7 @@ impl Anomaly {
             Self::ModbusErrors => "modbus_errors",
             Self::SdFailure => "sd_failure",
             Self::NoKnownReadings => "no_known_readings",
+            Self::ClockAhead => "clock_ahead",
         }
     }
 }
@@ -99,6 +105,18 @@ pub struct VitalState {
     /// What is wrong, and since when.
     #[serde(rename = "o", default)]
     open: Vec<(Anomaly, Micros)>,
+    /// Since which arrival its clock is ahead, and by how much.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<(Micros, Micros)>,
+}
+
+/// What a message said of its device's clock.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClockNews {
+    /// Whether it is ahead from now on, and by how much; none if that is as it was.
+    pub changed: Option<Option<Micros>>,
+    /// The anomaly that began or ended.
+    pub condition: Option<Condition>,
 }
 
 /// A finding: the anomaly, whether it is there (none: it can't be said), and what about it.
@@ -141,6 +159,29 @@ impl VitalState {
         let message = || format!("no reading has a known key; it sends {}", keys(unknown));
         let there = Some(unknown.is_some());
         self.note(ts, (Anomaly::NoKnownReadings, there, message(), None, None))
+    }
+
+    /// Notes by how much a device's clock is ahead of the arrival of what it sends, if it is.
+    pub fn clock(&mut self, at: Micros, by: Option<Micros>, limits: &VitalLimits) -> ClockNews {
+        let before = self.ahead;
+        self.ahead = by.map(|by| (before.map_or(at, |(since, _)| since), by));
+        let lasts = self.ahead.map(|(since, _)| at - since >= limits.clock_ahead_for);
+        let seconds = by.map(|by| by as f64 / 1e6);
+        let message = format!(
+            "its clock is ahead by {:.0} s: set it, or let it be set by NTP",
+            seconds.unwrap_or(0.0)
+        );
+        let there = Some(lasts.unwrap_or(false));
+        ClockNews {
+            changed: (before.is_some() != by.is_some()).then_some(by),
+            condition: self.note(at, (Anomaly::ClockAhead, there, message, seconds, None)),
+        }
+    }
+
+    /// By how much its clock is ahead.
+    #[must_use]
+    pub fn clock_ahead(&self) -> Option<Micros> {
+        self.ahead.map(|(_, by)| by)
     }
 
     /// Whether that is wrong at present.
@@ -308,6 +349,27 @@ mod tests {
         assert_eq!(said(&told), [("crash_loop", true)]);
         let calm = state.heartbeat(3 * HOUR, Some(7), &Vitals::default(), &limits);
         assert_eq!(said(&calm), [("crash_loop", false)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_told_at_once_and_an_alert_when_it_lasts() {
+        let (mut state, limits) = (VitalState::default(), VitalLimits::default());
+        let mut hear = |second: i64, by: Option<i64>| {
+            let by = by.map(|by| by * SECOND);
+            let news = state.clock(second * SECOND, by, &limits);
+            let stored = serde_json::to_string(&state).expect("json");
+            state = serde_json::from_str(&stored).expect("json");
+            (news.changed, news.condition.map(|c| (c.begins, c.since / SECOND)))
+        };
+        assert_eq!(hear(0, None), (None, None));
+        assert_eq!(hear(10, Some(120)), (Some(Some(120 * SECOND)), None));
+        assert_eq!(hear(40, Some(121)), (None, None));
+        assert_eq!(hear(70, Some(121)), (None, Some((true, 70))));
+        assert_eq!(hear(80, Some(122)), (None, None));
+        assert_eq!(hear(90, None), (Some(None), Some((false, 70))));
+        // One reading by itself is an event, and no alert.
+        assert_eq!(hear(100, Some(72_000)).0, Some(Some(72_000 * SECOND)));
+        assert_eq!(hear(110, None), (Some(None), None));
     }
 
     #[test]

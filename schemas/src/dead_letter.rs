@@ -37,6 +37,9 @@ pub enum Reason {
     TooManyFields,
     /// Nested deeper than allowed.
     TooDeep,
+    /// Another reading of its device is stored under its `ts` and says something else; the detail
+    /// names the fields.
+    SameTs,
     /// The log refuses the record for good.
     RefusedByLog,
     /// A record of the uplink topic that nobody of ours wrote.
@@ -45,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Empty,
         Self::NotUtf8,
         Self::NotJson,
@@ -62,6 +65,7 @@ impl Reason {
         Self::TooManyItems,
         Self::TooManyFields,
         Self::TooDeep,
+        Self::SameTs,
         Self::RefusedByLog,
         Self::BadRecord,
     ];
@@ -86,6 +90,7 @@ impl Reason {
             Self::TooManyItems => "too_many_items",
             Self::TooManyFields => "too_many_fields",
             Self::TooDeep => "too_deep",
+            Self::SameTs => "same_ts",
             Self::RefusedByLog => "refused_by_log",
             Self::BadRecord => "bad_record",
         }

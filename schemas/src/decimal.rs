@@ -40,6 +40,15 @@ pub fn from_f64(value: f64, precision: u8, scale: u8) -> Parsed {
     Parsed::Value(unscaled as i128)
 }
 
+/// The whole number that a JSON number's text is, in whatever form: `60`, `60.0`, `6e1`; none if it
+/// has a fraction, or more digits than any field of ours.
+#[must_use]
+pub fn whole(text: &str) -> Option<i128> {
+    let number = Number::scan(text.as_bytes())?;
+    let value = i128::try_from(number.exact()?).ok()?;
+    Some(if number.negative { -value } else { value })
+}
+
 struct Number {
     negative: bool,
     mantissa: u128,
@@ -81,6 +90,22 @@ impl Number {
             rest = tail;
         }
         seen.then_some(number)
+    }
+
+    /// The value, if it is whole.
+    fn exact(&self) -> Option<u128> {
+        if self.sticky {
+            return None;
+        }
+        if self.mantissa == 0 {
+            return Some(0);
+        }
+        let power = |digits: i64| u32::try_from(digits).ok().and_then(|d| 10_u128.checked_pow(d));
+        if self.exponent >= 0 {
+            return self.mantissa.checked_mul(power(self.exponent)?);
+        }
+        let divisor = power(-self.exponent)?;
+        self.mantissa.is_multiple_of(divisor).then_some(self.mantissa / divisor)
     }
 
     /// mantissa x 10^(exponent + scale), or none when that is beyond any column.
@@ -151,6 +176,24 @@ mod tests {
         }
         for text in ["", "-", "abc", "1e", "1.2.3", ".", "NaN", "1e+"] {
             assert_eq!(parse(text, 9, 3), Parsed::NotANumber, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_in_any_form() {
+        for (text, want) in [
+            ("86400000.0", 86_400_000),
+            ("8.64e7", 86_400_000),
+            ("-0.0", 0),
+            ("17", 17),
+            ("1700E-2", 17),
+            ("18446744073709551615.000", 18_446_744_073_709_551_615),
+        ] {
+            assert_eq!(whole(text), Some(want), "{text}");
+        }
+        for text in ["1.5", "1e-1", "17.0000000000000000000000000000000001", "1e300", "x", "\"17\""]
+        {
+            assert_eq!(whole(text), None, "{text}");
         }
     }
 

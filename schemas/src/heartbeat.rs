@@ -12,9 +12,10 @@ use arrow::{
 use serde_json::{Map, Value};
 
 use crate::{
-    payload::Heartbeat,
+    payload::{Heartbeat, whole},
     tables::Table,
     telemetry::RecordFacts,
+    text::plain,
     time::{Micros, day_of},
 };
 
@@ -57,7 +58,7 @@ impl Vitals {
     pub fn of(heartbeat: &Heartbeat) -> Self {
         let extra = &heartbeat.extra;
         let inside = |object: &str, key: &str| extra.get(object).and_then(|o| o.get(key)).cloned();
-        let whole = |value: Option<Value>| value.as_ref().and_then(Value::as_i64);
+        let whole = |value: Option<Value>| value.as_ref().and_then(whole);
         Self {
             reset_reason: reset_reason(extra),
             free_heap: whole(extra.get("free_heap").cloned()),
@@ -73,9 +74,11 @@ impl Vitals {
 
 fn reset_reason(extra: &Map<String, Value>) -> Option<String> {
     match extra.get("reset_reason")? {
-        Value::String(name) => Some(name.chars().take(32).collect::<String>().to_lowercase()),
+        Value::String(name) => {
+            Some(plain(name)?.chars().take(32).collect::<String>().to_lowercase())
+        }
         number => {
-            let number = number.as_i64()?;
+            let number = whole(number)?;
             let known = RESETS.iter().find(|(n, _)| *n == number);
             Some(known.map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned()))
         }
@@ -115,8 +118,11 @@ impl HeartbeatRows {
     pub fn push(&mut self, record: &RecordFacts<'_>, ts: Micros, heartbeat: &Heartbeat) {
         let vitals = Vitals::of(heartbeat);
         let extra = &heartbeat.extra;
-        let text = |key: &str| extra.get(key).and_then(Value::as_str).map(str::to_owned);
-        let whole = |key: &str| extra.get(key).and_then(Value::as_i64);
+        let text = |key: &str| {
+            let text = extra.get(key).and_then(Value::as_str).and_then(plain);
+            text.map(str::to_owned)
+        };
+        let whole = |key: &str| extra.get(key).and_then(whole);
         let unsigned = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
         let texts = [
             Some(record.device_id.to_owned()),

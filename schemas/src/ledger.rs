@@ -1,5 +1,5 @@
 //! The ledger: what was received, and what became of it. received = stored + heartbeats + noted +
-//! duplicates + dead_letters; what is in the log and not counted yet is in flight.
+//! duplicates + dead_letters + same_ts; what is in the log and not counted yet is in flight.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,6 +38,9 @@ pub struct Counts {
     pub duplicates: i64,
     /// What could not be used.
     pub dead_letters: i64,
+    /// Readings under whose time another is stored that says something else: dead letters of their
+    /// own kind.
+    pub same_ts: i64,
     /// Of what was received, what a replay brought again.
     pub replayed: i64,
     /// Records that no device sent.
@@ -54,6 +57,7 @@ impl Counts {
             - self.noted
             - self.duplicates
             - self.dead_letters
+            - self.same_ts
     }
 
     /// Adds another's.
@@ -65,6 +69,7 @@ impl Counts {
         self.noted += other.noted;
         self.duplicates += other.duplicates;
         self.dead_letters += other.dead_letters;
+        self.same_ts += other.same_ts;
         self.replayed += other.replayed;
         self.internal += other.internal;
     }
@@ -161,6 +166,7 @@ impl Ledger {
             whole(|m| m.counts.internal),
             whole(|m| m.first),
             whole(|m| m.next),
+            whole(|m| m.counts.same_ts),
             Arc::new(Int32Array::from(vec![epoch; rows])),
             Arc::new(Int32Array::from(vec![partition; rows])),
             whole(|m| m.next - 1),
@@ -195,9 +201,7 @@ pub struct LedgerRow {
 /// The partitions' rows of a batch that was read; those of devices are passed over.
 #[must_use]
 pub fn rows_of(batch: &RecordBatch) -> Vec<LedgerRow> {
-    let column = |name: &str| {
-        batch.column_by_name(name).map(|c| c.as_primitive::<Int64Type>().values().clone())
-    };
+    let column = |name: &str| batch.column_by_name(name).map(|c| c.as_primitive::<Int64Type>());
     let read = || {
         let devices = batch.column_by_name("device_id")?.as_string::<i32>();
         let minutes = batch.column_by_name("minute")?.as_primitive::<TimestampMicrosecondType>();
@@ -213,13 +217,16 @@ pub fn rows_of(batch: &RecordBatch) -> Vec<LedgerRow> {
             "dead_letters",
             "replayed",
             "internal",
+            "same_ts",
             "first_offset",
             "next_offset",
         ];
         let columns = names.iter().map(|name| column(name)).collect::<Option<Vec<_>>>()?;
         let rows = (0..batch.num_rows()).filter(|row| devices.is_null(*row));
         let row = |row: usize| {
-            let mut cells = columns.iter().filter_map(|c| c.get(row).copied());
+            // Rows of an earlier version have nothing in a column that came since.
+            let cell = |c: &&Int64Array| if c.is_valid(row) { c.value(row) } else { 0 };
+            let mut cells = columns.iter().map(cell);
             let mut cell = || cells.next().unwrap_or(0);
             let counts = Counts {
                 records: cell(),
@@ -231,6 +238,7 @@ pub fn rows_of(batch: &RecordBatch) -> Vec<LedgerRow> {
                 dead_letters: cell(),
                 replayed: cell(),
                 internal: cell(),
+                same_ts: cell(),
             };
             let partition = u32::try_from(partitions.value(row)).unwrap_or(0);
             let first = Position { partition, offset: cell() };
@@ -248,7 +256,14 @@ mod tests {
     #[test]
     fn minutes_add_up_and_come_back() {
         let device: Arc<str> = "d".into();
-        let one = Counts { records: 1, received: 3, stored: 2, duplicates: 1, ..Counts::default() };
+        let one = Counts {
+            records: 1,
+            received: 4,
+            stored: 2,
+            duplicates: 1,
+            same_ts: 1,
+            ..Counts::default()
+        };
         let mut ledger = Ledger::default();
         ledger.count(None, 61 * SECOND, 7, &one);
         ledger.count(None, 119 * SECOND, 8, &one);
@@ -256,11 +271,11 @@ mod tests {
         let mut other = Ledger::default();
         other.count(None, 120 * SECOND, 9, &one);
         ledger.merge(&other);
-        assert_eq!(ledger.total().received, 9);
+        assert_eq!(ledger.total().received, 12);
         assert_eq!(ledger.total().unaccounted(), 0);
         let rows = rows_of(&ledger.rows(0, 3).expect("schema"));
         let at: Vec<_> = rows.iter().map(|r| (r.minute / SECOND, r.first.offset, r.next)).collect();
         assert_eq!(at, [(60, 7, 9), (120, 9, 10)]);
-        assert_eq!(rows.first().map(|r| r.counts.stored), Some(4));
+        assert_eq!(rows.first().map(|r| (r.counts.stored, r.counts.same_ts)), Some((4, 2)));
     }
 }

@@ -18,6 +18,7 @@ pub mod record;
 pub mod rollup;
 pub mod tables;
 pub mod telemetry;
+pub mod text;
 pub mod time;
 pub mod topic;
 

@@ -1,15 +1,22 @@
 //! The other payload kinds, as PROTOCOL.md gives them, checked field by field.
 
+mod fields;
+
+use std::collections::HashMap;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
 use crate::{
     dead_letter::Reason,
+    decimal,
     device::is_device_id,
     kind::Kind,
+    text,
     time::{self, Micros},
 };
+pub use fields::{ODD, serial_of};
 
 /// A moment on the device: RFC 3339, or Unix seconds or milliseconds as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,11 +31,11 @@ impl<'de> Deserialize<'de> for EventTime {
             Number(f64),
         }
         match Written::deserialize(deserializer)? {
-            Written::Text(text) => time::parse_rfc3339(&text),
-            Written::Number(number) => time::from_unix_number(number),
+            Written::Text(text) => time::parse_written(&text, None),
+            Written::Number(number) => time::from_unix_number(number).ok_or(time::BadTime::Beyond),
         }
         .map(Self)
-        .ok_or_else(|| de::Error::custom("not a time"))
+        .map_err(de::Error::custom)
     }
 }
 
@@ -65,7 +72,7 @@ impl Heartbeat {
     /// -113 dBm and 2 dB a step; 99 is unknown).
     #[must_use]
     pub fn signal_dbm(&self) -> Option<i64> {
-        let whole = |key: &str| self.extra.get(key).and_then(Value::as_i64);
+        let whole = |key: &str| self.extra.get(key).and_then(whole);
         let csq = || whole("csq").filter(|csq| (0..=31).contains(csq));
         whole("signal_strength").or_else(|| csq().map(|csq| 2 * csq - 113))
     }
@@ -252,64 +259,94 @@ pub type Fault = (Reason, Option<String>);
 /// # Errors
 /// The reason and the field at fault; kinds that are not payloads of a device are `not_json`.
 pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault> {
-    let text = std::str::from_utf8(bytes).map_err(|_| (Reason::NotUtf8, None))?;
-    if text.trim().is_empty() {
+    let inner = text::trimmed(bytes);
+    if inner.is_empty() {
         return Err((Reason::Empty, None));
     }
     if kind == Kind::Status
-        && let Some(status) = plain_status(text)
+        && let Some(status) = plain_status(inner)
     {
         return Ok(Payload::Status(status));
     }
-    if !text.trim_start().starts_with('{') {
-        return Err((Reason::NotJson, None));
-    }
-    named_device(text, kind, device_id)?;
+    let mut fields = fields(bytes)?;
+    named_device(&fields, kind, device_id)?;
+    let exact = |name: &str| digits(inner, name);
     match kind {
         Kind::Heartbeat => {
-            read::<Heartbeat>(text).and_then(check_heartbeat).map(Payload::Heartbeat)
+            fields::mend(&mut fields, fields::HEARTBEAT, exact);
+            read::<Heartbeat>(fields).and_then(check_heartbeat).map(Payload::Heartbeat)
         }
-        Kind::Resp => read(text).map(Payload::Response),
-        Kind::Status => read(text).map(Payload::Status),
-        Kind::Alerts => read(text).map(Payload::Alert),
-        Kind::Register => read(text).and_then(check_registration).map(Payload::Registration),
+        Kind::Resp => read(fields).map(Payload::Response),
+        Kind::Status => read(fields).map(Payload::Status),
+        Kind::Alerts => read(fields).map(Payload::Alert),
+        Kind::Register => {
+            fields::mend(&mut fields, fields::REGISTRATION, exact);
+            read(fields).map(Payload::Registration)
+        }
         Kind::Telemetry | Kind::Reject | Kind::Sent | Kind::Pulse => Err((Reason::NotJson, None)),
     }
 }
 
-/// The form of what a device says of itself. A MAC in any of its spellings becomes one.
-fn check_registration(mut registration: Registration) -> Result<Registration, Fault> {
-    if let Some(mac) = &registration.mac_address {
-        registration.mac_address = Some(spelled_mac(mac).ok_or_else(|| bad_field("mac_address"))?);
-    }
-    let digits = |text: &str, from: usize, to: usize| {
-        (from..=to).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+/// The fields of a payload, whatever it is of: with what is blank around it passed over, and words
+/// that JSON has not, as printf writes them, as null.
+///
+/// # Errors
+/// The reason, and the place of the fault.
+pub fn fields(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let inner = text::trimmed(bytes);
+    let lead = bytes.len() - text::trimmed_start(bytes).len();
+    let fault = |reason: Reason, at: usize| (reason, Some(text::place(bytes, lead + at)));
+    let written =
+        std::str::from_utf8(inner).map_err(|e| fault(Reason::NotUtf8, e.valid_up_to()))?;
+    let error = match serde_json::from_str::<Map<String, Value>>(written) {
+        Ok(fields) => return Ok(fields),
+        Err(error) => error,
     };
-    let r = &registration;
-    let fits = |text: &Option<String>, form: &dyn Fn(&str) -> bool| {
-        text.as_deref().is_none_or(|text| text.is_empty() || form(text))
-    };
-    // An IMEI has 14 digits and a check digit, or with its software version 16 (3GPP TS 23.003); an
-    // ICCID 18 to 20, on old cards 22 (ITU-T E.118, with a filler in hex on some).
-    let iccid = |text: &str| digits(text.trim_end_matches(['F', 'f']), 18, 22);
-    let fields = [
-        ("imei", fits(&r.imei, &|t| digits(t, 14, 16))),
-        ("iccid", fits(&r.iccid, &iccid)),
-        ("hardware", fits(&r.hardware, &is_short)),
-        ("firmware_version", fits(&r.firmware_version, &is_short)),
-        ("meter_serial", fits(&r.meter_serial, &is_short)),
-        ("capabilities", r.capabilities.iter().flatten().all(|c| is_short(c))),
-        ("capabilities", r.capabilities.as_ref().is_none_or(|c| c.len() <= 32)),
-    ];
-    match fields.into_iter().find(|(_, fits)| !fits) {
-        Some((field, _)) => Err(bad_field(field)),
-        None => Ok(registration),
+    let mended = text::mended(written).map(|mended| serde_json::from_str(&mended.text));
+    match mended {
+        Some(Ok(mut fields)) => {
+            without_words(&mut fields);
+            Ok(fields)
+        }
+        _ => Err(fault(Reason::NotJson, text::offset(written, &error))),
     }
 }
 
-/// Whether a text is fit for a column that is shown, searched and sorted by.
-fn is_short(text: &str) -> bool {
-    text.chars().count() <= 64 && !text.chars().any(char::is_control)
+/// Takes words that stand in the place of values out of fields; those of the first level are kept
+/// aside.
+fn without_words(fields: &mut Map<String, Value>) {
+    let mut words = Map::new();
+    for (name, value) in fields.iter_mut() {
+        if let Some(word) = value.as_str().and_then(|text| text.strip_prefix('\0')) {
+            words.insert(name.clone(), word.into());
+        }
+        nulled(value);
+    }
+    if !words.is_empty() {
+        fields.insert(ODD.to_owned(), Value::Object(words));
+    }
+}
+
+fn nulled(value: &mut Value) {
+    match value {
+        Value::String(text) if text.starts_with('\0') => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(nulled),
+        Value::Object(fields) => fields.values_mut().for_each(nulled),
+        _ => {}
+    }
+}
+
+/// The digits of a number as they were written: a float would lose some of an ICCID.
+fn digits(bytes: &[u8], name: &str) -> Option<String> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_slice(bytes).ok()?;
+    fields.get(name).map(|raw| raw.get().to_owned())
+}
+
+/// The whole number of a field that is not one of ours: in any form, as long as a float has it exactly.
+#[must_use]
+pub fn whole(value: &Value) -> Option<i64> {
+    let number = value.as_number()?;
+    number.as_i64().or_else(|| i64::try_from(decimal::whole(&number.to_string())?).ok())
 }
 
 /// Whether a device's clock can be right: neither ahead of the arrival by more than the limit, nor
@@ -327,36 +364,18 @@ pub fn check_clock(ts: Micros, received_at: Micros, max_future: Micros) -> Resul
     }
 }
 
-fn bad_field(field: &str) -> Fault {
-    (Reason::WrongType, Some(field.to_owned()))
-}
-
-/// `AA:BB:CC:DD:EE:FF` from twelve hex digits with colons, hyphens or nothing between.
-fn spelled_mac(text: &str) -> Option<String> {
-    let hex: String = text.chars().filter(|c| !matches!(c, ':' | '-')).collect();
-    if hex.len() != 12 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs: Vec<&str> = (0..6).filter_map(|i| hex.get(2 * i..2 * i + 2)).collect();
-    Some(pairs.join(":").to_uppercase())
-}
-
 /// The `device_id` of a registration, looked for before anything else is known about it.
 #[must_use]
 pub fn registering_device(bytes: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Who {
-        device_id: String,
-    }
-    let who: Who = serde_json::from_slice(bytes).ok()?;
-    is_device_id(&who.device_id).then_some(who.device_id)
+    let fields = fields(bytes).ok()?;
+    let id = text::plain(fields.get("device_id")?.as_str()?)?;
+    is_device_id(id).then(|| id.to_owned())
 }
 
-fn plain_status(text: &str) -> Option<Status> {
-    let word = text.trim();
-    let status = if word.eq_ignore_ascii_case("online") {
+fn plain_status(bytes: &[u8]) -> Option<Status> {
+    let status = if bytes.eq_ignore_ascii_case(b"online") {
         Connection::Online
-    } else if word.eq_ignore_ascii_case("offline") {
+    } else if bytes.eq_ignore_ascii_case(b"offline") {
         Connection::Offline
     } else {
         return None;
@@ -364,14 +383,10 @@ fn plain_status(text: &str) -> Option<Status> {
     Some(Status { status, ts: None, reason: None, extra: Map::new() })
 }
 
-fn named_device(text: &str, kind: Kind, device_id: &str) -> Result<(), Fault> {
-    #[derive(Deserialize)]
-    struct Named {
-        device_id: Option<Value>,
-    }
-    let named: Named = serde_json::from_str(text).map_err(|_| (Reason::NotJson, None))?;
-    match named.device_id {
-        Some(Value::String(id)) if id == device_id => Ok(()),
+/// Whether the payload names the device of its topic, if any; padding around the name is not of it.
+fn named_device(fields: &Map<String, Value>, kind: Kind, device_id: &str) -> Result<(), Fault> {
+    match fields.get("device_id") {
+        Some(Value::String(id)) if text::plain(id) == Some(device_id) => Ok(()),
         Some(Value::String(id)) => Err((Reason::IdMismatch, Some(id.chars().take(64).collect()))),
         Some(_) => Err((Reason::WrongType, Some("device_id".to_owned()))),
         None if kind == Kind::Register => Err((Reason::BadDeviceId, Some("device_id".to_owned()))),
@@ -379,43 +394,32 @@ fn named_device(text: &str, kind: Kind, device_id: &str) -> Result<(), Fault> {
     }
 }
 
+/// A heartbeat has a time, unless its device says that it has no clock.
 fn check_heartbeat(heartbeat: Heartbeat) -> Result<Heartbeat, Fault> {
-    let texts = [
-        ("firmware_version", &heartbeat.firmware_version),
-        ("hardware", &heartbeat.hardware),
-        ("meter_serial", &heartbeat.meter_serial),
-    ];
-    let long = texts.into_iter().find(|(_, text)| text.as_deref().is_some_and(|t| !is_short(t)));
-    if let Some((field, _)) = long {
-        return Err(bad_field(field));
-    }
-    if heartbeat.ts.is_some() {
-        Ok(heartbeat)
-    } else if heartbeat.boot.is_some() && heartbeat.uptime_ms.is_some() {
-        Err((Reason::ClockUnset, None))
-    } else {
-        Err((Reason::NoTs, None))
+    let booted = heartbeat.boot.is_some() && heartbeat.uptime_ms.is_some();
+    match heartbeat.ts {
+        // A clock that was never set is none.
+        Some(ts) if booted && time::is_unset(ts.0) => Err((Reason::ClockUnset, None)),
+        Some(_) => Ok(heartbeat),
+        None if booted => Err((Reason::ClockUnset, None)),
+        None => Err((Reason::NoTs, None)),
     }
 }
 
-fn read<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Fault> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+fn read<T: for<'de> Deserialize<'de>>(fields: Map<String, Value>) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
         let said = error.inner().to_string();
         let path = error.path().to_string();
         let field = said
             .strip_prefix("missing field `")
             .and_then(|rest| rest.split_once('`'))
             .map_or(path, |(field, _)| field.to_owned());
-        let reason = match (error.inner().classify(), field.as_str()) {
-            (serde_json::error::Category::Data, "ts") if said.contains("missing") => Reason::NoTs,
-            (serde_json::error::Category::Data, "ts") if said.contains("not a time") => {
-                Reason::BadTs
-            }
-            (serde_json::error::Category::Data, _) => Reason::WrongType,
-            _ => Reason::NotJson,
-        };
-        (reason, (field != "." && reason != Reason::NotJson).then_some(field))
+        match field.as_str() {
+            "ts" if said.starts_with("missing") => (Reason::NoTs, Some(field)),
+            "ts" if said.starts_with("no time") => (Reason::BadTs, Some(format!("ts: {said}"))),
+            "." => (Reason::WrongType, None),
+            _ => (Reason::WrongType, Some(field)),
+        }
     })
 }
 

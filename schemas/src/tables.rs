@@ -263,6 +263,8 @@ fn ledger() -> SchemaRef {
         whole("internal", false),
         whole("first_offset", false),
         whole("next_offset", false),
+        // Tables only grow by columns that may be missing.
+        whole("same_ts", true),
     ];
     schema_of(fields, true)
 }

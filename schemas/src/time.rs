@@ -1,6 +1,8 @@
 //! Times as devices write them and as the system keeps them.
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+
+use crate::text::plain;
 
 /// Microseconds since 1970-01-01T00:00:00Z, the resolution of every table.
 pub type Micros = i64;
@@ -17,6 +19,13 @@ pub const DAY: Micros = 86_400 * SECOND;
 /// 2020-01-01T00:00:00Z: no meter of this fleet can have measured anything before.
 pub const YEAR_2020: Micros = 1_577_836_800 * SECOND;
 
+/// 1971-01-01T00:00:00Z: a clock that was never set runs from the beginning of the year before.
+const YEAR_1971: Micros = 365 * DAY;
+
+/// What a time is to look like, for whoever wrote another.
+const EXPECTED: &str = "send RFC 3339 with its offset, such as 2026-05-16T17:05:32Z or \
+    2026-05-16T19:05:32+0200, or Unix seconds or milliseconds";
+
 /// From here on a number is milliseconds, below it is seconds (1e11 s is the year 5138).
 const MILLIS_FROM: f64 = 1e11;
 
@@ -26,6 +35,100 @@ const MILLIS_FROM: f64 = 1e11;
 #[must_use]
 pub fn parse_rfc3339(text: &str) -> Option<Micros> {
     DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_micros())
+}
+
+/// Why a text of a device is no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTime {
+    /// It could be of any zone.
+    #[error("no time: {0:?} has no offset from UTC; {EXPECTED}")]
+    NoOffset(String),
+    /// It can't be read, or not in one way alone.
+    #[error("no time: {0:?} can't be read; {EXPECTED}")]
+    Unreadable(String),
+    /// A number that no calendar has.
+    #[error("no time: the number is beyond any calendar; {EXPECTED}")]
+    Beyond,
+}
+
+/// Reads a time as devices write it: RFC 3339, and what C makes of ISO 8601, with an offset such as
+/// `+0200` or `+02`, a blank in place of the `T`, or day and clock without marks between the digits.
+/// A time that names no offset is in the one that is given.
+///
+/// # Errors
+/// What is wrong with it, and what is expected.
+pub fn parse_written(text: &str, unless: Option<Offset>) -> Result<Micros, BadTime> {
+    let text = plain(text).unwrap_or_default();
+    if let Some(micros) = parse_rfc3339(text) {
+        return Ok(micros);
+    }
+    let shown = || text.chars().take(40).collect::<String>();
+    let unreadable = || BadTime::Unreadable(shown());
+    let (day, rest) = text.split_once(['T', 't', ' ']).ok_or_else(unreadable)?;
+    let is_clock = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | ',');
+    let (clock, offset) = rest.split_at(rest.find(|c| !is_clock(c)).unwrap_or(rest.len()));
+    let (day, clock) = day_of_text(day).zip(clock_of_text(clock)).ok_or_else(unreadable)?;
+    let offset = match (plain(offset), unless) {
+        (Some(offset), _) => Offset::parse(offset).ok_or_else(unreadable)?,
+        (None, Some(offset)) => offset,
+        (None, None) => return Err(BadTime::NoOffset(shown())),
+    };
+    let local = day.and_time(clock).and_utc().timestamp_micros();
+    Ok(local - i64::from(offset.0) * SECOND)
+}
+
+/// Seconds east of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset(i32);
+
+impl Offset {
+    /// Reads `Z`, `UTC`, `+02:00`, `+0200` or `+02`; not `+2` or `+200`, which could mean several, and
+    /// no zone by its name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if ["Z", "UTC", "GMT"].iter().any(|zero| text.eq_ignore_ascii_case(zero)) {
+            return Some(Self(0));
+        }
+        let (sign, rest) = match text.split_at_checked(1)? {
+            ("+", rest) => (1, rest),
+            ("-", rest) => (-1, rest),
+            _ => return None,
+        };
+        let (hours, minutes) = match rest.len() {
+            2 => (rest, "00"),
+            4 => rest.split_at_checked(2)?,
+            5 => rest.split_once(':')?,
+            _ => return None,
+        };
+        let two = |digits: &str| {
+            let both = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+            both.then(|| digits.parse::<i32>().ok()).flatten()
+        };
+        let (hours, minutes) = (two(hours)?, two(minutes)?);
+        (hours < 24 && minutes < 60).then_some(Self(sign * (hours * 3600 + minutes * 60)))
+    }
+}
+
+fn day_of_text(text: &str) -> Option<NaiveDate> {
+    let form = match text.len() {
+        10 => "%Y-%m-%d",
+        8 => "%Y%m%d",
+        _ => return None,
+    };
+    NaiveDate::parse_from_str(text, form).ok()
+}
+
+fn clock_of_text(text: &str) -> Option<NaiveTime> {
+    let form = if text.contains(':') { "%H:%M:%S%.f" } else { "%H%M%S%.f" };
+    let whole = text.split(['.', ',']).next().map_or(0, str::len);
+    let fits = whole == if text.contains(':') { 8 } else { 6 };
+    fits.then(|| NaiveTime::parse_from_str(&text.replace(',', "."), form).ok()).flatten()
+}
+
+/// Whether a clock of that time was never set: in 1970, wherever that began.
+#[must_use]
+pub const fn is_unset(ts: Micros) -> bool {
+    -DAY < ts && ts < YEAR_1971
 }
 
 /// Reads Unix seconds or milliseconds, told apart by size.
@@ -79,6 +182,43 @@ mod tests {
         assert_eq!(t, from_unix_number(1_778_951_132_250.0));
         assert_eq!(t, from_unix_number(1_778_951_132.25));
         assert_eq!(t.map(to_rfc3339).as_deref(), Some("2026-05-16T17:05:32.250Z"));
+    }
+
+    #[test]
+    fn offsets_as_c_prints_them_and_none_that_could_mean_two() {
+        let want = Ok(1_778_951_132_000_000);
+        for good in [
+            "2026-05-16T19:05:32+0200",
+            "2026-05-16T19:05:32+02",
+            "2026-05-16 19:05:32.000 +0200",
+            "2026-05-16T17:05:32Z\0",
+            "2026-05-16 17:05:32 UTC",
+            "20260516T190532+0200",
+            "2026-05-16T12:35:32,000-0430",
+        ] {
+            assert_eq!(parse_written(good, None), want, "{good}");
+        }
+        for bad in [
+            "2026-05-16T19:05:32+2",
+            "2026-05-16T19:05:32+200",
+            "2026-05-16T19:05:32 CEST",
+            "2026-05-16T19:05:32+02:0",
+            "16/05/2026 19:05:32+0200",
+            "2026-5-16T19:05:32+0200",
+            "1778951132",
+        ] {
+            let said = parse_written(bad, None).expect_err(bad).to_string();
+            assert!(said.contains(bad) && said.contains("+0200"), "{said}");
+        }
+        let naive = "2026-05-16T19:05:32";
+        assert_eq!(parse_written(naive, None), Err(BadTime::NoOffset(naive.to_owned())));
+        assert_eq!(parse_written(naive, Offset::parse("+02:00")), want);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_in_1970() {
+        assert!(is_unset(0) && is_unset(5 * SECOND) && is_unset(-2 * HOUR));
+        assert!(!is_unset(YEAR_1971) && !is_unset(YEAR_2020) && !is_unset(-400 * DAY));
     }
 
     #[test]

@@ -23,16 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     let mut parts = Parts::open(&args.file)?;
     let mark = Mark::of(&args)?;
-    let done = if args.restart { 0 } else { mark.read() };
-    if done > 0 {
-        say(&format!("going on behind row {done}; --restart begins anew"))?;
+    let done = if args.restart { Done::default() } else { mark.read() };
+    if done.rows > 0 {
+        say(&format!("going on behind row {}; --restart begins anew", done.rows))?;
     }
-    parts.skip(done)?;
+    parts.skip(done.rows)?;
     let server = Client::new(&args.server).await?;
     let mut progress = Progress::new(done, parts.size());
     let mut refusals = Vec::new();
     while let Some(part) = parts.next_part()? {
-        let (first, rows) = (progress.rows, part.rows);
+        let (first, rows) = (progress.done.rows, part.rows);
         let sent = send(&server, &args, part).await.with_context(|| {
             format!("behind row {first}; give the command again to go on there")
         })?;
@@ -40,12 +40,14 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
             refusal.row += first;
             refusal
         };
-        progress.refused += sent.refused;
+        progress.done.stored += sent.stored;
+        progress.done.duplicates += sent.duplicates;
+        progress.done.refused += sent.refused;
         refusals.extend(
             sent.refusals.into_iter().map(at).take(20_usize.saturating_sub(refusals.len())),
         );
-        progress.rows += rows;
-        mark.write(progress.rows)?;
+        progress.done.rows += rows;
+        mark.write(progress.done)?;
         progress.show(parts.read_bytes())?;
     }
     mark.remove();
@@ -53,9 +55,28 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     for refusal in refusals {
         say(&format!("row {}: {}", refusal.row, refusal.message))?;
     }
-    match progress.refused {
+    match progress.done.refused {
         0 => Ok(()),
-        refused => anyhow::bail!("{refused} rows were refused; all others are stored"),
+        refused => anyhow::bail!(
+            "{refused} rows were refused, the first of them as shown; mend those and import them \
+             again: all others are stored"
+        ),
+    }
+}
+
+/// How far an import has come, and what it came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Done {
+    rows: u64,
+    stored: u64,
+    duplicates: u64,
+    refused: u64,
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rows, stored, duplicates, refused } = self;
+        write!(f, "{rows} rows, {stored} stored, {duplicates} duplicates, {refused} refused")
     }
 }
 
@@ -111,16 +132,21 @@ impl Mark {
         Ok(Self { path: path.into(), about })
     }
 
-    fn read(&self) -> u64 {
+    fn read(&self) -> Done {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
-        let rows = text.strip_prefix(&self.about).and_then(|rest| rest.trim().parse().ok());
-        rows.unwrap_or(0)
+        let numbers = text.strip_prefix(&self.about).unwrap_or_default();
+        // One that an earlier version left has the rows alone.
+        let mut numbers = numbers.split_whitespace().map(|n| n.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Done { rows: next(), stored: next(), duplicates: next(), refused: next() }
     }
 
     /// Replaces the file in one step: a mark that is cut short would begin the import anew.
-    fn write(&self, rows: u64) -> anyhow::Result<()> {
+    fn write(&self, done: Done) -> anyhow::Result<()> {
         let next = self.path.with_extension("imported.next");
-        std::fs::write(&next, format!("{} {rows}\n", self.about))
+        let Done { rows, stored, duplicates, refused } = done;
+        let text = format!("{} {rows} {stored} {duplicates} {refused}\n", self.about);
+        std::fs::write(&next, text)
             .and_then(|()| std::fs::rename(&next, &self.path))
             .with_context(|| self.path.display().to_string())
     }
@@ -133,17 +159,16 @@ impl Mark {
 
 /// Progress on stderr: a line that moves where somebody looks, and one now and then elsewhere.
 struct Progress {
-    rows: u64,
+    done: Done,
     begun_at: u64,
-    refused: u64,
     size: u64,
     begun: Instant,
     shown: Option<Instant>,
 }
 
 impl Progress {
-    fn new(rows: u64, size: u64) -> Self {
-        Self { rows, begun_at: rows, refused: 0, size, begun: Instant::now(), shown: None }
+    fn new(done: Done, size: u64) -> Self {
+        Self { done, begun_at: done.rows, size, begun: Instant::now(), shown: None }
     }
 
     fn show(&mut self, bytes: u64) -> anyhow::Result<()> {
@@ -163,9 +188,9 @@ impl Progress {
     }
 
     fn text(&self) -> String {
-        let rate =
-            (self.rows - self.begun_at) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        format!("{} rows, {rate:.0}/s, {} refused", self.rows, self.refused)
+        let rows = self.done.rows - self.begun_at;
+        let rate = rows as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        format!("{}, {rate:.0}/s", self.done)
     }
 
     fn end(&self) -> anyhow::Result<()> {
@@ -178,4 +203,24 @@ impl Progress {
 fn say(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "{line}")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_keeps_what_an_import_came_to() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mark = Mark { path: dir.path().join("a.csv.imported"), about: "7 1 http://x".into() };
+        assert_eq!(mark.read(), Done::default());
+        let done = Done { rows: 20, stored: 15, duplicates: 2, refused: 3 };
+        mark.write(done).expect("written");
+        assert_eq!(mark.read(), done);
+        let other = Mark { about: "8 1 http://x".into(), path: mark.path.clone() };
+        assert_eq!(other.read(), Done::default());
+        std::fs::write(&mark.path, "7 1 http://x 20\n").expect("of an earlier version");
+        assert_eq!(mark.read(), Done { rows: 20, ..Done::default() });
+        assert_eq!(done.to_string(), "20 rows, 15 stored, 2 duplicates, 3 refused");
+    }
 }

@@ -63,6 +63,7 @@ impl Ingest {
         let options = BrokerOptions {
             max_connections: settings.mqtt.max_connections,
             messages_per_second: settings.mqtt.messages_per_client,
+            pulse: pulse(settings),
         };
         Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials, &downlink)))
     }
@@ -140,7 +141,13 @@ pub fn bridge_options(settings: &Settings) -> anyhow::Result<Option<BridgeOption
             settings::MqttVersion::V5 => MqttVersion::V5,
             settings::MqttVersion::V311 => MqttVersion::V311,
         },
+        pulse: pulse(settings),
     }))
+}
+
+/// How often ingest says that it hears devices: silence is looked at as often, and known no sooner.
+fn pulse(settings: &Settings) -> Duration {
+    Duration::from_secs(settings.health_monitor.check_interval_seconds)
 }
 
 /// Whose certificates a broker may show: those that the system trusts, and those of `mqtt.ca_file`.

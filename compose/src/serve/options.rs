@@ -43,11 +43,7 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
         first_cleanup: Duration::from_secs(settings.telemetry.first_cleanup_seconds),
         cleanup_interval: Duration::from_secs(settings.telemetry.cleanup_interval_hours * 3600),
         max_tail_bytes: lake.max_tail_mb << 20,
-        limits: Limits {
-            max_age: settings.telemetry.retention_days * time::DAY,
-            max_future: settings.telemetry.max_future_hours * 3600 * time::SECOND,
-            ..Limits::default()
-        },
+        limits: limits(settings),
         shared,
         keep_history: Duration::from_secs(settings.control.keep_history_days * 86_400),
         command_check: Duration::from_secs(settings.commands.check_interval_seconds),
@@ -67,6 +63,7 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
             max_modbus_errors: settings.health_monitor.max_modbus_error_share,
             boots_per_hour: settings.health_monitor.boots_per_hour,
             min_sd_free_mb: settings.health_monitor.min_sd_free_mb,
+            clock_ahead_for: settings.health_monitor.clock_ahead_seconds * time::SECOND,
         },
         reminders: Reminders {
             every: TimeDelta::minutes(settings.alerts.remind_after_minutes),
@@ -78,6 +75,17 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
         notify: Arc::new(settings.notifications.options()?),
         ..ProcessorOptions::default()
     })
+}
+
+/// What telemetry is judged by.
+fn limits(settings: &Settings) -> Limits {
+    let telemetry = &settings.telemetry;
+    Limits {
+        max_age: telemetry.retention_days * time::DAY,
+        max_future: telemetry.max_future_hours * 3600 * time::SECOND,
+        max_ahead: telemetry.max_ahead_seconds * time::SECOND,
+        ..Limits::default()
+    }
 }
 
 fn retention(settings: &Settings) -> Retention {
@@ -186,6 +194,7 @@ pub async fn app(
         lake: Arc::clone(lake),
         log,
         engine: lake.engine().clone(),
+        limits: limits(settings),
         jwt,
         sql: SqlLimits {
             timeout: Duration::from_millis(settings.sql.timeout_ms),

@@ -137,6 +137,7 @@ pub async fn lake(
         epoch: facts.epoch,
         skip_by_offset: true,
         fence: true,
+        max_ahead: settings.telemetry.max_ahead_seconds * acuvim_schemas::time::SECOND,
     };
     Lake::open(options, engine).await
 }

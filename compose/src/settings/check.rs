@@ -54,6 +54,7 @@ impl Settings {
         within("health_monitor.min_free_heap", health.min_free_heap, 0, 1 << 30)?;
         within("health_monitor.boots_per_hour", health.boots_per_hour, 2, 32)?;
         within("health_monitor.min_sd_free_mb", health.min_sd_free_mb, 0, 1 << 30)?;
+        within("health_monitor.clock_ahead_seconds", health.clock_ahead_seconds, 0, 86_400)?;
         ensure!(
             (0.0..=1.0).contains(&health.max_modbus_error_share),
             "health_monitor.max_modbus_error_share is `{}`: allowed are 0 to 1",
@@ -110,6 +111,7 @@ impl Settings {
         within("retention.rollup_15m_days", keep.rollup_15m_days, 1, 36_500)?;
         within("retention.rollup_daily_days", keep.rollup_daily_days, 1, 36_500)?;
         within("telemetry.max_future_hours", self.telemetry.max_future_hours, 0, 24 * 30)?;
+        within("telemetry.max_ahead_seconds", self.telemetry.max_ahead_seconds, 0, 3600)?;
         within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
         within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
         within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;

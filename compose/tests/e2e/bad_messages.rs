@@ -32,7 +32,7 @@ fn kinds() -> Vec<(&'static str, String, Reason)> {
         ),
         (telemetry, vec!["{\"ts\":1}"; 501].join("\n"), Reason::TooManyItems),
         ("acuvim/{}/heartbeat", "{}".to_owned(), Reason::NoTs),
-        ("acuvim/{}/heartbeat", "{\"ts\":1777593600,\"boot\":\"x\"}".to_owned(), Reason::WrongType),
+        ("acuvim/{}/heartbeat", "{\"ts\":{},\"boot\":3}".to_owned(), Reason::WrongType),
         ("acuvim/{}/status", "sideways".to_owned(), Reason::NotJson),
         ("acuvim/{}/alerts", "{\"ts\":1777593600}".to_owned(), Reason::WrongType),
         ("acuvim/{}/resp", "{\"status\":\"done\"}".to_owned(), Reason::WrongType),

@@ -40,6 +40,8 @@ async fn rows_of_three_formats_are_stored_once_and_bad_ones_are_named() {
             (200, &json!(5), &json!(2)),
             "{done}"
         );
+        let (stored, duplicates) = if round == 0 { (3, 0) } else { (0, 3) };
+        assert_eq!((&done["stored"], &done["duplicates"]), (&json!(stored), &json!(duplicates)));
         assert_eq!(done["refusals"][0], json!({"row": 3, "message": "no meter"}));
         assert_eq!(done["refusals"][1]["row"], 4);
         let duplicates = "SELECT coalesce(sum(duplicates), 0) FROM ledger WHERE device_id IS NULL";
@@ -90,6 +92,44 @@ async fn rows_of_three_formats_are_stored_once_and_bad_ones_are_named() {
     assert_eq!(import(&server, "", "text/plain", Vec::new()).await.0, 415);
     // What is brought in is no sign of life.
     server.wait_for("SELECT count(*) FROM devices WHERE status = 'online'", 0).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_will_not_be_stored_are_refused_with_row_and_reason() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let csv = "device_id,ts,voltage_l1_v,current_l1_a\n\
+        d1,2026-05-01T00:00:00Z,230.4,\n\
+        d1,2026-05-01T00:00:00Z,230.4,\n\
+        d1,2026-05-01T00:00:00Z,,3.5\n\
+        d1,2018-05-01T00:00:00Z,230.4,\n\
+        d1,2026-05-01T00:00:10Z,high,\n";
+    let (status, done) = import(&server, "", "text/csv", csv.into()).await;
+    assert_eq!(status, 200, "{done}");
+    let counts = ["rows", "stored", "duplicates", "refused"].map(|name| done[name].clone());
+    assert_eq!(counts, [json!(5), json!(1), json!(1), json!(3)], "{done}");
+    let said: Vec<(u64, &str)> = done["refusals"]
+        .as_array()
+        .expect("refusals")
+        .iter()
+        .map(|r| (r["row"].as_u64().expect("a row"), r["message"].as_str().expect("text")))
+        .collect();
+    assert_eq!(said[0], (3, "same_ts: current_l1_a"));
+    assert!(said[1].0 == 4 && said[1].1.starts_with("ts_before_2020"), "{said:?}");
+    assert_eq!(said[2], (5, "wrong_type: voltage_l1_v"));
+    // The command says the same, and its exit status.
+    std::fs::write(dir.path().join("initial-admin-password"), PASSWORD).expect("write");
+    let file = dir.path().join("bad.csv");
+    std::fs::write(&file, "device_id,ts,voltage_l1_v\nd2,2018-05-01T00:00:00Z,230\n")
+        .expect("write");
+    let mut command = Command::new(binary());
+    command.arg("import").arg(&file).args(["--url", &server.http, "--data-dir"]).arg(dir.path());
+    let done = command.output().expect("acuvim import");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 rows, 0 stored, 0 duplicates, 1 refused"), "{said}");
+    assert!(said.contains("row 1: ts_before_2020"), "{said}");
     server.stop().await;
 }
 

@@ -26,6 +26,8 @@ pub struct DeviceNote {
     pub presence: Option<(Option<bool>, Option<DateTime<Utc>>)>,
     /// What is kept of its heartbeats, as JSON.
     pub vitals: Option<String>,
+    /// What happened to it beside that, in order.
+    pub happened: Vec<DeviceHappening>,
     /// What it announced itself as.
     pub registrations: Vec<Registration>,
     /// Whether it was heard live, so that what waits for it can go.
@@ -36,6 +38,19 @@ pub struct DeviceNote {
     pub gone: bool,
     /// Whether it tells only of a device that is known: one that was deleted stays so.
     pub of_known: bool,
+}
+
+/// Something that happened to a device and is told as an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceHappening {
+    /// What: `clock`.
+    pub event: &'static str,
+    /// Why, or how.
+    pub reason: &'static str,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// More.
+    pub detail: serde_json::Value,
 }
 
 /// A change of a device's status.
@@ -63,6 +78,7 @@ impl DeviceNote {
         self.status.extend(later.status);
         self.presence = later.presence.or(self.presence);
         self.vitals = later.vitals.or(self.vitals.take());
+        self.happened.extend(later.happened);
         // The last one has it all, but for what it does not say.
         self.registrations.extend(later.registrations);
         let many = self.registrations.len().saturating_sub(MOST_REGISTRATIONS);
@@ -76,13 +92,14 @@ impl DeviceNote {
     /// What may not be stored twice, by itself: changes of status, and what they are told from.
     #[must_use]
     pub fn said_once(&self) -> Option<Self> {
-        if self.status.is_empty() && self.vitals.is_none() {
+        if self.status.is_empty() && self.vitals.is_none() && self.happened.is_empty() {
             return None;
         }
         Some(Self {
             status: self.status.clone(),
             presence: self.presence,
             vitals: self.vitals.clone(),
+            happened: self.happened.clone(),
             of_known: true,
             ..Self::new(&self.device_id, self.at)
         })
@@ -92,7 +109,13 @@ impl DeviceNote {
     #[must_use]
     pub fn said_again(self) -> Self {
         match self.said_once() {
-            Some(_) => Self { status: Vec::new(), presence: None, vitals: None, ..self },
+            Some(_) => Self {
+                status: Vec::new(),
+                presence: None,
+                vitals: None,
+                happened: Vec::new(),
+                ..self
+            },
             None => self,
         }
     }
@@ -108,6 +131,7 @@ impl DeviceNote {
             status: Vec::new(),
             presence: None,
             vitals: None,
+            happened: Vec::new(),
             registrations: Vec::new(),
             heard: false,
             back: false,

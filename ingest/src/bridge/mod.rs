@@ -62,6 +62,8 @@ pub struct BridgeOptions {
     pub session_expiry: Duration,
     /// Which protocol is spoken.
     pub version: MqttVersion,
+    /// How often it says that it hears devices: silence is known no sooner.
+    pub pulse: Duration,
 }
 
 /// Whether the broker is reached, for `/readyz`.
@@ -90,7 +92,7 @@ impl Bridge {
         let (state, watch) = watch::channel(away);
         let outbound = Outbound::start(downlink, &stop);
         let hears = watch.clone();
-        let pulse = pulse::run(Arc::clone(&downlink.log), move || {
+        let pulse = pulse::run(Arc::clone(&downlink.log), options.pulse, move || {
             *hears.borrow() == BridgeState::Connected
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(pulse));

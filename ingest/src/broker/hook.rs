@@ -2,10 +2,10 @@
 //! what it tells of its clients.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -21,21 +21,22 @@ use mqtt5::{
 
 use tokio::sync::watch;
 
-use super::{auth::Session, outbound::Outbound, share::Shares};
+use super::{
+    auth::Session,
+    connections::{Connections, Left, device_of},
+    outbound::Outbound,
+    share::Shares,
+};
 use crate::{Credentials, Identity, Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A last will: topic and payload.
-type Will = Option<(Arc<str>, Bytes)>;
 
 /// See the module.
 pub(super) struct Hook {
     intake: Arc<Intake>,
     router: OnceLock<Weak<MessageRouter>>,
-    /// The wills of the connections of each client id, oldest first: while a device reconnects
-    /// there are two.
-    wills: Mutex<HashMap<Arc<str>, VecDeque<Will>>>,
+    /// All connections, with their wills.
+    connections: Mutex<Connections>,
     /// The clients of each device that has shown its secret.
     devices: Mutex<HashMap<String, Vec<Arc<str>>>>,
     credentials: watch::Receiver<Credentials>,
@@ -50,8 +51,8 @@ impl Hook {
         outbound: Arc<Outbound>,
         shares: Shares,
     ) -> Self {
-        let (router, wills, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { intake, router, wills, devices, credentials, outbound, shares }
+        let (router, connections, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Self { intake, router, connections, devices, credentials, outbound, shares }
     }
 
     /// Tells it the router, which in turn holds it.
@@ -108,6 +109,11 @@ impl Hook {
             metrics::counter!("acuvim_mqtt_qos0_total").increment(1);
         }
         let session = Session::from_user(event.user_id.as_deref());
+        if session.as_ref().and_then(Session::device).is_none()
+            && let Some(device) = device_of(self.prefix(), &event.topic)
+        {
+            self.connections().spoke(&event.client_id, device);
+        }
         let message = Incoming {
             topic: &event.topic,
             // A copy: the original keeps the connection's whole read buffer alive.
@@ -132,30 +138,32 @@ impl Hook {
         PublishAction::Transform(PublishPacket::new("$withheld", Bytes::new(), QoS::AtMostOnce))
     }
 
+    fn prefix(&self) -> &str {
+        &self.intake.limits().topic_prefix
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn connected(&self, event: &ClientConnectEvent) {
         let will = event.will_topic.clone().zip(event.will_payload.clone());
-        let mut wills = self.wills.lock().unwrap_or_else(PoisonError::into_inner);
-        wills.entry(Arc::clone(&event.client_id)).or_default().push_back(will);
+        let session = Session::from_user(event.user_id.as_deref());
+        let device = session.as_ref().and_then(Session::device);
+        self.connections().connected(&event.client_id, device, will, self.prefix());
     }
 
-    /// The will of the connection that ended, unless the client is back already.
-    fn disconnected(&self, event: &ClientDisconnectEvent) -> Will {
-        let mut wills = self.wills.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = wills.get_mut(&event.client_id)?;
-        let will = of_client.pop_front().flatten();
-        if !of_client.is_empty() {
-            return None;
-        }
-        wills.remove(&event.client_id);
-        will.filter(|_| event.unexpected)
-    }
-
-    async fn last_will(&self, topic: &str, payload: Bytes, user: Option<&str>) {
+    async fn last_will(&self, left: &Left, user: Option<&str>) {
         let session = Session::from_user(user);
+        if !left.of_newest {
+            metrics::counter!("acuvim_mqtt_stale_wills_total").increment(1);
+            tracing::debug!(topic = &*left.topic, "the will of an older connection is only noted");
+        }
         let message = Incoming {
-            topic,
-            payload: Bytes::copy_from_slice(&payload),
-            retained: false,
+            topic: &left.topic,
+            payload: Bytes::copy_from_slice(&left.payload),
+            // As what a broker had kept: it stays in the log, and is no sign of anything.
+            retained: !left.of_newest,
             received_at: now(),
             sender: session.as_ref().and_then(Session::device),
         };
@@ -204,9 +212,10 @@ impl BrokerEventHandler for Hook {
         self.note_device(&event.client_id, event.user_id.as_deref(), false);
         self.outbound.gone(&event.client_id);
         self.shares.forget(&event.client_id);
+        let left = self.connections().ended(&event.client_id, event.unexpected, self.prefix());
         Box::pin(async move {
-            if let Some((topic, payload)) = self.disconnected(&event) {
-                self.last_will(&topic, payload, event.user_id.as_deref()).await;
+            if let Some(left) = left {
+                self.last_will(&left, event.user_id.as_deref()).await;
             }
         })
     }

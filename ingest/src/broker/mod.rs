@@ -5,6 +5,7 @@
 //! this folder knows the crate.
 
 mod auth;
+mod connections;
 mod hook;
 mod outbound;
 mod share;
@@ -49,11 +50,13 @@ pub struct BrokerOptions {
     pub max_connections: usize,
     /// Messages a second that one client may send, and as many more at once; 0: any number.
     pub messages_per_second: u32,
+    /// How often it says that it hears devices: silence is known no sooner.
+    pub pulse: Duration,
 }
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { max_connections: 12_000, messages_per_second: 1000 }
+        Self { max_connections: 12_000, messages_per_second: 1000, pulse: pulse::LONGEST }
     }
 }
 
@@ -142,7 +145,7 @@ impl Broker {
         let (tasks, stop) = (shared.tasks.clone(), shared.stop.clone());
         tasks.spawn(sweep(Arc::clone(&shared.router), Arc::clone(&outbound), stop.clone()));
         tasks.spawn(turn_out(hook, credentials.values, stop.clone()));
-        let pulse = pulse::run(Arc::clone(&downlink.log), || true);
+        let pulse = pulse::run(Arc::clone(&downlink.log), options.pulse, || true);
         tasks.spawn(stop.clone().run_until_cancelled_owned(pulse));
         tasks.spawn(Arc::clone(&outbound).run(downlink.start(&stop), stop.clone()));
         let disconnect = shared.disconnect.clone();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use acuvim_schemas::{
+    payload::serial_of,
     reading::{READINGS, Reading},
     tables::Table,
     time::{DAY, Micros},
@@ -201,7 +202,10 @@ impl Lake {
         while let Some(batch) = rows.try_next().await? {
             let told = column(&batch, "meter_serial")?.as_string::<i32>();
             let times = device_times(std::slice::from_ref(&batch))?;
-            for ((device, ts), serial) in times.into_iter().zip(told.iter().flatten()) {
+            let told = times.into_iter().zip(told.iter().flatten());
+            // Rows of before may have what registers pad, or hold when they can't be read.
+            for ((device, ts), serial) in told.filter_map(|(at, told)| Some((at, serial_of(told)?)))
+            {
                 match serials.get_mut(device) {
                     Some(theirs) => theirs.push((ts, serial.into())),
                     None => {

@@ -51,6 +51,7 @@ pub fn options(dir: &Path) -> LakeOptions {
         epoch: 0,
         skip_by_offset: true,
         fence: true,
+        max_ahead: acuvim_schemas::telemetry::MAX_AHEAD,
     }
 }
 

@@ -151,7 +151,7 @@ fn faults(span: &Range<i64>, counts: &Counts, stored: &Stored) -> Vec<String> {
     let tables = [
         (Table::Telemetry, counts.stored),
         (Table::Heartbeats, counts.heartbeats),
-        (Table::DeadLetters, counts.dead_letters),
+        (Table::DeadLetters, counts.dead_letters + counts.same_ts),
     ];
     for (table, expected) in tables {
         let rows = stored.get(&table).into_iter().flatten();
@@ -203,7 +203,7 @@ async fn missing(parts: &Parts, partition: u32, span: &Range<i64>, stored: &Stor
 
 /// Whether a record's first reading is stored under another identity: then it was a duplicate.
 async fn is_stored(parts: &Parts, record: &Record) -> bool {
-    let value: Option<serde_json::Value> = serde_json::from_slice(&record.value).ok();
+    let value = acuvim_schemas::payload::fields(&record.value).ok();
     let ts = value.as_ref().and_then(|v| v.get("ts")).cloned();
     let ts: Option<acuvim_schemas::payload::EventTime> =
         ts.and_then(|ts| serde_json::from_value(ts).ok());

@@ -3,7 +3,7 @@
 use acuvim_control::Clockless;
 use acuvim_lakehouse::{Letter, LetterFilter};
 use acuvim_log::{Entry, LogTopic};
-use acuvim_schemas::{Micros, Reason, device::partition_of};
+use acuvim_schemas::{Micros, Reason, device::partition_of, payload};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::Parts;
@@ -90,12 +90,8 @@ async fn replay(
 
 /// When a reading of a boot was taken; none if it is of another.
 fn time_of(letter: &Letter, boot: &Clockless) -> Option<Micros> {
-    #[derive(serde::Deserialize)]
-    struct Clock {
-        boot: i64,
-        uptime_ms: i64,
-    }
-    let clock: Clock = serde_json::from_slice(&letter.payload).ok()?;
-    let ts = boot.started.checked_add(clock.uptime_ms.checked_mul(1000)?)?;
-    (clock.boot == boot.boot).then_some(ts)
+    let fields = payload::fields(&letter.payload).ok()?;
+    let whole = |name: &str| fields.get(name).and_then(payload::whole);
+    let ts = boot.started.checked_add(whole("uptime_ms")?.checked_mul(1000)?)?;
+    (whole("boot")? == boot.boot).then_some(ts)
 }

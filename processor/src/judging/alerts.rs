@@ -66,6 +66,7 @@ pub(crate) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertCha
     let severity = match condition.anomaly {
         Anomaly::CrashLoop => Severity::Critical,
         Anomaly::NoKnownReadings
+        | Anomaly::ClockAhead
         | Anomaly::Brownout
         | Anomaly::Crash
         | Anomaly::LowMemory

@@ -2,12 +2,18 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_control::{AlertChange, DeviceNote, DevicePresence, StatusStep};
-use acuvim_rules::{Anomaly, Beat, Health, HealthPolicy, StatusChange, VitalLimits, VitalState};
-use acuvim_schemas::{Micros, api::DeviceStatus, telemetry::Unknown};
+use acuvim_control::{AlertChange, DeviceHappening, DeviceNote, DevicePresence, StatusStep};
+use acuvim_rules::{
+    Anomaly, Beat, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
+};
+use acuvim_schemas::{Micros, api::DeviceStatus, telemetry::Unknown, time::SECOND};
+use serde_json::json;
 
 use super::anomaly_change;
 use crate::notes::{Said, moment};
+
+/// How often control is told that a device is still heard, where nothing else changes.
+const TELL_OF_WORDS: Micros = 30 * SECOND;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,6 +27,8 @@ struct Member {
     vitals: VitalState,
     /// The boot whose beginning was told since this process began.
     anchored: Option<u64>,
+    /// When control was last told that it is heard.
+    told_at: Option<Micros>,
 }
 
 /// What was learnt of a device, for control.
@@ -44,9 +52,10 @@ impl Fleet {
                 connected: presence.connected,
                 heard_at: presence.heard_at.map(|at| at.timestamp_micros()),
                 interval_s: presence.heartbeat_interval_s,
+                spacing: None,
             };
             let vitals = vitals.unwrap_or_default();
-            let member = Member { health, vitals, anchored: None };
+            let member = Member { health, vitals, anchored: None, told_at: None };
             (Arc::from(presence.device_id), member)
         };
         let devices = presences.into_iter().filter(|p| ours(&p.device_id)).map(member);
@@ -68,10 +77,27 @@ impl Fleet {
             match said {
                 Said::Signal(signal) => {
                     let changed = member.health.signal(signal);
+                    let at = signal.at();
+                    let told = member.told_at.is_some_and(|told| at - told < TELL_OF_WORDS);
+                    if matches!(signal, Signal::Heard { .. }) && changed.is_none() && told {
+                        continue;
+                    }
+                    member.told_at = Some(at);
                     let mut note = DeviceNote::new(&device_id, moment(signal.at()));
                     note.status.extend(changed.map(step));
                     let heard = member.health.heard_at.map(moment);
                     note.presence = Some((member.health.connected, heard));
+                    learnt.notes.push(note);
+                }
+                Said::Clock { at, ahead } => {
+                    let news = member.vitals.clock(at, ahead, limits);
+                    let condition = news.condition.as_ref();
+                    learnt.alerts.extend(condition.map(|c| anomaly_change(&device_id, c)));
+                    if news.changed.is_none() && condition.is_none() {
+                        continue;
+                    }
+                    let mut note = vitals_note(&device_id, member, at);
+                    note.happened.extend(news.changed.map(|ahead| of_clock(at, ahead)));
                     learnt.notes.push(note);
                 }
                 Said::Vitals { ts, boot, uptime_ms, vitals } => {
@@ -133,6 +159,15 @@ impl Fleet {
 
 fn step(change: StatusChange) -> StatusStep {
     StatusStep { from: change.from, to: change.to, at: moment(change.at), reason: change.reason }
+}
+
+/// That a clock is ahead from now on, or is not any more.
+fn of_clock(at: Micros, ahead: Option<Micros>) -> DeviceHappening {
+    let (reason, detail) = match ahead {
+        Some(by) => ("ahead", json!({ "ahead_seconds": by as f64 / 1e6 })),
+        None => ("in_step", json!({})),
+    };
+    DeviceHappening { event: "clock", reason, at: moment(at), detail }
 }
 
 /// When a boot began, told by the first heartbeat of it that knows the time.

@@ -9,13 +9,9 @@ use std::{
 
 use acuvim_control::{AlertChange, RecordedEpisode};
 use acuvim_rules::{
-    Amendment, GAP, Judge, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
+    Amendment, Judge, Recent, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
 };
-use acuvim_schemas::{
-    Micros,
-    event::Marks,
-    time::{DAY, SECOND},
-};
+use acuvim_schemas::{Micros, event::Marks, time::DAY};
 use arrow::{array::RecordBatch, error::ArrowError};
 use uuid::Uuid;
 
@@ -87,7 +83,6 @@ pub(crate) struct Repair {
     judge: Judge,
     /// Rules that could not be evaluated on the way: nothing of theirs is touched.
     failed: HashSet<Uuid>,
-    newest: Option<Micros>,
     found: Vec<Recorded>,
     stepped: HashMap<Uuid, Stepped>,
 }
@@ -99,34 +94,39 @@ pub(crate) struct Repaired {
     pub alerts: Vec<AlertChange>,
     /// Its states from now on.
     pub states: Vec<(Uuid, State)>,
+    /// Its last readings.
+    pub recent: Recent,
 }
 
 /// How far back a repair must begin so that every rule's state there is known for certain: also
 /// before whatever has been waiting for longer, since readings that say nothing keep it waiting.
-pub(crate) fn begin_of(from: Micros, set: &RuleSet, states: &[(Uuid, State)]) -> Micros {
+pub(crate) fn begin_of(certain: Micros, states: &[(Uuid, State)]) -> Micros {
     let waiting = states.iter().filter_map(|(_, state)| match state {
         State::Pending(since) => Some(since.ts - 1),
         State::Open { clearing, .. } => clearing.map(|since| since.ts - 1),
         State::Quiet => None,
     });
-    let certain = from - set.longest_wait() - GAP - SECOND;
     waiting.fold(certain, Micros::min)
 }
 
 impl Repair {
-    /// Begins with what is recorded of the device, and the time of its last reading before.
+    /// Begins with what is recorded of the device, and the times of its last readings before.
     pub fn new(
         device_id: Arc<str>,
         begin: Micros,
         set: &RuleSet,
         recorded: &[RecordedEpisode],
-        before: Option<Micros>,
+        recent: Recent,
     ) -> Self {
         let recorded: Vec<Recorded> = recorded.iter().map(from_control).collect();
         let set = set.for_repair();
         let (mut states, mut found) = (Vec::new(), Vec::new());
         for rule in set.rules() {
-            let state = state_at(&recorded, rule.id, begin.max(set.begin_of(rule)));
+            let mut state = state_at(&recorded, rule.id, begin.max(set.begin_of(rule)));
+            // Nothing within the longest gap before is as good as a gap.
+            if recent.newest().is_none() {
+                state.forget_waiting();
+            }
             if let State::Open { episode, .. } = state {
                 let marks = Marks { started: episode.started, raised: episode.raised, ended: None };
                 found.push(Recorded {
@@ -142,6 +142,7 @@ impl Repair {
         }
         let mut judge = Judge::default();
         judge.load(&device_id, states);
+        judge.recall(&device_id, recent);
         Self {
             device_id,
             begin,
@@ -149,8 +150,6 @@ impl Repair {
             set,
             judge,
             failed: HashSet::new(),
-            // Nothing within a gap before: as good as a gap.
-            newest: Some(before.unwrap_or(begin - 2 * GAP)),
             found,
             stepped: HashMap::new(),
         }
@@ -173,7 +172,7 @@ impl Repair {
         rows: &RecordBatch,
         until: Micros,
     ) -> Result<(), ArrowError> {
-        let newest = self.newest;
+        let newest = self.judge.recent(&self.device_id).newest();
         let judged = self.judge.judge(&self.set, rows, &|_| newest, &|id| judging.site(id))?;
         self.failed.extend(judged.failed.iter().map(|(rule, _)| *rule));
         for stepped in judged.steps {
@@ -195,9 +194,6 @@ impl Repair {
                     }
                 }
             }
-        }
-        if let Some(last) = last_ts(rows) {
-            self.newest = self.newest.max(Some(last));
         }
         self.at = until;
         Ok(())
@@ -251,7 +247,8 @@ impl Repair {
                 episode.id = *id;
             }
         }
-        Repaired { alerts, states }
+        let recent = self.judge.recent(&self.device_id);
+        Repaired { alerts, states, recent }
     }
 }
 

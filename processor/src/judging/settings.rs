@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use acuvim_control::{Control, DeviceSite};
 use acuvim_rules::{LiveRule, Planner, RuleSet, Site};
+use acuvim_schemas::Micros;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
@@ -39,6 +40,7 @@ impl Judging {
 /// later than the stop.
 pub(crate) async fn follow(
     control: Control,
+    max_ahead: Micros,
     judging: watch::Sender<Option<Arc<Judging>>>,
     state: StateSender,
 ) {
@@ -48,7 +50,7 @@ pub(crate) async fn follow(
             return state.fatal(Fatal::Broken(format!("rules can't be planned: {error}")));
         }
     };
-    let mut follower = Follower { control, planner, seen: None, revision: 0 };
+    let mut follower = Follower { control, planner, max_ahead, seen: None, revision: 0 };
     let work = async {
         loop {
             let before = judging.borrow().clone();
@@ -71,6 +73,8 @@ pub(crate) async fn follow(
 struct Follower {
     control: Control,
     planner: Planner,
+    /// How far ahead of its arrival a reading may be and still be judged.
+    max_ahead: Micros,
     /// The revision of rules and groups, and the last change of a device.
     seen: Option<(i64, Option<DateTime<Utc>>)>,
     revision: i64,
@@ -108,7 +112,7 @@ impl Follower {
             }
             None => {
                 let sites = self.control.device_sites(None).await?.into_iter().map(site).collect();
-                let set = RuleSet::new(next_revision, self.rules().await?);
+                let set = RuleSet::new(next_revision, self.rules().await?).ahead(self.max_ahead);
                 Judging { set, sites: Arc::new(sites), nowhere: Arc::default() }
             }
         };

@@ -1,6 +1,6 @@
 //! The ledger's part that is known only once duplicates are: what was stored, and what was not new.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use acuvim_lakehouse::Rows;
 use acuvim_schemas::ledger::{Counts, Ledger};
@@ -14,11 +14,14 @@ use crate::notes::Replayed;
 /// Which rows of a batch are new; none: all of them.
 pub(super) type New = Option<BooleanArray>;
 
+/// Rows that are not new and say something else than what is stored, with the fields.
+pub(super) type Others = BTreeMap<usize, Vec<String>>;
+
 /// Counts rows and duplicates, of records from an offset on.
 pub(super) fn count(
     ledger: &mut Ledger,
     rows: &RecordBatch,
-    new: &New,
+    (new, others): (&New, &Others),
     from: i64,
     stored: impl Fn(&mut Counts),
 ) {
@@ -43,9 +46,12 @@ pub(super) fn count(
         if is_new {
             stored(&mut counts);
         } else {
-            counts.duplicates = 1;
+            match others.contains_key(&row) {
+                true => counts.same_ts = 1,
+                false => counts.duplicates = 1,
+            }
             let device = devices.value(row).into();
-            let counts = Counts { received: 1, duplicates: 1, ..Counts::default() };
+            let counts = Counts { received: 1, ..counts };
             ledger.count(Some(&device), *received, *offset, &counts);
         }
         match &mut run {
@@ -81,13 +87,14 @@ pub(super) fn stored_offsets(replayed: &[Replayed], rows: &Rows) -> HashSet<i64>
 /// has no row of its own, such as a registration, is stored once it decodes.
 pub(super) fn outcomes(
     replayed: &[Replayed],
-    stored: &HashSet<i64>,
+    (stored, same_ts): (&HashSet<i64>, &HashSet<i64>),
     rows_from: i64,
 ) -> Vec<(acuvim_schemas::Identity, &'static str)> {
     let outcome = |replay: &Replayed| {
         let is_there =
             !replay.has_row || replay.offset < rows_from || stored.contains(&replay.offset);
-        let outcome = match (replay.decoded, is_there) {
+        let decoded = replay.decoded && !same_ts.contains(&replay.offset);
+        let outcome = match (decoded, is_there) {
             (false, _) => "dead_letter",
             (true, true) => "stored",
             (true, false) => "duplicate",

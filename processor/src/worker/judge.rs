@@ -4,11 +4,16 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use acuvim_control::RepairChange;
 use acuvim_lakehouse::Lake;
-use acuvim_rules::{Beat, Judge, Judged, State};
-use acuvim_schemas::{Micros, device::partition_of, telemetry::Unknown};
+use acuvim_rules::{Beat, Judge, Judged, LONGEST_GAP, Recent, State};
+use acuvim_schemas::{
+    Micros,
+    device::partition_of,
+    telemetry::{Limits, Unknown},
+    time,
+};
 use arrow::{
     array::{AsArray as _, RecordBatch},
-    datatypes::{Int64Type, TimestampMicrosecondType},
+    datatypes::Int64Type,
 };
 use chrono::Utc;
 use uuid::Uuid;
@@ -16,13 +21,19 @@ use uuid::Uuid;
 use super::{AWAY, ON_ITS_WAY, Worker};
 use crate::{
     Fatal,
-    decode::Clock,
+    decode::{Clock, arrivals},
     judging::{Fleet, Judging, Learnt, Repair, Repairs, rule_change},
     notes::Said,
 };
 
 /// Committed readings that are read back at a time, by offsets.
 const READ_BACK: i64 = 65_536;
+
+/// Readings by which a device's own step is known.
+pub(super) const RECENT: usize = 4;
+
+/// How far back they are looked for: most are near.
+pub(super) const NEAR_AND_FAR: [Micros; 2] = [time::HOUR, 3 * LONGEST_GAP];
 
 /// The judgement of a partition.
 pub(super) struct Court {
@@ -100,7 +111,7 @@ impl Worker {
     }
 
     /// Asks the lake until it answers.
-    async fn lake_answers<T, F>(&self, ask: impl Fn(Arc<Lake>) -> F) -> Result<T, Fatal>
+    pub(super) async fn lake_answers<T, F>(&self, ask: impl Fn(Arc<Lake>) -> F) -> Result<T, Fatal>
     where
         F: Future<Output = Result<T, acuvim_lakehouse::Error>>,
     {
@@ -133,17 +144,51 @@ impl Worker {
         }
     }
 
-    /// The newest reading of each device of these rows, as it was before them.
+    /// The latest reading of each device of these rows, as it was before them.
     pub(super) fn newest_of(&self, rows: &RecordBatch) -> HashMap<Arc<str>, Option<Micros>> {
         let mut newest = HashMap::new();
         if let Some(devices) = rows.column_by_name("device_id") {
             for device in devices.as_string::<i32>().iter().flatten() {
                 if !newest.contains_key(device) {
-                    newest.insert(Arc::from(device), self.parts.lake.newest().get(device));
+                    newest.insert(Arc::from(device), self.parts.lake.latest().ts(device));
                 }
             }
         }
         newest
+    }
+
+    /// Takes up the last readings of devices whose next ones lie far behind them: how far that is for
+    /// them is known by those alone.
+    pub(super) async fn recall(
+        &mut self,
+        rows: &RecordBatch,
+        newest: &HashMap<Arc<str>, Option<Micros>>,
+    ) -> Result<(), Fatal> {
+        let Some(court) = &self.court else { return Ok(()) };
+        if rows.num_rows() == 0 || court.judging.set.longest_wait() == 0 {
+            return Ok(());
+        }
+        let before = |device: &str| newest.get(device).copied().flatten();
+        let wanted =
+            court.judge.wants(&court.judging.set, rows, &before).map_err(|e| broken(&e))?;
+        let mut wanted = wanted;
+        for span in NEAR_AND_FAR {
+            if wanted.is_empty() {
+                break;
+            }
+            let found = self.lake_answers(|lake| {
+                let wanted = wanted.clone();
+                async move { lake.times_up_to(&wanted, span).await }
+            });
+            let found = found.await?;
+            let Some(court) = &mut self.court else { break };
+            wanted.retain(|(device, _)| {
+                let times = found.get(device).map_or(&[][..], Vec::as_slice);
+                court.judge.recall(device, Recent::of(times.iter().copied()));
+                times.len() < RECENT
+            });
+        }
+        Ok(())
     }
 
     /// Judges the committed readings among records that the lake has got and control has not.
@@ -155,8 +200,14 @@ impl Worker {
         while from < until {
             let rows = self.read_back(from, until, lake_at).await?;
             let reached = rows.1;
+            let behind = self.court.as_ref().and_then(|c| c.behind.as_ref());
+            let newest = behind.map_or_else(HashMap::new, |(newest, _)| {
+                newest.iter().map(|(device, ts)| (Arc::clone(device), Some(*ts))).collect()
+            });
+            self.recall(&rows.0, &newest).await?;
             if let Some(court) = &mut self.court {
-                let judged = court.judge_behind(&rows.0).map_err(|e| broken(&e))?;
+                let limits = &self.options.limits;
+                let judged = court.judge_behind(&rows.0, limits).map_err(|e| broken(&e))?;
                 self.take_judged(judged);
             }
             from = reached;
@@ -213,14 +264,24 @@ impl Worker {
         }
         let offsets = rows.column_by_name("offset").map(|c| c.as_primitive::<Int64Type>().values());
         let first = offsets.map_or(0, |o| o.partition_point(|o| *o < self.changes_from));
+        let judging = Arc::clone(&court.judging);
         // Judged before, and only behind in the lake.
-        for (device, ts) in pairs(&rows.slice(0, first)) {
+        let earlier = rows.slice(0, first);
+        court
+            .judge
+            .pass_over(
+                &judging.set,
+                &earlier,
+                &|device| newest.get(device).copied().flatten(),
+                &|id| judging.site(id),
+            )
+            .map_err(|e| broken(&e))?;
+        for (device, ts) in of_now(&earlier, &self.options.limits) {
             if let Some(held) = newest.get_mut(device) {
                 *held = (*held).max(Some(ts));
             }
         }
         let rows = rows.slice(first, rows.num_rows() - first);
-        let judging = Arc::clone(&court.judging);
         let before = |device: &str| newest.get(device).copied().flatten();
         let judged = court
             .judge
@@ -302,12 +363,16 @@ impl Worker {
 
 impl Court {
     /// Judges readings that the lake has and control has not.
-    fn judge_behind(&mut self, rows: &RecordBatch) -> Result<Judged, arrow::error::ArrowError> {
+    fn judge_behind(
+        &mut self,
+        rows: &RecordBatch,
+        limits: &Limits,
+    ) -> Result<Judged, arrow::error::ArrowError> {
         let Some((newest, _)) = &mut self.behind else { return Ok(Judged::default()) };
         let judging = Arc::clone(&self.judging);
         let before = |device: &str| newest.get(device).copied();
         let judged = self.judge.judge(&judging.set, rows, &before, &|id| judging.site(id))?;
-        for (device, ts) in pairs(rows) {
+        for (device, ts) in of_now(rows, limits) {
             match newest.get_mut(device) {
                 Some(held) => *held = ts.max(*held),
                 None => {
@@ -323,13 +388,8 @@ fn broken(error: &arrow::error::ArrowError) -> Fatal {
     Fatal::Broken(error.to_string())
 }
 
-/// The devices and times of rows.
-fn pairs(rows: &RecordBatch) -> Vec<(&str, Micros)> {
-    let (Some(devices), Some(times)) =
-        (rows.column_by_name("device_id"), rows.column_by_name("ts"))
-    else {
-        return Vec::new();
-    };
-    let times = times.as_primitive::<TimestampMicrosecondType>().values();
-    devices.as_string::<i32>().iter().flatten().zip(times.iter().copied()).collect()
+/// The devices and times of rows that are not ahead of their arrival.
+fn of_now<'a>(rows: &'a RecordBatch, limits: &Limits) -> Vec<(&'a str, Micros)> {
+    let now = arrivals(rows).filter(|(_, ts, received)| !limits.is_ahead(*ts, *received));
+    now.map(|(device, ts, _)| (device, ts)).collect()
 }

@@ -7,11 +7,15 @@ use std::{
 };
 
 use acuvim_control::{RecordedEpisode, RepairChange};
-use acuvim_rules::GAP;
+use acuvim_rules::{GAP, LONGEST_GAP, Recent, certain_before};
 use acuvim_schemas::{Micros, time::to_datetime};
 use arrow::array::RecordBatch;
 
-use super::{Ended, Worker, teller::Teller};
+use super::{
+    Ended, Worker,
+    judge::{NEAR_AND_FAR, RECENT},
+    teller::Teller,
+};
 use crate::{
     Fatal,
     judging::{Judging, Repair, begin_of, last_ts},
@@ -20,6 +24,10 @@ use crate::{
 
 /// How long what was told may take to be stored before a repair lets the stream go on.
 const SETTLING: Duration = Duration::from_millis(500);
+
+/// Times that are looked at for where a repair begins: of a device that sends every second, those of
+/// more than a day.
+const MOST_TIMES: usize = 100_000;
 
 /// How long no repair is tried after one has lost its turn.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -77,13 +85,77 @@ impl Worker {
         judging: &Judging,
     ) -> Result<Option<Repair>, Fatal> {
         let states = self.court.as_ref().map_or_else(Vec::new, |court| court.judge.states(&device));
-        let begin = begin_of(from, &judging.set, &states);
-        let Some(recorded) = self.recorded(&device, begin).await else { return Ok(None) };
-        let Some((before, _)) = self.readings(&device, begin - GAP, begin).await? else {
+        let Some(certain) = self.certain(&device, from, judging.set.longest_wait()).await? else {
             return Ok(None);
         };
+        let begin = begin_of(certain, &states);
+        let Some(recent) = self.recent_before(&device, begin).await? else { return Ok(None) };
+        let Some(recorded) = self.recorded(&device, begin).await else { return Ok(None) };
         tracing::debug!(device = &*device, "a repair begins");
-        Ok(Some(Repair::new(device, begin, &judging.set, &recorded, last_ts(&before))))
+        Ok(Some(Repair::new(device, begin, &judging.set, &recorded, recent)))
+    }
+
+    /// A moment before late readings from which on it is certain what waits; none if the lake is away.
+    async fn certain(
+        &self,
+        device: &Arc<str>,
+        from: Micros,
+        wait: Micros,
+    ) -> Result<Option<Micros>, Fatal> {
+        let mut earliest = from;
+        // Most devices send often enough for the first look.
+        for back in [2 * GAP, LONGEST_GAP] {
+            let reach = from - wait - back;
+            let Some(times) = self.times(device, reach, from, MOST_TIMES).await? else {
+                return Ok(None);
+            };
+            if let Some(certain) = certain_before(&times, from, wait) {
+                return Ok(Some(certain));
+            }
+            earliest = times.first().copied().unwrap_or(from);
+        }
+        Ok(Some(earliest - 1))
+    }
+
+    /// A device's last readings before a moment; none if the lake is away.
+    async fn recent_before(
+        &self,
+        device: &Arc<str>,
+        begin: Micros,
+    ) -> Result<Option<Recent>, Fatal> {
+        let mut before = Vec::new();
+        for span in NEAR_AND_FAR {
+            let Some(times) = self.times(device, begin - span, begin, RECENT).await? else {
+                return Ok(None);
+            };
+            before = times;
+            if before.len() == RECENT {
+                break;
+            }
+        }
+        // Further back than the longest gap nothing counts.
+        let is_near = before.last().is_some_and(|last| begin - last <= LONGEST_GAP);
+        Ok(Some(if is_near { Recent::of(before) } else { Recent::default() }))
+    }
+
+    /// The times of a device's readings, the last so many; none if the lake is away.
+    async fn times(
+        &self,
+        device: &Arc<str>,
+        from: Micros,
+        until: Micros,
+        last: usize,
+    ) -> Result<Option<Vec<Micros>>, Fatal> {
+        match self.parts.lake.device_times(device, from, until, last).await {
+            Ok(times) => Ok(Some(times)),
+            Err(error) if error.kind() == acuvim_lakehouse::ErrorKind::Internal => {
+                Err(Fatal::Broken(error.to_string()))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a repair waits for the lake");
+                Ok(None)
+            }
+        }
     }
 
     /// Takes the next window of the repair under way; true if it was the last, none if a component is
@@ -128,6 +200,7 @@ impl Worker {
         tracing::debug!(device = &*device, changes = repaired.alerts.len(), "a repair is done");
         if let Some(court) = &mut self.court {
             court.judge.load(&device, repaired.states);
+            court.judge.recall(&device, repaired.recent);
             court.changed.insert(Arc::clone(&device));
             court.repairs.done(&device);
         }

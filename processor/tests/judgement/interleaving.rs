@@ -67,10 +67,13 @@ struct Case {
 
 fn readings() -> impl Strategy<Value = Vec<Reading>> {
     let values = prop_oneof![3 => 225..244_u32, 1 => 244..252_u32, 3 => 251..260_u32];
-    let step = prop_oneof![8 => Just(10), 2 => Just(15), 1 => Just(1200), 1 => Just(43_200)];
-    let one = (values, prop::bool::weighted(0.15), step);
-    let device = || prop::collection::vec(one.clone(), 5..45);
-    (device(), device(), 0..30_i64).prop_map(|(a, b, days)| {
+    let quick = prop_oneof![8 => Just(10), 2 => Just(15), 1 => Just(1200), 1 => Just(43_200)];
+    // Loggers that send every quarter of an hour or so, for which a longer gap says something.
+    let slow = prop_oneof![8 => Just(960), 1 => Just(10), 1 => Just(3600), 1 => Just(43_200)];
+    let odd = || prop::bool::weighted(0.15);
+    let quick = prop::collection::vec((values.clone(), odd(), quick), 5..45);
+    let slow = prop::collection::vec((values, odd(), slow), 5..45);
+    (quick, slow, 0..30_i64).prop_map(|(a, b, days)| {
         let mut all = Vec::new();
         for (device, story) in [("a", a), ("b", b)] {
             // Delays of up to thirty days: the story lies that far back.

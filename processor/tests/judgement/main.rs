@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::large_futures, reason = "a test's own future may be as large as it likes")]
 
+mod devices;
 mod guards;
 mod interleaving;
 mod life;

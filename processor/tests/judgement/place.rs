@@ -132,6 +132,7 @@ impl Place {
             epoch: 0,
             skip_by_offset: self.guards.skip_by_offset,
             fence: true,
+            max_ahead: self.options.limits.max_ahead,
         };
         let engine = Engine::new(&EngineLimits::default()).expect("an engine");
         (log, Arc::new(Lake::open(options, engine).await.expect("a lake")), control)

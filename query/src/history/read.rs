@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acuvim_lakehouse::{NotRolledUp, timestamp};
-use acuvim_schemas::{Micros, api::Device, tables::Table, time::DAY};
+use acuvim_schemas::{Micros, api::Device, payload::serial_of, tables::Table, time::DAY};
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
 use chrono::Utc;
@@ -280,7 +280,9 @@ impl Buckets {
         let (mut changes, mut serial) = (Vec::new(), None::<String>);
         while let Some(batch) = rows.try_next().await? {
             let serials = batch.column(1).as_string::<i32>();
-            for (ts, now) in times(&batch).iter().zip(serials.iter().flatten()) {
+            let told = times(&batch).iter().zip(serials.iter().flatten());
+            // Rows of before may have what registers pad, or hold when they can't be read.
+            for (ts, now) in told.filter_map(|(ts, now)| Some((ts, serial_of(now)?))) {
                 if serial.as_deref() != Some(now) {
                     changes.extend(serial.replace(now.to_owned()).map(|_| *ts));
                 }

@@ -15,45 +15,62 @@ const BYTES: usize = 128 << 10;
 /// Rows that wait, over all devices.
 const WAITING: usize = 20_000;
 
+/// A record, and the rows of the file that its items are, in order.
+#[derive(Debug)]
+pub(crate) struct Full {
+    /// Where it goes.
+    pub partition: u32,
+    /// The record.
+    pub entry: Entry,
+    /// The rows, counted from 1.
+    pub rows: Vec<u64>,
+}
+
+/// Items of one device that wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    json: Vec<u8>,
+    rows: Vec<u64>,
+}
+
 /// Items by device, until there are enough of them.
 #[derive(Debug)]
 pub(super) struct Batches {
     partitions: u32,
-    waiting: HashMap<String, Vec<u8>>,
-    counts: HashMap<String, usize>,
+    waiting: HashMap<String, Waiting>,
     rows: usize,
 }
 
 impl Batches {
     pub fn new(partitions: u32) -> Self {
-        Self { partitions, waiting: HashMap::new(), counts: HashMap::new(), rows: 0 }
+        Self { partitions, waiting: HashMap::new(), rows: 0 }
     }
 
-    /// Takes an item; answers with the records that are full.
-    pub fn push(&mut self, item: Item, now: Micros) -> Vec<(u32, Entry)> {
+    /// Takes an item, which is a row of the file; answers with the records that are full.
+    pub fn push(&mut self, item: Item, row: u64, now: Micros) -> Vec<Full> {
         let Item { device_id, json } = item;
         let waiting = self.waiting.entry(device_id.clone()).or_default();
-        waiting.extend_from_slice(if waiting.is_empty() { b"{\"batch\":[" } else { b"," });
-        waiting.extend_from_slice(json.as_bytes());
-        let count = self.counts.entry(device_id.clone()).or_default();
-        *count += 1;
+        let before: &[u8] = if waiting.rows.is_empty() { b"{\"batch\":[" } else { b"," };
+        waiting.json.extend_from_slice(before);
+        waiting.json.extend_from_slice(json.as_bytes());
+        waiting.rows.push(row);
         self.rows += 1;
-        if *count >= ITEMS || waiting.len() >= BYTES {
+        if waiting.rows.len() >= ITEMS || waiting.json.len() >= BYTES {
             return self.take(&device_id, now).into_iter().collect();
         }
         if self.rows >= WAITING { self.finish(now) } else { Vec::new() }
     }
 
     /// Everything that waits.
-    pub fn finish(&mut self, now: Micros) -> Vec<(u32, Entry)> {
+    pub fn finish(&mut self, now: Micros) -> Vec<Full> {
         let devices: Vec<String> = self.waiting.keys().cloned().collect();
         devices.iter().filter_map(|device| self.take(device, now)).collect()
     }
 
-    fn take(&mut self, device_id: &str, now: Micros) -> Option<(u32, Entry)> {
-        let mut value = self.waiting.remove(device_id)?;
+    fn take(&mut self, device_id: &str, now: Micros) -> Option<Full> {
+        let Waiting { json: mut value, rows } = self.waiting.remove(device_id)?;
         value.extend_from_slice(b"]}");
-        self.rows = self.rows.saturating_sub(self.counts.remove(device_id).unwrap_or(0));
+        self.rows = self.rows.saturating_sub(rows.len());
         let record = Record {
             key: Bytes::from(device_id.to_owned()),
             value: Bytes::from(value),
@@ -68,7 +85,7 @@ impl Batches {
             },
         };
         let partition = partition_of(device_id.as_bytes(), self.partitions);
-        Some((partition, Entry::from(record)))
+        Some(Full { partition, entry: Entry::from(record), rows })
     }
 }
 
@@ -80,20 +97,21 @@ mod tests {
     fn every_item_is_in_one_record_of_its_device_in_order() {
         let mut batches = Batches::new(4);
         let mut records = Vec::new();
-        for n in 0..1001 {
+        for n in 0..1001_u64 {
             let item = Item { device_id: format!("d{}", n % 3), json: n.to_string() };
-            records.extend(batches.push(item, 5));
+            records.extend(batches.push(item, n, 5));
         }
         records.extend(batches.finish(5));
         assert!(batches.finish(5).is_empty());
         let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
-        for (_, entry) in records {
+        for Full { entry, rows, .. } in records {
             let record = Record::try_from(&entry).expect("a record");
             let device = String::from_utf8(record.key.to_vec()).expect("text");
             let payload: serde_json::Value = serde_json::from_slice(&record.value).expect("json");
             let items = payload["batch"].as_array().expect("items");
             assert!(items.len() <= ITEMS);
             let numbers = items.iter().filter_map(serde_json::Value::as_i64);
+            assert!(numbers.clone().eq(rows.iter().map(|row| *row as i64)), "{rows:?}");
             seen.entry(device).or_default().extend(numbers);
         }
         for n in 0..3 {

@@ -2,8 +2,10 @@
 //! there on readings like any others.
 
 mod batch;
+mod outcome;
 mod read;
 mod row;
 
-pub(crate) use read::{Format, rows};
+pub(crate) use outcome::Outcomes;
+pub(crate) use read::{Format, Reader};
 pub(crate) use row::Shape;

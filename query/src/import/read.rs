@@ -4,16 +4,20 @@ use std::{
     cell::Cell,
     io::{BufRead as _, BufReader, Read, Seek as _, Write as _},
     rc::Rc,
+    sync::Arc,
 };
 
-use acuvim_log::Entry;
-use acuvim_schemas::api::{ImportRefusal, Imported};
+use acuvim_schemas::{
+    api::{ImportRefusal, Imported},
+    telemetry::{Checker, Limits},
+    text::trimmed,
+};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::{
-    batch::Batches,
+    batch::{Batches, Full},
     row::{Shape, cell},
 };
 
@@ -42,37 +46,50 @@ impl Format {
 const LINE: u64 = 1 << 20;
 
 /// Refused rows that are answered with their reasons.
-const REFUSALS: usize = 100;
+pub(super) const REFUSALS: usize = 100;
 
 /// The largest Parquet file: it is read from its end, so it has to be kept first.
 const PARQUET: u64 = 4 << 30;
 
-/// Reads rows and hands records on. Blocks; answers with what it came to, or with what is wrong with
-/// the file as a whole.
-pub(crate) fn rows(
-    format: Format,
-    body: impl Read,
-    shape: &Shape,
-    partitions: u32,
-    records: mpsc::Sender<Vec<(u32, Entry)>>,
-) -> Result<Imported, String> {
-    let batches = Batches::new(partitions);
-    let mut taker = Taker { shape, batches, records, at: 0, done: Imported::default() };
-    let read = match format {
-        Format::Csv => taker.csv(body),
-        Format::Ndjson => taker.ndjson(BufReader::new(body)),
-        Format::Parquet => taker.parquet(body),
-    };
-    // What was read before a file broke off is handed on all the same: it may be sent again.
-    let rest = taker.batches.finish(now());
-    taker.give(rest)?;
-    read.map(|()| taker.done)
+/// How rows are read and judged.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub format: Format,
+    pub shape: Shape,
+    pub partitions: u32,
+    /// What readings are judged by, here as in the stream.
+    pub limits: Limits,
+}
+
+impl Reader {
+    /// Reads rows and hands records on. Blocks; answers with what it came to, or with what is wrong
+    /// with the file as a whole.
+    pub fn rows(
+        &self,
+        body: impl Read,
+        records: mpsc::Sender<Vec<Full>>,
+    ) -> Result<Imported, String> {
+        let checker = Checker::new(self.limits, Arc::default());
+        let (shape, batches) = (&self.shape, Batches::new(self.partitions));
+        let done = Imported::default();
+        let mut taker = Taker { shape, checker, batches, records, at: 0, done };
+        let read = match self.format {
+            Format::Csv => taker.csv(body),
+            Format::Ndjson => taker.ndjson(BufReader::new(body)),
+            Format::Parquet => taker.parquet(body),
+        };
+        // What was read before a file broke off is handed on all the same: it may be sent again.
+        let rest = taker.batches.finish(now());
+        taker.give(rest)?;
+        read.map(|()| taker.done)
+    }
 }
 
 struct Taker<'a> {
     shape: &'a Shape,
+    checker: Checker,
     batches: Batches,
-    records: mpsc::Sender<Vec<(u32, Entry)>>,
+    records: mpsc::Sender<Vec<Full>>,
     /// The row that is read, blank lines counted.
     at: u64,
     done: Imported,
@@ -141,9 +158,9 @@ impl Taker<'_> {
                 _ if line.len() as u64 >= LINE => {
                     return Err(format!("row {} is over {LINE} bytes", self.at + 1));
                 }
-                _ if line.trim_ascii().is_empty() => self.at += 1,
+                _ if trimmed(&line).is_empty() => self.at += 1,
                 _ => {
-                    let row = serde_json::from_slice::<Map<String, Value>>(&line);
+                    let row = serde_json::from_slice::<Map<String, Value>>(trimmed(&line));
                     self.take(row.map_err(|e| format!("no JSON object: {e}")))?;
                 }
             }
@@ -173,9 +190,17 @@ impl Taker<'_> {
     fn take(&mut self, row: Result<Map<String, Value>, String>) -> Result<(), String> {
         self.done.rows += 1;
         self.at += 1;
-        match row.and_then(|row| self.shape.item(row)) {
+        // What would be a dead letter is told to whoever can mend it, and not stored.
+        let item = row.and_then(|row| self.shape.item(row)).and_then(|item| {
+            let judged = self.checker.check(&item.json, &item.device_id, now());
+            judged.map(|()| item).map_err(|(reason, detail)| match detail {
+                Some(detail) => format!("{}: {detail}", reason.as_str()),
+                None => reason.as_str().to_owned(),
+            })
+        });
+        match item {
             Ok(item) => {
-                let full = self.batches.push(item, now());
+                let full = self.batches.push(item, self.at, now());
                 self.give(full)
             }
             Err(message) => {
@@ -188,11 +213,37 @@ impl Taker<'_> {
         }
     }
 
-    fn give(&mut self, records: Vec<(u32, Entry)>) -> Result<(), String> {
+    fn give(&mut self, records: Vec<Full>) -> Result<(), String> {
         if records.is_empty() {
             return Ok(());
         }
         self.done.records += records.len() as u64;
         self.records.blocking_send(records).map_err(|_| "the log takes nothing".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_would_be_dead_letters_are_refused_with_the_reason() {
+        let csv = "device_id,ts,voltage_l1_v\n\
+            d1,2026-05-01T00:00:00Z,230.4\n\
+            d1,2019-05-01T00:00:00Z,230.4\n\
+            d1,2026-05-01T00:00:10Z,high\n\
+            d1,2099-05-01T00:00:00Z,230.4\n\
+            d1,2026-05-01T00:00:20Z,nan\n";
+        let (sender, mut records) = mpsc::channel(9);
+        let limits = Limits { max_age: 4000 * 86_400_000_000, ..Limits::default() };
+        let shape = Shape::default();
+        let reader = Reader { format: Format::Csv, shape, partitions: 4, limits };
+        let done = reader.rows(csv.as_bytes(), sender).expect("a file");
+        assert_eq!((done.rows, done.refused, done.records), (5, 3, 1));
+        let said: Vec<_> =
+            done.refusals.iter().map(|r| (r.row, r.message.split(':').next().unwrap())).collect();
+        assert_eq!(said, [(2, "ts_before_2020"), (3, "wrong_type"), (4, "ts_in_future")]);
+        let full = records.try_recv().expect("records");
+        assert_eq!(full[0].rows, [1, 5]);
     }
 }

@@ -2,7 +2,7 @@
 
 use acuvim_schemas::{
     device::is_device_id,
-    time::{Micros, parse_rfc3339, to_datetime},
+    time::{BadTime, Micros, parse_written, to_datetime},
 };
 use chrono::{MappedLocalTime, NaiveDateTime, SecondsFormat, TimeZone as _};
 use chrono_tz::Tz;
@@ -68,19 +68,13 @@ impl Shape {
         Ok(Item { device_id, json: Value::Object(row).to_string() })
     }
 
-    /// RFC 3339, or what databases write: a space between day and time, a short offset, or none where
-    /// the zone is known.
+    /// As devices write times and databases do: a space between day and time, a short offset, or none
+    /// where the zone is known.
     fn moment(&self, text: &str) -> Result<String, String> {
-        let mut written = text.trim().replacen(' ', "T", 1);
-        if written.len() > 3 && written.is_char_boundary(written.len() - 3) {
-            let offset = &written[written.len() - 3..];
-            if offset.starts_with(['+', '-']) && offset[1..].bytes().all(|b| b.is_ascii_digit()) {
-                written.push_str(":00");
-            }
-        }
-        let micros = match parse_rfc3339(&written) {
-            Some(micros) => micros,
-            None => self.naive(&written, text)?,
+        let micros = match parse_written(text, None) {
+            Ok(micros) => micros,
+            Err(BadTime::NoOffset(_)) => self.naive(&text.trim().replacen(' ', "T", 1), text)?,
+            Err(fault) => return Err(fault.to_string()),
         };
         to_datetime(micros)
             .map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true))
@@ -134,7 +128,7 @@ mod tests {
     fn columns_and_json_columns_become_items() {
         let shape = Shape::default();
         let row =
-            json!({"device_id": "d1", "ts": "2026-05-01 00:00:00+02", "v1": 230.4, "f": null});
+            json!({"device_id": "d1", "ts": "2026-05-01 00:00:00+0200", "v1": 230.4, "f": null});
         let want = json!({"ts": "2026-04-30T22:00:00.000000Z", "source": "import", "v1": 230.4});
         assert_eq!(item(&shape, row), Ok(("d1".into(), want)));
         let named = Shape { device_id: "meter".into(), ts: "at".into(), ..Shape::default() };

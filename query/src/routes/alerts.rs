@@ -227,7 +227,7 @@ pub(super) async fn evidence(
     let ended = alert.resolved_at.map(|at| at.timestamp_micros());
     let from = marks.map_or(begun, |marks| marks.started.ts);
     let confirmed = marks.and_then(|marks| marks.ended).map(|(_, confirmed)| confirmed.ts);
-    let to = confirmed.or(ended).or_else(|| app.lake().newest().get(&device_id));
+    let to = confirmed.or(ended).or_else(|| app.lake().latest().ts(&device_id));
     let to = to.unwrap_or(from).max(from);
     let found = readings_between(&app, &device_id, from, to, READINGS).await?;
     let Readings { readings, truncated, lake_version, watermark } = found;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use acuvim_schemas::{
     api::{BootCompleteness, Completeness, HourCompleteness, Trace},
+    payload::whole as whole_number,
     problem::{Code, Problem},
     time::{HOUR, to_rfc3339},
 };
@@ -83,8 +84,8 @@ pub(super) async fn completeness(
     let faults = internal_rows(
         &app,
         format!(
-            "SELECT coalesce(sum(duplicates), 0), coalesce(sum(dead_letters), 0) FROM ledger
-             WHERE {}",
+            "SELECT coalesce(sum(duplicates), 0), coalesce(sum(dead_letters), 0),
+             coalesce(sum(same_ts), 0) FROM ledger WHERE {}",
             between("minute")
         ),
     );
@@ -117,6 +118,7 @@ pub(super) async fn completeness(
         interval_s,
         duplicates: whole(faults.and_then(|row| row.first())),
         dead_letters: whole(faults.and_then(|row| row.get(1))),
+        same_ts: whole(faults.and_then(|row| row.get(2))),
         replayed: app.control().replays_of(id, from, to).await?,
         missing_seq: boots.iter().fold(0, |sum, boot| boot.missing.saturating_add(sum)),
         boots,
@@ -150,7 +152,7 @@ async fn interval(app: &App, device_id: &str) -> Result<Option<i64>, ApiError> {
     let config = serde_json::to_value(config).map_err(|e| ApiError::internal(&e))?;
     let of = |side: &str| {
         let value = config.get(side)?.get("telemetry")?.get("interval_s")?;
-        value.as_i64().filter(|s| (1..=86_400).contains(s))
+        whole_number(value).filter(|s| (1..=86_400).contains(s))
     };
     Ok(of("reported").or_else(|| of("desired")))
 }

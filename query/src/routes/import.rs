@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use acuvim_log::LogTopic;
 use acuvim_schemas::{
     api::{Imported, Role},
     problem::{Code, Problem},
@@ -22,7 +21,7 @@ use crate::{
     App,
     auth::Caller,
     checks::time_zone,
-    import::{Format, Shape, rows},
+    import::{Format, Outcomes, Reader, Shape},
     problem::{ApiError, Params},
 };
 
@@ -46,9 +45,9 @@ pub(super) struct ImportParams {
 
 /// Bring readings of another system in: CSV with a header line, JSON lines or Parquet, a row a
 /// reading, with the columns `device_id`, `ts`, readings by their names, or all of them as one JSON
-/// object in `data`. Answered once the log has every row; from there on they are readings like any
-/// others: stored once however often they are sent, dead letters if they are nonsense, judged
-/// silently. A request that breaks off can be sent again as it is.
+/// object in `data`. Answered once it is known what became of every row: it is stored, was there
+/// before, or is refused with the reason for which it would be a dead letter. They are judged silently.
+/// A request that breaks off can be sent again as it is.
 #[utoipa::path(post, path = "/api/import", tag = "telemetry", params(ImportParams),
     request_body(content = String, content_type = "text/csv",
         example = "device_id,ts,voltage_l1_v\nACV-AABBCCDDEEFF,2025-05-01T00:00:00Z,230.4\n"),
@@ -77,27 +76,28 @@ pub(super) async fn import(
     let _permit = app.imports.try_acquire().map_err(busy)?;
     let body = request.into_body().into_data_stream().map_err(std::io::Error::other);
     let body = SyncIoBridge::new(StreamReader::new(body));
-    let partitions = app.parts.log.partitions();
+    let (partitions, limits) = (app.parts.log.partitions(), app.parts.limits);
     let (sender, mut receiver) = mpsc::channel(AHEAD);
-    let reader =
-        tokio::task::spawn_blocking(move || rows(format, body, &shape, partitions, sender));
-    let mut failed = None;
+    let reader = Reader { format, shape, partitions, limits };
+    let reader = tokio::task::spawn_blocking(move || reader.rows(body, sender));
+    let mut outcomes = Outcomes::default();
+    let mut failed = Ok(());
     while let Some(records) = receiver.recv().await {
-        if let Err(error) = app.parts.log.append(LogTopic::Uplink, records).await {
+        failed = outcomes.append(&app, records).await;
+        if failed.is_err() {
             // The reader finds out by its next record.
-            failed = Some(error);
             break;
         }
     }
     drop(receiver);
     let read = reader.await.map_err(|e| ApiError::internal(&e))?;
-    if let Some(error) = failed {
-        tracing::info!(%error, "an import met a log that is away");
-        let detail = "the log is away; send the import again: what is stored already stays once";
-        return Err(ApiError::new(Code::Unavailable, detail));
-    }
-    let done = read.map_err(|detail| ApiError::new(Code::BadRequest, detail))?;
-    let detail = serde_json::json!({ "rows": done.rows, "refused": done.refused });
+    failed?;
+    let mut done = read.map_err(|detail| ApiError::new(Code::BadRequest, detail))?;
+    outcomes.finish(&app, &mut done).await?;
+    let detail = serde_json::json!({
+        "rows": done.rows, "stored": done.stored, "duplicates": done.duplicates,
+        "refused": done.refused,
+    });
     app.control().note(&caller.by(), "telemetry.import", "telemetry", detail).await?;
     Ok(Json(done))
 }

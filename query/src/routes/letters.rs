@@ -6,10 +6,13 @@ use acuvim_control::By;
 use acuvim_lakehouse::{Letter, LetterFilter};
 use acuvim_log::{Entry, LogTopic};
 use acuvim_schemas::{
-    Identity, Kind, Reason,
-    api::{ReplayRequest, ReplayResponse, Role},
+    DeadLetter, Identity, Kind, Position, Reason,
+    api::{RepairRequest, ReplayFault, ReplayRequest, ReplayResponse, Role},
     device::partition_of,
+    payload,
     problem::Code,
+    telemetry::{Decoder, Limits, RecordFacts, Repair, Source},
+    time::{Offset, SECOND},
 };
 use axum::{Json, extract::State};
 
@@ -26,9 +29,16 @@ const MAX_LIMIT: i64 = 10_000;
 /// Dead letters that are read, and appended, at a time: each may be as large as a payload.
 const PAGE: usize = 100;
 
-/// Bring dead letters again, by condition: each is appended to the log anew, naming the old one.
-/// What decodes now is stored and marked (SQL table `replays`); what does not is a dead letter
-/// again. Those that are stored, or on their way, are passed over.
+/// Faults that a dry run names.
+const FAULTS: usize = 20;
+
+/// The longest shift of a time.
+const LONGEST_SHIFT: f64 = 10.0 * 366.0 * 86_400.0;
+
+/// Bring dead letters again, by condition: each is appended to the log anew, naming the old one,
+/// mended if that is asked for. What decodes now is stored and marked (SQL table `replays`); what does
+/// not is a dead letter again. Those that are stored, or on their way, are passed over. A dry run says
+/// what would become of them.
 #[utoipa::path(post, path = "/api/dead-letters/replay", tag = "alerts",
     request_body = ReplayRequest, responses((status = 200, body = ReplayResponse)))]
 pub(super) async fn replay(
@@ -38,6 +48,7 @@ pub(super) async fn replay(
 ) -> Result<Json<ReplayResponse>, ApiError> {
     caller.require(Role::Operator)?;
     let (mut filter, limit) = filter(&app, &caller, &request).await?;
+    let repair = request.repair.as_ref().map(repair).transpose()?.unwrap_or_default();
     let by = caller.by();
     if !request.dry_run {
         let detail = serde_json::json!({ "request": request });
@@ -49,9 +60,15 @@ pub(super) async fn replay(
         filter.after = page.last().map(|letter| (letter.received_at, letter.identity));
         let is_last = page.len() < filter.limit;
         answer.matched += count(page.len());
-        let (able, unable): (Vec<_>, Vec<_>) = page.into_iter().partition(Letter::can_be_replayed);
+        let (mut able, unable): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(Letter::can_be_replayed);
         answer.not_replayable += count(unable.len());
-        if !request.dry_run {
+        for letter in &mut able {
+            letter.payload = repair.apply(letter.kind, &letter.payload).into();
+        }
+        if request.dry_run {
+            try_out(&able, &app.parts.limits, &mut answer);
+        } else {
             let (replayed, skipped) = bring_again(&app, able, &by).await?;
             answer.replayed += replayed;
             answer.skipped += skipped;
@@ -69,6 +86,62 @@ pub(super) async fn replay(
 
 fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn repair(request: &RepairRequest) -> Result<Repair, ApiError> {
+    let offset = request.offset.as_deref().map(|text| {
+        let bad = || ApiError::field("repair.offset", "as +02:00, +0200 or Z");
+        Offset::parse(text).ok_or_else(bad)
+    });
+    if !(-LONGEST_SHIFT..=LONGEST_SHIFT).contains(&request.shift_seconds) {
+        return Err(ApiError::field("repair.shift_seconds", "ten years at most, either way"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
+    let shift = (request.shift_seconds * SECOND as f64).round() as i64;
+    Ok(Repair { strip_nuls: request.strip_nuls, offset: offset.transpose()?, shift })
+}
+
+/// What would become of dead letters that are brought again now.
+fn try_out(letters: &[Letter], limits: &Limits, answer: &mut ReplayResponse) {
+    let now = chrono::Utc::now().timestamp_micros();
+    for letter in letters {
+        match fault(letter, limits, now) {
+            None => answer.usable += 1,
+            Some((reason, detail)) if answer.faults.len() < FAULTS => {
+                let (identity, reason) = (letter.identity.to_string(), reason.as_str().to_owned());
+                answer.faults.push(ReplayFault { identity, reason, detail });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Why a dead letter would be one again; none if it could be used.
+fn fault(letter: &Letter, limits: &Limits, now: i64) -> Option<payload::Fault> {
+    if letter.kind != Kind::Telemetry {
+        return match payload::parse(letter.kind, &letter.device_id, &letter.payload) {
+            Ok(payload::Payload::Heartbeat(beat)) => {
+                beat.ts.and_then(|ts| payload::check_clock(ts.0, now, limits.max_future).err())
+            }
+            Ok(_) => None,
+            Err(fault) => Some(fault),
+        };
+    }
+    let facts = RecordFacts {
+        device_id: &letter.device_id,
+        kind: letter.kind.as_str(),
+        topic: &letter.topic,
+        received_at: now,
+        epoch: 0,
+        position: Position { partition: 0, offset: 0 },
+    };
+    let mut first = None;
+    let source = Source { facts, payload: &letter.payload, resolved_ts: None };
+    Decoder::new(*limits, Arc::default()).push(&source, &mut |letter| {
+        let DeadLetter { reason, detail, .. } = letter;
+        first.get_or_insert((reason, detail));
+    });
+    first
 }
 
 /// Appends those that were not brought again before; answers with how many, and with how many were.

@@ -121,14 +121,15 @@ impl Found {
         let messages = match everything {
             true => {
                 let sql = format!(
-                    "SELECT sum(received), sum(stored), sum(duplicates), sum(dead_letters)
+                    "SELECT sum(received), sum(stored), sum(duplicates), sum(dead_letters),
+                     sum(same_ts)
                      FROM ledger WHERE device_id IS NULL AND {}",
                     within("minute")
                 );
                 let row = rows(context, &sql).await?.into_iter().next().unwrap_or_default();
-                let [received, stored, duplicates, dead_letters] =
-                    [0, 1, 2, 3].map(|at| whole(row.get(at)));
-                Some(MessageStats { received, stored, duplicates, dead_letters })
+                let [received, stored, duplicates, dead_letters, same_ts] =
+                    [0, 1, 2, 3, 4].map(|at| whole(row.get(at)));
+                Some(MessageStats { received, stored, duplicates, dead_letters, same_ts })
             }
             false => None,
         };
@@ -184,10 +185,10 @@ fn float(value: Option<&Value>) -> f64 {
 }
 
 fn freshness(app: &App, devices: Option<&[String]>, now: Micros) -> Freshness {
-    let newest = app.lake().newest();
+    let latest = app.lake().latest();
     let times: Vec<Micros> = match devices {
-        Some(devices) => devices.iter().filter_map(|id| newest.get(id)).collect(),
-        None => app.lake().latest().devices().iter().filter_map(|id| newest.get(id)).collect(),
+        Some(devices) => devices.iter().filter_map(|id| latest.ts(id)).collect(),
+        None => latest.devices().iter().filter_map(|id| latest.ts(id)).collect(),
     };
     let since = |ago: Micros| {
         let recent = times.iter().filter(|ts| now - **ts <= ago).count();

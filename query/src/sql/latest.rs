@@ -41,7 +41,7 @@ enum Found {
 }
 
 async fn find(app: &App, device_id: &str, before: Option<Micros>) -> Result<Found, ApiError> {
-    let Some(newest) = app.lake().newest().get(device_id) else { return Ok(Found::Nothing) };
+    let Some(newest) = app.lake().latest().ts(device_id) else { return Ok(Found::Nothing) };
     if let Some(before) = before.filter(|before| newest >= *before) {
         return newest_before(app, device_id, before).await;
     }

@@ -49,6 +49,7 @@ async fn lake(dir: &Path) -> Lake {
         epoch: 0,
         skip_by_offset: true,
         fence: true,
+        max_ahead: acuvim_schemas::telemetry::MAX_AHEAD,
     };
     let lake = Lake::open(options, engine).await.expect("lake");
     lake.follow(&[0].into()).await.expect("follow");

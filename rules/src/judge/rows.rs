@@ -8,10 +8,10 @@ use arrow::{
 };
 
 /// The columns of a batch that judging needs beside readings.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     pub(super) devices: &'a StringArray,
-    pub(super) ts: &'a [Micros],
-    pub(super) received: &'a [Micros],
+    pub(crate) ts: &'a [Micros],
+    pub(crate) received: &'a [Micros],
     epoch: &'a [i32],
     partition: &'a [i32],
     pub(super) offset: &'a [i64],

@@ -289,7 +289,11 @@ pub struct DeviceState {
     pub connected: Option<bool>,
     /// When it was last heard.
     pub heard_at: Option<DateTime<Utc>>,
-    /// Settings that rules need of it and that neither it nor its group has: those rules don't run.
+    /// By how many seconds its clock is ahead, if it is: what it measures then is stored, and neither
+    /// its latest nor judged.
+    pub clock_ahead_seconds: Option<f64>,
+    /// Settings that rules need of it and that neither it nor its group has: those rules don't run. And
+    /// the `gap_seconds` of rules that are shorter than the time between its readings: those never hold.
     pub missing_settings: Vec<String>,
 }
 
@@ -306,6 +310,7 @@ impl From<Device> for DeviceState {
             uptime_ms: device.uptime_ms,
             connected: device.connected,
             heard_at: device.heard_at,
+            clock_ahead_seconds: None,
             missing_settings: Vec::new(),
         }
     }

@@ -20,14 +20,40 @@ pub struct ReplayRequest {
     pub to: Option<DateTime<Utc>>,
     /// Exactly these: `epoch:partition:offset:item`.
     pub identities: Vec<String>,
-    /// Only say how many there are.
+    /// Only say how many there are, and what would become of them.
     pub dry_run: bool,
     /// About so many at once: 1 to 10,000; 1000 unless given.
     pub limit: Option<i64>,
+    /// What is mended of each before; ask with `dry_run` first what that makes of them.
+    pub repair: Option<RepairRequest>,
+}
+
+/// What is mended of dead letters before they are brought again. Their own bytes stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepairRequest {
+    /// Take out every NUL.
+    pub strip_nuls: bool,
+    /// The offset from UTC of times that name none: `+02:00`, `+0200` or `Z`.
+    #[schema(example = "+02:00")]
+    pub offset: Option<String>,
+    /// Seconds that are added to every time, up to ten years either way.
+    pub shift_seconds: f64,
+}
+
+/// A dead letter that a replay would not make good.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct ReplayFault {
+    /// Which.
+    pub identity: String,
+    /// Why it would be a dead letter again.
+    pub reason: String,
+    /// What of it.
+    pub detail: Option<String>,
 }
 
 /// What a replay did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct ReplayResponse {
     /// Dead letters that match, as far as they were looked at.
     pub matched: i64,
@@ -39,6 +65,10 @@ pub struct ReplayResponse {
     pub not_replayable: i64,
     /// Whether there may be more: ask again.
     pub more: bool,
+    /// In a dry run: those that could be used as they would be brought. One may still be a duplicate.
+    pub usable: i64,
+    /// In a dry run: the first of those that could not.
+    pub faults: Vec<ReplayFault>,
 }
 
 /// `GET /api/devices/{device_id}/completeness`
@@ -60,6 +90,9 @@ pub struct Completeness {
     pub duplicates: i64,
     /// Messages that could not be used, by the time of their arrival.
     pub dead_letters: i64,
+    /// Readings under whose time another was stored before that says something else, by the time of
+    /// their arrival: dead letters `same_ts`.
+    pub same_ts: i64,
     /// Messages that a replay brought again.
     pub replayed: i64,
     /// Readings that the device numbered and that never came.

@@ -76,6 +76,10 @@ pub struct RuleBody {
     /// Seconds that it must have been over before it is cleared, up to 86,400.
     #[serde(default)]
     pub clear_for_seconds: u32,
+    /// Readings further apart than this say nothing of the time between them: what was held for begins
+    /// anew. Up to 345,600; unless given, four of the device's own steps, and 900 at least.
+    #[serde(default)]
+    pub gap_seconds: Option<u32>,
     /// The devices that it is for; all unless given.
     #[serde(default)]
     pub scope: DeviceScope,

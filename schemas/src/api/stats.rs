@@ -43,6 +43,8 @@ pub struct MessageStats {
     pub duplicates: i64,
     /// What could not be used.
     pub dead_letters: i64,
+    /// Readings under whose time another was stored before that says something else.
+    pub same_ts: i64,
 }
 
 /// Energy, in kWh.

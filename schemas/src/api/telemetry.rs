@@ -41,7 +41,11 @@ pub struct Imported {
     pub rows: u64,
     /// Records of the log that they became.
     pub records: u64,
-    /// Rows that could not be taken.
+    /// Rows that are readings now that were not there before.
+    pub stored: u64,
+    /// Rows that were there before.
+    pub duplicates: u64,
+    /// Rows that are not stored.
     pub refused: u64,
     /// The first hundred of these, with the reason.
     pub refusals: Vec<ImportRefusal>,

@@ -13,13 +13,14 @@ use bytes::Bytes;
 
 use super::{
     Aliases, Limits, RecordFacts,
-    item::{self, Context, Row},
+    item::{self, Bad, Context, Row},
     split::{Items, split},
 };
 use crate::{
     dead_letter::{DeadLetter, Reason},
     reading::READINGS,
     tables::{Table, decimal},
+    text,
     time::{Micros, day_of},
 };
 
@@ -72,6 +73,40 @@ pub struct Decoder {
     unknown: Vec<Unknown>,
 }
 
+/// Judges readings one by one, and keeps nothing of them.
+#[derive(Debug)]
+pub struct Checker {
+    limits: Limits,
+    aliases: Arc<Aliases>,
+    row: Row,
+}
+
+impl Checker {
+    /// A checker under these limits, with these foreign keys.
+    #[must_use]
+    pub fn new(limits: Limits, aliases: Arc<Aliases>) -> Self {
+        Self { limits, aliases, row: Row::default() }
+    }
+
+    /// Whether a reading of a device, one JSON object, can be stored when it arrives now.
+    ///
+    /// # Errors
+    /// The reason for its dead letter, with the detail.
+    pub fn check(
+        &mut self,
+        reading: &str,
+        device_id: &str,
+        received_at: Micros,
+    ) -> Result<(), item::Fault> {
+        let (limits, aliases) = (&self.limits, &*self.aliases);
+        let cx = Context { resolved_ts: None, device_id, received_at, limits, aliases };
+        judge(reading, &cx, &mut self.row).map_err(|bad| match bad {
+            Bad::Judged(fault) => fault,
+            Bad::Syntax(at) => (Reason::NotJson, Some(text::place(reading.as_bytes(), at))),
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Columns {
     device_id: StringBuilder,
@@ -110,24 +145,22 @@ impl Decoder {
     /// Answers with how many items it had; what can't be taken apart is one.
     pub fn push(&mut self, source: &Source<'_>, reject: &mut dyn FnMut(DeadLetter)) -> usize {
         let payload = source.payload;
-        let Ok(text) = std::str::from_utf8(payload) else {
-            reject(DeadLetter::whole(Reason::NotUtf8, None, 0, payload.clone()));
-            return 1;
-        };
-        if text.trim().is_empty() {
+        if text::trimmed(payload).is_empty() {
             reject(DeadLetter::whole(Reason::Empty, None, 0, payload.clone()));
             return 1;
         }
-        if let Some(items) = split(text) {
-            return self.items(&items, source, reject);
+        match split(payload, self.limits.max_items) {
+            Some(items) => self.items(&items, source, reject),
+            None => {
+                let (reason, at) = match std::str::from_utf8(payload) {
+                    Ok(_) => (Reason::NotJson, lead(payload)),
+                    Err(error) => (Reason::NotUtf8, error.valid_up_to()),
+                };
+                let detail = Some(text::place(payload, at));
+                reject(DeadLetter::whole(reason, detail, 0, payload.clone()));
+                1
+            }
         }
-        // printf on a device writes a missing float as a bare nan, which JSON does not have.
-        let mended = without_bare_nan(text);
-        if let Some(items) = mended.as_deref().and_then(split) {
-            return self.items(&items, source, reject);
-        }
-        reject(DeadLetter::whole(Reason::NotJson, None, 0, payload.clone()));
-        1
     }
 
     /// The rows so far; starts again empty.
@@ -149,22 +182,25 @@ impl Decoder {
         source: &Source<'_>,
         reject: &mut dyn FnMut(DeadLetter),
     ) -> usize {
-        let list = match items {
-            Items::One(item) => std::slice::from_ref(item),
-            Items::Batch(list) | Items::Lines(list) => list.as_slice(),
-        };
+        let list = items.list();
         if list.len() > self.limits.max_items {
-            let detail =
-                Some(format!("{} readings, at most {}", list.len(), self.limits.max_items));
+            let most = self.limits.max_items;
+            let detail = Some(format!("{} readings or more, at most {most}", list.len()));
             let all = source.payload.clone();
             reject(DeadLetter::whole(Reason::TooManyItems, detail, 0, all));
             return 1;
         }
         for (index, item) in (0_i32..).zip(list) {
-            if let Err((reason, detail)) = self.item(item, index, source) {
-                let bytes = match items {
-                    Items::One(_) => source.payload.clone(),
-                    _ => Bytes::copy_from_slice(item.as_bytes()),
+            let is_alone = matches!(items, Items::One(_));
+            // Places are told in what the dead letter keeps.
+            let (kept, begins) = match is_alone {
+                true => (source.payload.as_ref(), lead(source.payload)),
+                false => (*item, 0),
+            };
+            if let Err((reason, detail)) = self.item(item, index, source, (kept, begins)) {
+                let bytes = match is_alone {
+                    true => source.payload.clone(),
+                    false => Bytes::copy_from_slice(item),
                 };
                 reject(DeadLetter::whole(reason, detail, index, bytes));
             }
@@ -172,8 +208,17 @@ impl Decoder {
         list.len()
     }
 
-    fn item(&mut self, text: &str, index: i32, source: &Source<'_>) -> Result<(), item::Fault> {
+    fn item(
+        &mut self,
+        item: &[u8],
+        index: i32,
+        source: &Source<'_>,
+        (kept, begins): (&[u8], usize),
+    ) -> Result<(), item::Fault> {
         let facts = &source.facts;
+        let place = |at: usize| Some(text::place(kept, begins + at));
+        let text = std::str::from_utf8(item)
+            .map_err(|error| (Reason::NotUtf8, place(error.valid_up_to())))?;
         let cx = Context {
             resolved_ts: source.resolved_ts,
             device_id: facts.device_id,
@@ -181,15 +226,12 @@ impl Decoder {
             limits: &self.limits,
             aliases: &self.aliases,
         };
-        match item::decode(text, &cx, &mut self.row) {
-            Err((Reason::NotJson, _)) => {
-                let mended = without_bare_nan(text).ok_or((Reason::NotJson, None))?;
-                item::decode(&mended, &cx, &mut self.row)?;
-            }
-            judged => judged?,
-        }
+        judge(text, &cx, &mut self.row).map_err(|bad| match bad {
+            Bad::Judged(fault) => fault,
+            Bad::Syntax(at) => (Reason::NotJson, place(at)),
+        })?;
         if self.row.known == 0 {
-            self.note_unknown(facts.device_id);
+            self.note_unknown(facts);
         }
         self.columns.push(&mut self.row, index, facts);
         Ok(())
@@ -197,13 +239,15 @@ impl Decoder {
 }
 
 impl Decoder {
-    fn note_unknown(&mut self, device_id: &str) {
+    fn note_unknown(&mut self, facts: &RecordFacts<'_>) {
         self.no_known_readings += 1;
-        let told = self.unknown.iter().any(|unknown| unknown.device_id == device_id);
+        let told = self.unknown.iter().any(|unknown| unknown.device_id == facts.device_id);
         if !told && self.unknown.len() < MOST_UNKNOWN {
+            let is_ahead = self.limits.is_ahead(self.row.ts, facts.received_at);
             self.unknown.push(Unknown {
-                device_id: device_id.to_owned(),
-                ts: self.row.ts,
+                device_id: facts.device_id.to_owned(),
+                // What a wrong clock says is told by the time of its arrival.
+                ts: if is_ahead { facts.received_at } else { self.row.ts },
                 row: self.columns.rows(),
                 keys: self.row.unknown_keys(),
             });
@@ -287,45 +331,23 @@ impl Columns {
     }
 }
 
-/// The text with bare `nan`, `inf` and `infinity` values (any sign and case) written as null;
-/// none if there are none outside of strings.
-fn without_bare_nan(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let (mut rest, mut found) = (text, false);
-    while let Some(at) = rest.find(|c: char| c == '"' || c.is_ascii_alphabetic()) {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        let length = if from.starts_with('"') { string_length(from)? } else { word_length(from) };
-        let (word, after) = from.split_at(length);
-        if ["nan", "inf", "infinity"].iter().any(|w| word.eq_ignore_ascii_case(w)) {
-            out.truncate(out.trim_end_matches(['-', '+']).len());
-            out.push_str("null");
-            found = true;
-        } else {
-            out.push_str(word);
+/// Decodes an item; one with words that JSON has not, as printf writes them, without them.
+fn judge(text: &str, cx: &Context<'_>, row: &mut Row) -> Result<(), Bad> {
+    match item::decode(text, cx, row) {
+        Err(Bad::Syntax(at)) => {
+            let mended = text::mended(text).ok_or(Bad::Syntax(at))?;
+            item::decode(&mended.text, cx, row).map_err(|bad| match bad {
+                Bad::Syntax(at) => Bad::Syntax(mended.origin(at)),
+                judged => judged,
+            })
         }
-        rest = after;
+        judged => judged,
     }
-    out.push_str(rest);
-    found.then_some(out)
 }
 
-fn word_length(text: &str) -> usize {
-    text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len())
-}
-
-/// Length of the string at the start of the text, quotes included; none if it has no end.
-fn string_length(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(at + 1),
-            _ => {}
-        }
-    }
-    None
+/// How many bytes are passed over before a payload begins.
+fn lead(payload: &[u8]) -> usize {
+    payload.len() - text::trimmed_start(payload).len()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     dead_letter::Reason,
     decimal::{self, Parsed},
     reading::{self, READINGS, Target},
+    text as txt,
     time::{self, Micros, YEAR_2020},
 };
 
@@ -36,7 +37,16 @@ pub(super) struct Row {
 }
 
 /// Why an item is a dead letter: the reason, and the field at fault where there is one.
-pub(super) type Fault = (Reason, Option<String>);
+pub type Fault = (Reason, Option<String>);
+
+/// Why an item can't be taken.
+#[derive(Debug)]
+pub(super) enum Bad {
+    /// From this byte on it is no JSON.
+    Syntax(usize),
+    /// It is, and is judged so.
+    Judged(Fault),
+}
 
 /// What every item of one record is judged against.
 pub(super) struct Context<'a> {
@@ -49,10 +59,10 @@ pub(super) struct Context<'a> {
 }
 
 /// Decodes one JSON object into `row`.
-pub(super) fn decode(item: &str, cx: &Context<'_>, row: &mut Row) -> Result<(), Fault> {
+pub(super) fn decode(item: &str, cx: &Context<'_>, row: &mut Row) -> Result<(), Bad> {
     row.clear();
     walk(item, &mut |key, value| row.top_level(key, value, cx))?;
-    row.check_time(cx)
+    row.check_time(cx).map_err(Bad::Judged)
 }
 
 impl Row {
@@ -66,6 +76,9 @@ impl Row {
     }
 
     fn top_level(&mut self, key: &str, value: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        if let Some(word) = txt::bare(value) {
+            return self.bare(key, word, cx);
+        }
         match key {
             "ts" => self.take_ts(value),
             "seq" => {
@@ -87,22 +100,59 @@ impl Row {
                 self.take_word(key, value, cx, &["wifi", "gsm"], |row, w| row.connection = w)
             }
             "device_id" => match text(value) {
-                Some(id) if id == cx.device_id => Ok(()),
+                Some(id) if txt::plain(&id) == Some(cx.device_id) => Ok(()),
                 Some(id) => Err((Reason::IdMismatch, Some(id.chars().take(64).collect()))),
                 None => Err(wrong_type(key)),
             },
             "data" if value.starts_with('{') => {
-                walk(value, &mut |key, value| self.reading(key, value, cx))
+                match walk(value, &mut |key, value| self.reading(key, value, cx)) {
+                    Err(Bad::Judged(fault)) => Err(fault),
+                    Err(Bad::Syntax(_)) => Err((Reason::NotJson, Some(key.to_owned()))),
+                    Ok(()) => Ok(()),
+                }
             }
             "data" => Err(wrong_type(key)),
             _ => self.reading(key, value, cx),
         }
     }
 
-    fn reading(&mut self, key: &str, value: &str, cx: &Context<'_>) -> Result<(), Fault> {
+    /// A word in place of a value, such as printf's nan: the field is null, and the word is kept.
+    fn bare(&mut self, key: &str, word: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        match key {
+            "ts" if !is_not_a_value(word) => {
+                let fault = time::BadTime::Unreadable(word.to_owned());
+                Err((Reason::BadTs, Some(format!("ts: {fault}"))))
+            }
+            "device_id" | "data" => Err(wrong_type(key)),
+            "ts" | "seq" | "boot" | "uptime_ms" | "source" | "connection" => {
+                self.note(key, word, cx)
+            }
+            _ => self.count_field(cx).and_then(|()| self.bare_reading(key, word, cx)),
+        }
+    }
+
+    fn bare_reading(&mut self, key: &str, word: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        let is_ours = reading::target(key).is_some() || cx.aliases.contains_key(key);
+        self.known += usize::from(is_ours);
+        self.note(key, word, cx)
+    }
+
+    fn note(&mut self, key: &str, word: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        self.keep(key, &serde_json::Value::from(word).to_string(), cx.limits)
+    }
+
+    fn count_field(&mut self, cx: &Context<'_>) -> Result<(), Fault> {
         self.fields += 1;
-        if self.fields > cx.limits.max_fields {
-            return Err((Reason::TooManyFields, None));
+        match self.fields > cx.limits.max_fields {
+            true => Err((Reason::TooManyFields, None)),
+            false => Ok(()),
+        }
+    }
+
+    fn reading(&mut self, key: &str, value: &str, cx: &Context<'_>) -> Result<(), Fault> {
+        self.count_field(cx)?;
+        if let Some(word) = txt::bare(value) {
+            return self.bare_reading(key, word, cx);
         }
         match reading::target(key) {
             Some(Target::Number(column)) => self.number(column, key, value, None, cx),
@@ -159,14 +209,14 @@ impl Row {
             return Ok(());
         }
         let ts = match text(value) {
-            Some(text) => time::parse_rfc3339(&text),
+            Some(text) => time::parse_written(&text, None),
             None => match value.parse() {
-                Ok(number) => time::from_unix_number(number),
+                Ok(number) => time::from_unix_number(number).ok_or(time::BadTime::Beyond),
                 Err(_) => return Err(wrong_type("ts")),
             },
         };
         self.has_ts = true;
-        self.ts = ts.ok_or_else(|| (Reason::BadTs, Some("ts".to_owned())))?;
+        self.ts = ts.map_err(|fault| (Reason::BadTs, Some(format!("ts: {fault}"))))?;
         Ok(())
     }
 
@@ -207,7 +257,7 @@ impl Row {
         self.extra.push(if self.extra.is_empty() { '{' } else { ',' });
         self.extra.push_str(&serde_json::Value::from(key).to_string());
         self.extra.push(':');
-        self.extra.push_str(value);
+        self.extra.push_str(&txt::unmarked(value));
         Ok(())
     }
 
@@ -220,6 +270,8 @@ impl Row {
     }
 
     fn check_time(&mut self, cx: &Context<'_>) -> Result<(), Fault> {
+        // A clock that was never set is none, where the device says what else it goes by.
+        self.has_ts &= !(time::is_unset(self.ts) && self.boot.is_some() && self.uptime_ms);
         if let Some(ts) = cx.resolved_ts.filter(|_| !self.has_ts) {
             (self.has_ts, self.ts) = (true, ts);
         }
@@ -247,9 +299,9 @@ fn shorten(key: &str) -> String {
     key.chars().take(64).collect()
 }
 
-fn is_not_a_value(text: &str) -> bool {
+pub(super) fn is_not_a_value(text: &str) -> bool {
     let word = text.trim_start_matches(['-', '+']);
-    ["", "nan", "inf", "infinity", "null"].iter().any(|w| word.eq_ignore_ascii_case(w))
+    ["", "nan", "inf", "infinity", "ovf", "null"].iter().any(|w| word.eq_ignore_ascii_case(w))
 }
 
 /// A whole number of a counter field, none for null.
@@ -257,10 +309,8 @@ fn counter(key: &str, value: &str) -> Result<Option<i64>, Fault> {
     if value == "null" {
         return Ok(None);
     }
-    match decimal::parse(value, 18, 0) {
-        Parsed::Value(v) => Ok(i64::try_from(v).ok()),
-        _ => Err(wrong_type(key)),
-    }
+    let whole = decimal::whole(value).and_then(|whole| i64::try_from(whole).ok());
+    whole.map(Some).ok_or_else(|| wrong_type(key))
 }
 
 /// The text of a JSON string, none if it is something else.
@@ -293,7 +343,7 @@ fn depth(value: &str) -> usize {
 }
 
 /// Calls `each` with every key and raw value of a JSON object, and stops at the first fault.
-fn walk(object: &str, each: &mut dyn FnMut(&str, &str) -> Result<(), Fault>) -> Result<(), Fault> {
+fn walk(object: &str, each: &mut dyn FnMut(&str, &str) -> Result<(), Fault>) -> Result<(), Bad> {
     struct Fields<'f>(&'f mut dyn FnMut(&str, &str) -> Result<(), Fault>);
 
     #[derive(Deserialize)]
@@ -321,5 +371,6 @@ fn walk(object: &str, each: &mut dyn FnMut(&str, &str) -> Result<(), Fault>) -> 
     let mut json = serde_json::Deserializer::from_str(object);
     json.deserialize_map(Fields(each))
         .and_then(|judged| json.end().map(|()| judged))
-        .map_err(|_| (Reason::NotJson, None))?
+        .map_err(|error| Bad::Syntax(txt::offset(object, &error)))?
+        .map_err(Bad::Judged)
 }

@@ -1,17 +1,30 @@
-//! One payload into its items: a message, the elements of `batch`, or the lines of an SD file.
+//! One payload into its items: a message, the elements of `batch`, or the lines of an SD file. By
+//! bytes: what is wrong with one item is that item's alone.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::text::{trimmed, trimmed_start};
+
 /// What a payload holds, borrowed from it.
 #[derive(Debug)]
-pub(super) enum Items<'a> {
-    /// One JSON object, as it stands.
-    One(&'a str),
+pub(crate) enum Items<'a> {
+    /// One object, or what was to be one.
+    One(&'a [u8]),
     /// The elements of `{"batch":[...]}`.
-    Batch(Vec<&'a str>),
+    Batch(Vec<&'a [u8]>),
     /// JSON Lines: the lines that are not blank.
-    Lines(Vec<&'a str>),
+    Lines(Vec<&'a [u8]>),
+}
+
+impl<'a> Items<'a> {
+    /// All of them, in order.
+    pub fn list(&self) -> &[&'a [u8]] {
+        match self {
+            Self::One(item) => std::slice::from_ref(item),
+            Self::Batch(list) | Self::Lines(list) => list,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -20,16 +33,17 @@ struct Envelope<'a> {
     batch: Option<Vec<&'a RawValue>>,
 }
 
-/// Finds the items of a payload without judging them; none when it is no form of telemetry.
-pub(super) fn split(payload: &str) -> Option<Items<'_>> {
-    let text = payload.trim();
-    if !text.starts_with('{') {
-        return lines(text);
+/// Finds the items of a payload without judging them, one more than `most` at the most; none when it
+/// is no form of telemetry.
+pub(crate) fn split(payload: &[u8], most: usize) -> Option<Items<'_>> {
+    let bytes = trimmed(payload);
+    if !bytes.starts_with(b"{") {
+        return lines(bytes);
     }
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>();
     match stream.next() {
-        Some(Ok(first)) if stream.byte_offset() == text.len() => Some(one_or_batch(first.get())),
-        _ => lines(text),
+        Some(Ok(first)) if stream.byte_offset() == bytes.len() => Some(one_or_batch(first.get())),
+        _ => loose_batch(bytes, most).or_else(|| lines(bytes)).or(Some(Items::One(bytes))),
     }
 }
 
@@ -38,25 +52,116 @@ fn one_or_batch(object: &str) -> Items<'_> {
     if object.contains("\"batch\"")
         && let Ok(Envelope { batch: Some(items) }) = serde_json::from_str(object)
     {
-        return Items::Batch(items.into_iter().map(RawValue::get).collect());
+        return Items::Batch(items.into_iter().map(|item| item.get().as_bytes()).collect());
     }
-    Items::One(object)
+    Items::One(object.as_bytes())
 }
 
 /// Several lines are JSON Lines if one of them stands as an object by itself: a broken
 /// pretty-printed object stays one message.
-fn lines(text: &str) -> Option<Items<'_>> {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let whole = |line: &&str| line.starts_with('{') && line.ends_with('}');
+fn lines(bytes: &[u8]) -> Option<Items<'_>> {
+    // A NUL ends a line too: C writes them one behind the other.
+    let lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r' | 0)).map(trimmed);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    let whole = |line: &&[u8]| line.starts_with(b"{") && line.ends_with(b"}");
     (lines.len() > 1 && lines.iter().any(whole)).then_some(Items::Lines(lines))
+}
+
+/// The elements of a batch that is no JSON as a whole: those between the bad ones are good.
+fn loose_batch(bytes: &[u8], most: usize) -> Option<Items<'_>> {
+    let mut rest = batch_list(bytes)?;
+    let mut items = Vec::new();
+    while items.len() <= most {
+        rest = trimmed_start(rest);
+        rest = match rest {
+            [b',', behind @ ..] => behind,
+            [b']', behind @ ..] => return is_end(behind).then_some(Items::Batch(items)),
+            // It was cut short: what came of it is judged.
+            [] => break,
+            _ => {
+                let (item, behind) = rest.split_at(length(rest));
+                items.push(trimmed(item));
+                behind
+            }
+        };
+    }
+    (!items.is_empty()).then_some(Items::Batch(items))
+}
+
+/// What lies behind the `[` of a payload that begins as a batch.
+fn batch_list(bytes: &[u8]) -> Option<&[u8]> {
+    const NAME: &[u8] = b"\"batch\"";
+    let at = bytes.windows(NAME.len()).position(|name| name == NAME)?;
+    let (before, rest) = bytes.split_at_checked(at)?;
+    // One that lies deeper is of something else.
+    let is_first_level = before.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() == 1;
+    let rest = trimmed_start(rest.strip_prefix(NAME)?);
+    let rest = trimmed_start(rest.strip_prefix(b":")?);
+    rest.strip_prefix(b"[").filter(|_| is_first_level)
+}
+
+/// Whether that is the end of a batch: further lines would be JSON Lines.
+fn is_end(behind: &[u8]) -> bool {
+    let behind = trimmed(behind);
+    matches!(behind, [] | b"}") || (behind.starts_with(b",") && !behind.contains(&b'\n'))
+}
+
+/// How long the element at the start is.
+fn length(rest: &[u8]) -> usize {
+    if let Some((length, _)) = good(rest) {
+        return length;
+    }
+    // A bad one ends where its brackets say, unless it has swallowed the good one behind it.
+    let by_brackets = balanced(rest);
+    let within = by_brackets.and_then(|end| rest.get(..end)).unwrap_or(rest);
+    let next = within.iter().enumerate().filter(|(_, byte)| **byte == b',').find(|(at, _)| {
+        let behind = trimmed_start(rest.get(at + 1..).unwrap_or_default());
+        behind.starts_with(b"{") && good(behind).is_some_and(|(_, item)| is_reading(item))
+    });
+    next.map(|(at, _)| at).or(by_brackets).unwrap_or(rest.len())
+}
+
+/// The value at the start and its length, if it is JSON and another or the end follows.
+fn good(rest: &[u8]) -> Option<(usize, &str)> {
+    let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+    let value = stream.next()?.ok()?;
+    let length = stream.byte_offset();
+    let behind = trimmed_start(rest.get(length..)?);
+    matches!(behind.first(), None | Some(b',' | b']')).then_some((length, value.get()))
+}
+
+fn is_reading(item: &str) -> bool {
+    item.contains("\"ts\"") || item.contains("\"uptime_ms\"")
+}
+
+/// Where the element at the start ends by its brackets.
+fn balanced(rest: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b',' | b']' if depth == 0 => return Some(at),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn items(payload: &[u8]) -> Vec<&[u8]> {
+        split(payload, 500).map_or_else(Vec::new, |items| items.list().to_vec())
+    }
+
     fn shape(payload: &str) -> (&'static str, usize) {
-        match split(payload) {
+        match split(payload.as_bytes(), 500) {
             None => ("none", 0),
             Some(Items::One(_)) => ("one", 1),
             Some(Items::Batch(items)) => ("batch", items.len()),
@@ -77,8 +182,54 @@ mod tests {
 
     #[test]
     fn what_is_none_of_them() {
-        for bad in ["", "   ", "7", "[]", "{\"ts\":1", "{\n \"ts\": 1,\n", "plain", "{} {}"] {
+        for bad in ["", "   ", "7", "[]", "plain"] {
             assert_eq!(shape(bad), ("none", 0), "{bad}");
         }
+        // To be an object, and told where it is none.
+        for bad in ["{\"ts\":1", "{\n \"ts\": 1,\n", "{} {}"] {
+            assert_eq!(shape(bad), ("one", 1), "{bad}");
+        }
+    }
+
+    #[test]
+    fn junk_around_a_payload_and_its_lines_is_passed_over() {
+        let lines: [&[u8]; 2] = [b"{\"ts\":1}", b"{\"ts\":2}"];
+        for payload in [
+            &b"{\"ts\":1}\0\n\0\n{\"ts\":2}\0"[..],
+            b"\xef\xbb\xbf{\"ts\":1}\r\n\xef\xbb\xbf{\"ts\":2}\r\n",
+            b"{\"ts\":1}\0{\"ts\":2}\0",
+        ] {
+            assert_eq!(items(payload), lines, "{}", payload.escape_ascii());
+        }
+        assert_eq!(items(b"\0{\"ts\":1}\0"), [b"{\"ts\":1}"]);
+    }
+
+    #[test]
+    fn one_bad_item_of_a_batch_is_one_bad_item() {
+        let (first, last) = (&b"{\"ts\":1,\"f\":50}"[..], &b"{\"ts\":3,\"d\":[1]}"[..]);
+        for bad in [
+            &b"{\"ts\":2,\"n\":\"\xff\"}"[..],
+            b"{\"ts\":2,\"n\":\"caf\xc3\"}",
+            b"{\"ts\":2,\"f\":nan}",
+            b"{\"ts\":2,\"f\":}",
+            b"{\"ts\":2,\"n\":\"no end}",
+            b"{\"ts\":2,\"f\":50",
+            b"{\"ts\":2}}",
+            b"\xff",
+        ] {
+            let payload =
+                [b"{\"seq\":1,\"batch\":[", first, b", ", bad, b",\n", last, b"]}"].concat();
+            assert_eq!(items(&payload), [first, bad, last], "{}", payload.escape_ascii());
+        }
+        let cut = [b"{\"batch\":[", first, b",{\"ts\":2,\"f\""].concat();
+        assert_eq!(items(&cut), [first, b"{\"ts\":2,\"f\""]);
+    }
+
+    #[test]
+    fn a_batch_that_is_nothing_but_bad_is_looked_through_once() {
+        let bad = format!("{{\"batch\":[{}]}}", "{\"ts\":1,".repeat(60_000));
+        let begun = std::time::Instant::now();
+        assert!(items(bad.as_bytes()).len() <= 501);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }

@@ -77,7 +77,15 @@ async fn from_commissioning_to_its_end() {
         register.as_object_mut().expect("object").extend(bad.as_object().expect("object").clone());
         device.publish("devices/register", register.to_string(), false).await.expect("ack");
     }
-    server.wait_for("SELECT count(*) FROM dead_letters WHERE kind = 'register'", 3).await;
+    // An odd field costs itself alone, and is told.
+    let told = "SELECT count(*) FROM device_events WHERE event = 'odd_fields'";
+    server.wait_for(told, 3).await;
+    server.wait_for("SELECT count(*) FROM dead_letters WHERE kind = 'register'", 0).await;
+    let now = json(server.get(path).await).await;
+    assert_eq!(
+        (&now["mac_address"], &now["imei"], &now["iccid"]),
+        (&json!("AA:BB:CC:DD:EE:FF"), &json!("351234567890123"), &json!("8927000000000000000"))
+    );
 
     // A person changes it: what was read can be sent back, an unknown field can't.
     let mut put = json(server.get(path).await).await;

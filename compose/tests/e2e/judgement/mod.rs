@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backtest;
+mod devices;
 mod kill;
 mod letters;
 

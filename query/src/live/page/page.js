@@ -203,10 +203,29 @@ async function choose(id) {
   points = [];
   latest = {};
   $("device-title").textContent = id;
+  $("device-notes").textContent = "";
   followDevice();
+  noteDevice(id);
   const reading = await get(`/api/devices/${encodeURIComponent(id)}/telemetry`);
   if (reading && chosen === id) take(reading);
   drawReadings();
+}
+
+// What a person should know of it: what it sends and is not stored, and a clock that is wrong.
+async function noteDevice(id) {
+  const path = `/api/devices/${encodeURIComponent(id)}`;
+  const [day, state] = await Promise.all([get(`${path}/completeness`), get(`${path}/status`)]);
+  if (chosen !== id) return;
+  const notes = [];
+  if (day?.same_ts) {
+    notes.push(`${day.same_ts} readings of the last day have a time under which another is stored ` +
+      "(dead letters same_ts): it must send one message a time.");
+  }
+  if (day?.dead_letters) notes.push(`${day.dead_letters} messages of the last day could not be used.`);
+  if (state?.clock_ahead_seconds) {
+    notes.push(`Its clock is ahead by ${Math.round(state.clock_ahead_seconds)} s.`);
+  }
+  $("device-notes").textContent = notes.join(" ");
 }
 
 // Its token is as old as the other stream's, which says when it is too old.

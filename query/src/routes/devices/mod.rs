@@ -6,9 +6,11 @@ mod import;
 use std::sync::Arc;
 
 use acuvim_control::{DeviceFilter, DeviceSort};
+use acuvim_rules::{Recent, VitalState};
 use acuvim_schemas::{
-    api::{Device, DeviceState, DeviceStatus, Group, LatestReading, Page, RuleMode},
+    api::{Device, DeviceState, DeviceStatus, Group, LatestReading, Page, RuleBody, RuleMode},
     problem::{Code, Problem},
+    time::SECOND,
 };
 use axum::{
     Json,
@@ -24,7 +26,7 @@ use crate::{
     App,
     auth::Caller,
     problem::{ApiError, Params},
-    sql::latest_reading,
+    sql::{internal_rows, latest_reading},
 };
 
 pub(super) use edit::*;
@@ -131,13 +133,62 @@ pub(super) async fn status(
 ) -> Result<Json<DeviceState>, ApiError> {
     let device = find(&app, &caller, &device_id).await?;
     let missing = missing_settings(&app, &device).await?;
+    let vitals = app.control().vitals(&device.device_id).await?;
+    let vitals = vitals.and_then(|vitals| serde_json::from_str::<VitalState>(&vitals).ok());
     let mut state = DeviceState::from(device);
     state.missing_settings = missing;
+    state.clock_ahead_seconds =
+        vitals.and_then(|vitals| vitals.clock_ahead()).map(|by| by as f64 / 1e6);
     Ok(Json(state))
 }
 
-/// The settings that rules need of a device and that neither it nor its group has.
-async fn missing_settings(app: &App, device: &Device) -> Result<Vec<String>, ApiError> {
+/// What keeps rules from judging a device: settings that they need and that neither it nor its group
+/// has, and gaps of theirs that are shorter than its own step.
+async fn missing_settings(app: &Arc<App>, device: &Device) -> Result<Vec<String>, ApiError> {
+    let rules: Vec<RuleBody> =
+        app.control().rules(None).await?.into_iter().map(|r| r.body).collect();
+    let ours = |rule: &&RuleBody| {
+        rule.mode != RuleMode::Off
+            && rule.scope.has(&device.device_id, device.group_id, &device.tags)
+    };
+    let rules: Vec<&RuleBody> = rules.iter().filter(ours).collect();
+    let mut missing = missing_nominals(app, device, &rules).await?;
+    missing.extend(too_short_gaps(app, device, &rules).await?);
+    Ok(missing)
+}
+
+/// The gaps of rules that wait, as far as they are shorter than the time between a device's readings.
+async fn too_short_gaps(
+    app: &Arc<App>,
+    device: &Device,
+    rules: &[&RuleBody],
+) -> Result<Vec<String>, ApiError> {
+    let waits = |rule: &&&RuleBody| rule.for_seconds > 0 || rule.clear_for_seconds > 0;
+    let gaps = rules.iter().filter(waits).filter_map(|rule| Some((rule.gap_seconds?, rule)));
+    let gaps: Vec<(i64, &&RuleBody)> =
+        gaps.map(|(gap, rule)| (i64::from(gap) * SECOND, rule)).collect();
+    if gaps.is_empty() {
+        return Ok(Vec::new());
+    }
+    // An id has no quote in it.
+    let last = format!(
+        "SELECT CAST(ts AS BIGINT) AS at FROM (SELECT ts FROM telemetry WHERE device_id = '{}'
+         ORDER BY ts DESC LIMIT 4) ORDER BY at DESC",
+        device.device_id
+    );
+    let rows = internal_rows(app, last).await?;
+    let times = rows.iter().rev().filter_map(|row| row.first()?.as_i64());
+    let Some(step) = Recent::of(times).step() else { return Ok(Vec::new()) };
+    let short = gaps.into_iter().filter(|(gap, _)| *gap < step);
+    Ok(short.map(|(_, rule)| format!("gap_seconds of rule {}", rule.name)).collect())
+}
+
+/// The nominal values that rules need of a device and that neither it nor its group has.
+async fn missing_nominals(
+    app: &App,
+    device: &Device,
+    rules: &[&RuleBody],
+) -> Result<Vec<String>, ApiError> {
     let group = match device.group_id {
         Some(id) => app.control().group(id, None).await?,
         None => None,
@@ -151,15 +202,10 @@ async fn missing_settings(app: &App, device: &Device) -> Result<Vec<String>, Api
         ),
     ];
     let lacks: Vec<&str> = has.iter().filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
-    if lacks.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rules = app.control().rules(None).await?;
     let needed = |name: &str| {
-        rules.iter().filter(|rule| rule.body.mode != RuleMode::Off).any(|rule| {
-            let texts = [Some(&rule.body.when), rule.body.clear_when.as_ref()];
-            rule.body.scope.has(&device.device_id, device.group_id, &device.tags)
-                && texts.into_iter().flatten().any(|text| text.contains(name))
+        rules.iter().any(|rule| {
+            let texts = [Some(&rule.when), rule.clear_when.as_ref()];
+            texts.into_iter().flatten().any(|text| text.contains(name))
         })
     };
     Ok(lacks.into_iter().filter(|name| needed(name)).map(str::to_owned).collect())

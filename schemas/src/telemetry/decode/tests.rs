@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Decimal128Type, Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::*;
@@ -120,18 +120,18 @@ fn each_fault_has_its_reason_and_names_the_field() {
     for (payload, want, field) in [
         ("", Reason::Empty, ""),
         ("  \n", Reason::Empty, ""),
-        ("{", Reason::NotJson, ""),
-        ("[]", Reason::NotJson, ""),
+        ("{", Reason::NotJson, "byte 1: it ends there"),
+        ("[]", Reason::NotJson, "byte 0: 5b 5d ([])"),
+        ("\0{\"f\":50\0}", Reason::NotJson, "byte 8: 00 7d (\\x00})"),
         ("{}", Reason::NoTs, ""),
         (r#"{"ts":null,"f":50}"#, Reason::NoTs, ""),
-        (r#"{"ts":"2026-05-16T17:05:32"}"#, Reason::BadTs, "ts"),
         (r#"{"ts":{}}"#, Reason::WrongType, "ts"),
         (r#"{"ts":true}"#, Reason::WrongType, "ts"),
-        (r#"{"ts":1e300}"#, Reason::BadTs, "ts"),
         (r#"{"ts":1778951132,"v1":"230"}"#, Reason::WrongType, "v1"),
         (r#"{"ts":1778951132,"v1":true}"#, Reason::WrongType, "v1"),
         (r#"{"ts":1778951132,"v1":[230]}"#, Reason::WrongType, "v1"),
         (r#"{"ts":1778951132,"seq":"x"}"#, Reason::WrongType, "seq"),
+        (r#"{"ts":1778951132,"boot":1.5}"#, Reason::WrongType, "boot"),
         (r#"{"ts":1778951132,"data":[]}"#, Reason::WrongType, "data"),
         (r#"{"ts":1778951132,"lt":3}"#, Reason::WrongType, "lt"),
         (r#"{"ts":1778951132,"device_id":"d2"}"#, Reason::IdMismatch, "d2"),
@@ -145,6 +145,70 @@ fn each_fault_has_its_reason_and_names_the_field() {
     let (_, dead) =
         decode_with(&mut Decoder::new(Limits::default(), Arc::default()), b"{\"a\":\"\xff\"}");
     assert_eq!(dead[0].reason, Reason::NotUtf8);
+    assert_eq!(dead[0].detail.as_deref(), Some("byte 6: ff 22 7d (\\xff\\\"})"));
+    for bad in [r#""2026-05-16T17:05:32""#, r#""2026-05-16T17:05:32+2""#, "1e300", "soon"] {
+        let (why, detail) = reason(&format!(r#"{{"ts":{bad},"f":50}}"#));
+        assert_eq!(why, Reason::BadTs, "{bad}");
+        assert!(detail.starts_with("ts: ") && detail.contains("+0200"), "{detail}");
+    }
+}
+
+#[test]
+fn one_bad_byte_costs_one_reading() {
+    let line = |n: usize| format!("{{\"ts\":{},\"f\":50}}", 1_778_951_132 + n);
+    for bad in [&b"\xff"[..], b"{\"ts\":1778951132,\"n\":\"caf\xe9\"}", b"{\"n\":\"\xc3"] {
+        let mut lines: Vec<Vec<u8>> = (0..499).map(|n| line(n).into_bytes()).collect();
+        lines.insert(250, bad.to_vec());
+        let batch = [&b"{\"batch\":["[..], &lines.join(&b","[..]), b"]}"].concat();
+        for payload in [lines.join(&b'\n'), batch] {
+            let mut decoder = Decoder::new(Limits::default(), Arc::default());
+            let (rows, dead) = decode_with(&mut decoder, &payload);
+            assert_eq!((rows.num_rows(), dead.len()), (499, 1));
+            assert_eq!((dead[0].item, dead[0].reason), (250, Reason::NotUtf8));
+            assert_eq!(dead[0].payload.as_ref(), bad);
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_count_in_any_form_and_a_clock_never_set_is_none() {
+    let (rows, dead) =
+        decode(r#"{"ts":1.778951132e9,"seq":1.2e1,"boot":17.0,"uptime_ms":5.0,"f":50}"#);
+    assert!(dead.is_empty(), "{dead:?}");
+    let whole =
+        |name: &str| rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0);
+    assert_eq!((whole("seq"), whole("boot")), (12, 17));
+    for unset in ["0", "null", "5.5", r#""1970-01-01T02:00:07+0200""#] {
+        let payload = format!(r#"{{"ts":{unset},"boot":17.0,"uptime_ms":86400000.0,"f":50}}"#);
+        assert_eq!(reason(&payload).0, Reason::ClockUnset, "{unset}");
+    }
+    assert_eq!(reason(r#"{"ts":0,"f":50}"#).0, Reason::TsBefore2020);
+    for good in [r#""2026-05-16T19:05:32+0200""#, r#""2026-05-16T17:05:32Z\u0000""#] {
+        let (rows, dead) = decode(&format!(r#"{{"ts":{good},"device_id":"d1\u0000","f":50}}"#));
+        assert!(dead.is_empty(), "{dead:?}");
+        let ts = rows.column_by_name("ts").unwrap().as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(to_rfc3339(ts.value(0)), "2026-05-16T17:05:32.000Z");
+    }
+}
+
+#[test]
+fn a_word_in_place_of_a_number_is_null_and_kept() {
+    for word in ["nan", "-inf", "ovf", "230.", ".5", "1.#QNAN", "-", "+5"] {
+        for payload in [
+            format!(r#"{{"ts":1778951132,"f":{word},"v1":230,"x":[{word}]}}"#),
+            format!(r#"{{"ts":1778951132,"x":[{word}],"data":{{"f":{word},"v1":230}}}}"#),
+        ] {
+            let (rows, dead) = decode(&payload);
+            assert!(dead.is_empty(), "{dead:?}");
+            assert_eq!(number(&rows, "frequency_hz", 0), None, "{word}");
+            assert_eq!(number(&rows, "voltage_l1_v", 0), Some(23_000), "{word}");
+            let extra: serde_json::Value =
+                serde_json::from_str(text(&rows, "extra", 0).expect("kept")).expect("JSON");
+            assert_eq!(extra, serde_json::json!({ "f": word, "x": [word] }));
+        }
+    }
+    assert_eq!(reason(r#"{"ts":1778951132,"v1":"230."}"#), (Reason::WrongType, "v1".into()));
+    assert_eq!(reason(r#"{"ts":nan,"f":50}"#).0, Reason::NoTs);
 }
 
 #[test]

@@ -65,6 +65,14 @@ pub struct Http {
     pub requests_per_address: u32,
     pub requests_per_user: u32,
     pub request_timeout_seconds: u64,
+    /// Connections at a time, beside the live ones (`live.max_connections`).
+    pub max_connections: usize,
+    /// Of one address, live ones among them; 0: any number. Trusted proxies may have any number.
+    pub max_connections_per_address: usize,
+    /// How long a connection may be open before its first request is there.
+    pub first_request_seconds: u64,
+    /// How long it may then be without one: longer than what a proxy before it keeps open.
+    pub idle_seconds: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,10 +99,15 @@ pub struct Mqtt {
     pub topic_prefix: String,
     pub max_payload_kb: usize,
     pub max_connections: usize,
+    /// Connections that have not logged in yet, half of them of one address at most.
+    pub max_silent_connections: usize,
+    /// What packets that have begun and not ended may take together.
+    pub unfinished_mb: usize,
     /// Messages a second, and as many more at once; a client that sends more is slowed down. 0: any
     /// number.
     pub messages_per_client: u32,
-    /// Clients on this machine need no credentials. Switch it off behind a proxy on this machine.
+    /// Clients on this machine that speak for no device with a secret need no credentials. Switch it
+    /// off behind a proxy on this machine.
     pub anonymous_on_loopback: bool,
     /// How long a message waits for a log that is away before its connection is closed.
     pub patience_seconds: u64,
@@ -297,6 +310,10 @@ impl Default for Http {
             requests_per_address: 200,
             requests_per_user: 100,
             request_timeout_seconds: 60,
+            max_connections: 1000,
+            max_connections_per_address: 2500,
+            first_request_seconds: 10,
+            idle_seconds: 75,
         }
     }
 }
@@ -317,6 +334,8 @@ impl Default for Mqtt {
             topic_prefix: "acuvim".into(),
             max_payload_kb: 768,
             max_connections: 12_000,
+            max_silent_connections: 2000,
+            unfinished_mb: 256,
             messages_per_client: 1000,
             anonymous_on_loopback: true,
             patience_seconds: 20,

@@ -39,6 +39,8 @@ pub enum Outgoing {
         seq: i64,
         /// What.
         event: Event,
+        /// The same as it is stored, which is what the log gets: to write it out again could fail.
+        body: Bytes,
     },
 }
 
@@ -64,13 +66,15 @@ struct Row {
     seq: i64,
 }
 
-impl From<Row> for Option<Outgoing> {
-    fn from(row: Row) -> Self {
+impl TryFrom<Row> for Outgoing {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
         if row.kind == EVENT {
-            let event = serde_json::from_str(&row.body).ok()?;
-            return Some(Outgoing::Event { seq: row.seq, event });
+            let event = read_event(row.seq, &row.body)?;
+            return Ok(Self::Event { seq: row.seq, event, body: Bytes::from(row.body) });
         }
-        Some(Outgoing::Command(Command {
+        Ok(Self::Command(Command {
             request_id: row.request_id,
             device_id: row.device_id,
             payload: Bytes::from(row.body),
@@ -79,6 +83,17 @@ impl From<Row> for Option<Outgoing> {
             outbox_seq: row.seq,
         }))
     }
+}
+
+/// An event as it is stored. One that can't be read, as a newer version's, stays where it is until a
+/// process can: passed over it would be gone.
+fn read_event(seq: i64, body: &str) -> Result<Event, Error> {
+    serde_json::from_str(body).map_err(|e| {
+        let text = format!(
+            "event {seq} of the outbox can't be read ({e}); run the version that wrote it, or a newer"
+        );
+        Error::new(crate::ErrorKind::Internal, text)
+    })
 }
 
 /// The kind of rows that go to the lake too.
@@ -194,7 +209,7 @@ impl Control {
             )
             .await?;
         tx.commit().await?;
-        Ok(Some(rows.into_iter().filter_map(Option::from).collect()))
+        rows.into_iter().map(Outgoing::try_from).collect::<Result<_, _>>().map(Some)
     }
 
     /// Events that the log has and the lake has not, in order, and their numbers.
@@ -208,8 +223,7 @@ impl Control {
                 vec![true.into(), limit.into()],
             )
             .await?;
-        let event = |(body, seq): (String, i64)| Some((seq, serde_json::from_str(&body).ok()?));
-        Ok(rows.into_iter().filter_map(event).collect())
+        rows.into_iter().map(|(body, seq)| Ok((seq, read_event(seq, &body)?))).collect()
     }
 
     /// Lets go of events that the lake has, up to and including a number.
@@ -223,5 +237,28 @@ impl Control {
         )
         .await
         .map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(body: &str) -> Row {
+        Row {
+            kind: EVENT.to_owned(),
+            device_id: "d1".to_owned(),
+            request_id: Uuid::nil(),
+            body: body.to_owned(),
+            expires_at: DateTime::UNIX_EPOCH,
+            attempt: 0,
+            seq: 7,
+        }
+    }
+
+    #[test]
+    fn an_event_that_cant_be_read_is_an_error_and_not_nothing() {
+        let error = Outgoing::try_from(row(r#"{"of_a_newer_version":1}"#)).expect_err("unknown");
+        assert!(error.to_string().contains("event 7 of the outbox"), "{error}");
     }
 }

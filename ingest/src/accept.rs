@@ -78,7 +78,9 @@ pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Verdict {
             Verdict::Append(reject(message, &key, Reason::TooLarge))
         }
         Uplink::BadDeviceId { .. } => Verdict::Append(reject(message, "", Reason::BadDeviceId)),
-        Uplink::Device { device_id, kind } => Verdict::Append(record(message, device_id, kind)),
+        Uplink::Device { device_id, kind } => {
+            Verdict::Append(record(message, device_id, kind.into()))
+        }
         Uplink::Register => Verdict::Append(registration(message)),
     }
 }
@@ -188,6 +190,7 @@ mod tests {
     fn others_topics_are_dropped() {
         let drop = Verdict::Drop;
         assert_eq!(judge("acuvim/d1/cmd", "{}", None), drop(DropReason::ForeignTopic));
+        assert_eq!(judge("acuvim/d1/pulse", "", None), drop(DropReason::ForeignTopic));
         assert_eq!(judge("acuvim/d2/status", "{}", Some("d1")), drop(DropReason::NotOwnTopic));
         let huge = vec![b'x'; 200_000];
         assert_eq!(judge("acuvim/d2/status", huge, Some("d1")), drop(DropReason::NotOwnTopic));

@@ -2,7 +2,12 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use acuvim_schemas::{Kind, topic};
+use acuvim_schemas::{
+    DeviceKind, Kind,
+    device::is_device_id,
+    payload::registering_device,
+    topic::{self, Uplink},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 
@@ -46,7 +51,7 @@ impl CredentialsWatch {
 /// Who a connection turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// Nobody in particular, on this machine: may speak for any device.
+    /// Nobody in particular, on this machine: may speak for any device that has no secret.
     Anonymous,
     /// A device that has shown its secret: may speak for itself.
     Device {
@@ -68,6 +73,8 @@ pub struct Access<'a> {
     pub password: Option<&'a [u8]>,
     /// Where it comes from.
     pub from: IpAddr,
+    /// Whether a web page opened it, whose address says nothing of who wrote it.
+    pub from_a_page: bool,
     /// The topic of its last will.
     pub will_topic: Option<&'a str>,
 }
@@ -80,9 +87,7 @@ impl Credentials {
     #[must_use]
     pub fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let identity = match access.username {
-            None if self.anonymous && access.password.is_none() && access.from.is_loopback() => {
-                Identity::Anonymous
-            }
+            None if self.lets_in_anyone(access) => Identity::Anonymous,
             None => return None,
             Some(device) => {
                 let stored = self.secrets.get(device)?.as_deref()?;
@@ -92,12 +97,52 @@ impl Credentials {
                 Identity::Device { id: device.to_owned(), secret: shown }
             }
         };
+        // The broker crate publishes a will past our hook, and keeps a retained one for every topic
+        // there is: it may go nowhere but to the status of a device that its sender may speak for.
         let will_is_own = match (&identity, access.will_topic) {
-            // No other: the broker crate keeps a retained will for every topic there is.
+            (_, None) => true,
             (Identity::Device { id, .. }, Some(topic)) => topic == status_topic(id, prefix),
-            _ => true,
+            (Identity::Anonymous, Some(topic)) => match topic::parse(prefix, topic) {
+                Uplink::Device { device_id, kind: DeviceKind::Status } => !self.guards(device_id),
+                _ => false,
+            },
         };
         will_is_own.then_some(identity)
+    }
+
+    /// Whether a device is spoken for by itself alone: it has a secret, or is disabled.
+    #[must_use]
+    pub fn guards(&self, device: &str) -> bool {
+        self.secrets.contains_key(device)
+    }
+
+    /// Who needs no credentials: a program on this machine that does not pose as a guarded device.
+    fn lets_in_anyone(&self, access: &Access<'_>) -> bool {
+        self.anonymous
+            && access.password.is_none()
+            && access.from.is_loopback()
+            && !access.from_a_page
+            && !self.guards(access.client_id)
+    }
+
+    /// Whether a message may come of anybody: one of a guarded device is that device's alone.
+    pub(crate) fn anyone_may_say(&self, prefix: &str, topic: &str, payload: &[u8]) -> bool {
+        match topic::parse(prefix, topic) {
+            Uplink::Device { device_id, .. } => !self.guards(device_id),
+            Uplink::Register => registering_device(payload).is_none_or(|id| !self.guards(&id)),
+            // They go no further, or are nobody's.
+            Uplink::BadDeviceId { .. } | Uplink::Foreign => true,
+        }
+    }
+
+    /// Whether anybody may listen to a filter: to one device at a time, and to no guarded one. Of a
+    /// wildcard nobody can say whose commands it will carry.
+    pub(crate) fn anyone_may_hear(&self, prefix: &str, filter: &str) -> bool {
+        let device = filter
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|rest| rest.strip_suffix("/cmd"));
+        device.is_some_and(|device| is_device_id(device) && !self.guards(device))
     }
 }
 
@@ -148,6 +193,7 @@ mod tests {
             username,
             password,
             from: Ipv4Addr::new(10, 0, 0, 9).into(),
+            from_a_page: false,
             will_topic: None,
         }
     }
@@ -179,6 +225,8 @@ mod tests {
         assert_eq!(admit(&Access { password: Some(b"x"), ..local }), None);
         let closed = Credentials { anonymous: false, ..credentials() };
         assert_eq!(closed.admit(&local, "acuvim"), None, "unless that is switched off");
+        let page = Access { from_a_page: true, ..local };
+        assert_eq!(admit(&page), None, "a web page is on this machine and yet not of it");
         let wrong = Access { username: Some("d1"), password: Some(b"x"), ..local };
         assert_eq!(admit(&wrong), None, "wrong credentials are not anonymous");
     }
@@ -200,6 +248,56 @@ mod tests {
             "acuvim/d1",
         ] {
             assert_eq!(admit(&Access { will_topic: Some(other), ..d1 }), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_anonymous_will_goes_to_the_status_of_an_open_device_alone() {
+        let local = Access { from: Ipv4Addr::LOCALHOST.into(), ..access(None, None) };
+        let may = |topic| admit(&Access { will_topic: Some(topic), ..local }).is_some();
+        assert!(may("acuvim/open/status"));
+        for other in [
+            "acuvim/open/cmd",
+            "acuvim/d1/cmd",
+            "acuvim/d1/status",
+            "acuvim/off/status",
+            "acuvim/open/telemetry",
+            "acuvim/open/status/x",
+            "devices/register",
+            "$SYS/x",
+            "other/open/status",
+        ] {
+            assert!(!may(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_device_with_a_secret_is_nobody_elses() {
+        let local = Access { from: Ipv4Addr::LOCALHOST.into(), ..access(None, None) };
+        assert_eq!(admit(&Access { client_id: "d1", ..local }), None, "its client id");
+        assert!(admit(&Access { client_id: "open", ..local }).is_some());
+        let all = credentials();
+        for (topic, payload, may) in [
+            ("acuvim/open/telemetry", "{}", true),
+            ("acuvim/d1/telemetry", "{}", false),
+            ("acuvim/off/status", "online", false),
+            ("devices/register", r#"{"device_id":"open"}"#, true),
+            ("devices/register", r#"{"device_id":"d1"}"#, false),
+        ] {
+            assert_eq!(all.anyone_may_say("acuvim", topic, payload.as_bytes()), may, "{topic}");
+        }
+        for (filter, may) in [
+            ("acuvim/open/cmd", true),
+            ("acuvim/d1/cmd", false),
+            ("acuvim/off/cmd", false),
+            ("acuvim/+/cmd", false),
+            ("acuvim/#", false),
+            ("#", false),
+            ("+/+/cmd", false),
+            ("$share/g/acuvim/d1/cmd", false),
+            ("acuvim/open/status", false),
+        ] {
+            assert_eq!(all.anyone_may_hear("acuvim", filter), may, "{filter}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Dead letters as they are stored, to be brought again.
 
-use acuvim_schemas::{Identity, Kind, Record, record::Headers, tables::Table, time::Micros};
+use acuvim_schemas::{
+    DeviceKind, Identity, Kind, Record, record::Headers, tables::Table, time::Micros,
+};
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
@@ -59,8 +61,9 @@ impl Letter {
     /// Whether it can be brought again.
     #[must_use]
     pub fn can_be_replayed(&self) -> bool {
-        let ours = !matches!(self.kind, Kind::Reject | Kind::Sent | Kind::Pulse | Kind::Resp);
-        self.whole && ours && !self.device_id.is_empty()
+        // An answer to a command is of its moment.
+        let again = self.kind.of_device().is_some_and(|kind| kind != DeviceKind::Resp);
+        self.whole && again && !self.device_id.is_empty()
     }
 
     /// The record that brings it again, with its time where that became known.

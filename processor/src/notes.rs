@@ -257,7 +257,7 @@ fn count_odd(extra: &serde_json::Map<String, serde_json::Value>) {
 
 /// Whether a record of this kind tells by itself that its device is there.
 pub(crate) const fn names_device(kind: Kind) -> bool {
-    !matches!(kind, Kind::Reject | Kind::Sent | Kind::Pulse)
+    kind.of_device().is_some()
 }
 
 /// The moment, to the millisecond, as the API has it.

@@ -159,14 +159,12 @@ async fn append(parts: &Parts, outgoing: Vec<Outgoing>) -> Result<(), Trouble> {
                 let partition = partition_of(command.device_id.as_bytes(), partitions);
                 commands.push((partition, Entry::from(command)));
             }
-            Outgoing::Event { seq, event } => {
+            Outgoing::Event { seq, event, body } => {
                 let device = event.device_id().unwrap_or_default().to_owned();
-                let value = serde_json::to_vec(&event).unwrap_or_default();
                 let headers = event.to_pairs(seq).into_iter();
                 let headers = headers.map(|(n, v)| (Bytes::from_static(n.as_bytes()), v)).collect();
                 let partition = partition_of(device.as_bytes(), partitions);
-                let (key, value) = (Bytes::from(device), Bytes::from(value));
-                events.push((partition, Entry { key, value, headers }));
+                events.push((partition, Entry { key: Bytes::from(device), value: body, headers }));
             }
         }
     }

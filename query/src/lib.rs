@@ -13,8 +13,9 @@ mod firmware;
 mod guard;
 mod history;
 mod import;
-mod listener;
+mod listen;
 mod live;
+mod modem;
 mod problem;
 mod routes;
 mod server;
@@ -24,6 +25,7 @@ pub use app::{App, AppOptions, CommandOptions, Component, HostCheck, HostRefusal
 pub use auth::{Jwt, Session, hash_password};
 pub use firmware::FirmwareOptions;
 pub use guard::{GuardLimits, TrustedProxies};
+pub use listen::ConnectionLimits;
 pub use live::LiveLimits;
 pub use routes::openapi;
 pub use server::{run_live, run_rollouts, serve, serve_devices, serve_system};

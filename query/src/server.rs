@@ -1,11 +1,11 @@
 //! The HTTP server: takes its listener, and ends when told to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, header},
-    middleware::from_fn_with_state,
+    middleware::{from_fn_with_state, map_response},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,10 @@ use tower_http::{
     trace::{DefaultOnFailure, TraceLayer},
 };
 
-use crate::{App, System, firmware, guard::pass, listener::serve_modems, live, routes};
+use crate::{
+    App, ConnectionLimits, System, TrustedProxies, firmware, guard::pass, listen, live,
+    modem::few_headers, routes,
+};
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -35,8 +38,9 @@ pub async fn serve(
     let guard = Arc::clone(&app.guard);
     let guarded = routes::router(app).layer(from_fn_with_state(Arc::clone(&guard), pass));
     let router = layered(guarded.layer(cors(&guard.limits.cors_origins)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+    let (places, names) = (Arc::clone(&guard.places), listen::HeaderNames::LowerCase);
+    listen::serve(listener, router, places, names, stop).await;
+    Ok(())
 }
 
 /// Serves checks and downloads of firmware to devices alone, over plain HTTP, until `stop`.
@@ -49,8 +53,10 @@ pub async fn serve_devices(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let guard = Arc::clone(&app.guard);
+    let places = Arc::clone(&guard.places);
     let router = layered(routes::device_router(app).layer(from_fn_with_state(guard, pass)));
-    serve_modems(listener, router, stop).await;
+    let router = router.layer(map_response(few_headers));
+    listen::serve(listener, router, places, listen::HeaderNames::TitleCase, stop).await;
     Ok(())
 }
 
@@ -74,7 +80,9 @@ pub async fn serve_system(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let router = layered(routes::system_router(system));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    let places = listen::Places::new(ConnectionLimits::default(), TrustedProxies::default());
+    listen::serve(listener, router, places, listen::HeaderNames::LowerCase, stop).await;
+    Ok(())
 }
 
 /// Lets web pages of these origins in; of none, unless set.

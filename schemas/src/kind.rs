@@ -62,6 +62,68 @@ impl Kind {
     }
 }
 
+/// What a device may say. What ingest says itself is no part of it, so that no topic can mean it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// Readings, live or drained from the SD card.
+    Telemetry,
+    /// Its health.
+    Heartbeat,
+    /// An answer to a command.
+    Resp,
+    /// Its connection's state, and the last will.
+    Status,
+    /// An alert that it raises or clears itself.
+    Alerts,
+    /// It announces itself.
+    Register,
+}
+
+impl DeviceKind {
+    /// All that a device may say.
+    pub const ALL: [Self; 6] =
+        [Self::Telemetry, Self::Heartbeat, Self::Resp, Self::Status, Self::Alerts, Self::Register];
+
+    /// What a device has a topic of its own for: all but its registration.
+    pub const WITH_TOPIC: [Self; 5] =
+        [Self::Telemetry, Self::Heartbeat, Self::Resp, Self::Status, Self::Alerts];
+
+    /// The kind that a device's topic names.
+    #[must_use]
+    pub fn of_topic(name: &str) -> Option<Self> {
+        Self::WITH_TOPIC.into_iter().find(|kind| Kind::from(*kind).as_str() == name)
+    }
+}
+
+impl From<DeviceKind> for Kind {
+    fn from(kind: DeviceKind) -> Self {
+        match kind {
+            DeviceKind::Telemetry => Self::Telemetry,
+            DeviceKind::Heartbeat => Self::Heartbeat,
+            DeviceKind::Resp => Self::Resp,
+            DeviceKind::Status => Self::Status,
+            DeviceKind::Alerts => Self::Alerts,
+            DeviceKind::Register => Self::Register,
+        }
+    }
+}
+
+impl Kind {
+    /// The same as what a device says; none for what ingest says itself.
+    #[must_use]
+    pub const fn of_device(self) -> Option<DeviceKind> {
+        match self {
+            Self::Telemetry => Some(DeviceKind::Telemetry),
+            Self::Heartbeat => Some(DeviceKind::Heartbeat),
+            Self::Resp => Some(DeviceKind::Resp),
+            Self::Status => Some(DeviceKind::Status),
+            Self::Alerts => Some(DeviceKind::Alerts),
+            Self::Register => Some(DeviceKind::Register),
+            Self::Reject | Self::Sent | Self::Pulse => None,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -24,6 +24,6 @@ pub mod topic;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use device::DeviceId;
-pub use kind::Kind;
+pub use kind::{DeviceKind, Kind};
 pub use record::{Headers, Identity, Position, Record};
 pub use time::Micros;

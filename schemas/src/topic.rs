@@ -1,6 +1,9 @@
 //! MQTT topics of the uplink and what each one means, and the topic a device listens on.
 
-use crate::{device::is_device_id, kind::Kind};
+use crate::{
+    device::is_device_id,
+    kind::{DeviceKind, Kind},
+};
 
 /// Where a device without a topic of its own announces itself.
 pub const REGISTER: &str = "devices/register";
@@ -13,14 +16,14 @@ pub enum Uplink<'a> {
         /// The id in the topic: the truth about who speaks.
         device_id: &'a str,
         /// What it speaks of.
-        kind: Kind,
+        kind: DeviceKind,
     },
     /// `devices/register`: the id is in the payload.
     Register,
     /// A device topic whose id has not the form of one.
     BadDeviceId {
         /// What the topic would have meant.
-        kind: Kind,
+        kind: DeviceKind,
     },
     /// Not one of ours.
     Foreign,
@@ -36,7 +39,7 @@ pub fn parse<'a>(prefix: &str, topic: &'a str) -> Uplink<'a> {
         .strip_prefix(prefix)
         .and_then(|rest| rest.strip_prefix('/'))
         .and_then(|rest| rest.rsplit_once('/'))
-        .and_then(|(id, name)| device_kind(name).map(|kind| (id, kind)))
+        .and_then(|(id, name)| DeviceKind::of_topic(name).map(|kind| (id, kind)))
     else {
         return Uplink::Foreign;
     };
@@ -71,23 +74,19 @@ pub fn is_prefix(prefix: &str) -> bool {
         && prefix.split('/').all(|level| !level.is_empty() && !level.contains(['+', '#', '\0']))
 }
 
-fn device_kind(name: &str) -> Option<Kind> {
-    Kind::parse(name).filter(|k| !matches!(k, Kind::Register | Kind::Reject | Kind::Sent))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn six_topics_are_ours() {
-        for kind in [Kind::Telemetry, Kind::Heartbeat, Kind::Resp, Kind::Status, Kind::Alerts] {
-            let topic = uplink("acuvim", "ACV-1", kind);
+        for kind in DeviceKind::WITH_TOPIC {
+            let topic = uplink("acuvim", "ACV-1", kind.into());
             assert_eq!(parse("acuvim", &topic), Uplink::Device { device_id: "ACV-1", kind });
         }
         assert_eq!(parse("acuvim", "devices/register"), Uplink::Register);
         let deep = parse("site/a", "site/a/ACV-1/status");
-        assert_eq!(deep, Uplink::Device { device_id: "ACV-1", kind: Kind::Status });
+        assert_eq!(deep, Uplink::Device { device_id: "ACV-1", kind: DeviceKind::Status });
     }
 
     #[test]
@@ -100,6 +99,7 @@ mod tests {
             "acuvim/x/sent",
             "acuvim/x/reject",
             "acuvim/x/register",
+            "acuvim/x/pulse",
             "other/x/telemetry",
             "acuvimx/y/telemetry",
             "$SYS/broker",
@@ -109,9 +109,23 @@ mod tests {
         for bad in ["acuvim//telemetry", "acuvim/a/b/telemetry", "acuvim/a b/telemetry"] {
             assert_eq!(
                 parse("acuvim", bad),
-                Uplink::BadDeviceId { kind: Kind::Telemetry },
+                Uplink::BadDeviceId { kind: DeviceKind::Telemetry },
                 "{bad}"
             );
+        }
+    }
+
+    /// Whatever kinds there come to be: a topic means only what a device may say.
+    #[test]
+    fn no_topic_means_what_ingest_says_itself() {
+        for kind in Kind::ALL {
+            let topic = format!("acuvim/x/{kind}");
+            let may = kind.of_device().filter(|k| *k != DeviceKind::Register);
+            let got = parse("acuvim", &topic);
+            match may {
+                Some(kind) => assert_eq!(got, Uplink::Device { device_id: "x", kind }),
+                None => assert_eq!(got, Uplink::Foreign, "{topic}"),
+            }
         }
     }
 

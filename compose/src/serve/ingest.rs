@@ -62,6 +62,9 @@ impl Ingest {
         let credentials = watch_credentials(anonymous, control.clone(), end).await?;
         let options = BrokerOptions {
             max_connections: settings.mqtt.max_connections,
+            max_silent: settings.mqtt.max_silent_connections,
+            unfinished_bytes: settings.mqtt.unfinished_mb << 20,
+            origins: settings::listed(&settings.http.cors_origins),
             messages_per_second: settings.mqtt.messages_per_client,
             pulse: pulse(settings),
         };

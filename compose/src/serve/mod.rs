@@ -3,6 +3,7 @@
 
 mod beside;
 mod data_dir;
+mod files;
 mod ingest;
 mod instance;
 mod options;
@@ -144,12 +145,12 @@ impl Listeners {
 
 impl Server {
     /// Opens and starts everything; waits for components that are away, and says so at `/readyz`.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let dir = &settings.data.dir;
-        data_dir::prepare(dir)?;
+    pub async fn start(mut settings: Settings) -> anyhow::Result<Self> {
+        data_dir::prepare(&settings.data.dir)?;
         let roles = settings.roles()?;
         let listeners = Listeners::bind(&settings, &roles).await?;
         let addresses = listeners.addresses()?;
+        files::make_room(&mut settings);
         let (metrics, stages) = (recorder()?, Stages::default());
         let system = system(&stages, &metrics);
 

@@ -11,8 +11,8 @@ use acuvim_processor::{
     refused_address,
 };
 use acuvim_query::{
-    App, AppOptions, CommandOptions, FirmwareOptions, GuardLimits, HostCheck, Jwt, SqlLimits,
-    System,
+    App, AppOptions, CommandOptions, ConnectionLimits, FirmwareOptions, GuardLimits, HostCheck,
+    Jwt, SqlLimits, System,
 };
 use acuvim_schemas::{payload::Severity, telemetry::Limits, time};
 use chrono::TimeDelta;
@@ -214,6 +214,12 @@ pub async fn app(
             per_address: settings.http.requests_per_address,
             per_user: settings.http.requests_per_user,
             request_time: Duration::from_secs(settings.http.request_timeout_seconds),
+            connections: ConnectionLimits {
+                all: settings.http.max_connections + settings.live.max_connections,
+                of_one_address: settings.http.max_connections_per_address,
+                first_request: Duration::from_secs(settings.http.first_request_seconds),
+                idle: Duration::from_secs(settings.http.idle_seconds),
+            },
             proxies: settings.proxies()?,
             cors_origins: listed(&settings.http.cors_origins),
         },

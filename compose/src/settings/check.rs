@@ -32,7 +32,12 @@ impl Settings {
             );
         }
         self.proxies()?;
-        within("http.request_timeout_seconds", self.http.request_timeout_seconds, 1, 3600)?;
+        let http = &self.http;
+        within("http.request_timeout_seconds", http.request_timeout_seconds, 1, 3600)?;
+        within("http.max_connections", http.max_connections, 10, 100_000)?;
+        within("http.max_connections_per_address", http.max_connections_per_address, 0, 100_000)?;
+        within("http.first_request_seconds", http.first_request_seconds, 1, 300)?;
+        within("http.idle_seconds", http.idle_seconds, 1, 3600)?;
         let commands = &self.commands;
         within("commands.timeout_seconds", commands.timeout_seconds, 1, 3600)?;
         within("commands.ota_update_seconds", commands.ota_update_seconds, 1, 86_400)?;
@@ -67,6 +72,8 @@ impl Settings {
         within("mqtt.messages_per_client", self.mqtt.messages_per_client, 0, 1_000_000)?;
         within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
         within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
+        within("mqtt.max_silent_connections", self.mqtt.max_silent_connections, 2, 100_000)?;
+        within("mqtt.unfinished_mb", self.mqtt.unfinished_mb, 8, 65_536)?;
         within("mqtt.patience_seconds", self.mqtt.patience_seconds, 1, 120)?;
         within("log.partitions", self.log.partitions, 1, 64)?;
         within("log.retention_hours", self.log.retention_hours, 1, 24 * 365)?;

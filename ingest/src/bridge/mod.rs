@@ -11,7 +11,7 @@ mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_schemas::{Kind, topic};
+use acuvim_schemas::{DeviceKind, topic};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -242,15 +242,14 @@ impl Runner {
 
     fn filters(&self) -> Vec<String> {
         let prefix = &self.intake.limits().topic_prefix;
-        let kinds = [Kind::Telemetry, Kind::Heartbeat, Kind::Resp, Kind::Status, Kind::Alerts];
-        let filter = |kind: Kind| {
-            let filter = topic::uplink(prefix, "+", kind);
+        let filter = |kind: DeviceKind| {
+            let filter = topic::uplink(prefix, "+", kind.into());
             match &self.options.share_group {
-                Some(group) if kind == Kind::Telemetry => format!("$share/{group}/{filter}"),
+                Some(group) if kind == DeviceKind::Telemetry => format!("$share/{group}/{filter}"),
                 _ => filter,
             }
         };
-        kinds.into_iter().map(filter).chain([topic::REGISTER.to_owned()]).collect()
+        DeviceKind::WITH_TOPIC.into_iter().map(filter).chain([topic::REGISTER.to_owned()]).collect()
     }
 
     /// Says each change once.

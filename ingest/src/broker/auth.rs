@@ -1,6 +1,11 @@
 //! Who may connect and subscribe, in the terms of the broker crate.
 
-use std::{future::Future, net::SocketAddr, pin::Pin};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use acuvim_schemas::topic;
 use mqtt5::{
@@ -9,6 +14,7 @@ use mqtt5::{
     protocol::v5::reason_codes::ReasonCode,
 };
 
+use super::room::{Progress, SilentPlace};
 use crate::{Access, CredentialsWatch, Identity, credentials::owns};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -52,24 +58,30 @@ impl Session {
     }
 }
 
-/// Judges by the newest credentials.
+/// By what everybody is judged.
 #[derive(Debug)]
-pub(super) struct DeviceAuth {
+pub(super) struct Judge {
     credentials: CredentialsWatch,
     prefix: String,
 }
 
-impl DeviceAuth {
-    pub(super) fn new(credentials: CredentialsWatch, prefix: String) -> Self {
-        Self { credentials, prefix }
+impl Judge {
+    pub(super) fn new(credentials: CredentialsWatch, prefix: String) -> Arc<Self> {
+        Arc::new(Self { credentials, prefix })
     }
 
-    async fn judge(&self, connect: &ConnectPacket, from: SocketAddr) -> AuthResult {
+    async fn judge(
+        &self,
+        connect: &ConnectPacket,
+        from: SocketAddr,
+        from_a_page: bool,
+    ) -> AuthResult {
         let access = Access {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
             password: connect.password.as_deref(),
             from: from.ip(),
+            from_a_page,
             will_topic: connect.will.as_ref().map(|w| w.topic.as_str()),
         };
         match self.credentials.admit(&access, &self.prefix).await {
@@ -86,13 +98,46 @@ impl DeviceAuth {
     }
 }
 
-impl AuthProvider for DeviceAuth {
+/// One connection's way in: how it came, and that it has logged in.
+#[derive(Debug)]
+pub(super) struct Door {
+    judge: Arc<Judge>,
+    from_a_page: bool,
+    progress: Arc<Progress>,
+    /// Let go of with the login.
+    place: Mutex<Option<SilentPlace>>,
+}
+
+impl Door {
+    pub(super) fn new(
+        judge: &Arc<Judge>,
+        from_a_page: bool,
+        progress: &Arc<Progress>,
+        place: SilentPlace,
+    ) -> Self {
+        let (judge, progress) = (Arc::clone(judge), Arc::clone(progress));
+        Self { judge, from_a_page, progress, place: Mutex::new(Some(place)) }
+    }
+
+    fn opened(&self) {
+        self.progress.logged_in();
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl AuthProvider for Door {
     fn authenticate<'a>(
         &'a self,
         connect: &'a ConnectPacket,
         from: SocketAddr,
     ) -> Answer<'a, mqtt5::Result<AuthResult>> {
-        Box::pin(async move { Ok(self.judge(connect, from).await) })
+        Box::pin(async move {
+            let result = self.judge.judge(connect, from, self.from_a_page).await;
+            if result.authenticated {
+                self.opened();
+            }
+            Ok(result)
+        })
     }
 
     /// MQTT 5 clients are told at once that a topic is not theirs. 3.1.1 has no word for it (the
@@ -103,9 +148,13 @@ impl AuthProvider for DeviceAuth {
         user: Option<&'a str>,
         topic: &'a str,
     ) -> Answer<'a, bool> {
+        let Judge { credentials, prefix } = self.judge.as_ref();
         let allowed = match Session::from_user(user) {
             Some(Session { v5: true, identity: Identity::Device { id, .. } }) => {
-                topic == topic::REGISTER || owns(&id, topic, &self.prefix)
+                topic == topic::REGISTER || owns(&id, topic, prefix)
+            }
+            Some(Session { v5: true, identity: Identity::Anonymous }) => {
+                credentials.values.borrow().anyone_may_say(prefix, topic, b"")
             }
             Some(_) => true,
             None => false,
@@ -123,9 +172,12 @@ impl AuthProvider for DeviceAuth {
         user: Option<&'a str>,
         filter: &'a str,
     ) -> Answer<'a, bool> {
+        let Judge { credentials, prefix } = self.judge.as_ref();
         let allowed = match Session::from_user(user).map(|s| s.identity) {
-            Some(Identity::Anonymous) => true,
-            Some(Identity::Device { id, .. }) => filter == topic::command(&self.prefix, &id),
+            Some(Identity::Anonymous) => {
+                credentials.values.borrow().anyone_may_hear(prefix, filter)
+            }
+            Some(Identity::Device { id, .. }) => filter == topic::command(prefix, &id),
             None => false,
         };
         Box::pin(std::future::ready(allowed))

@@ -2,7 +2,7 @@
 //! what it tells of its clients.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -31,14 +31,20 @@ use crate::{Credentials, Identity, Incoming, Intake, Taken, intake::now};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Connections of one device at a time: its own, the one before it, and tools of whoever looks after
+/// it. It can have more than one only under client ids that the broker made.
+const OF_ONE_DEVICE: usize = 8;
+
 /// See the module.
 pub(super) struct Hook {
     intake: Arc<Intake>,
     router: OnceLock<Weak<MessageRouter>>,
     /// All connections, with their wills.
     connections: Mutex<Connections>,
-    /// The clients of each device that has shown its secret.
-    devices: Mutex<HashMap<String, Vec<Arc<str>>>>,
+    /// The clients of each device that has shown its secret, and which that was.
+    devices: Mutex<HashMap<String, Vec<(Arc<str>, String)>>>,
+    /// Connections of each client that is nobody in particular.
+    strangers: Mutex<HashMap<Arc<str>, usize>>,
     credentials: watch::Receiver<Credentials>,
     outbound: Arc<Outbound>,
     shares: Shares,
@@ -51,8 +57,9 @@ impl Hook {
         outbound: Arc<Outbound>,
         shares: Shares,
     ) -> Self {
-        let (router, connections, devices) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { intake, router, connections, devices, credentials, outbound, shares }
+        let (router, connections) = (OnceLock::new(), Mutex::default());
+        let (devices, strangers) = (Mutex::default(), Mutex::default());
+        Self { intake, router, connections, devices, strangers, credentials, outbound, shares }
     }
 
     /// Tells it the router, which in turn holds it.
@@ -61,12 +68,10 @@ impl Hook {
         self.outbound.attach(router);
     }
 
-    /// Ends the connections of a device whose right to connect is another now.
+    /// Ends the connections of a device whose right to connect is another now, and those of whoever
+    /// listened to it, or was taken for it, while it had no secret.
     pub(super) async fn turn_out(&self, device: &str) {
-        let clients = {
-            let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-            devices.remove(device).unwrap_or_default()
-        };
+        let clients = self.whom_to_turn_out(device);
         let Some(router) = self.router.get().and_then(Weak::upgrade) else { return };
         for client in clients {
             tracing::info!(device, "its credentials have changed: its connection ends");
@@ -74,33 +79,94 @@ impl Hook {
         }
     }
 
-    /// The device of a connection whose secret is no longer good.
-    fn has_old_secret(&self, user: Option<&str>) -> Option<String> {
+    fn whom_to_turn_out(&self, device: &str) -> BTreeSet<Arc<str>> {
+        let good = self.credentials.borrow().secrets.get(device).cloned().flatten();
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = devices.remove(device).unwrap_or_default();
+        // Who has shown the new one already was quicker than this.
+        let (still, ended): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|(_, shown)| good.as_ref() == Some(shown));
+        let listens = self.outbound.listeners(device).into_iter();
+        let others = listens.filter(|client| {
+            client.as_ref() != device && still.iter().all(|(own, _)| own != client)
+        });
+        let mut out: BTreeSet<Arc<str>> =
+            ended.into_iter().map(|(client, _)| client).chain(others).collect();
+        if !still.is_empty() {
+            devices.insert(device.to_owned(), still);
+        }
+        drop(devices);
+        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        out.extend(strangers.get_key_value(device).map(|(client, _)| Arc::clone(client)));
+        out
+    }
+
+    /// The device of a connection whose secret is no longer good, or that has got one since.
+    fn has_old_secret(&self, client: &str, user: Option<&str>) -> Option<String> {
+        let credentials = self.credentials.borrow();
         match Session::from_user(user)?.identity {
-            Identity::Anonymous => None,
+            Identity::Anonymous => credentials.guards(client).then(|| client.to_owned()),
             Identity::Device { id, secret } => {
-                let good = self.credentials.borrow().secrets.get(&id).cloned().flatten();
+                let good = credentials.secrets.get(&id).cloned().flatten();
                 (good.as_deref() != Some(&secret)).then_some(id)
             }
         }
     }
 
-    /// The device of a connection that had to show a secret.
-    fn note_device(&self, client: &Arc<str>, user: Option<&str>, connected: bool) {
-        let session = Session::from_user(user);
-        let Some(device) = session.as_ref().and_then(Session::device) else { return };
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        if connected {
-            devices.entry(device.to_owned()).or_default().push(Arc::clone(client));
-        } else if let Some(clients) = devices.get_mut(device) {
-            // One of them: while a device reconnects it has two.
-            if let Some(place) = clients.iter().position(|c| c == client) {
-                clients.swap_remove(place);
+    /// Notes whose a new connection is. Answers with the oldest client of its device if that has too
+    /// many now.
+    fn came(&self, client: &Arc<str>, user: Option<&str>) -> Option<Arc<str>> {
+        match Session::from_user(user)?.identity {
+            Identity::Anonymous => {
+                let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+                *strangers.entry(Arc::clone(client)).or_default() += 1;
+                None
             }
-            if clients.is_empty() {
-                devices.remove(device);
+            Identity::Device { id, secret } => {
+                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+                let clients = devices.entry(id).or_default();
+                clients.push((Arc::clone(client), secret));
+                let oldest = clients.iter().map(|(one, _)| one).find(|one| *one != client);
+                oldest.filter(|_| clients.len() > OF_ONE_DEVICE).cloned()
             }
         }
+    }
+
+    /// Notes that a connection is over: one of its client's, which has two while it reconnects.
+    fn went(&self, client: &Arc<str>, user: Option<&str>) {
+        match Session::from_user(user).map(|session| session.identity) {
+            Some(Identity::Anonymous) => {
+                let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+                match strangers.get_mut(client) {
+                    Some(connections) if *connections > 1 => *connections -= 1,
+                    _ => drop(strangers.remove(client)),
+                }
+            }
+            Some(Identity::Device { id, secret }) => {
+                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(clients) = devices.get_mut(&id) else { return };
+                let is_this = |(one, shown): &(Arc<str>, String)| one == client && *shown == secret;
+                if let Some(place) = clients.iter().position(is_this) {
+                    clients.remove(place);
+                }
+                if clients.is_empty() {
+                    devices.remove(&id);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a client that is nobody in particular speaks for a device that speaks for itself.
+    fn is_anothers(&self, session: Option<&Session>, topic: &str, payload: &[u8]) -> bool {
+        let anyone = session.is_some_and(|s| s.identity == Identity::Anonymous);
+        let prefix = &self.intake.limits().topic_prefix;
+        let not_own = anyone && !self.credentials.borrow().anyone_may_say(prefix, topic, payload);
+        if not_own {
+            metrics::counter!("acuvim_ingest_dropped_total", "reason" => "not_own_topic")
+                .increment(1);
+        }
+        not_own
     }
 
     async fn publish(&self, event: ClientPublishEvent) -> PublishAction {
@@ -109,6 +175,9 @@ impl Hook {
             metrics::counter!("acuvim_mqtt_qos0_total").increment(1);
         }
         let session = Session::from_user(event.user_id.as_deref());
+        if self.is_anothers(session.as_ref(), &event.topic, &event.payload) {
+            return PublishAction::Handled;
+        }
         if session.as_ref().and_then(Session::device).is_none()
             && let Some(device) = device_of(self.prefix(), &event.topic)
         {
@@ -155,6 +224,9 @@ impl Hook {
 
     async fn last_will(&self, left: &Left, user: Option<&str>) {
         let session = Session::from_user(user);
+        if self.is_anothers(session.as_ref(), &left.topic, &left.payload) {
+            return;
+        }
         if !left.of_newest {
             metrics::counter!("acuvim_mqtt_stale_wills_total").increment(1);
             tracing::debug!(topic = &*left.topic, "the will of an older connection is only noted");
@@ -176,10 +248,17 @@ impl Hook {
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
         self.connected(&event);
-        self.note_device(&event.client_id, event.user_id.as_deref(), true);
+        let one_too_many = self.came(&event.client_id, event.user_id.as_deref());
         Box::pin(async move {
+            if let Some((client, router)) =
+                one_too_many.zip(self.router.get().and_then(Weak::upgrade))
+            {
+                tracing::info!(%client, "its device has too many connections: the oldest ends");
+                router.unregister_client(&client).await;
+            }
             // Its secret may have become another between its login and this moment.
-            if let Some(device) = self.has_old_secret(event.user_id.as_deref()) {
+            let user = event.user_id.as_deref();
+            if let Some(device) = self.has_old_secret(&event.client_id, user) {
                 self.turn_out(&device).await;
             }
         })
@@ -209,7 +288,7 @@ impl BrokerEventHandler for Hook {
     }
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
-        self.note_device(&event.client_id, event.user_id.as_deref(), false);
+        self.went(&event.client_id, event.user_id.as_deref());
         self.outbound.gone(&event.client_id);
         self.shares.forget(&event.client_id);
         let left = self.connections().ended(&event.client_id, event.unexpected, self.prefix());

@@ -8,29 +8,29 @@ mod auth;
 mod connections;
 mod hook;
 mod outbound;
+mod room;
 mod share;
+mod websocket;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use mqtt5::broker::{
-    AuthProvider, BrokerConfig, ResourceLimits, ResourceMonitor,
-    client_handler::ClientHandler,
-    config::StorageConfig,
-    router::MessageRouter,
-    sys_topics::BrokerStats,
+    BrokerConfig, ResourceLimits, ResourceMonitor, client_handler::ClientHandler,
+    config::StorageConfig, router::MessageRouter, sys_topics::BrokerStats,
     transport::BrokerTransport,
-    websocket_server::{WebSocketServerConfig, accept_websocket_connection},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Credentials, CredentialsWatch, Downlink, Intake, pulse};
-use auth::DeviceAuth;
+use auth::{Door, Judge};
 use hook::Hook;
 use outbound::Outbound;
+use room::{Counted, Packets, Progress, Silent, SilentPlace};
 use share::Shares;
 
 /// The largest MQTT packet read at all: well above the payload limit, so that a payload over it is
@@ -48,6 +48,12 @@ const SWEEP: Duration = Duration::from_secs(300);
 pub struct BrokerOptions {
     /// Connections at a time; more are closed at once.
     pub max_connections: usize,
+    /// Those of them that have not logged in yet; half of them of one address.
+    pub max_silent: usize,
+    /// Bytes of packets that are not whole yet, of all connections together.
+    pub unfinished_bytes: usize,
+    /// Web pages of these origins may connect over websockets.
+    pub origins: Vec<String>,
     /// Messages a second that one client may send, and as many more at once; 0: any number.
     pub messages_per_second: u32,
     /// How often it says that it hears devices: silence is known no sooner.
@@ -56,7 +62,14 @@ pub struct BrokerOptions {
 
 impl Default for BrokerOptions {
     fn default() -> Self {
-        Self { max_connections: 12_000, messages_per_second: 1000, pulse: pulse::LONGEST }
+        Self {
+            max_connections: 12_000,
+            max_silent: 2000,
+            unfinished_bytes: 256 << 20,
+            origins: Vec::new(),
+            messages_per_second: 1000,
+            pulse: pulse::LONGEST,
+        }
     }
 }
 
@@ -78,7 +91,10 @@ impl std::fmt::Debug for Broker {
 struct Shared {
     config: Arc<BrokerConfig>,
     router: Arc<MessageRouter>,
-    auth: Arc<dyn AuthProvider>,
+    judge: Arc<Judge>,
+    silent: Arc<Silent>,
+    unfinished: Arc<Semaphore>,
+    origins: Vec<String>,
     stats: Arc<BrokerStats>,
     resources: Arc<ResourceMonitor>,
     connections: Arc<Semaphore>,
@@ -107,7 +123,7 @@ impl Broker {
         let prefix = intake.limits().topic_prefix.clone();
         let stop = CancellationToken::new();
         let outbound = Arc::new(Outbound::new(downlink.clone()));
-        let auth = Arc::new(DeviceAuth::new(credentials.clone(), prefix));
+        let judge = Judge::new(credentials.clone(), prefix);
         let shares = Shares::new(options.messages_per_second);
         let values = credentials.values.clone();
         let hook = Arc::new(Hook::new(intake, values, Arc::clone(&outbound), shares));
@@ -134,7 +150,10 @@ impl Broker {
         let shared = Arc::new(Shared {
             config: Arc::new(config),
             router,
-            auth,
+            judge,
+            silent: Silent::new(options.max_silent),
+            unfinished: Arc::new(Semaphore::new(options.unfinished_bytes)),
+            origins: options.origins.clone(),
             stats: Arc::new(BrokerStats::new()),
             resources: Arc::new(ResourceMonitor::new(limits)),
             connections: Arc::new(Semaphore::new(options.max_connections)),
@@ -187,7 +206,7 @@ async fn sweep(router: Arc<MessageRouter>, outbound: Arc<Outbound>, stop: Cancel
     stop.run_until_cancelled(work).await;
 }
 
-/// Ends the connections of devices whose secret is another now, or none.
+/// Ends the connections of devices whose secret is another now, or none, or their first.
 async fn turn_out(
     hook: Arc<Hook>,
     mut credentials: watch::Receiver<Credentials>,
@@ -197,7 +216,8 @@ async fn turn_out(
         let mut before = credentials.borrow_and_update().secrets.clone();
         while credentials.changed().await.is_ok() {
             let now = credentials.borrow_and_update().secrets.clone();
-            for device in before.keys().filter(|device| before.get(*device) != now.get(*device)) {
+            let known: HashSet<&String> = before.keys().chain(now.keys()).collect();
+            for device in known.into_iter().filter(|d| before.get(*d) != now.get(*d)) {
                 hook.turn_out(device).await;
             }
             before = now;
@@ -224,13 +244,14 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener, transport: Transport
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, transport: Transport) {
-    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+    let permit = Arc::clone(&shared.connections).try_acquire_owned().ok();
+    let Some(places) = permit.zip(shared.silent.enter(from.ip())) else {
         metrics::counter!("acuvim_mqtt_refused_connections_total").increment(1);
         return;
     };
     let shared_here = Arc::clone(shared);
     shared.tasks.spawn(async move {
-        let connection = serve(&shared_here, stream, from, transport, permit);
+        let connection = serve(&shared_here, stream, from, transport, places);
         if let Err(error) = connection.await {
             tracing::debug!(%from, %error, "MQTT connection ended");
         }
@@ -242,29 +263,30 @@ async fn serve(
     stream: TcpStream,
     from: SocketAddr,
     transport: Transport,
-    _permit: OwnedSemaphorePermit,
+    (_permit, place): (OwnedSemaphorePermit, SilentPlace),
 ) -> Result<(), io::Error> {
     stream.set_nodelay(true)?;
     let disconnect = shared.disconnect.subscribe();
-    let transport = match transport {
-        Transport::Tcp => BrokerTransport::tcp(stream),
+    let progress = Progress::new(Arc::clone(&shared.unfinished), room::PATIENCE);
+    let stream = Counted::new(stream, Arc::clone(&progress));
+    let (transport, from_a_page) = match transport {
+        Transport::Tcp => (packets(stream, &progress), false),
         Transport::WebSocket => {
-            let config = WebSocketServerConfig::new();
-            let handshake = accept_websocket_connection(stream, &config, from);
-            let stream = tokio::time::timeout(HANDSHAKE, handshake)
+            let handshake = websocket::accept(stream, from, &shared.origins);
+            let upgraded = tokio::time::timeout(HANDSHAKE, handshake)
                 .await
-                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-                .map_err(io::Error::other)?;
-            BrokerTransport::websocket(stream)
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            (packets(upgraded.stream, &progress), upgraded.from_a_page)
         }
     };
+    let door = Door::new(&shared.judge, from_a_page, &progress, place);
     metrics::gauge!("acuvim_mqtt_connections").increment(1.0);
     let handler = ClientHandler::new(
         transport,
         from,
         Arc::clone(&shared.config),
         Arc::clone(&shared.router),
-        Arc::clone(&shared.auth),
+        Arc::new(door),
         None,
         Arc::clone(&shared.stats),
         Arc::clone(&shared.resources),
@@ -273,4 +295,12 @@ async fn serve(
     let ended = handler.run().await;
     metrics::gauge!("acuvim_mqtt_connections").decrement(1.0);
     ended.map_err(io::Error::other)
+}
+
+/// A stream as the crate takes it: of its transports the one for websockets is open to any.
+fn packets<S>(stream: S, progress: &Arc<Progress>) -> BrokerTransport
+where
+    S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+{
+    BrokerTransport::WebSocket(Box::new(Packets::new(stream, Arc::clone(progress))))
 }

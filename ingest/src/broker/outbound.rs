@@ -134,6 +134,13 @@ impl Outbound {
         }
     }
 
+    /// The clients that listen for a device's commands, or did when they were last here.
+    pub fn listeners(&self, device: &str) -> Vec<Arc<str>> {
+        let lines = self.lines();
+        let line = lines.devices.get(device);
+        line.map(|line| line.listeners.iter().cloned().collect()).unwrap_or_default()
+    }
+
     /// Gives commands out until there are no more. What is left when told to stop was given to
     /// nobody.
     pub async fn run(

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     App,
     problem::ApiError,
-    sql::{check_query, control_tables, from_engine, on_threads, value_rows},
+    sql::{check_query, control_tables, frame_of, from_engine, on_threads, value_rows},
 };
 
 /// The table of a gate.
@@ -33,10 +33,10 @@ pub(crate) async fn check_gate(app: &Arc<App>, sql: &str) -> Result<(), ApiError
     };
     check_query(sql, &app.parts.sql.gate).map_err(|e| fault(e.into()))?;
     let tables = tables(app, sql, &[]).await?;
-    let text = sql.to_owned();
+    let (text, limits) = (sql.to_owned(), app.parts.sql.gate);
     let planned = on_threads(app, move |context| async move {
         register(&context, tables)?;
-        context.sql(&text).await.map(|_| ())
+        frame_of(&context, &text, &limits).await.map(|_| ())
     });
     planned.await.map(|_| ()).map_err(fault)
 }
@@ -55,10 +55,11 @@ pub(super) async fn ask(app: &Arc<App>, rollout: Uuid, sql: &str) -> GateAnswer 
 async fn row(app: &Arc<App>, rollout: Uuid, sql: &str) -> Result<(bool, Value), ApiError> {
     let members = app.control().rollout_states(rollout).await?;
     let tables = tables(app, sql, &members).await?;
-    let text = sql.to_owned();
+    // One that an earlier version let in is checked as well.
+    let (text, limits) = (sql.to_owned(), app.parts.sql.gate);
     let (_, _, (names, batches)) = on_threads(app, move |context| async move {
         register(&context, tables)?;
-        let rows = context.sql(&text).await?.limit(0, Some(1))?;
+        let rows = frame_of(&context, &text, &limits).await?.limit(0, Some(1))?;
         let names: Vec<String> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
         Ok((names, rows.collect().await?))
     })

@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::problem::ApiError;
+use crate::{
+    listen::{ConnectionLimits, Places},
+    problem::ApiError,
+};
 
 pub(crate) use address::ClientAddress;
 pub use address::TrustedProxies;
@@ -28,6 +31,8 @@ pub struct GuardLimits {
     pub per_user: u32,
     /// How long a request may take.
     pub request_time: Duration,
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
     /// Whose word on where a request comes from is taken.
     pub proxies: TrustedProxies,
     /// Web pages of these origins may use the API from a browser.
@@ -40,6 +45,7 @@ impl Default for GuardLimits {
             per_address: 200,
             per_user: 100,
             request_time: Duration::from_secs(60),
+            connections: ConnectionLimits::default(),
             proxies: TrustedProxies::default(),
             cors_origins: Vec::new(),
         }
@@ -51,12 +57,14 @@ impl Default for GuardLimits {
 pub(crate) struct Guard {
     pub limits: GuardLimits,
     pub rates: Rates,
+    pub places: Arc<Places>,
 }
 
 impl Guard {
     pub fn new(limits: GuardLimits) -> Arc<Self> {
         let rates = Rates::new(limits.per_address, limits.per_user);
-        Arc::new(Self { limits, rates })
+        let places = Places::new(limits.connections.clone(), limits.proxies.clone());
+        Arc::new(Self { limits, rates, places })
     }
 }
 

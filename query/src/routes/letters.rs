@@ -20,6 +20,7 @@ use crate::{
     App,
     auth::Caller,
     problem::{ApiError, Body},
+    sql::as_query,
 };
 
 /// Dead letters that one request brings again.
@@ -56,7 +57,10 @@ pub(super) async fn replay(
     }
     let mut answer = ReplayResponse::default();
     loop {
-        let page = app.lake().dead_letters(&filter).await?;
+        let asked = filter.clone();
+        let page =
+            as_query(&app, move |app| async move { Ok(app.lake().dead_letters(&asked).await?) });
+        let page = page.await?;
         filter.after = page.last().map(|letter| (letter.received_at, letter.identity));
         let is_last = page.len() < filter.limit;
         answer.matched += count(page.len());

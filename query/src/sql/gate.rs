@@ -13,19 +13,21 @@ use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
     sqlparser::{
         ast::{
-            self, BinaryOperator, DataType, Expr, FunctionArguments, ObjectName, ObjectNamePart,
-            Query, Select, SetExpr, TableFactor, Visit, Visitor,
+            self, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+            FunctionArguments, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor,
+            Visit, Visitor, visit_expressions,
         },
         dialect::GenericDialect,
         keywords::Keyword,
         tokenizer::{Token, Tokenizer},
     },
 };
+use serde_json::Value;
 
 /// How large a query may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
-    /// Bytes of text.
+    /// Bytes of text, and of parameters as often as they are used.
     pub text: usize,
     /// Keywords and operators: what a plan's depth grows with.
     pub structure: usize,
@@ -37,8 +39,10 @@ pub struct GateLimits {
     pub relations: usize,
     /// Queries in WITH: each use of one is a copy of it.
     pub ctes: usize,
-    /// Uses of `||`, each of which may double a text.
+    /// Uses of `||` and `encode`, each of which may double a text.
     pub concatenations: usize,
+    /// Bytes of a pattern or a format: it is looked through for every row.
+    pub pattern: usize,
 }
 
 impl Default for GateLimits {
@@ -51,6 +55,7 @@ impl Default for GateLimits {
             relations: 20,
             ctes: 8,
             concatenations: 4,
+            pattern: 1 << 10,
         }
     }
 }
@@ -82,12 +87,38 @@ const FUNCTIONS: &[&str] = &[
     "arrow_typeof", "coalesce", "ifnull", "nullif", "nvl", "nvl2",
 ];
 
+/// Of these the arguments behind the first are patterns, formats or flags.
+const WITH_PATTERN: &[&str] = &[
+    "date_format",
+    "regexp_like",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_timestamp_micros",
+    "to_timestamp_millis",
+    "to_timestamp_seconds",
+    "to_unixtime",
+];
+
 /// Lets a query pass, or says what is wrong with it.
 ///
 /// # Errors
 /// A problem with the code `bad_query` that names what is not allowed and what to do.
 pub fn check(text: &str, limits: &GateLimits) -> Result<Box<Statement>, Problem> {
-    check_size(text, limits)?;
+    check_with(text, &[], limits)
+}
+
+/// The same for a query with parameters, which count as if they stood in it.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(
+    text: &str,
+    params: &[Value],
+    limits: &GateLimits,
+) -> Result<Box<Statement>, Problem> {
+    let sizes: Vec<usize> = params.iter().map(size_of).collect();
+    let longest = check_size(text, &sizes, limits)?;
     let mut statements = DFParserBuilder::new(text)
         .with_recursion_limit(limits.depth)
         .build()
@@ -100,13 +131,16 @@ pub fn check(text: &str, limits: &GateLimits) -> Result<Box<Statement>, Problem>
     };
     let Statement::Statement(inner) = &statement else { return Err(only_select()) };
     let ast::Statement::Query(query) = inner.as_ref() else { return Err(only_select()) };
-    match query.visit(&mut Gate {
+    let mut gate = Gate {
         limits: *limits,
+        sizes,
+        longest,
         relations: 0,
         ctes: 0,
         concatenations: 0,
         grouping_sets: 0,
-    }) {
+    };
+    match query.visit(&mut gate) {
         ControlFlow::Break(problem) => Err(*problem),
         ControlFlow::Continue(()) => Ok(Box::new(statement)),
     }
@@ -124,16 +158,42 @@ fn plain(error: &str) -> &str {
     error.strip_prefix("SQL error: ").unwrap_or(error)
 }
 
-/// Bounds a query before anything recursive looks at it.
-fn check_size(text: &str, limits: &GateLimits) -> Result<(), Problem> {
-    if text.len() > limits.text {
-        return Err(refuse(format!("the query is over {} bytes", limits.text)));
+/// Bytes of a parameter.
+fn size_of(param: &Value) -> usize {
+    param.as_str().map_or(8, str::len)
+}
+
+/// Bytes of the parameter of that name; of the largest, if the name is no number.
+fn size_of_named(name: &str, sizes: &[usize]) -> usize {
+    let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+    let named = number.map(|n| n.checked_sub(1).and_then(|at| sizes.get(at)));
+    named.unwrap_or_else(|| sizes.iter().max()).copied().unwrap_or_default()
+}
+
+/// Bounds a query before anything recursive looks at it; answers with the bytes of its longest word
+/// or value.
+fn check_size(text: &str, sizes: &[usize], limits: &GateLimits) -> Result<usize, Problem> {
+    let over = || {
+        let text = format!("the query and its parameters are over {} bytes", limits.text);
+        refuse(format!("{text}; a parameter counts as often as it is used"))
+    };
+    if text.len().saturating_add(sizes.iter().sum()) > limits.text {
+        return Err(over());
     }
     let tokens = Tokenizer::new(&GenericDialect {}, text)
         .tokenize()
         .map_err(|e| refuse(format!("the query does not parse: {e}")))?;
-    let (mut structure, mut plain) = (0, 0);
+    let (mut structure, mut plain, mut bytes, mut longest) = (0, 0, text.len(), 0);
     for token in &tokens {
+        let size = match token {
+            Token::Whitespace(_) => 0,
+            Token::Placeholder(name) => size_of_named(name, sizes),
+            other => other.to_string().len(),
+        };
+        longest = longest.max(size);
+        if matches!(token, Token::Placeholder(_)) {
+            bytes = bytes.saturating_add(size);
+        }
         match token {
             Token::Whitespace(_) => {}
             Token::Word(word) if word.keyword == Keyword::NoKeyword => plain += 1,
@@ -153,12 +213,17 @@ fn check_size(text: &str, limits: &GateLimits) -> Result<(), Problem> {
             limits.structure, limits.tokens
         )));
     }
-    Ok(())
+    // The engine puts a copy of a parameter wherever it is named.
+    if bytes > limits.text { Err(over()) } else { Ok(longest) }
 }
 
 /// Looks at every part of a query.
 struct Gate {
     limits: GateLimits,
+    /// Bytes of each parameter.
+    sizes: Vec<usize>,
+    /// Bytes of the longest word or value.
+    longest: usize,
     relations: usize,
     ctes: usize,
     concatenations: usize,
@@ -168,6 +233,76 @@ struct Gate {
 impl Gate {
     fn stop(detail: impl Into<String>) -> ControlFlow<Box<Problem>> {
         ControlFlow::Break(Box::new(refuse(detail.into())))
+    }
+
+    fn count_doubling(&mut self) -> ControlFlow<Box<Problem>> {
+        self.concatenations += 1;
+        let most = self.limits.concatenations;
+        if self.concatenations > most {
+            return Self::stop(format!("more than {most} uses of || and encode"));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Bounds a pattern or a format. What stands elsewhere, as a column, can be as long as the longest
+    /// text of the query.
+    fn check_pattern(&self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
+        let (mut written, mut longest) = (0_usize, 0);
+        let _: ControlFlow<()> = visit_expressions(pattern, |part| {
+            match part {
+                Expr::Value(value) => {
+                    let text = value.to_string();
+                    written += match text.starts_with('$') {
+                        true => size_of_named(&text, &self.sizes),
+                        false => text.len(),
+                    };
+                }
+                Expr::BinaryOp { .. } | Expr::Nested(_) | Expr::Cast { .. } => {}
+                _ => longest = self.longest,
+            }
+            ControlFlow::Continue(())
+        });
+        match written.max(longest) > self.limits.pattern {
+            true => {
+                Self::stop(format!("a pattern or format of over {} bytes", self.limits.pattern))
+            }
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn check_function(&mut self, function: &Function) -> ControlFlow<Box<Problem>> {
+        let name = name_of(&function.name).filter(|name| FUNCTIONS.contains(&name.as_str()));
+        let Some(name) = name else {
+            let name = &function.name;
+            return Self::stop(format!("the function {name} is not allowed here"));
+        };
+        let args = match &function.args {
+            FunctionArguments::Subquery(_) => {
+                return Self::stop("a subquery can't be a function's argument");
+            }
+            FunctionArguments::List(list) => list.args.as_slice(),
+            FunctionArguments::None => &[],
+        };
+        if name == "encode" {
+            self.count_doubling()?;
+        }
+        if name.ends_with("percentile_cont") && !bounds::is_bounded_percentile(function) {
+            let name = &function.name;
+            return Self::stop(format!(
+                "{name}: its arguments are a column and numbers up to 1000"
+            ));
+        }
+        if WITH_PATTERN.contains(&name.as_str()) {
+            for arg in args.iter().skip(1) {
+                let (FunctionArg::Named { arg, .. }
+                | FunctionArg::ExprNamed { arg, .. }
+                | FunctionArg::Unnamed(arg)) = arg;
+                if let FunctionArgExpr::Expr(pattern) = arg {
+                    self.check_pattern(pattern)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -198,9 +333,9 @@ impl Visitor for Gate {
         if select.into.is_some() {
             return Self::stop("SELECT INTO is not allowed");
         }
-        // A plain SELECT is one, and multiplies nothing.
-        let more = bounds::grouping_sets(&select.group_by).saturating_sub(1);
-        self.grouping_sets = self.grouping_sets.saturating_add(more);
+        // One is what every SELECT has: a UNION of a hundred is none of this.
+        let sets = bounds::grouping_sets(&select.group_by);
+        self.grouping_sets = self.grouping_sets.saturating_add(if sets > 1 { sets } else { 0 });
         if self.grouping_sets > bounds::GROUPING_SETS {
             return Self::stop(format!(
                 "CUBE, ROLLUP and GROUPING SETS come to more than {} groupings: name those that are \
@@ -235,40 +370,37 @@ impl Visitor for Gate {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
-        let function = match expr {
-            Expr::Function(function) => function,
-            Expr::Cast { data_type, .. } => return plain_type(data_type),
-            Expr::TypedString(typed) => return plain_type(&typed.data_type),
-            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
-                self.concatenations += 1;
-                if self.concatenations > self.limits.concatenations {
-                    let most = self.limits.concatenations;
-                    return Self::stop(format!("more than {most} uses of ||"));
-                }
-                return ControlFlow::Continue(());
-            }
+        match expr {
+            Expr::Function(function) => self.check_function(function),
+            Expr::Cast { data_type, .. } => plain_type(data_type),
+            Expr::TypedString(typed) => plain_type(&typed.data_type),
+            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => self.count_doubling(),
+            Expr::BinaryOp { op, right, .. } if is_match(op) => self.check_pattern(right),
+            Expr::Like { pattern, .. }
+            | Expr::ILike { pattern, .. }
+            | Expr::SimilarTo { pattern, .. }
+            | Expr::RLike { pattern, .. } => self.check_pattern(pattern),
             Expr::Lambda(_) | Expr::Map(_) | Expr::Dictionary(_) | Expr::Overlay { .. } => {
-                return Self::stop(format!("{expr} is not allowed here"));
+                Self::stop(format!("{expr} is not allowed here"))
             }
-            _ => return ControlFlow::Continue(()),
-        };
-        let name = name_of(&function.name);
-        if name.as_deref().is_none_or(|name| !FUNCTIONS.contains(&name)) {
-            let name = &function.name;
-            return Self::stop(format!("the function {name} is not allowed here"));
+            _ => ControlFlow::Continue(()),
         }
-        let is_percentile = name.as_deref().is_some_and(|name| name.ends_with("percentile_cont"));
-        if is_percentile && !bounds::is_bounded_percentile(function) {
-            return Self::stop(format!(
-                "{}: its arguments are a column and numbers up to 1000",
-                function.name
-            ));
-        }
-        if matches!(function.args, FunctionArguments::Subquery(_)) {
-            return Self::stop("a subquery can't be a function's argument");
-        }
-        ControlFlow::Continue(())
     }
+}
+
+/// Whether its right side is a pattern.
+const fn is_match(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+            | BinaryOperator::PGLikeMatch
+            | BinaryOperator::PGILikeMatch
+            | BinaryOperator::PGNotLikeMatch
+            | BinaryOperator::PGNotILikeMatch
+    )
 }
 
 /// A type whose values have a size of their own: lists and fixed sizes take memory for nothing.

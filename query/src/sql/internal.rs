@@ -62,21 +62,34 @@ where
     if let Some(reason) = app.status().not_hot {
         return Err(ApiError::new(Code::Unavailable, reason));
     }
+    let asked = as_query(app, move |app| async move {
+        let view = app.lake().view(true)?;
+        let found = ask(session_over(&app, &view)?).await;
+        Ok(found.map(|rows| (view.version, view.watermark, rows)))
+    });
+    match asked.await? {
+        Ok(found) => Ok(found),
+        // Looked into without the permit: it may take a while.
+        Err(error) => Err(explain(app, &error).await),
+    }
+}
+
+/// Runs what reads the lake as a query: on the threads for them, one of so many at a time, and under
+/// their deadline. The server's own threads have messages to take.
+pub(crate) async fn as_query<T, F>(
+    app: &Arc<App>,
+    work: impl FnOnce(Arc<App>) -> F + Send + 'static,
+) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, ApiError>> + Send + 'static,
+{
     let (threads, timeout) = (app.threads.handle(), app.parts.sql.timeout);
     let app = Arc::clone(app);
     let work = AbortOnDropHandle::new(threads.spawn(async move {
         let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-        let permit = app.queries.acquire().await.map_err(stopping)?;
-        let view = app.lake().view(true)?;
-        let context = session_over(&app, &view)?;
-        let rows = match ask(context).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                drop(permit);
-                return Err(explain(&app, &error).await);
-            }
-        };
-        Ok((view.version, view.watermark, rows))
+        let _permit = app.queries.acquire().await.map_err(stopping)?;
+        work(Arc::clone(&app)).await
     }));
     let done = tokio::time::timeout(timeout, work).await.map_err(|_| {
         let detail = format!("the question took longer than {} ms", timeout.as_millis());

@@ -1,78 +1,58 @@
-//! The latest reading of a device: the row with the highest `ts`, found by that `ts`.
+//! The latest reading of a device: the row with the highest `ts`, from memory; behind a replacement the
+//! one before it, from the lake.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use acuvim_lakehouse::timestamp;
 use acuvim_schemas::{
     Micros,
     api::LatestReading,
-    problem::Code,
     reading::{LOAD_TYPE, READINGS},
     tables::Table,
 };
-use arrow::array::RecordBatch;
-use datafusion::prelude::{col, lit};
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::TimestampMicrosecondType,
+};
+use datafusion::prelude::{SessionContext, col, lit};
 use serde_json::{Map, Value};
 
-use super::{render, run::from_engine};
+use super::{internal::on_threads, render};
 use crate::{App, problem::ApiError};
 
 /// The reading, before a time if one is given; none if the device has sent none.
 pub(crate) async fn latest_reading(
-    app: &App,
+    app: &Arc<App>,
     device_id: &str,
     before: Option<Micros>,
 ) -> Result<Option<LatestReading>, ApiError> {
-    // Dedup knows a reading a moment before the tail has it.
-    for _ in 0..100 {
-        match find(app, device_id, before).await? {
-            Found::NotYet => tokio::time::sleep(Duration::from_millis(5)).await,
-            Found::Reading(reading) => return Ok(Some(reading)),
-            Found::Nothing => return Ok(None),
-        }
+    let row = app.lake().latest().rows([device_id])?;
+    let Some(newest) = time_of(&row) else { return Ok(None) };
+    match before.filter(|before| newest >= *before) {
+        Some(before) => newest_before(app, device_id, before).await,
+        None => Ok(Some(reading(&row))),
     }
-    Err(ApiError::new(Code::Unavailable, "the reading is not in the tail yet; try again"))
 }
 
-enum Found {
-    Reading(LatestReading),
-    NotYet,
-    Nothing,
+fn time_of(row: &RecordBatch) -> Option<Micros> {
+    let times = row.column_by_name("ts")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    times.values().first().copied()
 }
 
-async fn find(app: &App, device_id: &str, before: Option<Micros>) -> Result<Found, ApiError> {
-    let Some(newest) = app.lake().latest().ts(device_id) else { return Ok(Found::Nothing) };
-    if let Some(before) = before.filter(|before| newest >= *before) {
-        return newest_before(app, device_id, before).await;
-    }
-    let view = app.lake().view(true)?;
-    let Some(telemetry) = view.table(Table::Telemetry) else {
-        return Ok(Found::Nothing);
-    };
-    let ts = timestamp(newest);
-    let read = async {
-        let rows = app.parts.engine.session().read_table(telemetry)?;
-        let filter = col("device_id").eq(lit(device_id)).and(col("ts").eq(ts));
-        rows.filter(filter)?.collect().await
-    };
-    let rows = read.await.map_err(|e| from_engine(&e))?;
-    let row = rows.iter().find(|r| r.num_rows() > 0);
-    Ok(row.map_or(Found::NotYet, |row| Found::Reading(reading(row))))
-}
-
-/// The reading before a time, for a logger that was replaced and sends all the same.
-async fn newest_before(app: &App, device_id: &str, before: Micros) -> Result<Found, ApiError> {
-    let view = app.lake().view(true)?;
-    let Some(telemetry) = view.table(Table::Telemetry) else { return Ok(Found::Nothing) };
-    let before = timestamp(before);
-    let read = async {
-        let rows = app.parts.engine.session().read_table(telemetry)?;
-        let rows = rows.filter(col("device_id").eq(lit(device_id)).and(col("ts").lt(before)))?;
+/// The reading before a time, for a logger that was replaced and sends all the same. It is a query like
+/// any other: on the threads for them, one of so many at a time, and under their deadline.
+async fn newest_before(
+    app: &Arc<App>,
+    device_id: &str,
+    before: Micros,
+) -> Result<Option<LatestReading>, ApiError> {
+    let theirs = col("device_id").eq(lit(device_id)).and(col("ts").lt(timestamp(before)));
+    let ask = move |context: SessionContext| async move {
+        let rows = context.table(Table::Telemetry.name()).await?.filter(theirs)?;
         rows.sort(vec![col("ts").sort(false, false)])?.limit(0, Some(1))?.collect().await
     };
-    let rows = read.await.map_err(|e| from_engine(&e))?;
-    let row = rows.iter().find(|r| r.num_rows() > 0);
-    Ok(row.map_or(Found::Nothing, |row| Found::Reading(reading(row))))
+    let (_, _, rows) = on_threads(app, ask).await?;
+    Ok(rows.iter().find(|rows| rows.num_rows() > 0).map(reading))
 }
 
 fn reading(row: &RecordBatch) -> LatestReading {

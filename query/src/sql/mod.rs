@@ -1,5 +1,6 @@
 //! SQL: the gate that a query must pass, its run under limits, and its answer.
 
+mod expanded;
 mod gate;
 mod internal;
 mod latest;
@@ -13,9 +14,10 @@ pub use gate::{GateLimits, check as check_query};
 pub use run::SqlLimits;
 
 pub(crate) use internal::{
-    Readings, internal_rows, name_rows, on_threads, readings_between, session_over, value_rows,
+    Readings, as_query, internal_rows, name_rows, on_threads, readings_between, session_over,
+    value_rows,
 };
 pub(crate) use latest::latest_reading;
 pub(crate) use render::values;
-pub(crate) use run::{Damage, Outcome, explain, from_engine, run};
+pub(crate) use run::{Damage, Outcome, explain, frame_of, from_engine, run};
 pub(crate) use tables::{TableInfo, control_tables, tables};

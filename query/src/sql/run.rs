@@ -8,7 +8,7 @@ use std::{
 use acuvim_lakehouse::{View, is_store_trouble, may_be_damage};
 use acuvim_schemas::{
     api::{Consistency, Scope, SqlColumn, SqlRequest},
-    problem::Code,
+    problem::{Code, Problem},
     tables::Table,
 };
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
@@ -17,7 +17,7 @@ use datafusion::{
     error::DataFusionError,
     execution::context::SQLOptions,
     physical_plan::{SendableRecordBatchStream, execute_stream},
-    prelude::SessionContext,
+    prelude::{DataFrame, SessionContext},
     scalar::ScalarValue,
     sql::parser::Statement,
 };
@@ -25,7 +25,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{gate, internal::one_of, order::wants_order, tables};
+use super::{expanded, gate, internal::one_of, order::wants_order, tables};
 use crate::{App, GateLimits, problem::ApiError};
 
 /// What one query may take.
@@ -100,7 +100,6 @@ pub(crate) async fn run(
 ) -> Result<Outcome, ApiError> {
     let begun = Instant::now();
     let limits = &app.parts.sql;
-    let params = request.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
     if request.timeout_ms == Some(0) {
         return Err(ApiError::field(
             "timeout_ms",
@@ -128,7 +127,8 @@ pub(crate) async fn run(
     // On threads of its own: planning can't be interrupted, but it need not be waited for.
     let threads = app.threads.handle();
     let at_version = request.at_version;
-    let asked = Asked { query: request.query, params, scope, hot, at_version, max_rows };
+    let (query, params) = (request.query, request.params);
+    let asked = Asked { query, params, scope, hot, at_version, max_rows };
     // Dropped, by a deadline or because nobody waits any more, it ends the query.
     let work = AbortOnDropHandle::new(threads.spawn(answer(Arc::clone(app), asked)));
     let late = || {
@@ -145,7 +145,7 @@ pub(crate) async fn run(
 /// What is asked, and by whom.
 struct Asked {
     query: String,
-    params: Vec<ScalarValue>,
+    params: Vec<Value>,
     /// The devices that the caller sees; none: all.
     scope: Option<Scope>,
     hot: bool,
@@ -155,7 +155,10 @@ struct Asked {
 }
 
 async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
-    let statement = *gate::check(&asked.query, &app.parts.sql.gate).map_err(ApiError::from)?;
+    let limits = &app.parts.sql.gate;
+    let statement =
+        *gate::check_with(&asked.query, &asked.params, limits).map_err(ApiError::from)?;
+    let params = asked.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
     let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
     let permit = app.queries.acquire().await.map_err(stopping)?;
     let view = match asked.at_version {
@@ -165,7 +168,7 @@ async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
     let context = app.parts.engine.session();
     register(&app, &context, &view, &statement, asked.scope.as_ref()).await?;
     let found = async {
-        let stream = start(&context, statement, asked.params).await?;
+        let stream = start(&context, statement, params).await?;
         let schema = stream.schema();
         let rows = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
         Ok::<_, DataFusionError>((schema, rows))
@@ -237,6 +240,19 @@ fn of_devices(
     Ok(rows.map_err(|e| from_engine(&e))?.into_view())
 }
 
+/// A person's statement that is asked again and again, planned under the checks of any query.
+pub(crate) async fn frame_of(
+    context: &SessionContext,
+    text: &str,
+    limits: &GateLimits,
+) -> Result<DataFrame, DataFusionError> {
+    let refused = |problem: Problem| DataFusionError::Plan(problem.detail);
+    let statement = *gate::check(text, limits).map_err(refused)?;
+    let plan = context.state().statement_to_plan(statement).await?;
+    expanded::check(&plan)?;
+    Ok(DataFrame::new(context.state(), plan))
+}
+
 async fn start(
     context: &SessionContext,
     statement: Statement,
@@ -250,6 +266,7 @@ async fn start(
         .with_allow_dml(false)
         .with_allow_statements(false)
         .verify_plan(&plan)?;
+    expanded::check(&plan)?;
     let wanted = plan.get_parameter_names()?.len();
     if wanted != params.len() {
         let detail = format!("the query has {wanted} parameters, {} were given", params.len());

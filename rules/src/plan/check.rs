@@ -2,11 +2,15 @@
 
 use datafusion::{
     common::tree_node::{TreeNode as _, TreeNodeRecursion},
-    logical_expr::{Expr, Operator},
+    logical_expr::{Between, Case, Expr, Operator, expr::InList},
 };
 
 /// Parts of a predicate: evaluating it walks them one in the other.
 const PARTS: usize = 300;
+
+/// Steps of its evaluation. What is planned as several comparisons evaluates its operand as often: one in
+/// the other, twenty of them hold up a partition's readings for seconds.
+const STEPS: u64 = 5000;
 
 /// The functions that a predicate may call: each is of one row alone, and fails for none. (A square
 /// root or a logarithm of one device's negative number would end the evaluation of all others.)
@@ -80,7 +84,40 @@ pub(super) fn check(expr: &Expr) -> std::result::Result<(), (String, String)> {
     });
     match (walked, fault) {
         (_, Some(fault)) => Err(fault),
+        (Ok(_), None) if steps(expr) > STEPS => {
+            let message = format!(
+                "it takes more than {STEPS} steps: BETWEEN, IN and CASE are nested too often"
+            );
+            Err((String::new(), message))
+        }
         (Err(error), None) => Err((String::new(), error.to_string())),
         (Ok(_), None) => Ok(()),
+    }
+}
+
+/// How many steps an evaluation takes at most.
+fn steps(expr: &Expr) -> u64 {
+    let times = |n: usize, expr: &Expr| steps(expr).saturating_mul(n as u64);
+    let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(1, u64::saturating_add);
+    match expr {
+        Expr::Between(Between { expr, low, high, .. }) => {
+            sum(&mut [times(2, expr), steps(low), steps(high)].into_iter())
+        }
+        Expr::InList(InList { expr, list, .. }) => {
+            sum(&mut [times(list.len().min(3), expr)].into_iter().chain(list.iter().map(steps)))
+        }
+        Expr::Case(Case { expr, when_then_expr, else_expr }) => {
+            let base = expr.iter().map(|expr| times(when_then_expr.len(), expr));
+            let cases = when_then_expr.iter().flat_map(|(w, t)| [times(2, w), steps(t)]);
+            sum(&mut base.chain(cases).chain(else_expr.iter().map(|expr| steps(expr))))
+        }
+        other => {
+            let mut all = 1_u64;
+            let walked = other.apply_children(|child| {
+                all = all.saturating_add(steps(child));
+                Ok(TreeNodeRecursion::Continue)
+            });
+            walked.map_or(u64::MAX, |_| all)
+        }
     }
 }

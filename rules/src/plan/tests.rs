@@ -57,6 +57,22 @@ fn a_predicate_is_judged_over_a_batch() {
 }
 
 #[test]
+fn what_is_evaluated_again_and_again_is_refused() {
+    let nested = |levels: usize, f: fn(String) -> String| {
+        (0..levels).fold("voltage_l1_v".to_owned(), |x, _| f(x)) + " > 100"
+    };
+    let between = |x: String| format!("CASE WHEN {x} BETWEEN 1 AND 5 THEN 2 ELSE 0 END");
+    let listed = |x: String| format!("CASE WHEN {x} IN (1, 2, 3) THEN 2.0 ELSE 0.0 END");
+    for bad in [nested(20, between), nested(12, listed)] {
+        let fault = compile(&bad).expect_err("too many steps");
+        assert!(fault.message.contains("nested too often"), "{bad}: {}", fault.message);
+    }
+    for good in [nested(2, between), nested(12, |x| format!("abs({x})"))] {
+        assert!(compile(&good).is_ok(), "{good}: {:?}", compile(&good));
+    }
+}
+
+#[test]
 fn what_a_rule_needs_of_a_device_is_known() {
     let over = compile("voltage_l1_v > 1.10 * nominal_voltage_v").expect("a rule");
     assert_eq!(over.missing(&Site::default()), ["nominal_voltage_v"]);

@@ -143,6 +143,70 @@ fn size_is_judged_before_anything_recursive() {
     assert_eq!(verdict(&format!("SELECT {}1", "1+".repeat(500))), Ok(()));
 }
 
+#[test]
+fn a_select_without_grouping_sets_counts_for_none() {
+    let many = vec!["SELECT device_id FROM devices WHERE device_id = 'x' GROUP BY 1"; 18];
+    assert_eq!(verdict(&many.join(" UNION ALL ")), Ok(()));
+    assert_eq!(verdict(&vec!["SELECT 1"; 200].join(" UNION ALL ")), Ok(()));
+}
+
+#[test]
+fn texts_that_double_are_counted() {
+    let encoded = (0..30).fold("'x'".to_owned(), |x, _| format!("encode({x}, 'hex')"));
+    let got = verdict(&format!("SELECT octet_length({encoded})")).expect_err("doubling");
+    assert!(got.contains("encode"), "{got}");
+    assert_eq!(verdict("SELECT encode(sha256('x'), 'hex')"), Ok(()));
+}
+
+fn verdict_with(text: &str, params: &[Value]) -> Result<(), String> {
+    let checked = check_with(text, params, &GateLimits::default());
+    checked.map(|_| ()).map_err(|problem| problem.detail)
+}
+
+#[test]
+fn parameters_count_as_text_as_often_as_they_are_used() {
+    let long = |bytes: usize| Value::from("x".repeat(bytes));
+    let one = "SELECT 1 FROM telemetry WHERE device_id = $1";
+    assert_eq!(verdict_with(one, &[long(60_000)]), Ok(()));
+    let many =
+        format!("SELECT 1 FROM telemetry WHERE device_id IN ({})", vec!["$1"; 100].join(","));
+    assert_eq!(verdict_with(&many, &[long(500)]), Ok(()));
+    for (text, params) in [
+        (one, vec![long(66_000)]),
+        (one, vec![long(40_000), long(40_000)]),
+        (many.as_str(), vec![long(1000)]),
+    ] {
+        let got = verdict_with(text, &params).expect_err("too much");
+        assert!(got.contains("65536 bytes"), "{got}");
+    }
+}
+
+#[test]
+fn patterns_and_formats_are_short() {
+    let (short, long) = ("x".repeat(900), "x".repeat(2000));
+    for (text, fits) in [
+        (format!("SELECT 1 FROM telemetry WHERE device_id LIKE '{short}%'"), true),
+        (format!("SELECT 1 FROM telemetry WHERE device_id LIKE '{long}%'"), false),
+        (format!("SELECT 1 FROM telemetry WHERE device_id NOT ILIKE '%' || '{long}'"), false),
+        (format!("SELECT 1 FROM telemetry WHERE device_id SIMILAR TO '{long}'"), false),
+        (format!("SELECT 1 FROM telemetry WHERE device_id !~* '{long}'"), false),
+        (format!("SELECT 1 FROM telemetry WHERE regexp_like(device_id, '{long}')"), false),
+        (format!("SELECT 1 FROM telemetry WHERE regexp_like('{long}', 'x')"), true),
+        (format!("SELECT to_char(ts, '{long}') FROM telemetry"), false),
+        (format!("SELECT 1 FROM (VALUES ('{long}')) p(x) WHERE 'a' LIKE p.x"), false),
+        (
+            "SELECT a.ts FROM telemetry a, devices b WHERE a.device_id LIKE b.name || '%'".into(),
+            true,
+        ),
+        (format!("SELECT 1 FROM telemetry WHERE device_id = '{long}'"), true),
+    ] {
+        assert_eq!(verdict(&text).is_ok(), fits, "{text}: {:?}", verdict(&text));
+    }
+    let given = "SELECT 1 FROM telemetry WHERE device_id LIKE $1 || '%'";
+    assert_eq!(verdict_with(given, &[Value::from(short)]), Ok(()));
+    assert!(verdict_with(given, &[Value::from(long)]).expect_err("long").contains("pattern"));
+}
+
 proptest! {
     #[test]
     fn any_text_is_answered(text in ".{0,200}") {

@@ -1,0 +1,141 @@
+//! The handshake of a websocket: which web pages may connect, and how large a message may be.
+
+use std::{io, net::SocketAddr};
+
+use mqtt5::broker::websocket_server::WebSocketStreamWrapper;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::{
+    accept_hdr_async_with_config,
+    tungstenite::{
+        handshake::server::{ErrorResponse, Request, Response},
+        http::{HeaderMap, HeaderValue, StatusCode, header},
+        protocol::WebSocketConfig,
+    },
+};
+
+use super::MAX_PACKET;
+
+/// Where MQTT is.
+const PATH: &str = "/mqtt";
+
+/// Bytes that are read at a time, and held back to be written: there are thousands of connections.
+const BUFFER: usize = 4 << 10;
+
+/// A connection behind its handshake.
+pub(super) struct Upgraded<S: AsyncRead + AsyncWrite + Unpin> {
+    pub stream: WebSocketStreamWrapper<S>,
+    /// Whether a web page asked for it.
+    pub from_a_page: bool,
+}
+
+/// Takes the handshake of a client, or refuses it with the status that says why.
+pub(super) async fn accept<S>(
+    stream: S,
+    from: SocketAddr,
+    origins: &[String],
+) -> Result<Upgraded<S>, io::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut from_a_page = false;
+    let judge = |request: &Request, mut response: Response| {
+        from_a_page = request.headers().contains_key(header::ORIGIN);
+        if let Err(status) = judge(request, origins) {
+            tracing::info!(%from, %status, "a websocket was refused");
+            return Err(refusal(status));
+        }
+        if speaks_mqtt(request.headers()) {
+            let mqtt = HeaderValue::from_static("mqtt");
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, mqtt);
+        }
+        Ok(response)
+    };
+    // The crate's own handshake takes messages of 64 MiB, before anybody has logged in.
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_PACKET))
+        .max_frame_size(Some(MAX_PACKET))
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER);
+    let upgraded = accept_hdr_async_with_config(stream, judge, Some(config)).await;
+    let stream = WebSocketStreamWrapper::new(upgraded.map_err(io::Error::other)?);
+    Ok(Upgraded { stream, from_a_page })
+}
+
+fn refusal(status: StatusCode) -> ErrorResponse {
+    let mut refused = ErrorResponse::new(None);
+    *refused.status_mut() = status;
+    refused
+}
+
+fn judge(request: &Request, origins: &[String]) -> Result<(), StatusCode> {
+    if request.uri().path() != PATH {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    match may_come(request.headers(), origins) {
+        true => Ok(()),
+        false => Err(StatusCode::FORBIDDEN),
+    }
+}
+
+/// Pages of this very address may, and those of `http.cors_origins`, as with the hub. What is no
+/// browser sends no origin.
+fn may_come(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let ours = origin.split_once("://").is_some_and(|(_, at)| Some(at) == host);
+    ours || allowed.iter().any(|one| one == origin)
+}
+
+fn speaks_mqtt(headers: &HeaderMap) -> bool {
+    let named = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|v| v.to_str().ok());
+    named.is_some_and(|names| names.split(',').any(|name| name.trim() == "mqtt"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(path: &str, origin: Option<&str>) -> Result<(), u16> {
+        let mut request = Request::new(());
+        *request.uri_mut() = path.parse().expect("a path");
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, "acuvim.example:9001".parse().expect("a host"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("an origin"));
+        }
+        let allowed = ["https://dash.example".to_owned()];
+        judge(&request, &allowed).map_err(|status| status.as_u16())
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        assert_eq!(asked("/mqtt", None), Ok(()), "not a browser");
+        assert_eq!(asked("/mqtt", Some("http://acuvim.example:9001")), Ok(()), "our own");
+        assert_eq!(asked("/mqtt", Some("https://dash.example")), Ok(()));
+        for other in ["https://evil.example", "http://acuvim.example:5000", "null", ""] {
+            assert_eq!(asked("/mqtt", Some(other)), Err(403), "{other}");
+        }
+        assert_eq!(asked("/", None), Err(404));
+    }
+
+    /// What a browser sends is anonymous nowhere, whatever page it is of.
+    #[tokio::test]
+    async fn a_request_with_an_origin_is_known_as_such() {
+        for (origin, want) in [("", false), ("Origin: https://dash.example\r\n", true)] {
+            let request = format!(
+                "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                 {origin}\r\n"
+            );
+            let (mut client, server) = tokio::io::duplex(4096);
+            tokio::io::AsyncWriteExt::write_all(&mut client, request.as_bytes())
+                .await
+                .expect("written");
+            let at = "127.0.0.1:1".parse().expect("an address");
+            let allowed = ["https://dash.example".to_owned()];
+            let upgraded = accept(server, at, &allowed).await.expect("a websocket");
+            assert_eq!(upgraded.from_a_page, want, "{origin}");
+        }
+    }
+}

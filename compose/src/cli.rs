@@ -66,7 +66,7 @@ pub enum DevicesCommand {
     /// Make devices from a CSV file; prints a CSV with the MQTT secret of each.
     ///
     /// The file has a header line of device_id and any of name, description, group_id, tags
-    /// (separated by ;), nominal_voltage_v, nominal_frequency_hz and time_zone. Every line is checked
+    /// (separated by ;), nominal_voltage_v, nominal_frequency_hz, max_power_kw, counter_end and time_zone. Every line is checked
     /// before the first device is made. The secrets are shown this once.
     #[command(after_help = "Example: acuvim devices import fleet.csv >secrets.csv")]
     Import(ImportArgs),

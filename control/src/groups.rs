@@ -14,6 +14,8 @@ struct Row {
     description: Option<String>,
     nominal_voltage_v: Option<f64>,
     nominal_frequency_hz: Option<f64>,
+    max_power_kw: Option<f64>,
+    counter_end: Option<f64>,
     time_zone: Option<String>,
     devices: i64,
     created_at: DateTime<Utc>,
@@ -28,6 +30,8 @@ impl From<Row> for Group {
             description: row.description,
             nominal_voltage_v: row.nominal_voltage_v,
             nominal_frequency_hz: row.nominal_frequency_hz,
+            max_power_kw: row.max_power_kw,
+            counter_end: row.counter_end,
             time_zone: row.time_zone,
             devices: row.devices,
             created_at: row.created_at,
@@ -37,7 +41,7 @@ impl From<Row> for Group {
 }
 
 const COLUMNS: &str = "g.id, g.name, g.description, g.nominal_voltage_v, g.nominal_frequency_hz,
-    g.time_zone, (SELECT COUNT(*) FROM devices d WHERE d.group_id = g.id) AS devices,
+    g.max_power_kw, g.counter_end, g.time_zone, (SELECT COUNT(*) FROM devices d WHERE d.group_id = g.id) AS devices,
     g.created_at, g.updated_at";
 
 /// The groups of a scope: those that it names, and no others, whatever devices it names.
@@ -104,14 +108,16 @@ impl Control {
         let mut tx = self.begin().await?;
         tx.execute(
             "INSERT INTO groups (id, name, description, nominal_voltage_v, nominal_frequency_hz,
-                 time_zone, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+                 max_power_kw, counter_end, time_zone, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
             vec![
                 id.into(),
                 body.name.as_str().into(),
                 body.description.clone().into(),
                 body.nominal_voltage_v.into(),
                 body.nominal_frequency_hz.into(),
+                body.max_power_kw.into(),
+                body.counter_end.into(),
                 body.time_zone.clone().into(),
                 by.at.into(),
             ],
@@ -131,12 +137,17 @@ impl Control {
         let written = tx
             .execute(
                 "UPDATE groups SET name = $1, description = $2, nominal_voltage_v = $3,
-                     nominal_frequency_hz = $4, time_zone = $5, updated_at = $6 WHERE id = $7",
+                     nominal_frequency_hz = $4, max_power_kw = $5, counter_end = $6, time_zone = $7,
+                     updated_at = $8 WHERE id = $9",
                 vec![
                     body.name.as_str().into(),
                     body.description.clone().into(),
                     body.nominal_voltage_v.into(),
                     body.nominal_frequency_hz.into(),
+                    body.max_power_kw.into(),
+                    body.counter_end.into(),
+                    body.max_power_kw.into(),
+                    body.counter_end.into(),
                     body.time_zone.clone().into(),
                     by.at.into(),
                     id.into(),

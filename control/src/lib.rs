@@ -53,7 +53,7 @@ pub use notifications::{
 };
 pub use outbox::{OUTBOX_LEASE, OutboxWatch, Outgoing};
 pub use presence::DevicePresence;
-pub use rules::DeviceSite;
+pub use rules::{DeviceMeter, DeviceSite};
 pub use secrets::{hash_secret, new_secret};
 pub use sessions::Rotation;
 pub use stream::{

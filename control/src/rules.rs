@@ -65,6 +65,19 @@ pub struct DeviceSite {
     pub nominal_frequency_hz: Option<f64>,
 }
 
+/// What is known of a device's meter, from it or its group.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct DeviceMeter {
+    /// The device.
+    pub device_id: String,
+    /// Line to neutral, in volts.
+    pub nominal_voltage_v: Option<f64>,
+    /// The most power that it can measure, in kW.
+    pub max_power_kw: Option<f64>,
+    /// Where its energy counters begin again at zero.
+    pub counter_end: Option<f64>,
+}
+
 impl Control {
     /// All rules, by name, with the open alerts of the devices in a scope.
     ///
@@ -127,6 +140,21 @@ impl Control {
         }
         let (text, values) = all.into_parts();
         self.fetch_all(text, values).await
+    }
+
+    /// What is known of the meter of each device that anything is known of, from it or its group.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn device_meters(&self) -> Result<Vec<DeviceMeter>, Error> {
+        let text = "SELECT d.device_id,
+                 COALESCE(d.nominal_voltage_v, g.nominal_voltage_v) AS nominal_voltage_v,
+                 COALESCE(d.max_power_kw, g.max_power_kw) AS max_power_kw,
+                 COALESCE(d.counter_end, g.counter_end) AS counter_end
+             FROM devices d LEFT JOIN groups g ON g.id = d.group_id
+             WHERE COALESCE(d.nominal_voltage_v, g.nominal_voltage_v, d.max_power_kw,
+                 g.max_power_kw, d.counter_end, g.counter_end) IS NOT NULL";
+        self.fetch_all(text, Vec::new()).await
     }
 
     /// The time zone of each device that has one, its own or its group's.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    time::Instant,
 };
 
 use acuvim_schemas::{
@@ -63,6 +64,8 @@ pub struct Lake {
     pub(crate) seen: tokio::sync::Mutex<Option<(i64, Seen)>>,
     /// The files that they had not, when the table was opened.
     pub(crate) missed: tokio::sync::OnceCell<Option<Arc<HashSet<Path>>>>,
+    /// When it was last learnt which meters took each other's place.
+    pub(crate) learnt_changes: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Lake {
@@ -101,6 +104,7 @@ impl Lake {
             rolled_up,
             seen: tokio::sync::Mutex::default(),
             missed: tokio::sync::OnceCell::new(),
+            learnt_changes: tokio::sync::Mutex::default(),
         })
     }
 

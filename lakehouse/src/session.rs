@@ -20,7 +20,7 @@ use datafusion::{
 };
 use stores::Stores;
 
-use crate::functions;
+use crate::{Meters, functions, meters::KnownMeters};
 
 /// What all queries together may take.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ impl Default for EngineLimits {
 pub struct Engine {
     runtime: Arc<RuntimeEnv>,
     parallelism: usize,
+    known: KnownMeters,
 }
 
 impl Engine {
@@ -63,7 +64,23 @@ impl Engine {
         if let Some(path) = &limits.spill_path {
             builder = builder.with_temp_file_path(path);
         }
-        Ok(Self { runtime: builder.build_arc()?, parallelism: limits.parallelism })
+        let runtime = builder.build_arc()?;
+        Ok(Self { runtime, parallelism: limits.parallelism, known: KnownMeters::default() })
+    }
+
+    /// What the fleet's counters can do, as it is known at present.
+    #[must_use]
+    pub fn meters(&self) -> Arc<Meters> {
+        self.known.meters()
+    }
+
+    /// Learns what the fleet's counters can do: whatever is counted from now on is counted by it.
+    pub fn set_meters(&self, meters: Meters) {
+        self.known.set_meters(meters);
+    }
+
+    pub(crate) const fn known_meters(&self) -> &KnownMeters {
+        &self.known
     }
 
     /// A session without tables.
@@ -103,7 +120,7 @@ impl Engine {
             Arc::new(FloatDivision),
         );
         debug_assert!(registered.is_ok());
-        functions::register(&context);
+        functions::register(&context, &self.known);
         context
     }
 }

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{Error, Zones};
+use acuvim_control::DeviceMeter;
+use acuvim_lakehouse::{Error, MeterTerms, Meters, Zones};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Parts, ProcessorOptions, upkeep::Holder};
@@ -21,8 +22,8 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let work = async {
-        // By which calendars the days were last made; not known at first.
-        let mut applied: Option<Zones> = None;
+        // By which calendars and meters the buckets were last made; not known at first.
+        let mut applied: Option<(Zones, Meters)> = None;
         let mut pause = options.rollup_interval;
         loop {
             tokio::time::sleep(pause).await;
@@ -46,20 +47,24 @@ enum Ended {
     TurnOver,
 }
 
-async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Error> {
+async fn keep_up(parts: &Parts, applied: &mut Option<(Zones, Meters)>) -> Result<Ended, Error> {
     let (begun, lake) = (Instant::now(), &parts.lake);
-    let zones = match parts.control.device_zones().await {
-        Ok(zones) => zones_of(zones),
+    let (zones, meters) = match known(parts).await {
+        Ok(known) => known,
         Err(error) => {
             tracing::debug!(%error, "the rollups wait for control");
             return Ok(Ended::UpToDate);
         }
     };
     lake.catch_up().await?;
-    if applied.as_ref() != Some(&zones) {
+    lake.engine().set_meters(meters.clone());
+    if applied.as_ref().map(|(zones, _)| zones) != Some(&zones) {
         lake.rezone(&lake.zoned_otherwise(&zones).await?, &zones).await?;
-        *applied = Some(zones.clone());
     }
+    if let Some((_, before)) = applied {
+        lake.recount(&meters.others_than(before), &zones).await?;
+    }
+    *applied = Some((zones.clone(), meters));
     let mut buckets = 0;
     while let Some(done) = lake.roll_up(&zones).await? {
         buckets += done.buckets;
@@ -75,6 +80,19 @@ async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Er
     }
     metrics::histogram!("acuvim_rollup_seconds").record(begun.elapsed());
     Ok(Ended::UpToDate)
+}
+
+async fn known(parts: &Parts) -> Result<(Zones, Meters), acuvim_control::Error> {
+    let zones = zones_of(parts.control.device_zones().await?);
+    Ok((zones, meters_of(parts.control.device_meters().await?)))
+}
+
+fn meters_of(meters: Vec<DeviceMeter>) -> Meters {
+    let terms = |meter: DeviceMeter| {
+        let terms = MeterTerms::of(meter.nominal_voltage_v, meter.max_power_kw, meter.counter_end);
+        (Arc::from(meter.device_id), terms)
+    };
+    Meters(meters.into_iter().map(terms).collect())
 }
 
 fn zones_of(zones: Vec<(String, String)>) -> Zones {

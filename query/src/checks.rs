@@ -38,14 +38,27 @@ fn number(field: &str, value: f64, from: f64, to: f64) -> Result<(), ApiError> {
     Err(ApiError::field(field, format!("a number from {from} to {to}")))
 }
 
-fn nominal(volts: Option<f64>, hertz: Option<f64>, zone: Option<&str>) -> Result<(), ApiError> {
-    if let Some(volts) = volts {
-        number("nominal_voltage_v", volts, 10.0, 1_000_000.0)?;
+/// What a person says of a site and its meter.
+#[derive(Clone, Copy)]
+struct Nominal<'a> {
+    volts: Option<f64>,
+    hertz: Option<f64>,
+    max_power_kw: Option<f64>,
+    counter_end: Option<f64>,
+    zone: Option<&'a str>,
+}
+
+fn nominal(said: Nominal<'_>) -> Result<(), ApiError> {
+    let numbers = [
+        ("nominal_voltage_v", said.volts, 10.0, 1_000_000.0),
+        ("nominal_frequency_hz", said.hertz, 40.0, 70.0),
+        ("max_power_kw", said.max_power_kw, 0.001, 1e9),
+        ("counter_end", said.counter_end, 1000.0, 1e12),
+    ];
+    for (field, value, from, to) in numbers {
+        value.map_or(Ok(()), |value| number(field, value, from, to))?;
     }
-    if let Some(hertz) = hertz {
-        number("nominal_frequency_hz", hertz, 40.0, 70.0)?;
-    }
-    zone.map_or(Ok(()), |zone| time_zone("time_zone", zone).map(|_| ()))
+    said.zone.map_or(Ok(()), |zone| time_zone("time_zone", zone).map(|_| ()))
 }
 
 /// A time zone by its name.
@@ -75,11 +88,13 @@ pub(crate) fn device_edit(edit: &DeviceEdit) -> Result<(), ApiError> {
         }
         tags.iter().try_for_each(|tag| text("tags", tag, 1, TAG))?;
     }
-    nominal(
-        edit.nominal_voltage_v.flatten(),
-        edit.nominal_frequency_hz.flatten(),
-        edit.time_zone.as_ref().and_then(Option::as_deref),
-    )
+    nominal(Nominal {
+        volts: edit.nominal_voltage_v.flatten(),
+        hertz: edit.nominal_frequency_hz.flatten(),
+        max_power_kw: edit.max_power_kw.flatten(),
+        counter_end: edit.counter_end.flatten(),
+        zone: edit.time_zone.as_ref().and_then(Option::as_deref),
+    })
 }
 
 /// A group.
@@ -88,7 +103,13 @@ pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
     if let Some(description) = &body.description {
         text("description", description, 0, DESCRIPTION)?;
     }
-    nominal(body.nominal_voltage_v, body.nominal_frequency_hz, body.time_zone.as_deref())
+    nominal(Nominal {
+        volts: body.nominal_voltage_v,
+        hertz: body.nominal_frequency_hz,
+        max_power_kw: body.max_power_kw,
+        counter_end: body.counter_end,
+        zone: body.time_zone.as_deref(),
+    })
 }
 
 /// What a person says of an alert.
@@ -199,6 +220,8 @@ mod tests {
             (serde_json::json!({"tags": vec!["a"; 33]}), "tags"),
             (serde_json::json!({"nominal_voltage_v": 0}), "nominal_voltage_v"),
             (serde_json::json!({"nominal_frequency_hz": 400}), "nominal_frequency_hz"),
+            (serde_json::json!({"max_power_kw": 0}), "max_power_kw"),
+            (serde_json::json!({"counter_end": 1}), "counter_end"),
             (serde_json::json!({"time_zone": "Mars/Base"}), "time_zone"),
         ] {
             assert_eq!(edit(bad.clone()), Err(Some(field.to_owned())), "{bad}");

@@ -15,6 +15,7 @@ mod history;
 mod import;
 mod listen;
 mod live;
+mod meters;
 mod modem;
 mod problem;
 mod routes;

@@ -18,6 +18,10 @@ pub struct VitalLimits {
     pub clock_ahead_for: Micros,
 }
 
+/// So many suspect readings of counters within a day are an alert, until there was none for as long.
+const SUSPECTS: usize = 3;
+const SUSPECT_FOR: Micros = 24 * 3600 * SECOND;
+
 impl Default for VitalLimits {
     fn default() -> Self {
         Self {
@@ -50,6 +54,8 @@ pub enum Anomaly {
     NoKnownReadings,
     /// Its clock is ahead, and has been for a while.
     ClockAhead,
+    /// Its counters show again and again what they can't have counted.
+    ImplausibleCounter,
 }
 
 impl Anomaly {
@@ -65,6 +71,7 @@ impl Anomaly {
             Self::SdFailure => "sd_failure",
             Self::NoKnownReadings => "no_known_readings",
             Self::ClockAhead => "clock_ahead",
+            Self::ImplausibleCounter => "implausible_counter",
         }
     }
 }
@@ -108,6 +115,9 @@ pub struct VitalState {
     /// Since which arrival its clock is ahead, and by how much.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     ahead: Option<(Micros, Micros)>,
+    /// When its counters showed last what they can't have counted.
+    #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
+    suspects: Vec<Micros>,
 }
 
 /// What a message said of its device's clock.
@@ -176,6 +186,33 @@ impl VitalState {
             changed: (before.is_some() != by.is_some()).then_some(by),
             condition: self.note(at, (Anomaly::ClockAhead, there, message, seconds, None)),
         }
+    }
+
+    /// Notes that a counter showed what it can't have counted.
+    pub fn suspect_counter(&mut self, at: Micros, counter: &str, value: f64) -> Option<Condition> {
+        self.suspects.push(at);
+        let many = self.suspects.len().saturating_sub(SUSPECTS);
+        self.suspects.drain(..many);
+        self.forget_suspects(at);
+        let there = Some(self.suspects.len() >= SUSPECTS);
+        let message = || {
+            format!(
+                "{counter} showed {value}, which it can't have counted, and others like it before: \
+                 the wires to the meter, or what reads its registers"
+            )
+        };
+        self.note(at, (Anomaly::ImplausibleCounter, there, message(), Some(value), None))
+    }
+
+    /// Notes that its counters have been read again and were in order.
+    pub fn counters_are_calm(&mut self, at: Micros) -> Option<Condition> {
+        self.forget_suspects(at);
+        let there = Some(!self.suspects.is_empty());
+        self.note(at, (Anomaly::ImplausibleCounter, there, String::new(), None, None))
+    }
+
+    fn forget_suspects(&mut self, at: Micros) {
+        self.suspects.retain(|suspect| at - suspect < SUSPECT_FOR);
     }
 
     /// By how much its clock is ahead.

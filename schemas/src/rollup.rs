@@ -4,6 +4,10 @@ use std::sync::OnceLock;
 
 use crate::reading::{READINGS, Reading};
 
+/// The column of quarters of an hour that says which counters stopped before the last reading, and what
+/// of them was in doubt, as JSON; null if there is nothing to say.
+pub const COUNTER_STATE: &str = "counter_state";
+
 /// What a column says of its reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
@@ -19,6 +23,8 @@ pub enum Said {
     Delta,
     /// Of a counter: where it stood at the end; nothing if another meter was connected since.
     Last,
+    /// Of a counter: how many of its readings were found to be suspect, and count nothing.
+    Suspect,
 }
 
 impl Said {
@@ -32,6 +38,7 @@ impl Said {
             Self::Avg => "avg",
             Self::Delta => "delta",
             Self::Last => "last",
+            Self::Suspect => "suspect",
         }
     }
 }
@@ -51,7 +58,7 @@ pub struct RollupColumn {
 #[must_use]
 pub const fn said_of(reading: &Reading) -> &'static [Said] {
     if reading.is_counter() {
-        &[Said::Count, Said::Delta, Said::Last]
+        &[Said::Count, Said::Delta, Said::Last, Said::Suspect]
     } else {
         &[Said::Count, Said::Min, Said::Max, Said::Avg]
     }

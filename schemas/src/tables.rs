@@ -91,8 +91,8 @@ impl Table {
             Self::Ledger => LEDGER.get_or_init(ledger),
             Self::AlertEvents => ALERT_EVENTS.get_or_init(alert_events),
             Self::DeviceEvents => DEVICE_EVENTS.get_or_init(device_events),
-            Self::Rollup15m => ROLLUP_15M.get_or_init(|| rollups(&[])),
-            Self::RollupDaily => ROLLUP_DAILY.get_or_init(|| rollups(&DAILY)),
+            Self::Rollup15m => ROLLUP_15M.get_or_init(|| rollups(&[], &[rollup::COUNTER_STATE])),
+            Self::RollupDaily => ROLLUP_DAILY.get_or_init(|| rollups(&DAILY, &[])),
         }
         .clone()
     }
@@ -315,7 +315,7 @@ fn device_events() -> SchemaRef {
 const DAILY: [(&str, DataType); 2] = [("day", DataType::Date32), ("time_zone", DataType::Utf8)];
 
 /// All but the key may be missing, so that the tables can grow with the readings.
-fn rollups(more: &[(&str, DataType)]) -> SchemaRef {
+fn rollups(more: &[(&str, DataType)], texts: &[&str]) -> SchemaRef {
     let mut fields =
         vec![Field::new("device_id", DataType::Utf8, false), Field::new("ts", timestamp(), false)];
     fields.extend(more.iter().map(|(name, of)| Field::new(*name, of.clone(), true)));
@@ -324,9 +324,10 @@ fn rollups(more: &[(&str, DataType)]) -> SchemaRef {
         Field::new("last_ts", timestamp(), true),
         Field::new("meter_serial", DataType::Utf8, true),
     ]);
+    fields.extend(texts.iter().map(|name| Field::new(*name, DataType::Utf8, true)));
     fields.extend(rollup::columns().iter().map(|column| {
         let of = READINGS.get(column.reading).map_or(DataType::Null, |r| match column.said {
-            Said::Count => DataType::Int32,
+            Said::Count | Said::Suspect => DataType::Int32,
             Said::Avg => DataType::Float64,
             Said::Min | Said::Max | Said::Delta | Said::Last => decimal(r.precision, r.scale),
         });

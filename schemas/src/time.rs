@@ -13,6 +13,9 @@ pub const SECOND: Micros = 1_000_000;
 /// Microseconds in an hour.
 pub const HOUR: Micros = 3600 * SECOND;
 
+/// A minute.
+pub const MINUTE: Micros = 60 * SECOND;
+
 /// Microseconds in a day.
 pub const DAY: Micros = 86_400 * SECOND;
 

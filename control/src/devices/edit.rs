@@ -166,6 +166,8 @@ impl Control {
             tags: Some(Some(before.tags)),
             nominal_voltage_v: Some(before.nominal_voltage_v),
             nominal_frequency_hz: Some(before.nominal_frequency_hz),
+            max_power_kw: Some(before.max_power_kw),
+            counter_end: Some(before.counter_end),
             time_zone: Some(before.time_zone),
             enabled: Some(true),
         };
@@ -263,6 +265,14 @@ impl Tx {
         if let Some(hertz) = edit.nominal_frequency_hz {
             let sql = "UPDATE devices SET nominal_frequency_hz = $1 WHERE device_id = $2";
             set(self, sql, hertz.into()).await?;
+        }
+        if let Some(power) = edit.max_power_kw {
+            let sql = "UPDATE devices SET max_power_kw = $1 WHERE device_id = $2";
+            set(self, sql, power.into()).await?;
+        }
+        if let Some(end) = edit.counter_end {
+            let sql = "UPDATE devices SET counter_end = $1 WHERE device_id = $2";
+            set(self, sql, end.into()).await?;
         }
         if let Some(zone) = &edit.time_zone {
             let sql = "UPDATE devices SET time_zone = $1 WHERE device_id = $2";

@@ -20,7 +20,8 @@ pub(crate) const COLUMNS: &str = "d.device_id, d.name, d.description, d.mac_addr
     d.iccid, d.hardware, d.firmware_version, d.capabilities, d.meter_serial, d.max_packet_bytes,
     d.status, d.status_at, d.registered, d.enabled, d.connected, d.heard_at, d.last_heartbeat, d.heartbeat_interval_s,
     d.last_telemetry, d.connection_type, d.signal_strength, d.ip_address, d.boot_count,
-    d.uptime_ms, d.group_id, d.tags, d.nominal_voltage_v, d.nominal_frequency_hz, d.time_zone,
+    d.uptime_ms, d.group_id, d.tags, d.nominal_voltage_v, d.nominal_frequency_hz,
+    d.max_power_kw, d.counter_end, d.time_zone,
     d.replaces, d.replaced_by, d.replaced_at, d.created_at, d.updated_at";
 
 #[derive(sqlx::FromRow)]
@@ -54,6 +55,8 @@ pub(crate) struct DeviceRow {
     tags: Option<Json>,
     nominal_voltage_v: Option<f64>,
     nominal_frequency_hz: Option<f64>,
+    max_power_kw: Option<f64>,
+    counter_end: Option<f64>,
     time_zone: Option<String>,
     replaces: Option<String>,
     replaced_by: Option<String>,
@@ -95,6 +98,8 @@ impl From<DeviceRow> for Device {
             tags: row.tags.map(texts).unwrap_or_default(),
             nominal_voltage_v: row.nominal_voltage_v,
             nominal_frequency_hz: row.nominal_frequency_hz,
+            max_power_kw: row.max_power_kw,
+            counter_end: row.counter_end,
             time_zone: row.time_zone,
             replaces: row.replaces,
             replaced_by: row.replaced_by,

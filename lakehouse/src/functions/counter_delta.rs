@@ -1,12 +1,20 @@
-//! `counter_delta(value, ts)`: what a counter has counted over a group's readings, in the order of
-//! their times, through roll-overs and resets.
+//! `counter_delta(value, ts)`: what counters have counted over a group's readings, in the order of their
+//! times, by the same rules as the rollups.
+//!
+//! Which device a reading is of is the third argument, which is added where it is known (see
+//! [`super::devices`]): each device is counted by itself, and another meter's counters are its own.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-use acuvim_schemas::{tables::timestamp, time::Micros};
+use acuvim_schemas::{Micros, tables::timestamp};
 use arrow::{
     array::{
-        Array as _, ArrayRef, AsArray as _, Float64Array, ListArray, TimestampMicrosecondArray,
+        Array as _, ArrayRef, AsArray as _, Float64Array, ListArray, StringArray,
+        TimestampMicrosecondArray,
     },
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, FieldRef, Float64Type, TimestampMicrosecondType},
@@ -20,25 +28,45 @@ use datafusion::{
     },
 };
 
-use super::counter::increment;
+use crate::{Counter, MeterTerms, Reading, Track, meters::KnownMeters};
+
+pub(super) const NAME: &str = "counter_delta";
 
 /// See the module.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct CounterDelta(Signature);
+#[derive(Debug)]
+pub(super) struct CounterDelta {
+    signature: Signature,
+    known: KnownMeters,
+}
 
 impl CounterDelta {
-    pub fn new() -> Self {
-        Self(Signature::user_defined(Volatility::Immutable))
+    pub fn new(known: KnownMeters) -> Self {
+        Self { signature: Signature::user_defined(Volatility::Stable), known }
+    }
+}
+
+/// There is one in a session.
+impl PartialEq for CounterDelta {
+    fn eq(&self, other: &Self) -> bool {
+        self.signature == other.signature
+    }
+}
+
+impl Eq for CounterDelta {}
+
+impl Hash for CounterDelta {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.signature.hash(state);
     }
 }
 
 impl AggregateUDFImpl for CounterDelta {
     fn name(&self) -> &'static str {
-        "counter_delta"
+        NAME
     }
 
     fn signature(&self) -> &Signature {
-        &self.0
+        &self.signature
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -48,66 +76,138 @@ impl AggregateUDFImpl for CounterDelta {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match given {
             [_, _] => Ok(vec![DataType::Float64, timestamp()]),
-            _ => plan_err!("counter_delta takes a counter's value and its time"),
+            [_, _, _] => Ok(vec![DataType::Float64, timestamp(), DataType::Utf8]),
+            _ => plan_err!("counter_delta takes a counter's value, its time, and its device's id"),
         }
     }
 
-    fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Readings::default()))
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let value = args.exprs.first().map(ToString::to_string).unwrap_or_default();
+        let counter = if value.contains("_net_") { Counter::Net } else { Counter::Total };
+        Ok(Box::new(Readings { known: self.known.clone(), counter, of: BTreeMap::new() }))
     }
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let list = |name, of| Arc::new(Field::new(name, DataType::new_list(of, true), true));
-        Ok(vec![list("values", DataType::Float64), list("times", timestamp())])
+        Ok(vec![
+            list("values", DataType::Float64),
+            list("times", timestamp()),
+            list("devices", DataType::Utf8),
+        ])
     }
 }
 
-/// A group's readings. All of them are kept, since the parts of a group that several threads have
-/// may lie between each other.
-#[derive(Debug, Default)]
-struct Readings(Vec<(Micros, f64)>);
+/// A group's readings by device; without a name where that is not known. All of them are kept, since the
+/// parts of a group that several threads have may lie between each other.
+#[derive(Debug)]
+struct Readings {
+    known: KnownMeters,
+    counter: Counter,
+    of: BTreeMap<String, Vec<Reading>>,
+}
 
 impl Readings {
-    fn take(&mut self, values: &ArrayRef, times: &ArrayRef) {
+    fn take(&mut self, values: &ArrayRef, times: &ArrayRef, devices: Option<&ArrayRef>) {
         let values = values.as_primitive::<Float64Type>();
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let pairs = times.iter().zip(values).filter_map(|(ts, value)| Some((ts?, value?)));
-        self.0.extend(pairs);
+        let devices = devices.and_then(|devices| devices.as_string_opt::<i32>());
+        // Rows of a device come one behind the other, as a rule.
+        let mut theirs: Option<(&str, Vec<Reading>)> = None;
+        for (row, (ts, value)) in times.iter().zip(values).enumerate() {
+            let (Some(ts), Some(value)) = (ts, value) else { continue };
+            let device = devices.filter(|d| d.is_valid(row)).map_or("", |d| d.value(row));
+            match &mut theirs {
+                Some((same, readings)) if *same == device => readings.push(Reading { ts, value }),
+                _ => {
+                    self.keep(theirs.take());
+                    theirs = Some((device, vec![Reading { ts, value }]));
+                }
+            }
+        }
+        self.keep(theirs);
     }
+
+    fn keep(&mut self, theirs: Option<(&str, Vec<Reading>)>) {
+        let Some((device, readings)) = theirs else { return };
+        match self.of.get_mut(device) {
+            Some(known) => known.extend(readings),
+            None => drop(self.of.insert(device.to_owned(), readings)),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &Reading)> {
+        self.of.iter().flat_map(|(device, theirs)| theirs.iter().map(|r| (device.as_str(), r)))
+    }
+}
+
+/// What a device's readings have counted; counters begin anew where its meter was another.
+fn counted(
+    counter: Counter,
+    readings: &mut [Reading],
+    terms: &MeterTerms,
+    changes: &[Micros],
+) -> f64 {
+    readings.sort_by_key(|reading| reading.ts);
+    let (mut track, mut counted, mut last) = (Track::default(), 0.0, None);
+    for reading in readings.iter() {
+        let behind = last.map_or(0, |last| changes.partition_point(|at| *at <= last));
+        if last.is_some() && changes.get(behind).is_some_and(|at| *at <= reading.ts) {
+            track = Track::default();
+        }
+        let told = track.take(counter, terms, *reading);
+        counted += told.counted - told.taken_back.map_or(0.0, |back| back.counted);
+        last = Some(reading.ts);
+    }
+    counted
 }
 
 impl Accumulator for Readings {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        let [values, times] = columns else { return exec_err!("counter_delta takes two columns") };
-        self.take(values, times);
+        match columns {
+            [values, times] => self.take(values, times, None),
+            [values, times, devices] => self.take(values, times, Some(devices)),
+            _ => return exec_err!("counter_delta takes two or three columns"),
+        }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if self.0.is_empty() {
+        if self.of.is_empty() {
             return Ok(ScalarValue::Float64(None));
         }
-        self.0.sort_by_key(|(ts, _)| *ts);
-        let steps = self.0.iter().zip(self.0.iter().skip(1));
-        let counted: f64 = steps.map(|(before, after)| increment(before.1, after.1)).sum();
-        Ok(ScalarValue::Float64(Some(counted)))
+        let (meters, changes) = (self.known.meters(), self.known.changes());
+        let mut sum = 0.0;
+        for (device, readings) in &mut self.of {
+            let changes = changes.get(device.as_str()).map_or(&[][..], Vec::as_slice);
+            sum += counted(self.counter, readings, &meters.terms_of(device), changes);
+        }
+        Ok(ScalarValue::Float64(Some(sum)))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.0.capacity() * size_of::<(Micros, f64)>()
+        let of = |(device, readings): (&String, &Vec<Reading>)| {
+            device.capacity() + readings.capacity() * size_of::<Reading>() + 64
+        };
+        size_of_val(self) + self.of.iter().map(of).sum::<usize>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values: Float64Array = self.0.iter().map(|(_, value)| *value).collect();
-        let times = TimestampMicrosecondArray::from_iter_values(self.0.iter().map(|(ts, _)| *ts));
-        Ok(vec![list(Arc::new(values))?, list(Arc::new(times.with_timezone("UTC")))?])
+        let values: Float64Array = self.all().map(|(_, r)| Some(r.value)).collect();
+        let times = TimestampMicrosecondArray::from_iter_values(self.all().map(|(_, r)| r.ts));
+        let devices = StringArray::from_iter_values(self.all().map(|(device, _)| device));
+        let times = times.with_timezone("UTC");
+        Ok(vec![list(Arc::new(values))?, list(Arc::new(times))?, list(Arc::new(devices))?])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let [values, times] = states else { return exec_err!("counter_delta has two states") };
+        let [values, times, devices] = states else {
+            return exec_err!("counter_delta has three states");
+        };
         let lists = values.as_list::<i32>().iter().zip(times.as_list::<i32>().iter());
-        for (values, times) in lists.filter_map(|(values, times)| Some((values?, times?))) {
-            self.take(&values, &times);
+        for ((values, times), devices) in lists.zip(devices.as_list::<i32>().iter()) {
+            if let (Some(values), Some(times)) = (values, times) {
+                self.take(&values, &times, devices.as_ref());
+            }
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //! what counters have counted. The pure parts serve history and rollups too.
 
 mod bucket;
-mod counter;
 mod counter_delta;
+mod devices;
 mod time_bucket;
 mod time_buckets;
 
@@ -12,12 +12,16 @@ use datafusion::{
     prelude::SessionContext,
 };
 
+use crate::meters::KnownMeters;
+
 pub use bucket::{Buckets, IRREGULAR, Interval};
-pub use counter::Counter;
 
 /// Makes the functions known to a session.
-pub(crate) fn register(session: &SessionContext) {
+pub(crate) fn register(session: &SessionContext, known: &KnownMeters) {
     session.register_udf(ScalarUDF::new_from_impl(time_bucket::TimeBucket::new()));
     session.register_udtf("time_buckets", std::sync::Arc::new(time_buckets::TimeBuckets));
-    session.register_udaf(AggregateUDF::new_from_impl(counter_delta::CounterDelta::new()));
+    session.register_udaf(AggregateUDF::new_from_impl(counter_delta::CounterDelta::new(
+        known.clone(),
+    )));
+    session.add_analyzer_rule(std::sync::Arc::new(devices::KnowDevices));
 }

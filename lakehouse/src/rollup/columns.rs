@@ -17,7 +17,10 @@ use arrow::{
 };
 use chrono_tz::Tz;
 
-use super::fold::{Bucket, Cell, Scaled};
+use super::{
+    fold::{Bucket, Cell, Scaled},
+    state::CounterState,
+};
 use crate::Error;
 
 /// Buckets with their device and beginning, in the order of the table; days with their zone.
@@ -46,6 +49,11 @@ impl Rows<'_> {
         all.push(Arc::new(Int32Array::from_iter_values(buckets().map(|b| b.samples))));
         all.push(times(buckets().map(|b| b.last_ts))?);
         all.push(Arc::new(StringArray::from_iter(buckets().map(|b| b.serial.as_deref()))));
+        if self.zones.is_none() {
+            let states = buckets().map(|bucket| CounterState::of(bucket));
+            let states = states.map(|state| state.and_then(|s| serde_json::to_string(&s).ok()));
+            all.push(Arc::new(StringArray::from_iter(states)));
+        }
         for column in columns() {
             all.push(self.column(column)?);
         }
@@ -62,7 +70,11 @@ impl Rows<'_> {
             Said::Min => decimals(column, cells().map(|c| c.min))?,
             Said::Max => decimals(column, cells().map(|c| c.max))?,
             Said::Delta => decimals(column, cells().map(|c| c.delta))?,
-            Said::Last => decimals(column, cells().map(|c| c.last))?,
+            Said::Last => {
+                let reading = READINGS.get(column.reading);
+                decimals(column, cells().map(|c| reading.and_then(|r| c.last(r))))?
+            }
+            Said::Suspect => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.suspects))),
             Said::Avg => {
                 let avg = |c: &Cell| (c.count > 0).then(|| c.sum / f64::from(c.count) / factor);
                 Arc::new(Float64Array::from_iter(cells().map(avg)))

@@ -135,6 +135,7 @@ impl<'a> Days<'a> {
             let decimal = || scaled(values.as_primitive::<Decimal128Type>().value(row));
             match of.said {
                 Said::Count => cell.count += counts.value(row),
+                Said::Suspect => cell.suspects += values.as_primitive::<Int32Type>().value(row),
                 Said::Min => cell.least(decimal()),
                 Said::Max => cell.greatest(decimal()),
                 Said::Avg => {
@@ -153,9 +154,9 @@ impl<'a> Days<'a> {
             stood.sort_by_key(|carry| carry.last_ts);
             let mut end = Carry::default();
             stood.iter().for_each(|carry| end.pass(carry));
-            for ((at, _), value) in counters().zip(end.values) {
+            for ((at, _), track) in counters().zip(&end.tracks) {
                 if let Some(cell) = bucket.cells.get_mut(at) {
-                    cell.last = value;
+                    cell.stood = track.believed();
                 }
             }
             (bucket.last_ts, bucket.serial) = (end.last_ts, end.serial);

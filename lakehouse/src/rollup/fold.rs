@@ -7,7 +7,7 @@ use acuvim_schemas::{
     time::Micros,
 };
 
-use crate::Counter;
+use crate::{Counter, Doubt, MeterTerms, TakenBack, Told, Track};
 
 /// How many readings are counters.
 pub(super) const COUNTERS: usize = 9;
@@ -24,7 +24,11 @@ pub(super) struct Cell {
     /// Of values as they are stored.
     pub sum: f64,
     pub delta: Option<Scaled>,
-    pub last: Option<Scaled>,
+    /// Where the counter stood at the end, and what was in doubt by then.
+    pub stood: Option<crate::Reading>,
+    pub doubt: Option<Doubt>,
+    /// Suspect readings that were found.
+    pub suspects: i32,
 }
 
 impl Cell {
@@ -69,19 +73,24 @@ pub(super) struct Stand {
 }
 
 /// What counters count on from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Carry {
     pub last_ts: Option<Micros>,
     pub serial: Option<Arc<str>>,
-    pub values: [Option<Scaled>; COUNTERS],
+    /// Of counters that were not read in a bucket its end knows nothing.
+    pub tracks: [Track; COUNTERS],
+    /// Suspect readings that were found in the bucket.
+    pub suspects: i32,
 }
 
 impl Carry {
     /// Goes on behind a bucket that stays as it is.
     pub fn pass(&mut self, bucket: &Self) {
         self.meter(bucket.serial.as_ref());
-        for (value, now) in self.values.iter_mut().zip(bucket.values) {
-            *value = now.or(*value);
+        for (track, now) in self.tracks.iter_mut().zip(&bucket.tracks) {
+            if now.believed().is_some() {
+                *track = *now;
+            }
         }
         self.last_ts = bucket.last_ts.or(self.last_ts);
     }
@@ -91,65 +100,146 @@ impl Carry {
         let Some(serial) = serial else { return false };
         let another = self.serial.as_ref().is_some_and(|before| before != serial);
         if another {
-            self.values = Default::default();
+            self.tracks = Default::default();
         }
         if self.serial.as_ref() != Some(serial) {
             self.serial = Some(Arc::clone(serial));
         }
         another
     }
+}
 
-    /// Counts on through a bucket's readings; `serials` are the meter's as heartbeats told them, by
-    /// time.
-    pub fn count(
-        &mut self,
-        bucket: &mut Bucket,
-        stands: &mut [Stand],
-        serials: &[(Micros, Arc<str>)],
-    ) {
+/// What a later bucket takes back of what another has counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Correction {
+    /// The place of that one.
+    pub place: usize,
+    /// The index of the reading.
+    pub reading: usize,
+    pub back: TakenBack,
+}
+
+/// Counts through a device's buckets, in the order of their times.
+#[derive(Debug)]
+pub(super) struct Counting<'a> {
+    carry: Carry,
+    /// In which bucket each counter was last counted; none if that is stored and stays.
+    counted_in: [Option<usize>; COUNTERS],
+    terms: MeterTerms,
+    /// The meter's serials as heartbeats told them, by time.
+    serials: &'a [(Micros, Arc<str>)],
+    pub corrections: Vec<Correction>,
+    /// Times of readings that may have been suspect: their buckets must be made anew to tell.
+    pub lacks: Vec<Micros>,
+}
+
+impl<'a> Counting<'a> {
+    pub fn new(terms: MeterTerms, serials: &'a [(Micros, Arc<str>)]) -> Self {
+        let (carry, counted_in) = (Carry::default(), [None; COUNTERS]);
+        Self { carry, counted_in, terms, serials, corrections: Vec::new(), lacks: Vec::new() }
+    }
+
+    /// Goes on behind a bucket that stays as it is.
+    pub fn pass(&mut self, bucket: &Carry) {
+        self.carry.pass(bucket);
+        let tracks = bucket.tracks.iter();
+        for (place, _) in
+            self.counted_in.iter_mut().zip(tracks).filter(|(_, t)| t.believed().is_some())
+        {
+            *place = None;
+        }
+    }
+
+    /// Counts on through the readings of the bucket at a place.
+    pub fn count(&mut self, place: usize, bucket: &mut Bucket, stands: &mut [Stand]) {
         stands.sort_unstable_by_key(|stand| stand.ts);
-        let behind = self.last_ts.map_or(0, |last| serials.partition_point(|(ts, _)| *ts <= last));
-        let (told, serials) = serials.split_at(behind);
-        if self.serial.is_none() {
-            self.serial = told.last().map(|(_, serial)| Arc::clone(serial));
+        let last = self.carry.last_ts;
+        let behind = last.map_or(0, |last| self.serials.partition_point(|(ts, _)| *ts <= last));
+        let (told, serials) = self.serials.split_at(behind);
+        if self.carry.serial.is_none() {
+            self.carry.serial = told.last().map(|(_, serial)| Arc::clone(serial));
         }
         let mut serials = serials.iter().peekable();
         for stand in stands.iter() {
             while let Some((_, serial)) = serials.next_if(|(ts, _)| *ts <= stand.ts) {
-                if self.meter(Some(serial)) {
-                    bucket.cells.iter_mut().for_each(|cell| cell.last = None);
+                if self.carry.meter(Some(serial)) {
+                    bucket.cells.iter_mut().for_each(|cell| cell.stood = None);
                 }
             }
-            self.stand(bucket, stand);
+            self.stand(place, bucket, stand);
         }
-        (bucket.last_ts, bucket.serial) = (self.last_ts, self.serial.clone());
+        (bucket.last_ts, bucket.serial) = (self.carry.last_ts, self.carry.serial.clone());
     }
 
-    fn stand(&mut self, bucket: &mut Bucket, stand: &Stand) {
-        let values = stand.values.iter().zip(&mut self.values);
-        for ((at, reading), (now, before)) in counters().zip(values) {
-            let (Some(now), Some(cell)) = (*now, bucket.cells.get_mut(at)) else { continue };
-            let counted = before.map_or(0, |before| increment(reading, before, now));
-            cell.delta = Some(cell.delta.unwrap_or(0) + counted);
-            cell.last = Some(now);
-            *before = Some(now);
+    fn stand(&mut self, place: usize, bucket: &mut Bucket, stand: &Stand) {
+        for (nth, (at, reading)) in counters().enumerate() {
+            let now = stand.values.get(nth).copied().flatten();
+            let (Some(now), Some(cell)) = (now, bucket.cells.get_mut(at)) else { continue };
+            let (Some(track), Some(counted_in)) =
+                (self.carry.tracks.get_mut(nth), self.counted_in.get_mut(nth))
+            else {
+                continue;
+            };
+            let counter = Counter::of(reading.name).unwrap_or(Counter::Total);
+            let now = crate::Reading { ts: stand.ts, value: as_float(reading, now) };
+            if track.lacks_before(counter, &self.terms, now) {
+                self.lacks.extend(track.believed().map(|at| at.ts));
+            }
+            let told = track.take(counter, &self.terms, now);
+            cell.count_on(reading, &told);
+            if let Some(back) = told.taken_back {
+                match *counted_in {
+                    Some(other) if other != place => {
+                        self.corrections.push(Correction { place: other, reading: at, back });
+                    }
+                    _ => cell.take_back(reading, &back),
+                }
+            }
+            if told.believed {
+                *counted_in = Some(place);
+            }
+            cell.stood = track.believed();
+            cell.doubt = track.doubt();
         }
-        self.last_ts = Some(stand.ts);
+        self.carry.last_ts = Some(stand.ts);
     }
 }
 
+impl Cell {
+    fn count_on(&mut self, reading: &Reading, told: &Told) {
+        self.delta = Some(self.delta.unwrap_or(0) + as_stored(reading, told.counted));
+        self.suspects += i32::try_from(told.suspects).unwrap_or(i32::MAX);
+    }
+
+    /// Takes back what a suspect reading seemed to have counted.
+    pub fn take_back(&mut self, reading: &Reading, back: &TakenBack) {
+        self.delta = self.delta.map(|delta| delta - as_stored(reading, back.counted));
+        if self.stood.is_some() {
+            self.stood = Some(back.stood);
+        }
+    }
+
+    /// Where the counter stood, as it is stored.
+    pub fn last(&self, reading: &Reading) -> Option<Scaled> {
+        self.stood.map(|at| as_stored(reading, at.value))
+    }
+}
+
+/// A stored value in its unit.
 #[expect(clippy::cast_precision_loss, reason = "readings have at most 14 digits")]
-#[expect(clippy::cast_possible_truncation, reason = "and so have their differences")]
-fn increment(reading: &Reading, before: Scaled, now: Scaled) -> Scaled {
-    let factor = 10_f64.powi(i32::from(reading.scale));
-    let counter = Counter::of(reading.name).unwrap_or(Counter::Total);
-    let counted = counter.increment(before as f64 / factor, now as f64 / factor);
-    (counted * factor).round() as Scaled
+pub(super) fn as_float(reading: &Reading, value: Scaled) -> f64 {
+    value as f64 / 10_f64.powi(i32::from(reading.scale))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "readings have at most 14 digits")]
+fn as_stored(reading: &Reading, value: f64) -> Scaled {
+    (value * 10_f64.powi(i32::from(reading.scale))).round() as Scaled
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use acuvim_schemas::time::MINUTE;
 
     const IMPORT: usize = 0;
 
@@ -169,17 +259,25 @@ mod tests {
     fn import(bucket: &Bucket) -> (Option<Scaled>, Option<Scaled>) {
         let (at, reading) = counters().next().expect("a counter");
         assert_eq!(reading.name, "energy_import_kwh");
-        (bucket.cells[at].delta, bucket.cells[at].last)
+        (bucket.cells[at].delta, bucket.cells[at].last(reading))
+    }
+
+    /// Minutes as times.
+    fn minutes(values: &[(Micros, Option<Scaled>)]) -> Vec<Stand> {
+        stands(&values.iter().map(|(at, value)| (at * MINUTE, *value)).collect::<Vec<_>>())
     }
 
     fn run(
-        carry: &mut Carry,
+        counting: &mut Counting<'_>,
         values: &[(Micros, Option<Scaled>)],
-        meters: &[(Micros, &str)],
     ) -> (Option<Scaled>, Option<Scaled>) {
         let mut bucket = Bucket::default();
-        carry.count(&mut bucket, &mut stands(values), &serials(meters));
+        counting.count(0, &mut bucket, &mut minutes(values));
         import(&bucket)
+    }
+
+    fn told(all: &[(Micros, &str)]) -> Vec<(Micros, Arc<str>)> {
+        serials(&all.iter().map(|(at, serial)| (at * MINUTE, *serial)).collect::<Vec<_>>())
     }
 
     #[test]
@@ -189,45 +287,76 @@ mod tests {
 
     #[test]
     fn what_is_counted_between_buckets_is_the_later_ones() {
-        let mut carry = Carry::default();
+        let mut counting = Counting::new(MeterTerms::default(), &[]);
         assert_eq!(
-            run(&mut carry, &[(20, Some(150)), (10, Some(100))], &[]),
-            (Some(50), Some(150))
+            run(&mut counting, &[(20, Some(1500)), (10, Some(1000))]),
+            (Some(500), Some(1500))
         );
-        assert_eq!(run(&mut carry, &[(30, None)], &[]), (None, None));
-        assert_eq!(run(&mut carry, &[(40, Some(175))], &[]), (Some(25), Some(175)));
+        assert_eq!(run(&mut counting, &[(30, None)]), (None, None));
+        assert_eq!(run(&mut counting, &[(40, Some(1750))]), (Some(250), Some(1750)));
         // Through the end of the counter's digits, and a reset, which counts nothing.
-        carry.values[IMPORT] = Some(9_999_999_990);
-        assert_eq!(run(&mut carry, &[(50, Some(10))], &[]), (Some(20), Some(10)));
-        assert_eq!(run(&mut carry, &[(60, Some(3))], &[]), (Some(0), Some(3)));
+        let mut counting = Counting::new(MeterTerms::default(), &[]);
+        run(&mut counting, &[(45, Some(9_999_999_990))]);
+        assert_eq!(run(&mut counting, &[(50, Some(100_000))]), (Some(100_010), Some(100_000)));
+        assert_eq!(run(&mut counting, &[(60, Some(3))]), (Some(0), Some(100_000)), "in doubt");
+        assert_eq!(run(&mut counting, &[(70, Some(5))]), (Some(2), Some(5)), "confirmed");
+    }
+
+    #[test]
+    fn a_jump_at_the_end_of_a_bucket_is_taken_back_there() {
+        let mut counting = Counting::new(MeterTerms::default(), &[]);
+        let mut buckets = [Bucket::default(), Bucket::default()];
+        let [first, second] = &mut buckets;
+        counting.count(
+            0,
+            first,
+            &mut minutes(&[(1, Some(10_000)), (2, Some(10_010)), (14, Some(15_000))]),
+        );
+        assert_eq!(import(first), (Some(5000), Some(15_000)), "nothing contradicts it yet");
+        counting.count(1, second, &mut minutes(&[(15, Some(10_020)), (16, Some(10_030))]));
+        let [correction] = counting.corrections[..] else { panic!("{counting:?}") };
+        assert_eq!(correction.place, 0);
+        let (_, reading) = counters().next().expect("a counter");
+        first.cells[correction.reading].take_back(reading, &correction.back);
+        assert_eq!(import(first), (Some(10), Some(10_010)));
+        assert_eq!(import(second), (Some(20), Some(10_030)));
+        assert_eq!(second.cells[correction.reading].suspects, 1);
+        // From what is stored of the first alone it can't be told.
+        let mut stored = Counting::new(MeterTerms::default(), &[]);
+        let mut end = Carry { last_ts: Some(14 * MINUTE), ..Carry::default() };
+        end.tracks[IMPORT] =
+            Track::behind(Some(crate::Reading { ts: 14 * MINUTE, value: 150.0 }), None);
+        stored.pass(&end);
+        stored.count(1, &mut Bucket::default(), &mut minutes(&[(15, Some(10_020))]));
+        assert_eq!(stored.lacks, [14 * MINUTE]);
     }
 
     #[test]
     fn another_meter_has_counters_of_its_own() {
-        let mut carry = Carry::default();
-        run(&mut carry, &[(10, Some(100))], &[(5, "m1")]);
-        // The same serial again, and one that was known by then, change nothing.
-        assert_eq!(run(&mut carry, &[(20, Some(110))], &[(5, "m0"), (15, "m1")]).0, Some(10));
-        let changed = run(&mut carry, &[(30, Some(120)), (40, Some(9000))], &[(35, "m2")]);
-        assert_eq!(changed, (Some(10), Some(9000)));
-        assert_eq!(carry.serial.as_deref(), Some("m2"));
+        let serials = told(&[(5, "m1"), (15, "m1"), (35, "m2"), (55, "m3")]);
+        let mut counting = Counting::new(MeterTerms::default(), &serials);
+        run(&mut counting, &[(10, Some(10_000))]);
+        // The same serial again changes nothing.
+        assert_eq!(run(&mut counting, &[(20, Some(10_100))]).0, Some(100));
+        let changed = run(&mut counting, &[(30, Some(10_200)), (40, Some(900_000))]);
+        assert_eq!(changed, (Some(100), Some(900_000)));
+        assert_eq!(counting.carry.serial.as_deref(), Some("m2"));
         // Known only when nothing more was read of the old one: it stands nowhere any more.
-        let mut bucket = Bucket::default();
-        let mut two = stands(&[(50, Some(9001)), (60, None)]);
-        carry.count(&mut bucket, &mut two, &serials(&[(55, "m3")]));
-        assert_eq!(import(&bucket), (Some(1), None));
-        assert_eq!(run(&mut carry, &[(70, Some(5))], &[]), (Some(0), Some(5)));
+        assert_eq!(run(&mut counting, &[(50, Some(900_100)), (60, None)]), (Some(100), None));
+        assert_eq!(run(&mut counting, &[(70, Some(5))]), (Some(0), Some(5)));
     }
 
     #[test]
     fn buckets_that_stay_are_passed() {
-        let mut carry = Carry::default();
-        run(&mut carry, &[(10, Some(100))], &[(5, "m1")]);
-        let mut later = Carry { last_ts: Some(20), ..Carry::default() };
-        carry.pass(&later);
-        assert_eq!((carry.last_ts, carry.values[IMPORT]), (Some(20), Some(100)));
+        let serials = told(&[(5, "m1")]);
+        let mut counting = Counting::new(MeterTerms::default(), &serials);
+        run(&mut counting, &[(10, Some(10_000))]);
+        let mut later = Carry { last_ts: Some(20 * MINUTE), ..Carry::default() };
+        counting.pass(&later);
+        let stood = |c: &Counting<'_>| c.carry.tracks[IMPORT].believed().map(|at| at.value);
+        assert_eq!((counting.carry.last_ts, stood(&counting)), (Some(20 * MINUTE), Some(100.0)));
         later.serial = Some("m2".into());
-        carry.pass(&later);
-        assert_eq!(carry.values[IMPORT], None);
+        counting.pass(&later);
+        assert_eq!(stood(&counting), None);
     }
 }

@@ -12,6 +12,7 @@ mod fold;
 mod keys;
 mod quarter;
 mod replace;
+mod state;
 mod stored;
 mod unseen;
 mod zones;
@@ -31,6 +32,7 @@ use chrono_tz::Tz;
 use crate::{Covered, Error, Lake, Snapshot, grow::is_of_later_version};
 use keys::{Keys, chunks};
 use replace::{Gone, Moves};
+pub(crate) use stored::Serials;
 pub use unseen::NotRolledUp;
 pub(crate) use unseen::Seen;
 
@@ -46,6 +48,9 @@ const WINDOW: i64 = 65_536;
 
 /// So many buckets are put in place at once, about: they are in memory until then.
 const AT_ONCE: usize = 50_000;
+
+/// Devices whose buckets are made anew at once.
+const RECOUNTED: usize = 50;
 
 /// The rollups have been made of every day.
 const DONE: i64 = i64::MAX;
@@ -171,6 +176,25 @@ impl Lake {
         let moves = Moves { expected, covered: Covered::new(), made, seen: None };
         let buckets = self.make(telemetry, keys, zones, moves).await?;
         Ok(RolledUp { buckets, more })
+    }
+
+    /// Makes all buckets of devices anew of which the readings are still there: their counters can do
+    /// something else than what they were counted by.
+    ///
+    /// # Errors
+    /// As [`Lake::roll_up`].
+    pub async fn recount(&self, devices: &[Arc<str>], zones: &Zones) -> Result<(), Error> {
+        if devices.is_empty() || self.is_of_later_version()? {
+            return Ok(());
+        }
+        let telemetry = self.snapshot(Table::Telemetry)?;
+        let expected = self.snapshot(Table::Rollup15m)?.covered().clone();
+        for some in devices.chunks(RECOUNTED) {
+            let keys = self.quarters_of(some).await?;
+            let stay = Moves { expected: expected.clone(), ..Moves::default() };
+            self.make(&telemetry, keys, zones, stay).await?;
+        }
+        Ok(())
     }
 
     /// Makes quarters and then their days, and moves on behind both: what is broken off in between is

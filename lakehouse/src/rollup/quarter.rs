@@ -6,6 +6,7 @@ use std::{
 };
 
 use acuvim_schemas::{
+    reading::READINGS,
     tables::Table,
     time::{HOUR, Micros},
 };
@@ -16,14 +17,17 @@ use super::{
     LOOK_BACK, QUARTER,
     chunk::Chunk,
     columns::Rows,
-    fold::{COUNTERS, Carry},
-    keys::{Keys, retain_made, spans},
+    fold::{COUNTERS, Carry, Correction, Counting},
+    keys::{Keys, note, quarter_of, retain_made, spans},
     stored::{Nearest, Neighbours, Serials, reading_columns},
 };
 use crate::{Error, Lake, Snapshot};
 
 /// Most buckets follow another this soon: further back is looked only for those that don't.
 const NEAR: Micros = 2 * HOUR;
+
+/// How often buckets before are added to what is made, at most.
+const MOST_TURNS: usize = 3;
 
 impl Lake {
     /// Makes buckets, and those behind them whose counters count on from them, which are added to the
@@ -33,24 +37,14 @@ impl Lake {
         telemetry: &Arc<Snapshot>,
         keys: &mut Keys,
     ) -> Result<Option<RecordBatch>, Error> {
-        let names: Vec<Arc<str>> = keys.keys().cloned().collect();
-        let devices: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let mut stored = self.around(keys, &devices).await?;
-        self.behind(keys, &mut stored).await?;
-        add_followers(keys, &stored);
-        let mut chunk = Chunk::new(keys);
-        let table = (Table::Telemetry, telemetry);
-        let spans = spans(keys, QUARTER);
-        let mut rows = self.read_spans(table, &devices, &spans, &reading_columns()).await?;
-        while let Some(batch) = rows.try_next().await? {
-            chunk.take(&batch)?;
+        let mut made = self.make_once(telemetry, keys).await?;
+        for _ in 0..MOST_TURNS {
+            if !add(keys, &made.lacks) {
+                break;
+            }
+            made = self.make_once(telemetry, keys).await?;
         }
-        self.before(keys, &chunk, &mut stored).await?;
-        let serials = self.serials_of(keys, &stored).await?;
-        for device in &names {
-            let serials = serials.get(device).map_or(&[][..], Vec::as_slice);
-            count(&mut chunk, device, stored.get(device), serials);
-        }
+        let chunk = made.chunk;
         retain_made(keys, &chunk.places, &chunk.buckets);
         let there = || chunk.places.all.iter().zip(&chunk.buckets).filter(|(_, b)| b.samples > 0);
         let rows = Rows {
@@ -60,6 +54,40 @@ impl Lake {
             zones: None,
         };
         (!rows.keys.is_empty()).then(|| rows.batch()).transpose()
+    }
+
+    /// Makes buckets of what is known of those before them.
+    async fn make_once(&self, telemetry: &Arc<Snapshot>, keys: &mut Keys) -> Result<Made, Error> {
+        let names: Vec<Arc<str>> = keys.keys().cloned().collect();
+        let devices: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let mut stored = self.around(keys, &devices).await?;
+        self.behind(keys, &mut stored).await?;
+        let first = first_of(keys);
+        add_neighbours(keys, &stored);
+        if let (Some(now), Some(first)) = (first_of(keys), first)
+            && now < first
+        {
+            self.neighbours(&devices, &(now - NEAR..first), &mut stored).await?;
+        }
+        let mut chunk = Chunk::new(keys);
+        let table = (Table::Telemetry, telemetry);
+        let spans = spans(keys, QUARTER);
+        let mut rows = self.read_spans(table, &devices, &spans, &reading_columns()).await?;
+        while let Some(batch) = rows.try_next().await? {
+            chunk.take(&batch)?;
+        }
+        self.before(keys, &chunk, &mut stored).await?;
+        let serials = self.serials_of(keys, &stored).await?;
+        let meters = self.engine().meters();
+        let mut lacks = Keys::new();
+        for device in &names {
+            let serials = serials.get(device).map_or(&[][..], Vec::as_slice);
+            let counting = Counting::new(meters.terms_of(device), serials);
+            for ts in count(&mut chunk, device, stored.get(device), counting) {
+                note(&mut lacks, device, quarter_of(ts));
+            }
+        }
+        Ok(Made { chunk, lacks })
     }
 
     /// What heartbeats said of the meters: since the bucket before, where that knows which it was.
@@ -111,7 +139,8 @@ impl Lake {
             let near = stored.get(*device).map(|theirs| theirs.range(..first));
             let mut known = [false; COUNTERS];
             for (_, carry) in near.into_iter().flatten() {
-                known.iter_mut().zip(&carry.values).for_each(|(known, v)| *known |= v.is_some());
+                let tracks = known.iter_mut().zip(&carry.tracks);
+                tracks.for_each(|(known, t)| *known |= t.believed().is_some());
             }
             chunk.reads_any(device, &known.map(|known| !known))
         };
@@ -146,17 +175,45 @@ impl Lake {
     }
 }
 
+/// Buckets that were made, and those before them that would have to be made with them.
+struct Made {
+    chunk: Chunk,
+    lacks: Keys,
+}
+
+/// Adds buckets to others; false if all are there.
+fn add(keys: &mut Keys, more: &Keys) -> bool {
+    let mut new = false;
+    for (device, starts) in more {
+        let theirs = keys.entry(Arc::clone(device)).or_default();
+        for start in starts {
+            new |= theirs.insert(*start);
+        }
+    }
+    new
+}
+
 fn first_of(keys: &Keys) -> Option<Micros> {
     keys.values().flatten().min().copied()
 }
 
-/// Adds the stored buckets that may count on from some: the next of each counter.
-fn add_followers(keys: &mut Keys, stored: &Neighbours) {
+/// Adds the stored buckets that may count on from some: the next of each counter, and those behind
+/// them, which may contradict what they end with. And the ones before those that found something suspect.
+fn add_neighbours(keys: &mut Keys, stored: &Neighbours) {
     for (device, starts) in keys {
         let Some(stored) = stored.get(device) else { continue };
-        let followers: BTreeSet<Micros> =
-            starts.iter().flat_map(|start| followers(*start, stored)).collect();
-        starts.extend(followers);
+        for _ in 0..2 {
+            let followers: BTreeSet<Micros> =
+                starts.iter().flat_map(|start| followers(*start, stored)).collect();
+            starts.extend(followers);
+        }
+        let suspicious = starts
+            .iter()
+            .filter(|start| stored.get(start).is_some_and(|bucket| bucket.suspects > 0));
+        let before: Vec<Micros> = suspicious
+            .filter_map(|start| stored.range(..start).next_back().map(|(before, _)| *before))
+            .collect();
+        starts.extend(before);
     }
 }
 
@@ -166,7 +223,7 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     let mut behind = stored.range(start + 1..).peekable();
     let Some(first) = behind.peek().map(|(start, _)| **start) else { return Vec::new() };
     let goes_on = |at: usize| {
-        let stands = |carry: &Carry| carry.values.get(at).is_some_and(Option::is_some);
+        let stands = |carry: &Carry| stands(carry, at);
         stored.range(start + 1..).any(|(_, carry)| stands(carry))
     };
     let mut open: Vec<usize> = (0..COUNTERS).filter(|at| goes_on(*at)).collect();
@@ -175,7 +232,7 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     for (start, carry) in behind {
         let another = serial.is_some_and(|serial| serial != &carry.serial);
         let before = open.len();
-        open.retain(|at| carry.values.get(*at).is_some_and(Option::is_none) && !another);
+        open.retain(|at| !stands(carry, *at) && !another);
         if open.len() < before && *start != first {
             followers.push(*start);
         }
@@ -187,15 +244,19 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     followers
 }
 
-/// Counts through a device's buckets and those that stay between them.
+fn stands(carry: &Carry, at: usize) -> bool {
+    carry.tracks.get(at).is_some_and(|track| track.believed().is_some())
+}
+
+/// Counts through a device's buckets and those that stay between them; answers with the times of
+/// readings whose buckets would have to be made anew too.
 fn count(
     chunk: &mut Chunk,
     device: &Arc<str>,
     stored: Option<&BTreeMap<Micros, Carry>>,
-    serials: &[(Micros, Arc<str>)],
-) {
+    mut counting: Counting<'_>,
+) -> Vec<Micros> {
     let mut stays = stored.into_iter().flatten().peekable();
-    let mut carry = Carry::default();
     for place in chunk.places.of(device) {
         let (Some((_, start)), Some(bucket), Some(stands)) = (
             chunk.places.all.get(place),
@@ -205,10 +266,17 @@ fn count(
             continue;
         };
         while let Some((_, before)) = stays.next_if(|(at, _)| *at < start) {
-            carry.pass(before);
+            counting.pass(before);
         }
         // What is stored of this one is what it takes the place of.
         stays.next_if(|(at, _)| *at == start);
-        carry.count(bucket, stands, serials);
+        counting.count(place, bucket, stands);
     }
+    for Correction { place, reading, back } in counting.corrections {
+        let cell = chunk.buckets.get_mut(place).and_then(|b| b.cells.get_mut(reading));
+        if let (Some(cell), Some(reading)) = (cell, READINGS.get(reading)) {
+            cell.take_back(reading, &back);
+        }
+    }
+    counting.lacks
 }

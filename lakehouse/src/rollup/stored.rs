@@ -8,6 +8,7 @@ use std::{
 use acuvim_schemas::{
     payload::serial_of,
     reading::{READINGS, Reading},
+    rollup,
     tables::Table,
     time::{DAY, Micros},
 };
@@ -28,9 +29,10 @@ use super::{
     chunk::scaled,
     fold::{COUNTERS, Carry, counters},
     keys::{Keys, note, quarter_of},
+    state::CounterState,
 };
 use crate::{
-    Covered, Error, Lake, Snapshot, View,
+    Covered, Error, Lake, Snapshot, Track, UnionTable, View,
     lake::{device_times, timestamp},
     writer::column,
 };
@@ -49,7 +51,7 @@ pub(super) enum Nearest {
 pub(super) type Neighbours = HashMap<Arc<str>, BTreeMap<Micros, Carry>>;
 
 /// What heartbeats said of devices' meters, by time.
-pub(super) type Serials = HashMap<Arc<str>, Vec<(Micros, Arc<str>)>>;
+pub(crate) type Serials = HashMap<Arc<str>, Vec<(Micros, Arc<str>)>>;
 
 impl Lake {
     /// The quarters of readings beyond some offsets, up to others.
@@ -189,11 +191,21 @@ impl Lake {
         times: &Range<Micros>,
     ) -> Result<Serials, Error> {
         let table = Table::Heartbeats;
-        let rows = View::of_files(self.table(table)?, &self.snapshot(table)?);
+        let heartbeats = View::of_files(self.table(table)?, &self.snapshot(table)?);
+        self.serials_among(heartbeats, devices, times).await
+    }
+
+    /// The same of these heartbeats.
+    pub(crate) async fn serials_among(
+        &self,
+        heartbeats: Arc<UnionTable>,
+        devices: &[&str],
+        times: &Range<Micros>,
+    ) -> Result<Serials, Error> {
         let mut rows = self
             .engine()
             .session()
-            .read_table(rows as _)?
+            .read_table(heartbeats as _)?
             .filter(these(devices).and(within(times)).and(col("meter_serial").is_not_null()))?
             .select_columns(&["device_id", "ts", "meter_serial"])?
             .execute_stream()
@@ -263,7 +275,8 @@ fn take_neighbours(batch: &RecordBatch, into: &mut Neighbours) -> Result<(), Err
 
 /// The columns that say where counters stood at the end of a quarter.
 pub(super) fn carry_columns() -> Vec<String> {
-    let names = ["device_id", "ts", "last_ts", "meter_serial"].map(str::to_owned).into_iter();
+    let names = ["device_id", "ts", "last_ts", "meter_serial", rollup::COUNTER_STATE];
+    let names = names.map(str::to_owned).into_iter();
     names.chain(counters().map(|(_, r)| last_of(r))).collect()
 }
 
@@ -278,15 +291,24 @@ pub(super) fn carries(batch: &RecordBatch) -> Result<Vec<Carry>, Error> {
     let lasts = counters()
         .map(|(_, r)| Ok(column(batch, &last_of(r))?.as_primitive::<Decimal128Type>()))
         .collect::<Result<Vec<_>, Error>>()?;
+    let states = column(batch, rollup::COUNTER_STATE)?.as_string::<i32>();
     let carry = |row: usize| {
-        let mut values = [None; COUNTERS];
-        for (value, column) in values.iter_mut().zip(&lasts) {
-            *value = column.is_valid(row).then(|| scaled(column.value(row)));
+        // What can't be read says nothing; the next reading is believed as after a restart.
+        let state = states.is_valid(row).then(|| serde_json::from_str(states.value(row)).ok());
+        let state: CounterState = state.flatten().unwrap_or_default();
+        let last_ts = last_ts.is_valid(row).then(|| last_ts.value(row));
+        let mut tracks = [Track::default(); COUNTERS];
+        for ((track, column), (_, reading)) in tracks.iter_mut().zip(&lasts).zip(counters()) {
+            if column.is_valid(row) {
+                let last = scaled(column.value(row));
+                *track = state.track(reading, last, last_ts.unwrap_or_default());
+            }
         }
         Carry {
-            last_ts: last_ts.is_valid(row).then(|| last_ts.value(row)),
+            last_ts,
             serial: serials.is_valid(row).then(|| serials.value(row).into()),
-            values,
+            tracks,
+            suspects: state.suspects,
         }
     };
     Ok((0..batch.num_rows()).map(carry).collect())

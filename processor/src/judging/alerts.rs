@@ -67,6 +67,7 @@ pub(crate) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertCha
         Anomaly::CrashLoop => Severity::Critical,
         Anomaly::NoKnownReadings
         | Anomaly::ClockAhead
+        | Anomaly::ImplausibleCounter
         | Anomaly::Brownout
         | Anomaly::Crash
         | Anomaly::LowMemory

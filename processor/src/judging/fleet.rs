@@ -3,13 +3,19 @@
 use std::{collections::HashMap, sync::Arc};
 
 use acuvim_control::{AlertChange, DeviceHappening, DeviceNote, DevicePresence, StatusStep};
+use acuvim_lakehouse::Reading;
 use acuvim_rules::{
     Anomaly, Beat, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
 };
-use acuvim_schemas::{Micros, api::DeviceStatus, telemetry::Unknown, time::SECOND};
+use acuvim_schemas::{
+    Micros,
+    api::DeviceStatus,
+    telemetry::Unknown,
+    time::{self, SECOND},
+};
 use serde_json::json;
 
-use super::anomaly_change;
+use super::{Suspect, anomaly_change};
 use crate::notes::{Said, moment};
 
 /// How often control is told that a device is still heard, where nothing else changes.
@@ -133,6 +139,46 @@ impl Fleet {
             if let Some(condition) = member.vitals.readings_known(ts, None) {
                 learnt.alerts.push(anomaly_change(&device_id, &condition));
                 learnt.notes.push(vitals_note(&device_id, member, ts));
+            }
+        }
+    }
+
+    /// Takes suspect readings of counters, and when the devices that have sent readings sent them.
+    pub fn counters(
+        &mut self,
+        suspects: &[Suspect],
+        sent: &HashMap<Arc<str>, Micros>,
+        learnt: &mut Learnt,
+    ) {
+        for suspect in suspects {
+            let Reading { ts, value } = suspect.reading;
+            let at = sent.get(&suspect.device).copied().unwrap_or(ts);
+            let member = self.member(&suspect.device);
+            let condition = member.vitals.suspect_counter(at, suspect.counter, value);
+            let condition = condition.map(|c| anomaly_change(&suspect.device, &c));
+            learnt.alerts.extend(condition);
+            let mut note = vitals_note(&suspect.device, member, at);
+            note.happened.push(DeviceHappening {
+                event: "counter_suspect",
+                reason: "implausible",
+                at: moment(at),
+                detail: json!({
+                    "counter": suspect.counter,
+                    "value": value,
+                    "ts": time::to_rfc3339(ts),
+                    "readings": suspect.times,
+                }),
+            });
+            learnt.notes.push(note);
+        }
+        for (device_id, at) in sent {
+            let Some(member) = self.devices.get_mut(device_id) else { continue };
+            if !member.vitals.is_open(Anomaly::ImplausibleCounter) {
+                continue;
+            }
+            if let Some(condition) = member.vitals.counters_are_calm(*at) {
+                learnt.alerts.push(anomaly_change(device_id, &condition));
+                learnt.notes.push(vitals_note(device_id, member, *at));
             }
         }
     }

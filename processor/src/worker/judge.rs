@@ -22,7 +22,7 @@ use super::{AWAY, ON_ITS_WAY, Worker};
 use crate::{
     Fatal,
     decode::{Clock, arrivals},
-    judging::{Fleet, Judging, Learnt, Repair, Repairs, rule_change},
+    judging::{Counters, Fleet, Judging, Learnt, Repair, Repairs, rule_change},
     notes::Said,
 };
 
@@ -39,6 +39,7 @@ pub(super) const NEAR_AND_FAR: [Micros; 2] = [time::HOUR, 3 * LONGEST_GAP];
 pub(super) struct Court {
     pub judge: Judge,
     pub fleet: Fleet,
+    pub counters: Counters,
     pub repairs: Repairs,
     pub repair: Option<Repair>,
     pub judging: Arc<Judging>,
@@ -81,6 +82,7 @@ impl Worker {
         let mut court = Court {
             judge: Judge::default(),
             fleet: Fleet::load(presences, ours),
+            counters: Counters::default(),
             repairs: Repairs::default(),
             repair: None,
             judging,
@@ -282,12 +284,21 @@ impl Worker {
             }
         }
         let rows = rows.slice(first, rows.num_rows() - first);
+        let meters = self.parts.lake.engine().meters();
+        let suspects = court.counters.follow(&rows, &meters, &self.options.limits);
+        let sent: HashMap<Arc<str>, Micros> = of_now(&rows, &self.options.limits)
+            .into_iter()
+            .map(|(id, ts)| (Arc::from(id), ts))
+            .collect();
+        let mut learnt = Learnt::default();
+        court.fleet.counters(&suspects, &sent, &mut learnt);
         let before = |device: &str| newest.get(device).copied().flatten();
         let judged = court
             .judge
             .judge(&judging.set, &rows, &before, &|id| judging.site(id))
             .map_err(|e| broken(&e))?;
         self.take_judged(judged);
+        self.take_learnt(learnt);
         Ok(())
     }
 

@@ -1,7 +1,12 @@
 //! A device's readings, in order of time, folded into buckets. Pure.
 
-use acuvim_lakehouse::{Buckets, Counter};
+use std::collections::VecDeque;
+
+use acuvim_lakehouse::{Buckets, Counter, MeterTerms, Reading, Told, Track};
 use acuvim_schemas::Micros;
+
+/// Buckets that are over and wait for a reading that might take something of them back, at most.
+const MOST_WAITING: usize = 1000;
 
 /// What a bucket says of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +66,21 @@ pub(crate) struct Fold {
     aggregates: Vec<Aggregate>,
     /// When another meter was connected: its counters have nothing to do with those before.
     changes: Vec<Micros>,
-    /// The time of the last reading, and each counter's last value.
+    terms: MeterTerms,
+    /// The time of the last reading, and how far each counter has come.
     last: Option<Micros>,
-    before: Vec<Option<f64>>,
+    counts: Vec<Count>,
     open: Option<Open>,
+    /// Buckets that are over, the oldest first.
+    over: VecDeque<Open>,
+}
+
+/// How far a column's counter has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    track: Track,
+    /// The beginning of the bucket in which the believed reading was counted: it may be taken back there.
+    counted_in: Option<Micros>,
 }
 
 #[derive(Debug)]
@@ -94,8 +110,6 @@ pub(crate) struct Rolled {
     pub max: f64,
     pub avg: f64,
     pub delta: Option<f64>,
-    /// Where the counter stood.
-    pub last: Option<f64>,
 }
 
 impl Fold {
@@ -103,44 +117,85 @@ impl Fold {
         buckets: Buckets,
         columns: Vec<Column>,
         aggregates: Vec<Aggregate>,
-        changes: Vec<Micros>,
+        (terms, changes): (MeterTerms, Vec<Micros>),
     ) -> Self {
-        let before = vec![None; columns.len()];
-        Self { buckets, columns, aggregates, changes, last: None, before, open: None }
+        let counts = vec![Count::default(); columns.len()];
+        let (open, over) = (None, VecDeque::new());
+        Self { buckets, columns, aggregates, changes, terms, last: None, counts, open, over }
     }
 
-    /// Learns of what was before the readings that are folded: the time of the last one, and of each
-    /// column its last value and when that was; counters count on from it, unless the meter is another
-    /// since.
-    pub fn begin_behind(&mut self, last: Micros, values: &[Option<(Micros, f64)>]) {
+    /// Learns of what was before the readings that are folded next: the time of the last one, and of each
+    /// column its last few, the newest first; counters count on from those of the same meter.
+    pub fn begin_behind(&mut self, last: Micros, before: &[Vec<Reading>]) {
         self.last = Some(last);
-        for (before, value) in self.before.iter_mut().zip(values) {
-            let same = |ts: Micros| !self.changes.iter().any(|at| ts < *at && *at <= last);
-            *before = value.filter(|(ts, _)| same(*ts)).map(|(_, value)| value);
+        let changed = self.changes.iter().rev().find(|at| **at <= last).copied();
+        let (columns, terms) = (&self.columns, &self.terms);
+        for ((count, column), before) in self.counts.iter_mut().zip(columns).zip(before) {
+            *count = Count::default();
+            let Some(counter) = column.counter else { continue };
+            for reading in before.iter().rev().filter(|r| changed.is_none_or(|at| r.ts >= at)) {
+                count.track.take(counter, terms, *reading);
+            }
         }
     }
 
-    /// Takes the next reading; answers with the bucket before if this one begins another. A time
-    /// outside the calendar is in no bucket.
-    pub fn push(&mut self, ts: Micros, values: impl Iterator<Item = Option<f64>>) -> Option<Row> {
-        let done = self.enter(ts);
+    /// Takes the next reading. A time outside the calendar is in no bucket.
+    pub fn push(&mut self, ts: Micros, values: impl Iterator<Item = Option<f64>>) {
+        self.enter(ts);
         self.part_meters(ts);
-        if let Some(open) = &mut self.open {
-            let cells = open.cells.iter_mut().zip(&self.columns).zip(&mut self.before);
-            for (((cell, column), before), value) in cells.zip(values) {
-                let Some(value) = value else { continue };
-                if let (Some(counter), Some(before)) = (column.counter, *before) {
-                    let counted = counter.increment(before, value);
-                    cell.delta = Some(cell.delta.unwrap_or(0.0) + counted);
-                } else if column.counter.is_some() {
-                    cell.delta = cell.delta.or(Some(0.0));
-                }
+        for (at, value) in values.enumerate() {
+            let Some(value) = value else { continue };
+            let Some(start) = self.open.as_ref().map(|open| open.start) else { break };
+            let told = self.count(at, Reading { ts, value });
+            if let Some(cell) = self.open.as_mut().and_then(|open| open.cells.get_mut(at)) {
                 cell.take(value);
-                *before = Some(value);
+                if let Some(told) = told {
+                    cell.delta = Some(cell.delta.unwrap_or(0.0) + told.counted);
+                }
+            }
+            if let Some(count) = self.counts.get_mut(at)
+                && told.is_some_and(|told| told.believed)
+            {
+                count.counted_in = Some(start);
             }
         }
         self.last = Some(ts);
-        done
+    }
+
+    /// Takes a reading behind those that are folded: it may contradict what they end with, and is in no
+    /// bucket itself.
+    pub fn look_at(&mut self, ts: Micros, values: impl Iterator<Item = Option<f64>>) {
+        self.part_meters(ts);
+        for (at, value) in values.enumerate() {
+            let Some(value) = value else { continue };
+            let told = self.count(at, Reading { ts, value });
+            if let Some(count) = self.counts.get_mut(at)
+                && told.is_some_and(|told| told.believed)
+            {
+                count.counted_in = None;
+            }
+        }
+        self.last = Some(ts);
+    }
+
+    /// Whether no reading that comes can take anything back.
+    pub fn is_settled(&self) -> bool {
+        self.counts.iter().all(|count| count.counted_in.is_none())
+    }
+
+    /// Counts a column's reading, if it is a counter, and takes back what it contradicts.
+    fn count(&mut self, at: usize, reading: Reading) -> Option<Told> {
+        let counter = self.columns.get(at)?.counter?;
+        let count = self.counts.get_mut(at)?;
+        let told = count.track.take(counter, &self.terms, reading);
+        if let (Some(back), Some(start)) = (told.taken_back, count.counted_in) {
+            let mut all = self.over.iter_mut().chain(&mut self.open);
+            let cell = all.find(|open| open.start == start).and_then(|o| o.cells.get_mut(at));
+            if let Some(cell) = cell {
+                cell.delta = cell.delta.map(|delta| delta - back.counted);
+            }
+        }
+        Some(told)
     }
 
     /// Takes the next quarter of an hour as the rollup has it, with the time of its last reading.
@@ -149,40 +204,48 @@ impl Fold {
         start: Micros,
         last_ts: Micros,
         cells: impl Iterator<Item = Rolled>,
-    ) -> Option<Row> {
-        let done = self.enter(start);
-        self.part_meters(last_ts);
+    ) {
+        self.enter(start);
         if let Some(open) = &mut self.open {
-            for ((cell, before), rolled) in open.cells.iter_mut().zip(&mut self.before).zip(cells) {
-                cell.take_rolled(rolled);
-                *before = rolled.last.or(*before);
-            }
+            open.cells.iter_mut().zip(cells).for_each(|(cell, rolled)| cell.take_rolled(rolled));
         }
         self.last = Some(last_ts);
-        done
     }
 
-    /// Opens the bucket of a time; answers with the one before if that is over.
-    fn enter(&mut self, ts: Micros) -> Option<Row> {
+    /// Opens the bucket of a time.
+    fn enter(&mut self, ts: Micros) {
         if self.open.as_ref().is_some_and(|open| ts < open.end) {
-            return None;
+            return;
         }
-        let done = self.close();
+        self.over.extend(self.open.take());
         self.open = self.buckets.start(ts).map(|start| {
             let end = self.buckets.next(start).unwrap_or(Micros::MAX);
             Open { start, end, cells: vec![Cell::default(); self.columns.len()] }
         });
-        done
     }
 
-    /// The last bucket, if one is open.
-    pub fn close(&mut self) -> Option<Row> {
-        let open = self.open.take()?;
-        let cells = open.cells.iter().zip(&self.columns);
+    /// The next bucket that is over and of which nothing can be taken back.
+    pub fn pop(&mut self) -> Option<Row> {
+        let start = self.over.front()?.start;
+        let waits = self.counts.iter().any(|count| count.counted_in == Some(start));
+        match waits && self.over.len() <= MOST_WAITING {
+            true => None,
+            false => self.over.pop_front().map(|over| self.row(&over)),
+        }
+    }
+
+    /// The buckets that are left, once nothing more comes.
+    pub fn finish(mut self) -> Vec<Row> {
+        self.over.extend(self.open.take());
+        self.over.iter().map(|over| self.row(over)).collect()
+    }
+
+    fn row(&self, over: &Open) -> Row {
+        let cells = over.cells.iter().zip(&self.columns);
         let cells = cells.flat_map(|(cell, column)| {
             self.aggregates.iter().map(move |aggregate| cell.of(*aggregate, *column))
         });
-        Some(Row { start: open.start, cells: cells.collect() })
+        Row { start: over.start, cells: cells.collect() }
     }
 
     /// Forgets the counters of the meter before, if there was another since the last reading.
@@ -190,7 +253,7 @@ impl Fold {
         let Some(last) = self.last else { return };
         let behind = self.changes.partition_point(|change| *change <= last);
         if self.changes.get(behind).is_some_and(|change| *change <= ts) {
-            self.before.fill(None);
+            self.counts.fill(Count::default());
         }
     }
 }
@@ -260,23 +323,29 @@ mod tests {
         let buckets =
             Buckets::new(Interval::Fixed(60 * SECOND), chrono_tz::Tz::UTC).expect("regular");
         let column = Column { counter: Some(Counter::Total), scale: 2 };
-        Fold::new(buckets, vec![column], aggregates.to_vec(), changes.to_vec())
+        let meter = (MeterTerms::default(), changes.to_vec());
+        Fold::new(buckets, vec![column], aggregates.to_vec(), meter)
     }
 
-    fn run(fold: &mut Fold, readings: &[(i64, Option<f64>)]) -> Vec<(i64, Vec<Option<f64>>)> {
-        let mut rows: Vec<Row> = readings
-            .iter()
-            .filter_map(|(ts, value)| fold.push(ts * SECOND, std::iter::once(*value)))
-            .collect();
-        rows.extend(fold.close());
+    fn run(mut fold: Fold, readings: &[(i64, Option<f64>)]) -> Vec<(i64, Vec<Option<f64>>)> {
+        let mut rows = Vec::new();
+        for (ts, value) in readings {
+            fold.push(ts * SECOND, std::iter::once(*value));
+            rows.extend(std::iter::from_fn(|| fold.pop()));
+        }
+        rows.extend(fold.finish());
         rows.into_iter().map(|row| (row.start / SECOND, row.cells)).collect()
+    }
+
+    fn reading(at: i64, value: f64) -> Reading {
+        Reading { ts: at * SECOND, value }
     }
 
     #[test]
     fn buckets_say_what_was_in_them() {
         let every: Vec<Aggregate> = Aggregate::ALL.into_iter().map(|(_, of)| of).collect();
         let rows = run(
-            &mut fold(&every, &[]),
+            fold(&every, &[]),
             &[(0, Some(1.1)), (10, None), (20, Some(2.2)), (65, Some(0.5)), (130, None)],
         );
         let cells = |text: [f64; 8]| text.map(Some).to_vec();
@@ -292,12 +361,36 @@ mod tests {
     #[test]
     fn what_is_counted_between_buckets_is_the_later_ones() {
         let mut fold = fold(&[Aggregate::Delta], &[]);
-        fold.begin_behind(-5 * SECOND, &[Some((-8 * SECOND, 7.0))]);
+        fold.begin_behind(-5 * SECOND, &[vec![reading(-8, 7.0)]]);
         let readings: Vec<_> = (0..20).map(|n| (n * 10, Some(10.0 + n as f64))).collect();
-        let rows = run(&mut fold, &readings);
+        let rows = run(fold, &readings);
         let deltas: Vec<f64> = rows.iter().filter_map(|(_, cells)| cells[0]).collect();
         assert_eq!(deltas, [8.0, 6.0, 6.0, 2.0]);
         assert!((deltas.iter().sum::<f64>() - (29.0 - 7.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_jump_at_the_edge_of_a_bucket_counts_nothing() {
+        let readings = [(0, 100.0), (50, 100.1), (59, 150.0), (60, 100.2), (70, 100.3)];
+        let readings = readings.map(|(at, value)| (at, Some(value)));
+        let rows = run(fold(&[Aggregate::Delta], &[]), &readings);
+        assert_eq!(rows, [(0, vec![Some(0.1)]), (60, vec![Some(0.2)])]);
+        // What comes behind the last of them says that of the last bucket.
+        let mut cut = fold(&[Aggregate::Delta], &[]);
+        for (at, value) in &readings[..3] {
+            cut.push(at * SECOND, std::iter::once(*value));
+        }
+        assert!(!cut.is_settled());
+        cut.look_at(60 * SECOND, std::iter::once(Some(0.0)));
+        assert!(!cut.is_settled(), "a reset, or one of those");
+        cut.look_at(70 * SECOND, std::iter::once(Some(100.3)));
+        assert!(cut.is_settled());
+        assert_eq!(cut.finish()[0].cells, [Some(0.1)]);
+        // A jump that is looked back at is none to count on from.
+        let mut behind = fold(&[Aggregate::Delta], &[]);
+        let before = [reading(-1, 41_746_432.0), reading(-10, 100.1), reading(-20, 100.0)];
+        behind.begin_behind(-SECOND, &[before.to_vec()]);
+        assert_eq!(run(behind, &[(0, Some(100.2))]), [(0, vec![Some(0.1)])]);
     }
 
     #[test]
@@ -305,7 +398,7 @@ mod tests {
         let wanted = [Aggregate::Avg, Aggregate::Min, Aggregate::Max, Aggregate::Count];
         let every = [&wanted[..], &[Aggregate::Delta]].concat();
         let all = [(0, Some(1.0)), (10, Some(2.5)), (20, None), (65, Some(4.0)), (70, Some(7.0))];
-        let readings = run(&mut fold(&every, &[]), &all);
+        let readings = run(fold(&every, &[]), &all);
         // The first bucket as two quarters, the second as readings behind them.
         let mut mixed = fold(&every, &[]);
         let rolled = |value: f64, delta: f64| Rolled {
@@ -314,27 +407,27 @@ mod tests {
             max: value,
             avg: value,
             delta: Some(delta),
-            last: Some(value),
         };
-        assert_eq!(mixed.push_rolled(0, 5 * SECOND, std::iter::once(rolled(1.0, 0.0))), None);
-        let second = std::iter::once(rolled(2.5, 1.5));
-        assert_eq!(mixed.push_rolled(10 * SECOND, 20 * SECOND, second), None);
-        assert_eq!(run(&mut mixed, &all[3..]), readings);
+        mixed.push_rolled(0, 5 * SECOND, std::iter::once(rolled(1.0, 0.0)));
+        mixed.push_rolled(10 * SECOND, 20 * SECOND, std::iter::once(rolled(2.5, 1.5)));
+        mixed.begin_behind(20 * SECOND, &[vec![reading(10, 2.5), reading(0, 1.0)]]);
+        assert_eq!(run(mixed, &all[3..]), readings);
         // Another meter in between: what was read of it has nothing to do with what was rolled up.
         let mut parted = fold(&[Aggregate::Delta], &[60 * SECOND]);
         parted.push_rolled(0, 20 * SECOND, std::iter::once(rolled(2.5, 0.0)));
-        assert_eq!(run(&mut parted, &all[3..])[1].1, [Some(3.0)]);
+        parted.begin_behind(20 * SECOND, &[vec![reading(10, 2.5)]]);
+        assert_eq!(run(parted, &all[3..])[1].1, [Some(3.0)]);
     }
 
     #[test]
     fn another_meter_has_counters_of_its_own() {
-        let readings = [(0, Some(10.0)), (10, Some(12.0)), (20, Some(5000.0)), (30, Some(5001.0))];
-        let rows = run(&mut fold(&[Aggregate::Delta], &[15 * SECOND]), &readings);
+        let readings = [(0, Some(10.0)), (10, Some(12.0)), (20, Some(900.0)), (30, Some(901.0))];
+        let rows = run(fold(&[Aggregate::Delta], &[15 * SECOND]), &readings);
         assert_eq!(rows, [(0, vec![Some(3.0)])]);
-        let rows = run(&mut fold(&[Aggregate::Delta], &[]), &readings);
-        assert_eq!(rows, [(0, vec![Some(4991.0)])]);
+        let rows = run(fold(&[Aggregate::Delta], &[]), &readings);
+        assert_eq!(rows, [(0, vec![Some(891.0)])]);
         let mut fold = fold(&[Aggregate::Delta], &[-10 * SECOND]);
-        fold.begin_behind(-5 * SECOND, &[Some((-20 * SECOND, 3.0))]);
-        assert_eq!(run(&mut fold, &readings[..2]), [(0, vec![Some(2.0)])]);
+        fold.begin_behind(-5 * SECOND, &[vec![reading(-20, 3.0)]]);
+        assert_eq!(run(fold, &readings[..2]), [(0, vec![Some(2.0)])]);
     }
 }

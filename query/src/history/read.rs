@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_lakehouse::{NotRolledUp, timestamp};
+use acuvim_lakehouse::{MeterTerms, NotRolledUp, Reading, timestamp};
 use acuvim_schemas::{Micros, api::Device, payload::serial_of, tables::Table, time::DAY};
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
@@ -23,7 +23,7 @@ use super::{
     rolled::Source,
 };
 use crate::{
-    App,
+    App, meters,
     problem::ApiError,
     sql::{on_threads, values},
 };
@@ -31,8 +31,12 @@ use crate::{
 /// Loggers that replaced each other, at most.
 const LOGGERS: usize = 32;
 
-/// How far back the reading is looked for that counters count on from.
+/// How far back the readings are looked for that counters count on from, and how far ahead those that
+/// contradict the last of them.
 const LOOK_BACK: Micros = 7 * DAY;
+
+/// Readings of each counter that are looked back at: enough to tell which of them are suspect.
+const LOOKED_AT: usize = 8;
 
 /// The loggers that stood at a site one after another, each with the times from and up to which it
 /// did.
@@ -106,11 +110,19 @@ pub(crate) async fn history(app: &Arc<App>, site: Site, asked: Asked) -> Result<
         (Shape::Buckets { .. }, [(device_id, _)]) => app.lake().not_rolled_up(device_id).await?,
         _ => None,
     };
+    if matches!(&asked.shape, Shape::Buckets { aggregates, .. } if aggregates.contains(&Aggregate::Delta))
+    {
+        meters::learn_terms(app).await;
+    }
+    // The newest logger's: the meter behind it stays.
+    let newest = site.0.first().map_or("", |(device_id, _)| device_id);
+    let terms = app.parts.engine.meters().terms_of(newest);
     let (lake_version, watermark, (rows, next)) = on_threads(app, move |context| async move {
         match asked.shape.clone() {
             Shape::Raw => raw(&context, &site, &asked).await,
             Shape::Buckets { buckets, aggregates, fill, .. } => {
-                let page = Buckets { site, asked, buckets, aggregates, fill, now, not_rolled_up };
+                let page =
+                    Buckets { site, asked, buckets, aggregates, fill, now, terms, not_rolled_up };
                 page.read(&context).await
             }
         }
@@ -161,6 +173,7 @@ pub(super) struct Buckets {
     pub aggregates: Vec<Aggregate>,
     pub fill: Fill,
     now: Micros,
+    terms: MeterTerms,
     /// Which readings are in no rollup; unknown where rollups are of no use.
     pub not_rolled_up: Option<NotRolledUp>,
 }
@@ -171,24 +184,30 @@ impl Buckets {
         let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
         let counts = self.aggregates.contains(&Aggregate::Delta);
         let changes = if counts { self.changes(context, from, to).await? } else { Vec::new() };
-        let mut fold =
-            Fold::new(self.buckets, self.asked.folded(), self.aggregates.clone(), changes);
-        if counts {
-            self.look_back(context, from, &names, &mut fold).await?;
-        }
+        let meter = (self.terms, changes);
+        let mut fold = Fold::new(self.buckets, self.asked.folded(), self.aggregates.clone(), meter);
         let mut page = Answer::new(self, from);
         for (part, of) in self.parts(context, from, to).await? {
             let is_full = match of {
-                Source::Readings => self.fold_readings(context, part, &mut fold, &mut page).await?,
-                Source::Rollup => self.fold_rollup(context, part, &mut fold, &mut page).await?,
+                Source::Readings => {
+                    if counts {
+                        self.look_back(context, part.0, &names, &mut fold).await?;
+                    }
+                    self.fold_readings(context, part, &mut fold, &mut page).await?
+                }
+                Source::Rollup => {
+                    self.look_ahead(context, part.0, &names, &mut fold).await?;
+                    self.fold_rollup(context, part, &mut fold, &mut page).await?
+                }
             };
             if is_full {
                 return Ok(page.finish());
             }
         }
-        if let Some(done) = fold.close() {
-            page.take(done);
+        if counts {
+            self.look_ahead(context, to, &names, &mut fold).await?;
         }
+        fold.finish().into_iter().for_each(|row| page.take(row));
         page.end(to.min(self.now.max(from)));
         Ok(page.finish())
     }
@@ -208,7 +227,8 @@ impl Buckets {
         while let Some(batch) = rows.try_next().await? {
             let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
             for (row, ts) in times(&batch).iter().enumerate() {
-                if let Some(done) = fold.push(*ts, columns.iter().map(|c| c.get(row))) {
+                fold.push(*ts, columns.iter().map(|c| c.get(row)));
+                while let Some(done) = fold.pop() {
                     page.take(done);
                 }
             }
@@ -244,24 +264,53 @@ impl Buckets {
         let mut rows = rows.execute_stream().await?;
         // Some readings are sent more seldom than others: each counts on from its own last one.
         let counters = self.asked.folded();
-        let mut found: Vec<Option<(Micros, f64)>> = vec![None; names.len()];
+        let mut found: Vec<Vec<Reading>> = vec![Vec::new(); names.len()];
         let mut newest = None;
         while let Some(batch) = rows.try_next().await? {
             let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
             for (row, ts) in times(&batch).iter().enumerate() {
                 newest = newest.or(Some(*ts));
                 for (found, column) in found.iter_mut().zip(&columns) {
-                    *found = found.or_else(|| column.get(row).map(|value| (*ts, value)));
+                    if found.len() < LOOKED_AT {
+                        found.extend(column.get(row).map(|value| Reading { ts: *ts, value }));
+                    }
                 }
             }
             let wants =
-                |(found, of): (&Option<_>, &Column)| of.counter.is_some() && found.is_none();
+                |(found, of): (&Vec<_>, &Column)| of.counter.is_some() && found.len() < LOOKED_AT;
             if !found.iter().zip(&counters).any(wants) {
                 break;
             }
         }
         if let Some(newest) = newest {
             fold.begin_behind(newest, &found);
+        }
+        Ok(())
+    }
+
+    /// Looks at the readings behind a time until none of what is counted before it can be taken back.
+    async fn look_ahead(
+        &self,
+        context: &SessionContext,
+        from: Micros,
+        names: &[&str],
+        fold: &mut Fold,
+    ) -> EngineResult<()> {
+        if fold.is_settled() {
+            return Ok(());
+        }
+        let range = (from, from.saturating_add(LOOK_BACK));
+        let table = Table::Telemetry;
+        let rows = site_rows(context, table, &self.site, range, names, Order::Ascending).await?;
+        let mut rows = rows.execute_stream().await?;
+        while let Some(batch) = rows.try_next().await? {
+            let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
+            for (row, ts) in times(&batch).iter().enumerate() {
+                fold.look_at(*ts, columns.iter().map(|c| c.get(row)));
+                if fold.is_settled() {
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }

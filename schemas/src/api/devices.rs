@@ -98,6 +98,12 @@ pub struct Device {
     pub nominal_voltage_v: Option<f64>,
     /// In hertz; its group's holds if null.
     pub nominal_frequency_hz: Option<f64>,
+    /// The most power that its meter can measure, in kW, beyond which its counters are not believed; its
+    /// group's holds if null.
+    pub max_power_kw: Option<f64>,
+    /// Where its energy counters begin again at zero, in their unit; its group's holds if null, or
+    /// 100000000.
+    pub counter_end: Option<f64>,
     /// IANA name; its group's holds if null.
     #[schema(example = "Africa/Johannesburg")]
     pub time_zone: Option<String>,
@@ -183,6 +189,14 @@ pub struct DeviceEdit {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, example = 50.0)]
     pub nominal_frequency_hz: Option<Option<f64>>,
+    /// The most power that its meter can measure, in kW, beyond which its counters are not believed.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 630.0)]
+    pub max_power_kw: Option<Option<f64>>,
+    /// Where its energy counters begin again at zero, in their unit.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 1000000.0)]
+    pub counter_end: Option<Option<f64>>,
     /// IANA name.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "Africa/Johannesburg")]
@@ -217,6 +231,12 @@ pub struct NewDevice {
     /// In hertz.
     #[serde(default)]
     pub nominal_frequency_hz: Option<f64>,
+    /// The most power that its meter can measure, in kW.
+    #[serde(default)]
+    pub max_power_kw: Option<f64>,
+    /// Where its energy counters begin again at zero, in their unit.
+    #[serde(default)]
+    pub counter_end: Option<f64>,
     /// IANA name.
     #[serde(default)]
     pub time_zone: Option<String>,
@@ -233,6 +253,8 @@ impl NewDevice {
             tags: Some(Some(self.tags.clone())),
             nominal_voltage_v: Some(self.nominal_voltage_v),
             nominal_frequency_hz: Some(self.nominal_frequency_hz),
+            max_power_kw: Some(self.max_power_kw),
+            counter_end: Some(self.counter_end),
             time_zone: Some(self.time_zone.clone()),
             enabled: None,
         }

@@ -20,6 +20,10 @@ pub struct Group {
     pub nominal_voltage_v: Option<f64>,
     /// In hertz.
     pub nominal_frequency_hz: Option<f64>,
+    /// The most power that their meters can measure, in kW.
+    pub max_power_kw: Option<f64>,
+    /// Where their energy counters begin again at zero, in their unit.
+    pub counter_end: Option<f64>,
     /// IANA name.
     pub time_zone: Option<String>,
     /// How many devices are in it.
@@ -51,6 +55,12 @@ pub struct GroupBody {
     /// In hertz.
     #[serde(default)]
     pub nominal_frequency_hz: Option<f64>,
+    /// The most power that their meters can measure, in kW, beyond which counters are not believed.
+    #[serde(default)]
+    pub max_power_kw: Option<f64>,
+    /// Where their energy counters begin again at zero, in their unit; 100000000 if null.
+    #[serde(default)]
+    pub counter_end: Option<f64>,
     /// IANA name.
     #[serde(default)]
     pub time_zone: Option<String>,

@@ -66,6 +66,8 @@ pub(crate) async fn put(
         tags: given.tags.or(Some(None)),
         nominal_voltage_v: given.nominal_voltage_v.or(Some(None)),
         nominal_frequency_hz: given.nominal_frequency_hz.or(Some(None)),
+        max_power_kw: given.max_power_kw.or(Some(None)),
+        counter_end: given.counter_end.or(Some(None)),
         time_zone: given.time_zone.or(Some(None)),
         enabled: given.enabled,
     };

@@ -44,6 +44,10 @@ struct Line {
     #[serde(default)]
     nominal_frequency_hz: Option<f64>,
     #[serde(default)]
+    max_power_kw: Option<f64>,
+    #[serde(default)]
+    counter_end: Option<f64>,
+    #[serde(default)]
     time_zone: Option<String>,
 }
 
@@ -58,14 +62,16 @@ impl From<Line> for NewDevice {
             tags: tags.split(';').filter(|t| !t.is_empty()).map(|t| t.trim().to_owned()).collect(),
             nominal_voltage_v: line.nominal_voltage_v,
             nominal_frequency_hz: line.nominal_frequency_hz,
+            max_power_kw: line.max_power_kw,
+            counter_end: line.counter_end,
             time_zone: line.time_zone,
         }
     }
 }
 
 /// Make devices from a CSV with a header line of `device_id` and any of `name`, `description`,
-/// `group_id`, `tags` (separated by `;`), `nominal_voltage_v`, `nominal_frequency_hz` and
-/// `time_zone`. Every line is checked before the first device is made, and all are made at once or none. The answer is a CSV of
+/// `group_id`, `tags` (separated by `;`), `nominal_voltage_v`, `nominal_frequency_hz`,
+/// `max_power_kw`, `counter_end` and `time_zone`. Every line is checked before the first device is made, and all are made at once or none. The answer is a CSV of
 /// `device_id`, `mqtt_username`, `mqtt_password` and `result` (`created`, or why not): the only time
 /// that the secrets are shown.
 #[utoipa::path(post, path = "/api/devices/import", tag = "devices",

@@ -1,0 +1,142 @@
+//! What is known of the fleet's meters: what their counters can do, and when one took another's place.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use acuvim_schemas::{Micros, tables::Table, time::DAY};
+use arrow::array::AsArray as _;
+use datafusion::{
+    functions_aggregate::expr_fn::{max, min},
+    prelude::col,
+};
+
+use crate::{Error, Lake, MeterTerms, lake::timestamp, rollup::Serials, writer::column};
+
+/// When meters took each other's place, by device, in order.
+pub type MeterChanges = HashMap<Arc<str>, Vec<Micros>>;
+
+/// What counters can do, by device; of those that are not named, what any Acuvim's can.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Meters(pub HashMap<Arc<str>, MeterTerms>);
+
+impl Meters {
+    /// What a device's counters can do.
+    #[must_use]
+    pub fn terms_of(&self, device_id: &str) -> MeterTerms {
+        self.0.get(device_id).copied().unwrap_or_default()
+    }
+}
+
+impl Meters {
+    /// The devices whose counters could do something else before.
+    #[must_use]
+    pub fn others_than(&self, before: &Self) -> Vec<Arc<str>> {
+        let all = self.0.keys().chain(before.0.keys());
+        let other = |id: &&Arc<str>| self.terms_of(id) != before.terms_of(id);
+        let others: BTreeSet<&Arc<str>> = all.filter(other).collect();
+        others.into_iter().map(Arc::clone).collect()
+    }
+}
+
+/// Both as they are known at present, for whoever counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownMeters(Arc<RwLock<(Arc<Meters>, Arc<MeterChanges>)>>);
+
+impl KnownMeters {
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    pub fn changes(&self) -> Arc<MeterChanges> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    pub fn set_meters(&self, meters: Meters) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(meters);
+    }
+
+    pub fn set_changes(&self, changes: MeterChanges) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).1 = Arc::new(changes);
+    }
+}
+
+/// How long what is known of changes is taken for all there is.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// How far back heartbeats are looked at that no rollup has told of yet.
+const RECENT: Micros = 3 * DAY;
+
+impl Lake {
+    /// Learns from heartbeats when meters took each other's place, for `counter_delta`; nothing if that
+    /// was done a moment ago.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn learn_meter_changes(&self, now: Micros) -> Result<(), Error> {
+        let mut learnt = self.learnt_changes.lock().await;
+        if learnt.is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let devices = self.with_several_serials(now).await?;
+        let changes = if devices.is_empty() {
+            MeterChanges::new()
+        } else {
+            let names: Vec<&str> = devices.iter().map(|device| &**device).collect();
+            let Some(heartbeats) = self.view(true)?.table(Table::Heartbeats) else { return Ok(()) };
+            changes_of(&self.serials_among(heartbeats, &names, &(Micros::MIN..Micros::MAX)).await?)
+        };
+        self.engine().known_meters().set_changes(changes);
+        *learnt = Some(begun);
+        Ok(())
+    }
+
+    /// Devices that have had more than one meter: of most days the rollups know.
+    async fn with_several_serials(&self, now: Micros) -> Result<Vec<Arc<str>>, Error> {
+        let session = self.engine().session();
+        let view = self.view(true)?;
+        let (heartbeats, days) = (view.table(Table::Heartbeats), view.table(Table::RollupDaily));
+        let (Some(heartbeats), Some(days)) = (heartbeats, days) else { return Ok(Vec::new()) };
+        let told = col("meter_serial").is_not_null();
+        let recent = match self.rollups_are_built().await? {
+            true => told.clone().and(col("ts").gt_eq(timestamp(now - RECENT))),
+            false => told.clone(),
+        };
+        let wanted = ["device_id", "meter_serial"];
+        let heartbeats =
+            session.read_table(heartbeats as _)?.filter(recent)?.select_columns(&wanted)?;
+        let days = session.read_table(days as _)?.filter(told)?.select_columns(&wanted)?;
+        let rows = heartbeats
+            .union(days)?
+            .aggregate(
+                vec![col("device_id")],
+                vec![
+                    min(col("meter_serial")).alias("first"),
+                    max(col("meter_serial")).alias("last"),
+                ],
+            )?
+            .filter(col("first").not_eq(col("last")))?
+            .select_columns(&["device_id"])?
+            .collect()
+            .await?;
+        let mut devices = Vec::new();
+        for batch in &rows {
+            let ids = column(batch, "device_id")?.as_string::<i32>();
+            devices.extend(ids.iter().flatten().map(Arc::from));
+        }
+        Ok(devices)
+    }
+}
+
+fn changes_of(serials: &Serials) -> MeterChanges {
+    let of = |(device, theirs): (&Arc<str>, &Vec<(Micros, Arc<str>)>)| {
+        let pairs = theirs.iter().zip(theirs.iter().skip(1));
+        let changes: Vec<Micros> =
+            pairs.filter(|(a, b)| a.1 != b.1).map(|(_, (ts, _))| *ts).collect();
+        (Arc::clone(device), changes)
+    };
+    serials.iter().map(of).filter(|(_, changes)| !changes.is_empty()).collect()
+}

@@ -42,7 +42,7 @@ pub use error::{Error, ErrorKind};
 pub use firmware::{
     FirmwareDeleted, FirmwareMade, MemberChange, NewRollout, ROLLOUTS_LEASE, RolloutChange,
     RolloutChanged, RolloutFilter, RolloutMember, RolloutOffer, RolloutStarted, RolloutStep,
-    RolloutVerb, RunningRollout, StoredFirmware, Target,
+    RolloutVerb, RunningRollout, StoredFirmware, Strayed, Target,
 };
 pub use leases::Lease;
 pub use letters::{Clockless, LetterNotes, ReplayOf};

@@ -24,5 +24,5 @@ pub use sample::Sample;
 pub use store::{ImageStore, Stamp, Stored};
 pub use token::TokenKey;
 pub use trusted::TrustedImages;
-pub use version::{Version, is_newer, runs};
+pub use version::{Version, fell_back, is_newer, runs};
 pub use window::Window;

@@ -9,7 +9,16 @@ use acuvim_schemas::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::{version::runs, window::Window};
+use crate::{
+    version::{fell_back, runs},
+    window::Window,
+};
+
+/// Heartbeats that a confirmed device may leave out before it counts as silent, as for its status.
+const MISSED_BEATS: i64 = 5;
+
+/// The interval of heartbeats of a device that does not say it, in seconds.
+const BEAT_INTERVAL_S: i64 = 60;
 
 /// A device's next state, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +44,10 @@ impl Look {
 /// It is confirmed by a heartbeat alone, which came after it had the image and names the new version:
 /// neither its answer to the command nor what it fetched is enough, and neither is a heartbeat of one
 /// that never fetched it. Silence counts from when we have listened without a break.
+///
+/// Confirmed is not the end: a version may fail hours later. As long as the rollout runs, a device
+/// that names another version has fallen back; until the soak of its stage is over, so do a loop of
+/// restarts and silence count against the version.
 #[must_use]
 pub fn observe(
     rollout: &RunningRollout,
@@ -47,6 +60,7 @@ pub fn observe(
         UpdateState::Offered => offered(rollout, member, now),
         UpdateState::Downloading => downloading(member),
         UpdateState::Installing => installing(rollout, member, listening_since, now),
+        UpdateState::Confirmed => confirmed(rollout, member, listening_since, now),
         _ => None,
     }
 }
@@ -131,6 +145,40 @@ fn installing(
             Look::because(UpdateState::Silent, detail)
         }
     }
+}
+
+fn confirmed(
+    rollout: &RunningRollout,
+    member: &RolloutMember,
+    listening_since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<Look> {
+    // What another rollout has made of it since is not this one's matter.
+    if member.is_told_since {
+        return None;
+    }
+    let running = member.beat_version.as_deref();
+    if fell_back(&rollout.version, member.from_version.as_deref(), running) {
+        let detail = format!("it was confirmed, and then ran {}", running.unwrap_or_default());
+        return Look::because(UpdateState::RolledBack, detail);
+    }
+    if member.stage < rollout.stage {
+        return None;
+    }
+    if member.is_looping {
+        return Look::because(
+            UpdateState::Failed,
+            "it was confirmed, and restarts again and again",
+        );
+    }
+    let heard = member.beat_at.unwrap_or(member.since).max(member.since);
+    let waited = (now - heard.max(listening_since)).num_seconds();
+    let missed = MISSED_BEATS * member.beat_interval_s.unwrap_or(BEAT_INTERVAL_S);
+    if waited < missed.max(i64::from(rollout.plan.silent_after_seconds)) {
+        return None;
+    }
+    let detail = format!("it was confirmed, and then sent no heartbeat for {waited} s");
+    Look::because(UpdateState::Silent, detail)
 }
 
 fn fetched(member: &RolloutMember) -> Option<UpdateState> {

@@ -56,6 +56,22 @@ pub fn runs(running: Option<&str>, release: &str) -> bool {
         || Version::of_device(running).zip(Version::parse(release)).is_some_and(|(a, b)| a == b)
 }
 
+/// Whether a device runs something newer than a release. What can't be compared is not newer.
+fn is_beyond(running: &str, release: &str) -> bool {
+    let both = Version::of_device(running).zip(Version::parse(release));
+    both.is_some_and(|(running, release)| running.precedence(&release) == Ordering::Greater)
+}
+
+/// Whether a device that ran a release has fallen back from it: it names another version, which is
+/// the one before the update or no newer one. A newer one it was updated to by other means. A
+/// heartbeat that names no version says nothing.
+#[must_use]
+pub fn fell_back(release: &str, before: Option<&str>, running: Option<&str>) -> bool {
+    let Some(names) = running else { return false };
+    let is_back = before.is_some_and(|before| runs(running, before));
+    !runs(running, release) && (is_back || !is_beyond(names, release))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +118,21 @@ mod tests {
             ("nonsense", None, false),
         ] {
             assert_eq!(is_newer(release, running), newer, "{release} over {running:?}");
+        }
+        for (before, running, back) in [
+            (Some("1.1.0"), Some("1.1.0"), true),
+            (Some("1.1.0"), Some("v1.1.0"), true),
+            (Some("1.1.0"), Some("1.0.0"), true),
+            (None, Some("1.1.0"), true),
+            (Some("1.1.0"), Some("dev-build"), true),
+            (Some("1.1.0"), Some("1.2.0"), false),
+            (Some("1.1.0"), Some("v1.2.0"), false),
+            (Some("1.1.0"), Some("1.3.0"), false),
+            (Some("1.1.0"), None, false),
+            // The release was an older one than the device had.
+            (Some("1.3.0"), Some("1.3.0"), true),
+        ] {
+            assert_eq!(fell_back("1.2.0", before, running), back, "{before:?}, {running:?}");
         }
         assert!(runs(Some("v1.2.0"), "1.2.0") && runs(Some("1.2.0"), "1.2.0"));
         assert!(

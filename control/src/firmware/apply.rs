@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     ROLLOUTS_LEASE, RunningRollout,
     edit::{take_back, withdraw},
+    fallback::clear_fallbacks,
     list::counts,
 };
 use crate::{
@@ -110,7 +111,7 @@ impl Control {
             return Ok(false);
         }
         for change in &step.changes {
-            moved(&mut tx, rollout, change, now).await?;
+            moved(&mut tx, (rollout.id, &rollout.version), change, now).await?;
         }
         for offer in &step.offers {
             told(&mut tx, rollout, offer, now).await?;
@@ -125,12 +126,21 @@ impl Control {
     }
 }
 
-async fn moved(
+/// Whether a device was still in the state that it was seen in, and so has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    Done,
+    Not,
+}
+
+/// Moves a device of a rollout, which is known by its id and version.
+pub(super) async fn moved(
     tx: &mut Tx,
-    rollout: &RunningRollout,
+    rollout: (Uuid, &str),
     change: &MemberChange,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<Moved, Error> {
+    let (rollout_id, _) = rollout;
     let failed = i64::from(change.to.is_failure());
     let touched = tx
         .execute(
@@ -143,20 +153,24 @@ async fn moved(
                 change.detail.clone().into(),
                 (!change.to.is_over()).into(),
                 failed.into(),
-                rollout.id.into(),
+                rollout_id.into(),
                 change.device_id.as_str().into(),
                 change.from.as_str().into(),
             ],
         )
         .await?;
     if touched == 0 {
-        return Ok(());
+        return Ok(Moved::Not);
     }
     if change.to.is_over() {
         // It may have got the image by asking, while its command still waits for it.
-        drop_command(tx, rollout.id, &change.device_id, now).await?;
+        drop_command(tx, rollout_id, &change.device_id, now).await?;
     }
-    tell(tx, rollout, &change.device_id, (change.to, change.detail.as_deref()), now).await
+    if change.to == UpdateState::Confirmed {
+        clear_fallbacks(tx, &change.device_id, now).await?;
+    }
+    tell(tx, rollout, &change.device_id, (change.to, change.detail.as_deref()), now).await?;
+    Ok(Moved::Done)
 }
 
 async fn drop_command(
@@ -180,7 +194,7 @@ async fn drop_command(
 /// Puts a device's step into its events.
 async fn tell(
     tx: &mut Tx,
-    rollout: &RunningRollout,
+    (rollout_id, version): (Uuid, &str),
     device_id: &str,
     (state, detail): (UpdateState, Option<&str>),
     now: DateTime<Utc>,
@@ -194,11 +208,11 @@ async fn tell(
         status: None,
         previous: None,
         reason: Some(detail.map_or_else(
-            || format!("{} {}", rollout.version, state.as_str()),
-            |detail| format!("{} {}: {detail}", rollout.version, state.as_str()),
+            || format!("{version} {}", state.as_str()),
+            |detail| format!("{version} {}: {detail}", state.as_str()),
         )),
         detail: Some(json!({
-            "rollout_id": rollout.id, "version": rollout.version, "state": state.as_str()
+            "rollout_id": rollout_id, "version": version, "state": state.as_str()
         })),
     };
     tx.emit(&Event::Device(Box::new(event)), now).await
@@ -230,7 +244,8 @@ async fn told(
                 vec![accepted.request_id.into(), rollout.id.into(), device_id.as_str().into()],
             )
             .await?;
-            return tell(tx, rollout, device_id, (UpdateState::Offered, None), now).await;
+            let of = (rollout.id, rollout.version.as_str());
+            return tell(tx, of, device_id, (UpdateState::Offered, None), now).await;
         }
         Given::NotFound => (UpdateState::Cancelled, "the device was deleted".to_owned()),
         Given::Disabled => (UpdateState::Cancelled, "the device is disabled".to_owned()),
@@ -245,7 +260,7 @@ async fn told(
         to,
         detail: Some(refused),
     };
-    moved(tx, rollout, &change, now).await
+    moved(tx, (rollout.id, &rollout.version), &change, now).await.map(|_| ())
 }
 
 async fn turned(

@@ -67,6 +67,14 @@ pub struct RolloutMember {
     pub beat_at: Option<DateTime<Utc>>,
     /// How often it has started.
     pub boot: Option<i64>,
+    /// How far apart its heartbeats are, in seconds, if it says so.
+    pub beat_interval_s: Option<i64>,
+    /// What it ran when the rollout began.
+    pub from_version: Option<String>,
+    /// Whether an alert about a loop of restarts began after it came into its state, and is open.
+    pub is_looping: bool,
+    /// Whether another rollout has told it something after it came into its state.
+    pub is_told_since: bool,
     /// Its site's time zone.
     pub time_zone: Option<String>,
 }
@@ -109,6 +117,10 @@ struct MemberRow {
     beat_version: Option<String>,
     beat_at: Option<DateTime<Utc>>,
     boot: Option<i64>,
+    beat_interval_s: Option<i64>,
+    from_version: Option<String>,
+    is_looping: bool,
+    is_told_since: bool,
     time_zone: Option<String>,
 }
 
@@ -132,6 +144,10 @@ impl From<MemberRow> for RolloutMember {
             beat_version: row.beat_version,
             beat_at: row.beat_at,
             boot: row.boot,
+            beat_interval_s: row.beat_interval_s,
+            from_version: row.from_version,
+            is_looping: row.is_looping,
+            is_told_since: row.is_told_since,
             time_zone: row.time_zone,
         }
     }
@@ -179,6 +195,13 @@ impl Control {
                 "SELECT r.device_id, r.version, r.stage, r.state, r.since, r.boot_before, r.fetched_some,
                      r.fetched_all, c.status AS command, c.error AS command_error, c.sent_at,
                      d.status, d.beat_version, d.beat_at, d.boot_count AS boot,
+                     d.heartbeat_interval_s AS beat_interval_s, r.from_version,
+                     EXISTS (SELECT 1 FROM alerts a WHERE a.device_id = r.device_id
+                         AND a.alert_type = 'crash_loop' AND a.origin = 'health'
+                         AND a.resolved_at IS NULL AND a.recorded_at > r.since) AS is_looping,
+                     EXISTS (SELECT 1 FROM rollout_devices o WHERE o.device_id = r.device_id
+                         AND o.rollout_id <> r.rollout_id AND o.since > r.since
+                         AND o.state NOT IN ('waiting', 'cancelled')) AS is_told_since,
                      COALESCE(d.time_zone, g.time_zone) AS time_zone
                  FROM rollout_devices r LEFT JOIN commands c ON c.request_id = r.request_id
                  LEFT JOIN devices d ON d.device_id = r.device_id

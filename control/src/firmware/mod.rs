@@ -2,6 +2,7 @@
 
 mod apply;
 mod edit;
+mod fallback;
 mod list;
 mod member;
 mod start;
@@ -15,6 +16,7 @@ use crate::{By, Control, Error, ErrorKind};
 
 pub use apply::{MemberChange, RolloutChange, RolloutOffer, RolloutStep};
 pub use edit::{RolloutChanged, RolloutVerb};
+pub use fallback::Strayed;
 pub use list::RolloutFilter;
 pub use member::{RolloutMember, RunningRollout};
 pub use start::{NewRollout, RolloutStarted, Target};

@@ -1,16 +1,17 @@
 //! Releases and rollouts, on both engines.
 
 use acuvim_control::{
-    Answer, Changes, Control, DeviceNote, FirmwareDeleted, FirmwareMade, MemberChange, NewCommand,
-    NewRollout, ROLLOUTS_LEASE, RolloutChange, RolloutChanged, RolloutFilter, RolloutOffer,
-    RolloutStarted, RolloutStep, RolloutVerb, RunningRollout, StoredFirmware, Target,
+    AlertChange, AlertFilter, Answer, Applied, Changes, Control, DeviceNote, FirmwareDeleted,
+    FirmwareMade, MemberChange, NewAlert, NewCommand, NewRollout, ROLLOUTS_LEASE, RolloutChange,
+    RolloutChanged, RolloutFilter, RolloutOffer, RolloutStarted, RolloutStep, RolloutVerb,
+    RunningRollout, StoredFirmware, Strayed, Target,
 };
 use acuvim_schemas::{
     api::{
-        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutState,
-        UpdateState,
+        AlertOrigin, Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan,
+        RolloutState, UpdateState,
     },
-    payload::{Heartbeat, Registration},
+    payload::{Heartbeat, Registration, Severity},
 };
 use chrono::TimeDelta;
 use serde_json::json;
@@ -304,6 +305,157 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
         assert_eq!(next.total, 1, "it is free for another");
         assert_eq!(next.skipped[0].reason, "it runs this version already");
+    })
+    .await;
+}
+
+/// A heartbeat of a device that names a version, in a transaction of its own.
+async fn beat(control: &Control, id: &str, version: &str, (second, offset): (i64, i64)) {
+    let heartbeat: Heartbeat =
+        serde_json::from_value(json!({ "firmware_version": version, "boot": 4 })).expect("one");
+    let note = DeviceNote {
+        heartbeat: Some((at(second), Box::new(heartbeat))),
+        ..DeviceNote::new(id, at(second))
+    };
+    let changes =
+        Changes { devices: vec![note], now: at(second), ..step(0, Some(offset), offset + 1) };
+    assert_eq!(control.apply(0, &changes).await.expect("stored"), Applied::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fallback_after_its_rollout_is_a_failure_and_an_alert() {
+    on_both(async |control| {
+        register(&control, 0, &["d1", "d2"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let id = started(start(&control, "1.2.0", &["d1", "d2"], Some(1)).await).rollout_id;
+        let lease = control
+            .hold_lease(ROLLOUTS_LEASE, "one", at(20), TimeDelta::seconds(6000))
+            .await
+            .expect("asked")
+            .expect("free");
+        beat(&control, "d1", "1.2.0", (30, 1)).await;
+        beat(&control, "d2", "1.2.0", (30, 2)).await;
+        let confirm = |device: &str, from| MemberChange {
+            device_id: device.into(),
+            from,
+            to: UpdateState::Confirmed,
+            detail: None,
+        };
+        let completed = RolloutStep {
+            changes: ["d1", "d2"].map(|d| confirm(d, UpdateState::Waiting)).to_vec(),
+            offers: Vec::new(),
+            change: Some(RolloutChange {
+                state: RolloutState::Completed,
+                stage: 2,
+                soak_since: None,
+                decision: "completed",
+                reason: "every device has ended".into(),
+                figures: json!({}),
+            }),
+        };
+        let rollout = running(&control).await;
+        let applied = control.apply_rollout((lease, "one"), &rollout, &completed, at(40)).await;
+        assert!(applied.expect("asked"));
+        assert!(control.strayed_devices().await.expect("asked").is_empty());
+
+        beat(&control, "d1", "1.1.0", (50, 3)).await;
+        let strayed = control.strayed_devices().await.expect("asked");
+        let expected = Strayed {
+            rollout_id: id,
+            version: "1.2.0".into(),
+            device_id: "d1".into(),
+            from_version: Some("1.1.0".into()),
+            running: "1.1.0".into(),
+        };
+        assert_eq!(strayed, [expected]);
+        for second in [60, 70] {
+            control.note_fallbacks(lease, &strayed, at(second)).await.expect("asked");
+        }
+        assert!(control.strayed_devices().await.expect("asked").is_empty());
+        assert_eq!(state(&control, id, "d1").await, UpdateState::RolledBack);
+        assert_eq!(state(&control, id, "d2").await, UpdateState::Confirmed);
+        assert_eq!(control.update_failures("d1", "1.2.0").await.expect("asked"), 1, "once");
+        let filter = AlertFilter {
+            alert_type: Some("firmware_fallback".into()),
+            limit: 10,
+            ..AlertFilter::default()
+        };
+        let (alerts, _) = control.alerts(&filter, None).await.expect("asked");
+        assert_eq!(alerts.len(), 1);
+        assert_eq!(alerts[0].device_id.as_deref(), Some("d1"));
+        assert!(alerts[0].message.contains("1.1.0"), "{}", alerts[0].message);
+
+        // It is tried again and confirmed: the alert is over.
+        let again = control.change_rollout(id, RolloutVerb::Retry, &by(80)).await.expect("asked");
+        assert_eq!(again, RolloutChanged::Done);
+        let changes = vec![confirm("d1", UpdateState::Waiting)];
+        let good = RolloutStep { changes, ..RolloutStep::default() };
+        let rollout = running(&control).await;
+        let applied = control.apply_rollout((lease, "one"), &rollout, &good, at(90)).await;
+        assert!(applied.expect("asked"));
+        let (alerts, _) = control.alerts(&filter, None).await.expect("asked");
+        assert_eq!(alerts[0].resolved_at, Some(at(90)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_known_with_what_it_is_watched_by() {
+    on_both(async |control| {
+        register(&control, 0, &["d1"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let id = started(start(&control, "1.2.0", &["d1"], None).await).rollout_id;
+        let member = async || control.rollout_members(id).await.expect("asked").remove(0);
+        let before = member().await;
+        assert_eq!(before.from_version.as_deref(), Some("1.1.0"));
+        assert!(!before.is_looping && !before.is_told_since);
+        let alert = NewAlert {
+            id: Uuid::now_v7(),
+            device_id: Some("d1".into()),
+            alert_type: "crash_loop".into(),
+            severity: Severity::Critical,
+            message: "5 restarts within an hour".into(),
+            value: None,
+            threshold: None,
+            metadata: None,
+            origin: AlertOrigin::Health,
+            rule: None,
+            marks: None,
+            subject: String::new(),
+            shadow: false,
+            backfilled: false,
+            created_at: at(20),
+            raised_at: at(20),
+            resolved_at: None,
+        };
+        let raised = Changes {
+            alerts: vec![AlertChange::Raise(Box::new(alert))],
+            now: at(20),
+            ..step(0, Some(1), 2)
+        };
+        control.apply(0, &raised).await.expect("stored");
+        assert!(member().await.is_looping);
+        // Ended, and given to another rollout.
+        control.change_rollout(id, RolloutVerb::Abort, &by(30)).await.expect("asked");
+        control.create_firmware(&stored("1.3.0", "bb"), &by(31)).await.expect("asked");
+        let other = started(start(&control, "1.3.0", &["d1"], None).await).rollout_id;
+        assert!(!member().await.is_told_since, "it only waits there");
+        let failed = MemberChange {
+            device_id: "d1".into(),
+            from: UpdateState::Waiting,
+            to: UpdateState::Failed,
+            detail: None,
+        };
+        let lease = control
+            .hold_lease(ROLLOUTS_LEASE, "one", at(40), TimeDelta::seconds(600))
+            .await
+            .expect("asked")
+            .expect("free");
+        let step = RolloutStep { changes: vec![failed], ..RolloutStep::default() };
+        let rollout = running(&control).await;
+        assert_eq!(rollout.id, other);
+        let applied = control.apply_rollout((lease, "one"), &rollout, &step, at(41)).await;
+        assert!(applied.expect("asked") && member().await.is_told_since);
     })
     .await;
 }

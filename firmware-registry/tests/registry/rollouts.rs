@@ -55,6 +55,10 @@ fn member(state: UpdateState) -> RolloutMember {
         beat_version: Some("1.1.0".into()),
         beat_at: Some(at(90)),
         boot: Some(7),
+        beat_interval_s: None,
+        from_version: Some("1.1.0".into()),
+        is_looping: false,
+        is_told_since: false,
         time_zone: None,
     }
 }
@@ -119,7 +123,7 @@ fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
     // One that runs it by now is not told any more.
     let has_it = RolloutMember { beat_version: Some("1.2.0".into()), ..member(Waiting) };
     assert_eq!(seen(&has_it, 101), Some(UpdateState::Cancelled));
-    for over in [Confirmed, Failed, RolledBack, Silent, UpdateState::Cancelled, Waiting] {
+    for over in [Failed, RolledBack, Silent, UpdateState::Cancelled, Waiting] {
         assert_eq!(seen(&member(over), 10_000), None, "{over:?}");
     }
     // While we did not listen, it may have spoken.
@@ -128,6 +132,71 @@ fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
         observe(&running, &installing, at(since), at(1100)).map(|look| look.state)
     };
     assert_eq!((late(0), late(900)), (Some(Silent), None));
+}
+
+#[test]
+fn a_confirmed_device_is_watched_until_the_soak_of_its_stage_is_over() {
+    use UpdateState::{Confirmed, Failed, RolledBack, Silent};
+    let good = RolloutMember {
+        beat_version: Some("1.2.0".into()),
+        beat_at: Some(at(110)),
+        boot: Some(8),
+        ..member(Confirmed)
+    };
+    let beat = |version: &str| RolloutMember {
+        beat_version: Some(version.into()),
+        beat_at: Some(at(200)),
+        ..good.clone()
+    };
+    assert_eq!(seen(&good, 300), None);
+    assert_eq!(seen(&beat("v1.2.0"), 300), None);
+    for other in ["1.1.0", "1.0.0", "dev-build"] {
+        assert_eq!(seen(&beat(other), 300), Some(RolledBack), "{other}");
+    }
+    assert_eq!(seen(&beat("1.3.0"), 300), None, "it was updated by other means");
+    let nameless = RolloutMember { beat_version: None, ..beat("x") };
+    assert_eq!(seen(&nameless, 300), None, "it says nothing of its version");
+    let elsewhere = RolloutMember { is_told_since: true, ..beat("1.1.0") };
+    assert_eq!(seen(&elsewhere, 300), None, "another rollout has told it");
+    let looping = RolloutMember { is_looping: true, ..good.clone() };
+    assert_eq!(seen(&looping, 300), Some(Failed));
+    assert_eq!((seen(&good, 1009), seen(&good, 1010)), (None, Some(Silent)));
+    let slow = RolloutMember { beat_interval_s: Some(600), ..good.clone() };
+    assert_eq!((seen(&slow, 3109), seen(&slow, 3110)), (None, Some(Silent)));
+    // While we did not listen, it may have spoken.
+    let running = rollout(staged());
+    assert_eq!(observe(&running, &good, at(900), at(1500)), None);
+
+    // Its stage is over: a fallback counts as long as the rollout runs, and nothing else does.
+    let later = RunningRollout { stage: 2, ..rollout(staged()) };
+    let then = |member: &RolloutMember| {
+        observe(&later, member, at(0), at(9000)).map(|look| (look.state, look.detail))
+    };
+    assert_eq!(then(&good), None);
+    assert_eq!(then(&looping), None);
+    let detail = Some("it was confirmed, and then ran 1.1.0".to_owned());
+    assert_eq!(then(&beat("1.1.0")), Some((RolledBack, detail)));
+}
+
+#[test]
+fn pilots_that_fall_back_in_the_soak_stop_the_rollout() {
+    use UpdateState::{Confirmed, Waiting};
+    let mut running = rollout(staged());
+    running.soak_since = Some(at(200));
+    let waiting = RolloutMember { stage: 2, ..member(Waiting) };
+    let mut pilots = [fleet(&[(2, Confirmed)]), vec![waiting]].concat();
+    for pilot in pilots.iter_mut().take(2) {
+        (pilot.beat_version, pilot.beat_at) = (Some("1.2.0".into()), Some(at(150)));
+        assert_eq!(observe(&running, pilot, at(0), at(220)), None);
+    }
+    assert_eq!(next(&running, &pilots, 220), Next::GoOn);
+    for pilot in pilots.iter_mut().take(2) {
+        (pilot.beat_version, pilot.beat_at) = (Some("1.1.0".into()), Some(at(230)));
+        let look = observe(&running, pilot, at(0), at(240)).expect("it fell back");
+        pilot.state = look.state;
+    }
+    let Next::Stop(reason) = next(&running, &pilots, 240) else { panic!("both fell back") };
+    assert!(reason.contains("2 of the 2 devices") && reason.contains("2 rolled back"), "{reason}");
 }
 
 /// So many devices in these states, all of stage 1.
@@ -249,6 +318,7 @@ enum Habit {
     Fails,
     Bricks,
     RollsBack,
+    FallsBack,
     Away,
 }
 
@@ -258,6 +328,7 @@ fn habit() -> impl Strategy<Value = Habit> {
         1 => Just(Habit::Fails),
         1 => Just(Habit::Bricks),
         1 => Just(Habit::RollsBack),
+        1 => Just(Habit::FallsBack),
         2 => Just(Habit::Away),
     ]
 }
@@ -269,8 +340,13 @@ fn live(member: &mut RolloutMember, habit: Habit, now: DateTime<Utc>) {
         (Habit::Fails, UpdateState::Offered) => member.command = Some(CommandStatus::Error),
         (_, UpdateState::Offered) => member.command = Some(CommandStatus::Ack),
         (_, UpdateState::Downloading) => member.fetched_all = true,
-        (Habit::Good, UpdateState::Installing) => {
+        (Habit::Good, UpdateState::Installing | UpdateState::Confirmed)
+        | (Habit::FallsBack, UpdateState::Installing) => {
             member.beat_version = Some("1.2.0".into());
+            member.beat_at = Some(now);
+        }
+        (Habit::FallsBack, UpdateState::Confirmed) => {
+            member.beat_version = Some("1.1.0".into());
             member.beat_at = Some(now);
         }
         (Habit::RollsBack, UpdateState::Installing) => {

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use acuvim_control::{
     Lease, MemberChange, NewCommand, ROLLOUTS_LEASE, RolloutChange, RolloutMember, RolloutOffer,
-    RolloutStep, RunningRollout,
+    RolloutStep, RunningRollout, Strayed,
 };
-use acuvim_firmware_registry::{GateAnswer, Judged, Next, Window, judge, observe, offers, runs};
+use acuvim_firmware_registry::{
+    GateAnswer, Judged, Next, Window, fell_back, judge, observe, offers, runs,
+};
 use acuvim_schemas::{
     api::{Deliver, Firmware, RolloutState, UpdateState},
     command::CommandKind,
@@ -29,6 +31,9 @@ const HELD_UP: TimeDelta = TimeDelta::seconds(30);
 /// Devices that are told in one transaction.
 const CHUNK: usize = 200;
 
+/// How often devices are looked for that fell back after their rollout was over.
+const FALLBACKS: Duration = Duration::from_secs(20);
+
 /// How often images are looked for that no release has.
 const CLEANING: Duration = Duration::from_secs(3600);
 
@@ -38,7 +43,7 @@ const LEFT_BEHIND: TimeDelta = TimeDelta::days(1);
 /// Looks after rollouts until told to stop.
 pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
     let work = async {
-        let mut cleaned = tokio::time::Instant::now();
+        let (mut cleaned, mut watched) = (tokio::time::Instant::now(), tokio::time::Instant::now());
         let length = LEASE + TimeDelta::from_std(app.parts.sql.timeout).unwrap_or_default();
         let mut listening = Listening { since: now(), looked: now() };
         loop {
@@ -58,6 +63,12 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
             };
             if let Err(error) = look(&app, lease, listening.since).await {
                 tracing::info!(error = %error.problem.detail, "a rollout waits");
+            }
+            if watched.elapsed() >= FALLBACKS {
+                watched = tokio::time::Instant::now();
+                if let Err(error) = note_fallbacks(&app, lease).await {
+                    tracing::info!(error = %error.problem.detail, "fallbacks are looked for later");
+                }
             }
             if cleaned.elapsed() >= CLEANING {
                 cleaned = tokio::time::Instant::now();
@@ -113,6 +124,26 @@ async fn look(
         }
     }
     Ok(())
+}
+
+/// Looks for devices that left the version of a rollout after it was over.
+async fn note_fallbacks(app: &Arc<App>, lease: Lease) -> Result<(), ApiError> {
+    let strayed = app.control().strayed_devices().await?;
+    let fallen: Vec<Strayed> = strayed
+        .into_iter()
+        .filter(|d| fell_back(&d.version, d.from_version.as_deref(), Some(&d.running)))
+        .take(CHUNK)
+        .collect();
+    for one in &fallen {
+        tracing::info!(
+            rollout = %one.rollout_id, device_id = one.device_id, version = one.version,
+            running = one.running, "a device fell back after its rollout was over"
+        );
+    }
+    if fallen.is_empty() {
+        return Ok(());
+    }
+    Ok(app.control().note_fallbacks(lease, &fallen, now()).await?)
 }
 
 /// What is next for a rollout.

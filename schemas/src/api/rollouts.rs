@@ -230,7 +230,7 @@ impl UpdateState {
         matches!(self, Self::Failed | Self::RolledBack | Self::Silent)
     }
 
-    /// Whether nothing changes it any more.
+    /// Whether the rollout waits for it no longer. A confirmed device may still turn into a failure.
     #[must_use]
     pub const fn is_over(self) -> bool {
         self.is_failure() || matches!(self, Self::Confirmed | Self::Cancelled)

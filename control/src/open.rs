@@ -99,6 +99,7 @@ fn migrations() -> Migrator {
         ("judgement", include_str!("../migrations/0003_judgement.sql")),
         ("firmware", include_str!("../migrations/0004_firmware.sql")),
         ("live", include_str!("../migrations/0005_live.sql")),
+        ("holds", include_str!("../migrations/0006_holds.sql")),
     ];
     let migrations = (1..).zip(files).map(|(version, (name, text))| {
         let text = SqlStr::from_static(text);

@@ -58,7 +58,7 @@ pub fn observe(
     match member.state {
         UpdateState::Waiting => waiting(rollout, member, now),
         UpdateState::Offered => offered(rollout, member, now),
-        UpdateState::Downloading => downloading(member),
+        UpdateState::Downloading => downloading(rollout, member, now),
         UpdateState::Installing => installing(rollout, member, listening_since, now),
         UpdateState::Confirmed => confirmed(rollout, member, listening_since, now),
         _ => None,
@@ -81,6 +81,7 @@ fn offered(rollout: &RunningRollout, member: &RolloutMember, now: DateTime<Utc>)
         return Look::at(fetched);
     }
     match member.command? {
+        CommandStatus::Error | CommandStatus::Timeout if member.is_refused => held(rollout, now),
         CommandStatus::Ack => Look::at(UpdateState::Downloading),
         CommandStatus::Success => Look::at(UpdateState::Installing),
         CommandStatus::Error => Look::because(UpdateState::Failed, said(member)),
@@ -94,11 +95,24 @@ fn offered(rollout: &RunningRollout, member: &RolloutMember, now: DateTime<Utc>)
     }
 }
 
-fn downloading(member: &RolloutMember) -> Option<Look> {
+/// A device that gave up because it was refused the image while the rollout was held is told again.
+fn held(rollout: &RunningRollout, now: DateTime<Utc>) -> Option<Look> {
+    if now >= rollout.deadline_at {
+        return not_reached();
+    }
+    Look::because(UpdateState::Waiting, "it was refused the image while the rollout was held")
+}
+
+fn downloading(
+    rollout: &RunningRollout,
+    member: &RolloutMember,
+    now: DateTime<Utc>,
+) -> Option<Look> {
     if member.fetched_all {
         return Look::at(UpdateState::Installing);
     }
     match member.command? {
+        CommandStatus::Error | CommandStatus::Timeout if member.is_refused => held(rollout, now),
         CommandStatus::Success => Look::at(UpdateState::Installing),
         CommandStatus::Error => Look::because(UpdateState::Failed, said(member)),
         CommandStatus::Timeout => {

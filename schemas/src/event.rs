@@ -172,6 +172,9 @@ pub struct RolloutProgress {
     /// How many decisions have been made about it: with each it began, went on, halted or ended.
     #[serde(default)]
     pub decisions: i64,
+    /// How often a person has let it go on or try again.
+    #[serde(default)]
+    pub resumed: i64,
     /// When.
     pub ts: DateTime<Utc>,
 }

@@ -228,9 +228,15 @@ async fn told(
     let touched = tx
         .execute(
             "UPDATE rollout_devices SET state = 'offered', since = $1, detail = NULL,
-                 boot_before = $2
-             WHERE rollout_id = $3 AND device_id = $4 AND state = 'waiting'",
-            vec![now.into(), offer.boot.into(), rollout.id.into(), device_id.as_str().into()],
+                 boot_before = $2, fetched_some = $3, fetched_all = $3, refused = $3
+             WHERE rollout_id = $4 AND device_id = $5 AND state = 'waiting'",
+            vec![
+                now.into(),
+                offer.boot.into(),
+                false.into(),
+                rollout.id.into(),
+                device_id.as_str().into(),
+            ],
         )
         .await?;
     if touched == 0 {
@@ -319,12 +325,15 @@ pub(super) async fn progress(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Resul
         )
         .await?;
     let Some((version, state, stage, reason)) = row else { return Ok(()) };
-    let decisions: Option<(i64,)> = tx
+    let decisions: Option<(i64, i64)> = tx
         .fetch_optional(
-            "SELECT COUNT(*) FROM rollout_decisions WHERE rollout_id = $1",
+            "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN decision IN ('resumed', 'retried')
+                 THEN 1 ELSE 0 END), 0) AS BIGINT) AS resumed
+             FROM rollout_decisions WHERE rollout_id = $1",
             vec![id.into()],
         )
         .await?;
+    let (decisions, resumed) = decisions.unwrap_or_default();
     let devices = counts(tx, id).await?;
     let event = RolloutProgress {
         rollout_id: id,
@@ -334,7 +343,8 @@ pub(super) async fn progress(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Resul
         progress: devices.line(),
         devices,
         reason,
-        decisions: decisions.map_or(0, |(n,)| n),
+        decisions,
+        resumed,
         ts: now,
     };
     tx.emit(&Event::Rollout(Box::new(event)), now).await

@@ -276,8 +276,8 @@ async fn revive(tx: &mut Tx, id: Uuid, states: &[UpdateState], by: &By) -> Resul
         "UPDATE rollout_devices SET state = 'waiting', detail = NULL, request_id = NULL,",
     );
     back.push(
-        "since = ?, fetched_some = ?, fetched_all = ?, active = ?",
-        [by.at.into(), false.into(), false.into(), true.into()],
+        "since = ?, fetched_some = ?, fetched_all = ?, refused = ?, active = ?",
+        [by.at.into(), false.into(), false.into(), false.into(), true.into()],
     );
     back.push("WHERE rollout_id = ? AND state IN", [id.into()]);
     back.push_list(states.iter().map(|state| state.as_str().into()));

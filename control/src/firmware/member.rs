@@ -53,6 +53,8 @@ pub struct RolloutMember {
     pub fetched_some: bool,
     /// Whether it fetched the image's end.
     pub fetched_all: bool,
+    /// Whether it was refused the image because the rollout was held, and has got nothing of it since.
+    pub is_refused: bool,
     /// How far the command has come that it was told with; none if it was not.
     pub command: Option<CommandStatus>,
     /// What it said went wrong.
@@ -110,6 +112,7 @@ struct MemberRow {
     boot_before: Option<i64>,
     fetched_some: bool,
     fetched_all: bool,
+    refused: bool,
     command: Option<String>,
     command_error: Option<String>,
     sent_at: Option<DateTime<Utc>>,
@@ -137,6 +140,7 @@ impl From<MemberRow> for RolloutMember {
             boot_before: row.boot_before,
             fetched_some: row.fetched_some,
             fetched_all: row.fetched_all,
+            is_refused: row.refused,
             command: row.command.as_deref().and_then(CommandStatus::parse),
             command_error: row.command_error,
             was_sent: row.sent_at.is_some(),
@@ -193,7 +197,7 @@ impl Control {
         let rows: Vec<MemberRow> = self
             .fetch_all(
                 "SELECT r.device_id, r.version, r.stage, r.state, r.since, r.boot_before, r.fetched_some,
-                     r.fetched_all, c.status AS command, c.error AS command_error, c.sent_at,
+                     r.fetched_all, r.refused, c.status AS command, c.error AS command_error, c.sent_at,
                      d.status, d.beat_version, d.beat_at, d.boot_count AS boot,
                      d.heartbeat_interval_s AS beat_interval_s, r.from_version,
                      EXISTS (SELECT 1 FROM alerts a WHERE a.device_id = r.device_id
@@ -227,15 +231,34 @@ impl Control {
         let noted = self
             .execute(
                 "UPDATE rollout_devices SET fetched_some = $1, fetched_all = (fetched_all OR $2),
+                     refused = $5,
                      boot_before = CASE WHEN fetched_some THEN boot_before ELSE
                          (SELECT d.boot_count FROM devices d
                           WHERE d.device_id = rollout_devices.device_id) END
                  WHERE device_id = $3 AND version = $4 AND active
                      AND state IN ('offered', 'downloading')",
-                vec![true.into(), all.into(), device_id.into(), version.into()],
+                vec![true.into(), all.into(), device_id.into(), version.into(), false.into()],
             )
             .await?;
         Ok(noted > 0)
+    }
+
+    /// Notes that a device was refused the image because its rollout is held: what it answers then
+    /// says nothing of the version.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn note_refused(&self, device_id: &str, version: &str) -> Result<(), Error> {
+        self.execute(
+            "UPDATE rollout_devices SET refused = $1
+             WHERE device_id = $2 AND version = $3 AND active AND refused = $4
+                 AND state IN ('offered', 'downloading')
+                 AND rollout_id IN (SELECT r.id FROM rollouts r
+                     WHERE r.state IN ('paused', 'stopped'))",
+            vec![true.into(), device_id.into(), version.into(), false.into()],
+        )
+        .await
+        .map(|_| ())
     }
 
     /// The version that a running rollout has told a device to take.

@@ -2,9 +2,9 @@
 
 use acuvim_control::{
     AlertChange, AlertFilter, Answer, Applied, Changes, Control, DeviceNote, FirmwareDeleted,
-    FirmwareMade, MemberChange, NewAlert, NewCommand, NewRollout, ROLLOUTS_LEASE, RolloutChange,
-    RolloutChanged, RolloutFilter, RolloutOffer, RolloutStarted, RolloutStep, RolloutVerb,
-    RunningRollout, StoredFirmware, Strayed, Target,
+    FirmwareMade, MemberChange, NewAlert, NewCommand, NewRollout, OUTBOX_LEASE, ROLLOUTS_LEASE,
+    RolloutChange, RolloutChanged, RolloutFilter, RolloutOffer, RolloutStarted, RolloutStep,
+    RolloutVerb, RunningRollout, StoredFirmware, Strayed, Target,
 };
 use acuvim_schemas::{
     api::{
@@ -305,6 +305,75 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
         assert_eq!(next.total, 1, "it is free for another");
         assert_eq!(next.skipped[0].reason, "it runs this version already");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_known_to_have_been_refused_until_it_is_told_again() {
+    on_both(async |control| {
+        register(&control, 0, &["d1"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let id = started(start(&control, "1.2.0", &["d1"], None).await).rollout_id;
+        let lease = control
+            .hold_lease(ROLLOUTS_LEASE, "one", at(20), TimeDelta::seconds(6000))
+            .await
+            .expect("asked")
+            .expect("free");
+        let told =
+            RolloutStep { offers: vec![offer("d1", Deliver::Now)], ..RolloutStep::default() };
+        let apply = async |step: &RolloutStep, second| {
+            let rollout = running(&control).await;
+            let applied = control.apply_rollout((lease, "one"), &rollout, step, at(second)).await;
+            assert!(applied.expect("asked"));
+        };
+        let refused = async || {
+            let members = control.rollout_members(id).await.expect("asked");
+            members[0].is_refused
+        };
+        let refuse = async || control.note_refused("d1", "1.2.0").await.expect("asked");
+        apply(&told, 21).await;
+        refuse().await;
+        assert!(!refused().await, "the rollout is not held");
+        // With a number the command may be with the broker: it is not taken back.
+        let outbox = control
+            .hold_lease(OUTBOX_LEASE, "one", at(22), TimeDelta::seconds(600))
+            .await
+            .expect("asked")
+            .expect("free");
+        let number = async |second| {
+            control.next_of_outbox(outbox, "one", None, at(second)).await.expect("asked");
+        };
+        number(23).await;
+        let change = async |verb, second| {
+            let changed = control.change_rollout(id, verb, &by(second)).await.expect("asked");
+            assert_eq!(changed, RolloutChanged::Done);
+        };
+        change(RolloutVerb::Pause, 30).await;
+        assert_eq!(state(&control, id, "d1").await, UpdateState::Offered);
+        control.note_refused("d1", "1.3.0").await.expect("asked");
+        assert!(!refused().await, "it is another version");
+        refuse().await;
+        assert!(refused().await);
+        change(RolloutVerb::Resume, 40).await;
+        assert!(refused().await, "what it answers may still come");
+        let back = MemberChange {
+            device_id: "d1".into(),
+            from: UpdateState::Offered,
+            to: UpdateState::Waiting,
+            detail: None,
+        };
+        apply(&RolloutStep { changes: vec![back], ..RolloutStep::default() }, 41).await;
+        apply(&told, 42).await;
+        assert!(!refused().await, "it is told again");
+        // What it gets in spite of an earlier refusal counts.
+        number(43).await;
+        change(RolloutVerb::Pause, 50).await;
+        refuse().await;
+        assert!(refused().await);
+        change(RolloutVerb::Resume, 51).await;
+        control.note_fetched("d1", "1.2.0", false).await.expect("asked");
+        assert!(!refused().await);
     })
     .await;
 }

@@ -48,6 +48,7 @@ fn member(state: UpdateState) -> RolloutMember {
         is_missed: false,
         fetched_some: false,
         fetched_all: false,
+        is_refused: false,
         command: Some(CommandStatus::Sent),
         command_error: None,
         was_sent: true,
@@ -197,6 +198,23 @@ fn pilots_that_fall_back_in_the_soak_stop_the_rollout() {
     }
     let Next::Stop(reason) = next(&running, &pilots, 240) else { panic!("both fell back") };
     assert!(reason.contains("2 of the 2 devices") && reason.contains("2 rolled back"), "{reason}");
+}
+
+#[test]
+fn a_device_that_was_refused_while_the_rollout_was_held_is_told_again() {
+    use UpdateState::{Cancelled, Downloading, Failed, Waiting};
+    for state in [UpdateState::Offered, Downloading] {
+        for command in [CommandStatus::Error, CommandStatus::Timeout] {
+            let answered = RolloutMember { command: Some(command), ..member(state) };
+            assert_eq!(seen(&answered, 101), Some(Failed), "{state:?} {command:?}");
+            let refused = RolloutMember { is_refused: true, ..answered };
+            assert_eq!(seen(&refused, 101), Some(Waiting), "{state:?} {command:?}");
+            assert_eq!(seen(&refused, 7 * 86_400), Some(Cancelled), "it is too late");
+        }
+    }
+    // It may ask again by itself once the rollout goes on.
+    let refused = RolloutMember { is_refused: true, ..member(UpdateState::Offered) };
+    assert_eq!(seen(&refused, 101), None);
 }
 
 /// So many devices in these states, all of stage 1.

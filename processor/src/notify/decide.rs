@@ -79,14 +79,21 @@ fn rollout(event: &RolloutProgress, to: &Notification) -> Option<NoticeItem> {
         return None;
     }
     let state = event.state.as_str();
-    // Each stage once, however often its figures change; each halt and each end.
+    // Each stage once, however often its figures change, and once more when it goes on after a halt;
+    // each halt and each end.
     let reason = event.reason.as_deref().unwrap_or_default();
     let what = match event.state {
+        RolloutState::Running if event.resumed > 0 => {
+            format!("{state}\0{}\0{}", event.stage, event.resumed)
+        }
         RolloutState::Running => format!("{state}\0{}", event.stage),
         _ => format!("{state}\0{}", event.decisions),
     };
     let version = &event.version;
     let title = match event.state {
+        RolloutState::Running if event.resumed > 0 => {
+            format!("The rollout of {version} goes on in stage {}", event.stage)
+        }
         RolloutState::Running => format!("The rollout of {version} is in stage {}", event.stage),
         _ => format!("The rollout of {version} is {state}: {reason}{}", event.progress),
     };

@@ -30,7 +30,8 @@ pub(super) struct Caller {
 /// was looked at here, whatever the name says a moment later.
 struct Guarded(AllowedNetworks);
 
-/// A name that leads to an address which may not be reached.
+/// A name that leads to an address which may not be reached. It may lead elsewhere at the next
+/// attempt: a resolver may answer wrongly for a moment, as the one of a captive portal does.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);
@@ -106,7 +107,7 @@ fn failed(error: &reqwest::Error) -> Attempt {
     let mut last = error.to_string();
     while let Some(cause) = source {
         if let Some(Refused(reason)) = cause.downcast_ref() {
-            return Attempt::Never(reason.clone());
+            return Attempt::Later(reason.clone());
         }
         last = cause.to_string();
         source = cause.source();
@@ -127,6 +128,27 @@ pub(super) fn signature(secret: &str, id: &str, timestamp: i64, body: &str) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::message::tests::notice;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_private_address_is_tried_again_and_never_reached() {
+        let inner = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        inner.set_nonblocking(true).expect("set");
+        let port = inner.local_addr().expect("an address").port();
+        let caller = Caller::new(AllowedNetworks::default(), Duration::from_secs(5));
+        let caller = caller.expect("a caller");
+        let named = notice(json!({"url": format!("http://localhost:{port}/")}), 1, 1);
+        let attempt = caller.call(&named, DateTime::UNIX_EPOCH).await;
+        let Attempt::Later(reason) = &attempt else { panic!("{attempt:?}") };
+        assert!(reason.contains("localhost leads to"), "{reason}");
+        let reached = inner.accept().map(|_| ()).expect_err("nobody came");
+        assert_eq!(reached.kind(), std::io::ErrorKind::WouldBlock);
+        // An address leads nowhere else by itself.
+        let plain = notice(json!({"url": format!("http://127.0.0.1:{port}/")}), 1, 1);
+        let attempt = caller.call(&plain, DateTime::UNIX_EPOCH).await;
+        assert!(matches!(attempt, Attempt::Never(_)), "{attempt:?}");
+    }
 
     #[test]
     fn it_signs_as_the_specification_does() {

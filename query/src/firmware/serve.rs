@@ -139,6 +139,7 @@ async fn admitted(app: &App, device_id: &str, version: &str) -> Result<Pass, Api
     let open = firmware.firmware.active
         && !app.control().versions_held().await?.iter().any(|held| held == version);
     if !told && !open {
+        app.control().note_refused(device_id, version).await?;
         let detail =
             "this firmware is neither active nor told to this device, or its rollout is held";
         return Err(ApiError::new(Code::Forbidden, detail));

@@ -107,12 +107,14 @@ impl LiveEvent {
 
     /// A server-sent event with its id.
     pub fn sse(&self) -> &Bytes {
-        self.sse.get_or_init(|| {
-            let mut out =
-                format!("id: {}\nevent: {}\n", self.position.encode(), self.kind.as_str());
-            data(&self.arguments, &mut out);
-            Bytes::from(out)
-        })
+        self.sse.get_or_init(|| self.sse_at(&self.position))
+    }
+
+    /// The same for a client that has seen more than this process, with that as its id.
+    pub fn sse_at(&self, position: &Position) -> Bytes {
+        let mut out = format!("id: {}\nevent: {}\n", position.encode(), self.kind.as_str());
+        data(&self.arguments, &mut out);
+        Bytes::from(out)
     }
 }
 
@@ -324,6 +326,20 @@ mod tests {
             "event: TelemetryReceived\ndata: {\"device_id\":\"d1\",\"data\":{\"device_id\":\"d1\",\
              \"data\":{\"x\":1}}}\n\n"
         );
+    }
+
+    #[test]
+    fn an_event_names_the_position_of_whom_it_is_told() {
+        use crate::live::position::Place;
+
+        let at = |next: i64| Position { epoch: 0, places: vec![Place { next, seq: next }] };
+        let told = Told { kind: EventKind::AlertCreated, device: None, arguments: vec![] };
+        let event = LiveEvent::new(told, at(5), (0, 4));
+        let text = |position: &Position| {
+            format!("id: {}\nevent: AlertCreated\ndata: {{}}\n\n", position.encode())
+        };
+        assert_eq!(event.sse().as_ref(), text(&at(5)).as_bytes());
+        assert_eq!(event.sse_at(&at(9)).as_ref(), text(&at(9)).as_bytes());
     }
 
     #[test]

@@ -199,16 +199,11 @@ impl Hub {
     pub fn position_of(&self, connection: &Connection) -> Option<Position> {
         // Under the lock nothing is published.
         let inner = self.lock();
-        let mut position = inner.position.clone()?;
+        let position = inner.position.as_ref()?;
         if connection.out().has_events() {
             return None;
         }
-        for (at, seen) in position.places.iter_mut().zip(connection.seen_places()) {
-            if seen.next > at.next {
-                *at = *seen;
-            }
-        }
-        Some(position)
+        Some(connection.position(position))
     }
 
     /// Tells everybody that events can't be told, and why.
@@ -276,6 +271,18 @@ impl Connection {
     pub fn has_seen(&self, position: Position) {
         let _ = self.seen.set(position);
         self.out().keep_events(|event| !self.has_event(event));
+    }
+
+    /// A position of this process with what its client has seen on one that is ahead of it; none if
+    /// the client has seen nothing beyond it. A client that is told less than it has seen would be
+    /// told some events twice by its next connection.
+    pub fn position_ahead(&self, position: &Position) -> Option<Position> {
+        position.ahead(self.seen_places())
+    }
+
+    /// The position that its client goes on from.
+    pub fn position(&self, position: &Position) -> Position {
+        self.position_ahead(position).unwrap_or_else(|| position.clone())
     }
 
     fn seen_places(&self) -> &[Place] {

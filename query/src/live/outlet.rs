@@ -61,14 +61,12 @@ impl Outlet {
     }
 
     /// Begins with what happened behind a position.
-    pub async fn resume(&mut self, seen: Position) -> Result<(), acuvim_log::Error> {
-        match Replay::begin(&self.app, &seen, &self.joined.connection.joined).await? {
-            Begun::Whole(replay) => {
-                self.replay = Some(replay);
-                self.joined.connection.has_seen(seen);
-            }
-            Begun::Gap(replay) => self.replay = Some(replay),
-        }
+    pub async fn resume(&mut self, seen: &Position) -> Result<(), acuvim_log::Error> {
+        let begun = Replay::begin(&self.app, seen, &self.joined.connection.joined).await?;
+        let (Begun::Whole(replay) | Begun::Gap(replay)) = begun;
+        // Where one partition has a gap, the others may be ahead of this process.
+        self.joined.connection.has_seen(replay.at().clone());
+        self.replay = Some(replay);
         Ok(())
     }
 
@@ -162,10 +160,16 @@ impl Outlet {
 
     fn written(&self, all: Vec<Out>) -> Vec<u8> {
         let (mut bytes, mut last) = (Vec::new(), None);
+        let connection = &self.joined.connection;
         for out in all {
             let frame = match (&out, self.wire) {
                 (Out::Event(event), Wire::Hub) => event.hub().clone(),
-                (Out::Event(event), Wire::Sse) => event.sse().clone(),
+                (Out::Event(event), Wire::Sse) => {
+                    match connection.position_ahead(&event.position) {
+                        Some(position) => event.sse_at(&position),
+                        None => event.sse().clone(),
+                    }
+                }
                 (Out::Reading(reading, fields), Wire::Hub) => reading.hub(fields.as_deref()),
                 (Out::Reading(reading, fields), Wire::Sse) => reading.sse(fields.as_deref()),
                 (Out::Missed(missed), _) => self.missed(missed),
@@ -176,7 +180,7 @@ impl Outlet {
             }
         }
         if let (Wire::Hub, Some(last)) = (self.wire, last) {
-            bytes.extend(self.position(&last.position));
+            bytes.extend(self.position(&connection.position(&last.position)));
         }
         bytes
     }

@@ -45,6 +45,20 @@ impl Position {
         URL_SAFE_NO_PAD.encode(out)
     }
 
+    /// This position with the places that were seen ahead of it; none if there are none.
+    pub fn ahead(&self, seen: &[Place]) -> Option<Self> {
+        if !self.places.iter().zip(seen).any(|(at, seen)| seen.next > at.next) {
+            return None;
+        }
+        let mut ahead = self.clone();
+        for (at, seen) in ahead.places.iter_mut().zip(seen) {
+            if seen.next > at.next {
+                *at = *seen;
+            }
+        }
+        Some(ahead)
+    }
+
     /// The position that a text names; none if it names none.
     pub fn decode(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.get(..text.len().min(32_000))?).ok()?;
@@ -107,6 +121,16 @@ mod tests {
                 prop_assert!(position.places.len() <= 60);
             }
         }
+    }
+
+    #[test]
+    fn a_place_that_was_seen_ahead_stays_seen() {
+        let place = |next: i64| Place { next, seq: 100 + next };
+        let at = |places: [i64; 3]| Position { epoch: 1, places: places.map(place).to_vec() };
+        let here = at([5, 9, 7]);
+        assert_eq!(here.ahead(&at([8, 2, 7]).places), Some(at([8, 9, 7])));
+        assert_eq!(here.ahead(&at([5, 2, 7]).places), None);
+        assert_eq!(here.ahead(&[]), None);
     }
 
     #[test]

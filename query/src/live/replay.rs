@@ -81,6 +81,11 @@ impl Replay {
         Begun::Gap(Self { at, to: to.clone(), left, gone: Some(reason.to_owned()) })
     }
 
+    /// Up to where the client has been told everything that can be told.
+    pub const fn at(&self) -> &Position {
+        &self.at
+    }
+
     /// Why some of it can't be told, and from where on it is: said once.
     pub fn take_gone(&mut self) -> Option<(String, Position)> {
         self.gone.take().map(|reason| (reason, self.at.clone()))

@@ -193,7 +193,7 @@ pub(super) async fn events(
             // One that is no position is so far back that nothing is known of it.
             let since = Position::decode(&since).unwrap_or_default();
             outlet.begin_with(Bytes::from_static(b"retry: 2000\n\n"));
-            outlet.resume(since).await.map_err(|error| {
+            outlet.resume(&since).await.map_err(|error| {
                 tracing::info!(%error, "a live client that came again met a log that is away");
                 ApiError::new(Code::Unavailable, "the log is away; try again")
             })?;

@@ -107,8 +107,7 @@ async fn webhooks_reach_no_private_address_by_name_or_redirect_either() {
         body(server.post(&path, &json!({})).await, 200).await
     };
     // Nothing private is allowed: not as an address, in whatever spelling, and not behind a name.
-    let mut server = Server::start(dir.path(), &[]).await;
-    server.expect("a notification was given up");
+    let server = Server::start(dir.path(), &[]).await;
     let port = inner.at.port();
     for host in [
         "127.0.0.2",
@@ -127,7 +126,7 @@ async fn webhooks_reach_no_private_address_by_name_or_redirect_either() {
     }
     let named = make(&server, json!({"url": format!("http://localhost:{port}/")})).await;
     let outcome = test(&server, &named).await;
-    assert_eq!(outcome["state"], "dead", "{outcome}");
+    assert_eq!(outcome["state"], "waiting", "{outcome}");
     let answer = outcome["answer"].as_str().expect("why");
     assert!(answer.contains("localhost leads to") && answer.contains("not a public"), "{answer}");
     server.stop().await;

@@ -107,22 +107,28 @@ fn the_system_and_offline_devices_are_topics_of_their_own() {
 
 #[test]
 fn a_rollout_is_told_by_stage_and_by_how_it_halts() {
-    let progress = |state: &str, stage: i64, decisions: i64| {
+    let told_of = |state: &str, stage: i64, (decisions, resumed): (i64, i64)| {
         let reason = (state == "stopped").then_some("3 of 100 failed");
         let counts = serde_json::to_value(acuvim_schemas::api::RolloutCounts::default());
         let event = json!({
             "type": "rollout", "rollout_id": Uuid::nil(), "version": "2.0.0", "state": state,
             "stage": stage, "progress": "1 of 2", "devices": counts.expect("counts"),
-            "reason": reason, "decisions": decisions, "ts": at(),
+            "reason": reason, "decisions": decisions, "resumed": resumed, "ts": at(),
         });
         let event: Event = serde_json::from_value(event).expect("an event");
         told(&event, json!({})).into_iter().next().expect("it is told")
     };
+    let progress = |state: &str, stage: i64, decisions: i64| told_of(state, stage, (decisions, 0));
     let first = progress("running", 1, 1);
     assert_eq!(first.alert_id, progress("running", 1, 1).alert_id, "once");
     assert_ne!(first.alert_id, progress("running", 2, 2).alert_id);
     let stopped = progress("stopped", 1, 2);
     assert_eq!(stopped.alert_id, progress("stopped", 1, 2).alert_id, "once");
     assert_ne!(stopped.alert_id, progress("stopped", 1, 4).alert_id, "another stop");
+    let resumed = told_of("running", 1, (3, 1));
+    assert_ne!(resumed.alert_id, first.alert_id, "it goes on in the same stage");
+    assert_eq!(resumed.alert_id, told_of("running", 1, (4, 1)).alert_id, "once");
+    assert_ne!(resumed.alert_id, told_of("running", 1, (6, 2)).alert_id, "it goes on once more");
+    assert!(resumed.title.contains("goes on in stage 1"), "{}", resumed.title);
     assert!(stopped.title.contains("stopped: 3 of 100 failed"), "{}", stopped.title);
 }

@@ -118,7 +118,7 @@ impl Session {
         let (what, covers) = asked.covers(&self.app, &connection).await?;
         // First what may fail: the client can ask for the same again.
         if let Some(since) = since {
-            self.outlet.resume(since).await.map_err(|error| {
+            self.outlet.resume(&since).await.map_err(|error| {
                 tracing::info!(%error, "a live client that came again met a log that is away");
                 "the log is away; try again".to_owned()
             })?;
@@ -126,7 +126,8 @@ impl Session {
         let number = connection.out().subscribe(what, covers)?;
         self.outlet.tell_positions(asked.positions);
         self.outlet.end_grace();
-        Ok(json!({"subscription": number, "position": connection.joined.encode()}))
+        let position = connection.position(&connection.joined);
+        Ok(json!({"subscription": number, "position": position.encode()}))
     }
 
     /// Waits for what the client is told next. May be dropped while it waits.

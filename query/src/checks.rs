@@ -2,6 +2,7 @@
 
 mod notification;
 
+use acuvim_rules::MOST_FLAPS;
 use acuvim_schemas::{
     api::{DeviceEdit, DeviceScope, GroupBody, RuleBody, Scope, SilenceBody},
     device::is_device_id,
@@ -159,6 +160,10 @@ pub(crate) fn rule(rule: &RuleBody) -> Result<(), ApiError> {
     if let Some(gap) = rule.gap_seconds {
         number("gap_seconds", f64::from(gap), 1.0, 345_600.0)?;
     }
+    if rule.flap_count == 1 || usize::try_from(rule.flap_count).is_ok_and(|n| n > MOST_FLAPS) {
+        return Err(ApiError::field("flap_count", format!("0, or 2 to {MOST_FLAPS}")));
+    }
+    number("flap_seconds", f64::from(rule.flap_seconds), 1.0, 86_400.0)?;
     device_scope(&rule.scope)
 }
 

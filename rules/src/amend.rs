@@ -3,7 +3,10 @@
 use acuvim_schemas::{Micros, event::Marks};
 use uuid::Uuid;
 
-use crate::episode::{Open, State};
+use crate::{
+    episode::{Open, State, Terms},
+    flapping::Begun,
+};
 
 /// An episode as it is recorded, or as a repair found it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,25 +43,32 @@ impl Recorded {
     fn same_times(&self, other: &Self) -> bool {
         let times = |e: &Self| {
             let ended = e.marks.ended.map(|(end, confirmed)| (end.ts, confirmed.ts));
-            (e.marks.started.ts, e.marks.raised.ts, ended)
+            (e.marks.started.ts, e.marks.raised.ts, ended, e.marks.flapping)
         };
         times(self) == times(other)
     }
 }
 
 /// The state of a rule just before a time, from its recorded episodes. Exact where the time lies
-/// further back than the rule waits, and a gap before anything that changed.
+/// further back than the rule waits, and a gap before anything that changed; for whether it flaps the
+/// recorded episodes must reach as far back as they count.
 #[must_use]
-pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros) -> State {
+pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros, terms: Terms) -> State {
     let ours = recorded.iter().filter(|e| e.rule_id == rule_id && e.marks.started.ts < at);
-    let Some(last) = ours.max_by_key(|e| e.marks.started.ts) else { return State::Quiet };
-    let marks = last.marks;
-    let episode = Open { id: last.id, started: marks.started, raised: marks.raised };
+    let mut ours: Vec<&Recorded> = ours.collect();
+    ours.sort_unstable_by_key(|e| e.marks.started.ts);
+    let Some((last, earlier)) = ours.split_last() else { return State::Quiet };
+    let began = |some: &[&Recorded]| -> Begun {
+        some.iter().map(|e| e.marks.started.ts).collect::<Vec<_>>().into()
+    };
+    let Recorded { id, marks, .. } = **last;
+    let Marks { started, raised, flapping, .. } = marks;
+    let (episode, begun) = (Open { id, started, raised, flapping }, began(&ours));
     match marks.ended {
-        _ if marks.raised.ts >= at => State::Pending(marks.started),
-        Some((_, confirmed)) if confirmed.ts < at => State::Quiet,
-        Some((end, _)) if end.ts < at => State::Open { episode, clearing: Some(end) },
-        _ => State::Open { episode, clearing: None },
+        _ if raised.ts >= at => State::pending(started, began(earlier)),
+        Some((_, confirmed)) if confirmed.ts < at => State::rest(begun, at, terms),
+        Some((end, _)) if end.ts < at => State::Open { episode, clearing: Some(end), begun },
+        _ => State::Open { episode, clearing: None, begun },
     }
 }
 
@@ -91,4 +101,38 @@ pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<
     }
     changes.extend(left.into_iter().map(|r| Amendment::Withdraw(r.id)));
     (changes, renamed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flapping::Flapping;
+    use acuvim_schemas::{Identity, event::Mark};
+
+    fn mark(ts: Micros) -> Mark {
+        Mark { ts, at: Identity { epoch: 0, partition: 0, offset: ts, item: 0 } }
+    }
+
+    fn recorded(started: Micros, ended: Option<Micros>) -> Recorded {
+        let ended = ended.map(|ts| (mark(ts), mark(ts)));
+        let marks = Marks { started: mark(started), raised: mark(started), ended, flapping: false };
+        Recorded { id: Uuid::nil(), rule_id: Uuid::nil(), rule_version: 1, marks }
+    }
+
+    #[test]
+    fn a_state_before_a_repair_remembers_the_episodes_that_count() {
+        let flapping = Some(Flapping { count: 3, window: 100 });
+        let terms = Terms { flapping, ..Terms::default() };
+        let all = [recorded(20, Some(30)), recorded(0, Some(10)), recorded(40, None)];
+        let at = |at: Micros, terms: Terms| state_at(&all, Uuid::nil(), at, terms);
+        assert_eq!(at(0, terms), State::Quiet);
+        assert_eq!(at(15, terms), State::Rested(Begun::from(vec![0])));
+        assert_eq!(at(35, terms), State::Rested(Begun::from(vec![0, 20])));
+        assert_eq!(at(35, Terms::default()), State::Quiet);
+        let State::Open { begun, .. } = at(50, terms) else { panic!("it is open") };
+        assert_eq!(begun, Begun::from(vec![0, 20, 40]));
+        let over = [recorded(0, Some(10))];
+        assert_eq!(state_at(&over, Uuid::nil(), 99, terms), State::Rested(Begun::from(vec![0])));
+        assert_eq!(state_at(&over, Uuid::nil(), 100, terms), State::Quiet);
+    }
 }

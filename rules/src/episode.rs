@@ -1,9 +1,11 @@
 //! The life of one rule on one device: quiet, pending, open, clearing. A sample at a time, in the
-//! order of event time.
+//! order of event time. Where it has begun again and again, it stays open until that has ceased.
 
 use acuvim_schemas::{Micros, event::Mark};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::flapping::{Begun, Flapping};
 
 /// What a rule says of one reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,22 @@ pub struct Terms {
     /// Readings further apart than this say nothing of the time between them; unless it says, several
     /// of the device's own steps.
     pub gap: Option<Micros>,
+    /// What is flapping; none: nothing is.
+    pub flapping: Option<Flapping>,
+}
+
+impl Terms {
+    /// How long an episode must have been over: one that flaps for as long as others count for that.
+    fn clear_of(&self, episode: &Open) -> Micros {
+        let window = self.flapping.filter(|_| episode.flapping).map_or(0, |f| f.window);
+        self.clear.max(window)
+    }
+
+    /// The longest time that a rule waits, either way.
+    #[must_use]
+    pub fn longest_wait(&self) -> Micros {
+        self.hold.max(self.clear).max(self.flapping.map_or(0, |f| f.window))
+    }
 }
 
 /// An episode under way.
@@ -39,6 +57,9 @@ pub struct Open {
     pub started: Mark,
     /// The reading by which it had held for long enough.
     pub raised: Mark,
+    /// Whether it is the last of several that began shortly one after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flapping: bool,
 }
 
 /// Where a rule is on a device. Quiet is the absence of anything else, and is not stored.
@@ -55,6 +76,18 @@ pub enum State {
         episode: Open,
         /// Since when it is over, not yet for long enough.
         clearing: Option<Mark>,
+        /// When it and those before it began.
+        #[serde(default, skip_serializing_if = "Begun::is_empty")]
+        begun: Begun,
+    },
+    /// Nothing, and not long ago there was something.
+    Rested(Begun),
+    /// It breaches again, not yet for long enough.
+    PendingAgain {
+        /// Since when.
+        since: Mark,
+        /// When the episodes before it began.
+        begun: Begun,
     },
 }
 
@@ -92,26 +125,29 @@ impl State {
                 }
                 None
             }
-            (Self::Quiet, Verdict::Breach) => self.breach(sample, sample, terms, id),
-            (Self::Pending(since), Verdict::Breach) => {
-                self.breach(if torn { sample } else { since }, sample, terms, id)
+            (
+                Self::Quiet | Self::Pending(_) | Self::Rested(_) | Self::PendingAgain { .. },
+                Verdict::Breach,
+            ) => {
+                let since = self.pending_since().filter(|_| !torn).unwrap_or(sample);
+                self.breach(since, sample, terms, id)
             }
-            (Self::Quiet | Self::Pending(_), _) => {
-                *self = Self::Quiet;
+            (Self::Quiet | Self::Pending(_) | Self::Rested(_) | Self::PendingAgain { .. }, _) => {
+                *self = Self::rest(self.begun(), sample.ts, terms);
                 None
             }
-            (Self::Open { episode, clearing }, Verdict::Clear) => {
+            (Self::Open { episode, clearing, begun }, Verdict::Clear) => {
                 let end = clearing.filter(|_| !torn).unwrap_or(sample);
-                if sample.ts - end.ts >= terms.clear {
-                    *self = Self::Quiet;
+                if sample.ts - end.ts >= terms.clear_of(&episode) {
+                    *self = Self::rest(begun, sample.ts, terms);
                     Some(Step::Cleared { episode, end, confirmed: sample })
                 } else {
-                    *self = Self::Open { episode, clearing: Some(end) };
+                    *self = Self::Open { episode, clearing: Some(end), begun };
                     None
                 }
             }
-            (Self::Open { episode, .. }, _) => {
-                *self = Self::Open { episode, clearing: None };
+            (Self::Open { episode, begun, .. }, _) => {
+                *self = Self::Open { episode, clearing: None, begun };
                 None
             }
         }
@@ -124,28 +160,66 @@ impl State {
         terms: Terms,
         id: impl FnOnce(&Mark) -> Uuid,
     ) -> Option<Step> {
+        let mut begun = self.begun();
         if sample.ts - since.ts < terms.hold {
-            *self = Self::Pending(since);
+            *self = Self::pending(since, begun);
             return None;
         }
-        let episode = Open { id: id(&since), started: since, raised: sample };
-        *self = Self::Open { episode, clearing: None };
+        let flapping = terms.flapping.is_some_and(|f| begun.is_flapping(since.ts, f));
+        let episode = Open { id: id(&since), started: since, raised: sample, flapping };
+        begun.push(since.ts);
+        *self = Self::Open { episode, clearing: None, begun };
         Some(Step::Raised(episode))
+    }
+
+    /// Pending since a reading, with what is remembered of the episodes before.
+    pub(crate) const fn pending(since: Mark, begun: Begun) -> Self {
+        if begun.is_empty() { Self::Pending(since) } else { Self::PendingAgain { since, begun } }
+    }
+
+    /// Nothing at a time, but for what is remembered of the episodes before, as long as it counts.
+    pub(crate) fn rest(begun: Begun, at: Micros, terms: Terms) -> Self {
+        match terms.flapping {
+            Some(flapping) if begun.recent(at, flapping) > 0 => Self::Rested(begun),
+            _ => Self::Quiet,
+        }
+    }
+
+    const fn pending_since(&self) -> Option<Mark> {
+        match self {
+            Self::Pending(since) | Self::PendingAgain { since, .. } => Some(*since),
+            Self::Quiet | Self::Rested(_) | Self::Open { .. } => None,
+        }
+    }
+
+    fn begun(&self) -> Begun {
+        match self {
+            Self::Open { begun, .. } | Self::Rested(begun) | Self::PendingAgain { begun, .. } => {
+                *begun
+            }
+            Self::Quiet | Self::Pending(_) => Begun::default(),
+        }
     }
 
     /// Lets go of what waits: nothing is known of the time before.
     pub const fn forget_waiting(&mut self) {
         match *self {
             Self::Pending(_) => *self = Self::Quiet,
-            Self::Open { episode, .. } => *self = Self::Open { episode, clearing: None },
-            Self::Quiet => {}
+            Self::PendingAgain { begun, .. } => *self = Self::Rested(begun),
+            Self::Open { episode, begun, .. } => {
+                *self = Self::Open { episode, clearing: None, begun };
+            }
+            Self::Quiet | Self::Rested(_) => {}
         }
     }
 
     /// Whether it waits: to be raised, or to be over.
     #[must_use]
     pub const fn is_waiting(&self) -> bool {
-        matches!(self, Self::Pending(_) | Self::Open { clearing: Some(_), .. })
+        matches!(
+            self,
+            Self::Pending(_) | Self::PendingAgain { .. } | Self::Open { clearing: Some(_), .. }
+        )
     }
 
     /// Whether there is nothing to keep.
@@ -161,7 +235,7 @@ mod tests {
     use crate::cadence::Recent;
     use acuvim_schemas::{Identity, time::SECOND};
 
-    const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND, gap: None };
+    const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND, gap: None, flapping: None };
 
     fn mark(second: i64) -> Mark {
         let at = Identity { epoch: 0, partition: 0, offset: second, item: 0 };
@@ -244,15 +318,56 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_flaps_is_raised_a_few_times_and_then_once() {
+        let flapping = Some(Flapping { count: 3, window: 100 * SECOND });
+        let terms = Terms { flapping, ..Terms::default() };
+        let flip = |n: i64| (n * 10, if n % 2 == 0 { 'b' } else { 'c' });
+        let samples: Vec<_> = (0..200).map(flip).collect();
+        let told = [('R', 0, 0), ('C', 10, 10), ('R', 20, 20), ('C', 30, 30), ('R', 40, 40)];
+        assert_eq!(run(&samples, terms), told);
+        assert_eq!(run(&samples, Terms::default()).len(), 200, "nothing is flapping unless asked");
+        // It is over once it has been over for as long: at its true end.
+        let calm = (0..20).map(|n| (2000 + n * 10, 'c'));
+        let all: Vec<_> = samples.iter().copied().chain(calm).collect();
+        let ended = [&told[..], &[('C', 1990, 2090)]].concat();
+        assert_eq!(run(&all, terms), ended);
+        // And from then on it is told as before.
+        let again: Vec<_> = all.iter().copied().chain([(2300, 'b'), (2310, 'c')]).collect();
+        let more = [&ended[..], &[('R', 2300, 2300), ('C', 2310, 2310)]].concat();
+        assert_eq!(run(&again, terms), more);
+        // Further apart than the window they are episodes of their own.
+        let slow: Vec<_> = samples.iter().map(|(second, verdict)| (second * 6, *verdict)).collect();
+        assert_eq!(run(&slow, terms).len(), 200);
+    }
+
+    #[test]
+    fn an_episode_that_must_hold_counts_for_flapping_too() {
+        let flapping = Some(Flapping { count: 2, window: 300 * SECOND });
+        let terms = Terms { flapping, ..TERMS };
+        let one = |from: i64| (0..6).map(move |n| (from + n * 10, if n < 3 { 'b' } else { 'c' }));
+        let samples: Vec<_> = one(0).chain(one(60)).chain(one(120)).collect();
+        let told = [('R', 0, 20), ('C', 30, 40), ('R', 60, 80)];
+        assert_eq!(run(&samples, terms), told);
+    }
+
+    #[test]
     fn states_survive_being_stored() {
-        let open = Open { id: Uuid::nil(), started: mark(1), raised: mark(2) };
+        let open = Open { id: Uuid::nil(), started: mark(1), raised: mark(2), flapping: false };
+        let begun = Begun::from(vec![1, 2]);
         for state in [
             State::Pending(mark(1)),
-            State::Open { episode: open, clearing: None },
-            State::Open { episode: open, clearing: Some(mark(9)) },
+            State::Open { episode: open, clearing: None, begun: Begun::default() },
+            State::Open { episode: open, clearing: Some(mark(9)), begun },
+            State::Rested(begun),
+            State::PendingAgain { since: mark(3), begun },
         ] {
             let stored = serde_json::to_string(&state).expect("json");
             assert_eq!(serde_json::from_str::<State>(&stored).ok(), Some(state));
         }
+        // As earlier versions stored it.
+        let stored = serde_json::to_value(open).expect("json");
+        let stored = serde_json::json!({"Open": {"episode": stored, "clearing": null}});
+        let state = State::Open { episode: open, clearing: None, begun: Begun::default() };
+        assert_eq!(serde_json::from_value::<State>(stored).ok(), Some(state));
     }
 }

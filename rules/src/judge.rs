@@ -96,7 +96,9 @@ impl From<State> for Held {
     fn from(state: State) -> Self {
         match state {
             State::Pending(since) => Self::Pending(since),
-            State::Quiet | State::Open { .. } => Self::Other(Box::new(state)),
+            State::Quiet | State::Open { .. } | State::Rested(_) | State::PendingAgain { .. } => {
+                Self::Other(Box::new(state))
+            }
         }
     }
 }
@@ -466,6 +468,7 @@ impl Run<'_> {
         let torn = sample.before.is_torn(mark.ts, terms.gap);
         let step = state.step(mark, torn, verdict, terms, id)?;
         let raised = matches!(step, Step::Raised(_));
+        let flaps = matches!(step, Step::Raised(open) if open.flapping);
         let (value, threshold) = match raised {
             true => rule.compiled.values(self.inputs, row),
             false => (None, None),
@@ -478,10 +481,16 @@ impl Run<'_> {
             inputs: self.inputs,
             row,
         };
-        let message = match raised {
+        let mut message = match raised {
             true => render(rule.body.message.as_deref(), &said()),
             false => String::new(),
         };
+        if flaps {
+            let (count, seconds) = (rule.body.flap_count, rule.body.flap_seconds);
+            message.push_str(&format!(
+                " (it flaps: {count} times within {seconds} s; open until it has ceased for as long)"
+            ));
+        }
         Some(Stepped {
             device_id: Arc::clone(&local.id),
             rule_id: rule.id,

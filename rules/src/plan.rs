@@ -33,6 +33,7 @@ use {
 
 use crate::{
     episode::{Terms, Verdict},
+    flapping::{Flapping, MOST_FLAPS},
     inputs::{self, Inputs, NOMINAL_FREQUENCY, NOMINAL_VOLTAGE, Site},
     message,
 };
@@ -64,6 +65,13 @@ pub struct Compiled {
     pub(crate) terms: Terms,
     needs_voltage: bool,
     needs_frequency: bool,
+}
+
+/// What a rule takes for flapping; none if it is switched off.
+fn flapping(rule: &RuleBody) -> Option<Flapping> {
+    let count = usize::try_from(rule.flap_count).unwrap_or(MOST_FLAPS).min(MOST_FLAPS);
+    let window = i64::from(rule.flap_seconds) * SECOND;
+    (count > 1).then_some(Flapping { count, window })
 }
 
 impl Planner {
@@ -123,6 +131,7 @@ impl Planner {
             hold: i64::from(rule.for_seconds) * SECOND,
             clear: i64::from(rule.clear_for_seconds) * SECOND,
             gap: rule.gap_seconds.map(|seconds| i64::from(seconds) * SECOND),
+            flapping: flapping(rule),
         };
         Ok(Compiled {
             when,

@@ -105,11 +105,14 @@ impl RuleSet {
     /// The longest time that a rule waits, either way.
     #[must_use]
     pub fn longest_wait(&self) -> Micros {
-        self.rules
-            .iter()
-            .map(|r| r.compiled.terms.hold.max(r.compiled.terms.clear))
-            .max()
-            .unwrap_or(0)
+        self.rules.iter().map(|r| r.compiled.terms.longest_wait()).max().unwrap_or(0)
+    }
+
+    /// How long the beginning of an episode counts for whether a rule flaps: the longest.
+    #[must_use]
+    pub fn longest_memory(&self) -> Micros {
+        let windows = self.rules.iter().filter_map(|r| r.compiled.terms.flapping);
+        windows.map(|flapping| flapping.window).max().unwrap_or(0)
     }
 
     /// Which rules judge a device.

@@ -94,6 +94,9 @@ pub struct Marks {
     pub raised: Mark,
     /// Its true end, and the reading by which it had been over for long enough; none while open.
     pub ended: Option<(Mark, Mark)>,
+    /// Whether it is the last of several that began shortly one after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flapping: bool,
 }
 
 impl Marks {

@@ -47,7 +47,12 @@ fn new_alert(device: &str, rule: Option<Uuid>, second: i64) -> NewAlert {
         metadata: None,
         origin: AlertOrigin::Rule,
         rule: rule.map(|id| (id, 1)),
-        marks: Some(Marks { started: mark(second), raised: mark(second), ended: None }),
+        marks: Some(Marks {
+            started: mark(second),
+            raised: mark(second),
+            ended: None,
+            flapping: false,
+        }),
         subject: String::new(),
         shadow: false,
         backfilled: false,
@@ -314,7 +319,12 @@ async fn late_readings_amend_withdraw_and_restore() {
         let id = control.create_rule(&rule("r"), &by(0)).await.expect("rule");
         let alert = new_alert("d", Some(id), 10);
         change(&control, vec![AlertChange::Raise(Box::new(alert.clone()))]).await;
-        let marks = Marks { started: mark(5), raised: mark(8), ended: Some((mark(20), mark(30))) };
+        let marks = Marks {
+            started: mark(5),
+            raised: mark(8),
+            ended: Some((mark(20), mark(30))),
+            flapping: false,
+        };
         let amend = AlertChange::Amend {
             id: alert.id,
             created_at: at(5),

@@ -1,12 +1,13 @@
 //! What judging found, as changes of alerts. Pure.
 
 use acuvim_control::{AlertChange, NewAlert};
-use acuvim_rules::{Anomaly, Condition, LiveRule, Step, Stepped};
+use acuvim_rules::{Anomaly, Condition, LiveRule, Open, Step, Stepped};
 use acuvim_schemas::{
     api::{AlertOrigin, RuleMode},
     event::{Marks, alert_id},
     payload::Severity,
 };
+use serde_json::json;
 
 use crate::notes::moment;
 
@@ -14,7 +15,8 @@ use crate::notes::moment;
 pub(crate) fn rule_change(stepped: &Stepped, rule: &LiveRule) -> AlertChange {
     match stepped.step {
         Step::Raised(open) => {
-            let marks = Marks { started: open.started, raised: open.raised, ended: None };
+            let Open { started, raised, flapping, .. } = open;
+            let marks = Marks { started, raised, ended: None, flapping };
             AlertChange::Raise(Box::new(rule_alert(stepped, rule, open.id, marks)))
         }
         Step::Cleared { episode, end, confirmed } => {
@@ -22,6 +24,7 @@ pub(crate) fn rule_change(stepped: &Stepped, rule: &LiveRule) -> AlertChange {
                 started: episode.started,
                 raised: episode.raised,
                 ended: Some((end, confirmed)),
+                flapping: episode.flapping,
             };
             AlertChange::Clear { id: episode.id, at: moment(end.ts), marks: Some(marks) }
         }
@@ -43,7 +46,10 @@ pub(crate) fn rule_alert(
         message: stepped.message.clone(),
         value: stepped.value,
         threshold: stepped.threshold,
-        metadata: None,
+        metadata: marks.flapping.then(|| {
+            let (count, seconds) = (rule.body.flap_count, rule.body.flap_seconds);
+            json!({ "flapping": { "count": count, "seconds": seconds } })
+        }),
         origin: AlertOrigin::Rule,
         rule: Some((rule.id, rule.version)),
         marks: Some(marks),

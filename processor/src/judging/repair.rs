@@ -9,7 +9,7 @@ use std::{
 
 use acuvim_control::{AlertChange, RecordedEpisode};
 use acuvim_rules::{
-    Amendment, Judge, Recent, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
+    Amendment, Judge, Open, Recent, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
 };
 use acuvim_schemas::{Micros, event::Marks, time::DAY};
 use arrow::{array::RecordBatch, error::ArrowError};
@@ -103,14 +103,16 @@ pub(crate) struct Repaired {
 pub(crate) fn begin_of(certain: Micros, states: &[(Uuid, State)]) -> Micros {
     let waiting = states.iter().filter_map(|(_, state)| match state {
         State::Pending(since) => Some(since.ts - 1),
+        State::PendingAgain { since, .. } => Some(since.ts - 1),
         State::Open { clearing, .. } => clearing.map(|since| since.ts - 1),
-        State::Quiet => None,
+        State::Quiet | State::Rested(_) => None,
     });
     waiting.fold(certain, Micros::min)
 }
 
 impl Repair {
-    /// Begins with what is recorded of the device, and the times of its last readings before.
+    /// Begins with what is recorded of the device, as far back as it counts, and the times of its last
+    /// readings before.
     pub fn new(
         device_id: Arc<str>,
         begin: Micros,
@@ -122,13 +124,15 @@ impl Repair {
         let set = set.for_repair();
         let (mut states, mut found) = (Vec::new(), Vec::new());
         for rule in set.rules() {
-            let mut state = state_at(&recorded, rule.id, begin.max(set.begin_of(rule)));
+            let at = begin.max(set.begin_of(rule));
+            let mut state = state_at(&recorded, rule.id, at, rule.compiled.terms());
             // Nothing within the longest gap before is as good as a gap.
             if recent.newest().is_none() {
                 state.forget_waiting();
             }
             if let State::Open { episode, .. } = state {
-                let marks = Marks { started: episode.started, raised: episode.raised, ended: None };
+                let Open { started, raised, flapping, .. } = episode;
+                let marks = Marks { started, raised, ended: None, flapping };
                 found.push(Recorded {
                     id: episode.id,
                     rule_id: rule.id,
@@ -178,7 +182,8 @@ impl Repair {
         for stepped in judged.steps {
             match stepped.step {
                 Step::Raised(open) => {
-                    let marks = Marks { started: open.started, raised: open.raised, ended: None };
+                    let Open { started, raised, flapping, .. } = open;
+                    let marks = Marks { started, raised, ended: None, flapping };
                     self.found.push(Recorded {
                         id: open.id,
                         rule_id: stepped.rule_id,

@@ -90,7 +90,8 @@ impl Worker {
         };
         let begin = begin_of(certain, &states);
         let Some(recent) = self.recent_before(&device, begin).await? else { return Ok(None) };
-        let Some(recorded) = self.recorded(&device, begin).await else { return Ok(None) };
+        let remembered = begin.saturating_sub(judging.set.longest_memory());
+        let Some(recorded) = self.recorded(&device, remembered).await else { return Ok(None) };
         tracing::debug!(device = &*device, "a repair begins");
         Ok(Some(Repair::new(device, begin, &judging.set, &recorded, recent)))
     }

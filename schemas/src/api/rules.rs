@@ -49,6 +49,16 @@ impl DeviceScope {
     }
 }
 
+/// As many as nobody wants to be told of one by one.
+const fn flap_count() -> u32 {
+    5
+}
+
+/// Half an hour: long enough for readings that come every few minutes.
+const fn flap_seconds() -> u32 {
+    1800
+}
+
 /// A rule as a person writes it: `POST /api/rules`, `PUT /api/rules/{id}`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +90,13 @@ pub struct RuleBody {
     /// anew. Up to 345,600; unless given, four of the device's own steps, and 900 at least.
     #[serde(default)]
     pub gap_seconds: Option<u32>,
+    /// So many episodes of a device that begin within `flap_seconds` are flapping: the last of them
+    /// stays open until it has been over for as long. 2 to 10, 5 unless given; 0: none are.
+    #[serde(default = "flap_count")]
+    pub flap_count: u32,
+    /// See `flap_count`; 1 to 86,400, 1,800 unless given.
+    #[serde(default = "flap_seconds")]
+    pub flap_seconds: u32,
     /// The devices that it is for; all unless given.
     #[serde(default)]
     pub scope: DeviceScope,

@@ -1,0 +1,99 @@
+//! Flapping: a rule that begins and ends again and again on a device is one episode, which ends once
+//! the condition has been over for long.
+
+use acuvim_schemas::Micros;
+use serde::{Deserialize, Serialize};
+
+/// The most episodes that a rule may ask for before it takes them for flapping.
+pub const MOST_FLAPS: usize = 10;
+
+/// Beginnings that are remembered: the next one is the last that a rule can ask for.
+const KEPT: usize = MOST_FLAPS - 1;
+
+/// What a rule takes for flapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flapping {
+    /// So many episodes,
+    pub count: usize,
+    /// which begin within this time.
+    pub window: Micros,
+}
+
+/// When the last episodes of a rule on a device began: of each its first reading.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Micros>", into = "Vec<Micros>")]
+pub struct Begun {
+    /// The newest last; the first ones say nothing while there are fewer.
+    times: [Micros; KEPT],
+    count: usize,
+}
+
+impl Begun {
+    /// Takes the next.
+    pub fn push(&mut self, ts: Micros) {
+        self.times.rotate_left(1);
+        if let Some(last) = self.times.last_mut() {
+            *last = ts;
+        }
+        self.count = KEPT.min(self.count + 1);
+    }
+
+    fn times(&self) -> impl Iterator<Item = Micros> {
+        self.times.iter().skip(KEPT - self.count).copied()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether an episode that begins now is flapping, with those that began before it.
+    #[must_use]
+    pub fn is_flapping(&self, ts: Micros, flapping: Flapping) -> bool {
+        self.recent(ts, flapping) + 1 >= flapping.count
+    }
+
+    /// How many of them count at a time.
+    #[must_use]
+    pub fn recent(&self, ts: Micros, flapping: Flapping) -> usize {
+        self.times().filter(|begun| *begun > ts.saturating_sub(flapping.window)).count()
+    }
+}
+
+impl From<Vec<Micros>> for Begun {
+    fn from(times: Vec<Micros>) -> Self {
+        let mut begun = Self::default();
+        times.into_iter().for_each(|ts| begun.push(ts));
+        begun
+    }
+}
+
+impl From<Begun> for Vec<Micros> {
+    fn from(begun: Begun) -> Self {
+        begun.times().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_beginnings_are_remembered_and_count_for_their_time() {
+        let flapping = Flapping { count: 3, window: 100 };
+        let mut begun = Begun::default();
+        assert!(begun.is_empty() && !begun.is_flapping(0, flapping));
+        begun.push(0);
+        begun.push(50);
+        assert!(begun.is_flapping(99, flapping));
+        assert!(!begun.is_flapping(100, flapping), "the first is too far back");
+        assert_eq!((begun.recent(149, flapping), begun.recent(150, flapping)), (1, 0));
+        for ts in 100..200 {
+            begun.push(ts);
+        }
+        let stored = serde_json::to_string(&begun).expect("json");
+        assert_eq!(stored, "[191,192,193,194,195,196,197,198,199]");
+        assert_eq!(serde_json::from_str::<Begun>(&stored).ok(), Some(begun));
+    }
+}

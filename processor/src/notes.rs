@@ -30,6 +30,11 @@ pub(crate) enum Said {
         /// What is in it.
         vitals: Vitals,
     },
+    /// A newer connection of it took an older one over.
+    TakenOver {
+        /// When the older one's last will came.
+        at: Micros,
+    },
     /// What it sent says of its clock.
     Clock {
         /// When that arrived.
@@ -129,8 +134,17 @@ impl Notes {
                 note.heard |= alive;
                 self.heartbeat(device_id, heartbeat, received, alive);
             }
-            // What a broker kept is not a sign of life.
-            Payload::Status(_) if !alive => {}
+            // What a broker kept is not a sign of life; nor is the will of a connection that has a
+            // newer one beside it.
+            Payload::Status(status) if !alive => {
+                let is_will = status.status == Connection::Offline
+                    && status.reason.as_deref() == Some("lwt")
+                    && record.headers.replay_of.is_none();
+                if is_will {
+                    let taken_over = Said::TakenOver { at: received };
+                    self.said.push((device_id.to_owned(), taken_over));
+                }
+            }
             Payload::Status(status) => match status.status {
                 Connection::Online => {
                     (note.heard, note.back, note.gone) = (true, true, false);

@@ -350,7 +350,7 @@ impl Worker {
         }
         let readings = rows.telemetry.num_rows();
         self.judge_stored(first, next).await?;
-        self.hear(said, &unknown, known);
+        self.hear(said, &rows.telemetry, &unknown, known);
         let (mut stored, mut same_ts) = (HashSet::new(), HashSet::new());
         if next > rows_from {
             let newest = self.newest_of(&rows.telemetry);

@@ -13,6 +13,7 @@ mod judge;
 mod message;
 mod plan;
 mod set;
+mod twins;
 mod vitals;
 
 pub use amend::{Amendment, Recorded, amend, state_at};

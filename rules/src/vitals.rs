@@ -3,6 +3,8 @@
 use acuvim_schemas::{Micros, heartbeat::Vitals, time::SECOND};
 use serde::{Deserialize, Serialize};
 
+use crate::twins::Twins;
+
 /// The limits of what is normal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VitalLimits {
@@ -56,6 +58,8 @@ pub enum Anomaly {
     ClockAhead,
     /// Its counters show again and again what they can't have counted.
     ImplausibleCounter,
+    /// Two devices seem to use its id.
+    DuplicateId,
 }
 
 impl Anomaly {
@@ -72,6 +76,7 @@ impl Anomaly {
             Self::NoKnownReadings => "no_known_readings",
             Self::ClockAhead => "clock_ahead",
             Self::ImplausibleCounter => "implausible_counter",
+            Self::DuplicateId => "duplicate_id",
         }
     }
 }
@@ -118,6 +123,9 @@ pub struct VitalState {
     /// When its counters showed last what they can't have counted.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     suspects: Vec<Micros>,
+    /// What tells of a second device with this id.
+    #[serde(rename = "w", default)]
+    twins: Twins,
 }
 
 /// What a message said of its device's clock.
@@ -215,6 +223,41 @@ impl VitalState {
         self.suspects.retain(|suspect| at - suspect < SUSPECT_FOR);
     }
 
+    /// Looks at what a heartbeat says of the device that sent it; before [`Self::heartbeat`].
+    pub fn beat_of(
+        &mut self,
+        ts: Micros,
+        boot: Option<u64>,
+        uptime_ms: Option<u64>,
+    ) -> Option<Condition> {
+        self.twins.beat(ts, boot, uptime_ms);
+        self.note_twins(ts)
+    }
+
+    /// Looks at what a reading that arrived at a moment says of the device that sent it.
+    pub fn reading_of(
+        &mut self,
+        ts: Micros,
+        at: Micros,
+        boot: Option<u64>,
+        seq: Option<u64>,
+    ) -> Option<Condition> {
+        self.twins.reading(ts, at, boot, seq);
+        self.note_twins(at)
+    }
+
+    /// Notes that a newer connection of the device took an older one over.
+    pub fn taken_over(&mut self, at: Micros) -> Option<Condition> {
+        self.twins.taken_over(at);
+        self.note_twins(at)
+    }
+
+    fn note_twins(&mut self, at: Micros) -> Option<Condition> {
+        let found = self.twins.found(at);
+        let there = Some(found.is_some());
+        self.note(at, (Anomaly::DuplicateId, there, found.unwrap_or_default(), None, None))
+    }
+
     /// By how much its clock is ahead.
     #[must_use]
     pub fn clock_ahead(&self) -> Option<Micros> {
@@ -230,7 +273,8 @@ impl VitalState {
     fn findings(&self, booted: bool, vitals: &Vitals, limits: &VitalLimits) -> Vec<Finding> {
         let reset = vitals.reset_reason.as_deref().unwrap_or_default();
         let crashed = matches!(reset, "panic" | "int_wdt" | "task_wdt" | "wdt");
-        let boots = self.boots.len();
+        // Two devices that take turns are no loop.
+        let boots = if self.is_open(Anomaly::DuplicateId) { 0 } else { self.boots.len() };
         let heap = vitals.free_heap;
         let mut findings = vec![
             // A restart is of a moment: it is over with the next heartbeat of the same boot.
@@ -407,6 +451,25 @@ mod tests {
         // One reading by itself is an event, and no alert.
         assert_eq!(hear(100, Some(72_000)).0, Some(Some(72_000 * SECOND)));
         assert_eq!(hear(110, None), (Some(None), None));
+    }
+
+    #[test]
+    fn two_devices_with_one_id_are_told_once_and_are_no_loop_of_restarts() {
+        let (mut state, limits) = (VitalState::default(), VitalLimits::default());
+        let mut told = Vec::new();
+        for n in 1..40_i64 {
+            let boot = Some(if n % 2 == 0 { 4 } else { 17 });
+            told.extend(state.beat_of(n * SECOND, boot, Some(1000)));
+            told.extend(state.heartbeat(n * SECOND, boot, &Vitals::default(), &limits));
+            let stored = serde_json::to_string(&state).expect("json");
+            state = serde_json::from_str(&stored).expect("json");
+        }
+        let twins = |c: &&Condition| c.anomaly == Anomaly::DuplicateId;
+        assert_eq!(told.iter().filter(twins).count(), 1);
+        assert!(state.is_open(Anomaly::DuplicateId) && !state.is_open(Anomaly::CrashLoop));
+        // One of them is gone.
+        let over = state.beat_of(2 * HOUR, Some(17), Some(7_200_000));
+        assert_eq!(over.map(|c| (c.anomaly, c.begins)), Some((Anomaly::DuplicateId, false)));
     }
 
     #[test]

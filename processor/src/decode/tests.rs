@@ -69,7 +69,7 @@ fn a_device_is_noted_once_with_all_that_it_says() {
         .iter()
         .filter_map(|(device, said)| match said {
             Said::Signal(signal) => Some((device.as_str(), *signal)),
-            Said::Vitals { .. } | Said::Clock { .. } => None,
+            Said::Vitals { .. } | Said::TakenOver { .. } | Said::Clock { .. } => None,
         })
         .collect();
     let heard = Signal::Heard { at };

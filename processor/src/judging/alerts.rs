@@ -74,6 +74,7 @@ pub(crate) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertCha
         Anomaly::NoKnownReadings
         | Anomaly::ClockAhead
         | Anomaly::ImplausibleCounter
+        | Anomaly::DuplicateId
         | Anomaly::Brownout
         | Anomaly::Crash
         | Anomaly::LowMemory

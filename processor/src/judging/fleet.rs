@@ -5,13 +5,17 @@ use std::{collections::HashMap, sync::Arc};
 use acuvim_control::{AlertChange, DeviceHappening, DeviceNote, DevicePresence, StatusStep};
 use acuvim_lakehouse::Reading;
 use acuvim_rules::{
-    Anomaly, Beat, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
+    Anomaly, Beat, Condition, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
 };
 use acuvim_schemas::{
     Micros,
     api::DeviceStatus,
     telemetry::Unknown,
     time::{self, SECOND},
+};
+use arrow::{
+    array::{AsArray as _, Int64Array, RecordBatch, TimestampMicrosecondArray},
+    datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use serde_json::json;
 
@@ -46,6 +50,72 @@ pub(crate) struct Learnt {
     pub alerts: Vec<AlertChange>,
     /// Boots that have a clock now.
     pub anchors: Vec<(String, i64, Micros)>,
+}
+
+impl Learnt {
+    /// Notes that something began or ended about a device, if it did.
+    fn changed(
+        &mut self,
+        device_id: &str,
+        member: &Member,
+        at: Micros,
+        condition: Option<&Condition>,
+    ) {
+        if let Some(condition) = condition {
+            self.alerts.push(anomaly_change(device_id, condition));
+            self.notes.push(vitals_note(device_id, member, at));
+        }
+    }
+}
+
+/// What a reading says of the device that sent it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted<'a> {
+    /// Its id.
+    pub device_id: &'a str,
+    /// The reading's time, and when it arrived.
+    pub ts: Micros,
+    /// See `ts`.
+    pub received_at: Micros,
+    /// How often the device had started.
+    pub boot: Option<u64>,
+    /// The reading's number in that boot.
+    pub seq: Option<u64>,
+}
+
+impl<'a> Counted<'a> {
+    /// The readings of rows of `telemetry` from an offset on that say something of it.
+    pub fn of(rows: &'a RecordBatch, from: i64) -> Vec<Self> {
+        let ids = rows.column_by_name("device_id").and_then(|ids| ids.as_string_opt::<i32>());
+        let (Some(ids), Some(times), Some(received)) =
+            (ids, times(rows, "ts"), times(rows, "received_at"))
+        else {
+            return Vec::new();
+        };
+        let (Some(offsets), Some(boots), Some(numbers)) =
+            (whole(rows, "offset"), whole(rows, "boot"), whole(rows, "seq"))
+        else {
+            return Vec::new();
+        };
+        let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+        let when = times.iter().zip(received.iter());
+        let counts = boots.iter().zip(numbers.iter());
+        let rows = ids.iter().zip(offsets.iter()).zip(when.zip(counts));
+        let says = rows.filter_map(|((id, offset), ((ts, received_at), (boot, seq)))| {
+            let (device_id, boot, seq) = (id?, count(boot), count(seq));
+            let counts = offset? >= from && (boot.is_some() || seq.is_some());
+            counts.then_some(Self { device_id, ts: ts?, received_at: received_at?, boot, seq })
+        });
+        says.collect()
+    }
+}
+
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a TimestampMicrosecondArray> {
+    rows.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()
+}
+
+fn whole<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a Int64Array> {
+    rows.column_by_name(name)?.as_primitive_opt::<Int64Type>()
 }
 
 impl Fleet {
@@ -95,6 +165,12 @@ impl Fleet {
                     note.presence = Some((member.health.connected, heard));
                     learnt.notes.push(note);
                 }
+                // Of a device that is gone it is the word that a broker kept.
+                Said::TakenOver { at } if member.health.connected == Some(true) => {
+                    let condition = member.vitals.taken_over(at);
+                    learnt.changed(&device_id, member, at, condition.as_ref());
+                }
+                Said::TakenOver { .. } => {}
                 Said::Clock { at, ahead } => {
                     let news = member.vitals.clock(at, ahead, limits);
                     let condition = news.condition.as_ref();
@@ -108,12 +184,24 @@ impl Fleet {
                 }
                 Said::Vitals { ts, boot, uptime_ms, vitals } => {
                     learnt.anchors.extend(anchor(&device_id, member, ts, boot, uptime_ms));
+                    let twins = member.vitals.beat_of(ts, boot, uptime_ms);
+                    learnt.alerts.extend(twins.map(|c| anomaly_change(&device_id, &c)));
                     let conditions = member.vitals.heartbeat(ts, boot, &vitals, limits);
                     let changes = conditions.iter().map(|c| anomaly_change(&device_id, c));
                     learnt.alerts.extend(changes);
                     learnt.notes.push(vitals_note(&device_id, member, ts));
                 }
             }
+        }
+    }
+
+    /// Takes what readings say of the device that sent them, in the order of the log.
+    pub fn counted(&mut self, counted: &[Counted<'_>], learnt: &mut Learnt) {
+        for one in counted {
+            // Of one that says nothing but readings its first words made it known.
+            let Some(member) = self.devices.get_mut(one.device_id) else { continue };
+            let condition = member.vitals.reading_of(one.ts, one.received_at, one.boot, one.seq);
+            learnt.changed(one.device_id, member, one.received_at, condition.as_ref());
         }
     }
 

@@ -9,6 +9,6 @@ mod settings;
 
 pub(crate) use alerts::{anomaly_change, rule_change};
 pub(crate) use counters::{Counters, Suspect};
-pub(crate) use fleet::{Fleet, Learnt};
+pub(crate) use fleet::{Counted, Fleet, Learnt};
 pub(crate) use repair::{Repair, Repairs, begin_of, last_ts};
 pub(crate) use settings::{Judging, JudgingWatch, follow};

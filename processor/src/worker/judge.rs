@@ -22,7 +22,7 @@ use super::{AWAY, ON_ITS_WAY, Worker};
 use crate::{
     Fatal,
     decode::{Clock, arrivals},
-    judging::{Counters, Fleet, Judging, Learnt, Repair, Repairs, rule_change},
+    judging::{Counted, Counters, Fleet, Judging, Learnt, Repair, Repairs, rule_change},
     notes::Said,
 };
 
@@ -334,12 +334,14 @@ impl Worker {
     pub(super) fn hear(
         &mut self,
         said: Vec<(String, Said)>,
+        rows: &RecordBatch,
         unknown: &[Unknown],
         known: HashMap<Arc<str>, Micros>,
     ) {
         let Some(court) = &mut self.court else { return };
         let mut learnt = Learnt::default();
         court.fleet.hear(said, &self.options.vitals, &mut learnt);
+        court.fleet.counted(&Counted::of(rows, self.changes_from), &mut learnt);
         court.fleet.readings(unknown, known, &mut learnt);
         self.take_learnt(learnt);
     }

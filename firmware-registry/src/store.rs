@@ -53,6 +53,7 @@ impl ImageStore {
                 let folder = url.to_file_path().map_err(|()| setup(format!("{url} is no path")))?;
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| setup(format!("{}: {e}", folder.display())))?;
+                keep_place(&folder);
                 let store = LocalFileSystem::new_with_prefix(&folder)?;
                 let store = Self::new(Arc::new(store), Path::default());
                 Ok(Self { folder: Some(folder), ..store })
@@ -142,6 +143,14 @@ impl ImageStore {
             Some(Stored { name, modified: meta.last_modified })
         });
         Ok(stored.collect())
+    }
+}
+
+/// A folder that was just made must be there after a power cut, and those above it. Who may not read one
+/// of them has made none in it.
+fn keep_place(folder: &std::path::Path) {
+    for above in folder.ancestors().skip(1) {
+        let _ = std::fs::File::open(above).and_then(|above| above.sync_all());
     }
 }
 

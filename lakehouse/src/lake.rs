@@ -76,14 +76,15 @@ impl Lake {
     /// is away.
     pub async fn open(options: LakeOptions, engine: Engine) -> Result<Self, Error> {
         let mut tables = BTreeMap::new();
+        store::register();
         if store::is_s3(&options.url) {
-            store::register_s3();
             let first = table_url(&options.url, Table::Telemetry)?;
             store::check_conditional_puts(&first).await?;
         }
         for table in Table::ALL {
             let log = (options.epoch, options.partitions);
             let url = table_url(&options.url, table)?;
+            store::keep_commits(&url).await?;
             let opened = LakeTable::open(url, table, log).await?;
             tables.insert(table.name(), Arc::new(opened));
         }

@@ -1,7 +1,7 @@
 //! The object store that the lake lies on: how it is spoken to, and whether it can be trusted with
 //! two writers.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use deltalake::{
     DeltaResult, DeltaTableBuilder, DeltaTableError,
@@ -18,7 +18,7 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, durable::DurableFiles};
 
 /// The URL schemes of S3.
 const S3: [&str; 2] = ["s3", "s3a"];
@@ -57,6 +57,17 @@ impl LogStoreFactory for S3Factory {
     }
 }
 
+/// How a lake of local files is opened.
+#[derive(Debug, Clone, Copy)]
+struct FilesFactory;
+
+impl ObjectStoreFactory for FilesFactory {
+    fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
+        let path = Path::from_url_path(url.path()).map_err(object_store::Error::from)?;
+        Ok((Arc::new(DurableFiles::new()), path))
+    }
+}
+
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -69,14 +80,38 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// Tells delta-rs how `s3://` is opened; it keeps that for the process.
-pub(crate) fn register_s3() {
+/// Tells delta-rs how the stores that a lake may lie on are opened; it keeps that for the process.
+pub(crate) fn register() {
+    if let Ok(url) = Url::parse("file://") {
+        object_store_factories().insert(url, Arc::new(FilesFactory));
+    }
     for scheme in S3 {
         if let Ok(url) = Url::parse(&format!("{scheme}://")) {
             object_store_factories().insert(url.clone(), Arc::new(S3Factory));
             logstore_factories().insert(url, Arc::new(S3Factory));
         }
     }
+}
+
+/// The folder of a lake or table of local files.
+pub(crate) fn local_folder(url: &Url) -> Option<PathBuf> {
+    (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
+}
+
+/// Syncs the names of a table's commits. A process that was killed may have made one whose name is
+/// not on the disk yet, and what it covers is about to be believed.
+pub(crate) async fn keep_commits(table: &Url) -> Result<(), Error> {
+    let Some(log) = local_folder(table).map(|folder| folder.join("_delta_log")) else {
+        return Ok(());
+    };
+    let kept = tokio::task::spawn_blocking(move || match DurableFiles::new().keep_folder(&log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
+            ErrorKind::Setup,
+            format!("{} (lake.url) can't be synced: {error}", log.display()),
+        )),
+        _ => Ok(()),
+    });
+    kept.await.map_err(|e| Error::new(ErrorKind::Internal, format!("lake: {e}")))?
 }
 
 pub(crate) fn is_s3(url: &Url) -> bool {

@@ -322,7 +322,7 @@ pub(crate) fn properties() -> CommitProperties {
     CommitProperties::default().with_create_checkpoint(true).with_cleanup_expired_logs(Some(false))
 }
 
-async fn read_covered(
+pub(crate) async fn read_covered(
     state: &DeltaTableState,
     log_store: &LogStoreRef,
     table: Table,

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::{Fatal, Parts, ProcessorOptions, state::StateSender};
 
 /// The cursor that tells the log what the lake has got.
-const CURSOR: &str = "lake";
+pub const LAKE_CURSOR: &str = "lake";
 
 /// How often the last flush is tried again.
 const LAST_TRIES: u32 = 5;
@@ -131,7 +131,8 @@ async fn flush(parts: &Parts, options: &ProcessorOptions, last: bool) -> Result<
             // Only the embedded log's retention reads it: behind by one flush, it keeps more than
             // it must.
             for (partition, next) in covered.into_iter().filter(|_| !options.shared) {
-                let noted = parts.log.set_cursor(CURSOR, LogTopic::Uplink, partition, next).await;
+                let noted =
+                    parts.log.set_cursor(LAKE_CURSOR, LogTopic::Uplink, partition, next).await;
                 if let Err(error) = noted {
                     tracing::debug!(%error, "the log's cursor was not noted");
                 }

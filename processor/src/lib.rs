@@ -32,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use acuvim_rules::{HealthPolicy, VitalLimits};
 pub use decode::{Decoded, StreamDecoder};
-pub use flusher::FlushPolicy;
+pub use flusher::{FlushPolicy, LAKE_CURSOR};
 pub use notify::{AllowedNetworks, NotifyOptions, refused_address};
 pub use retention::Retention;
 pub use state::{ProcessorState, StateWatch};

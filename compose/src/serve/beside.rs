@@ -60,7 +60,7 @@ pub async fn enter(
     ))
 }
 
-fn lease_name(roles: &str, instance: &Instance) -> String {
+pub fn lease_name(roles: &str, instance: &Instance) -> String {
     format!("{PROCESS_LEASES}{roles}:{}", instance.id)
 }
 

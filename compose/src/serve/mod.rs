@@ -6,6 +6,7 @@ mod data_dir;
 mod files;
 mod ingest;
 mod instance;
+mod mend;
 mod options;
 mod parts;
 mod status;
@@ -23,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Role, Settings};
 pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
-use beside::{enter, say_alive, upkeep};
+use beside::{enter, lease_name, say_alive, upkeep};
 use ingest::{Ingest, bridge_options, downlink, intake};
 use instance::Instance;
+use mend::mend;
 use options::{Place, app, processor_options};
 use parts::bind;
 pub use parts::{AnyLog, control, engine, lake};
@@ -259,7 +261,7 @@ impl Opened {
         let names = names.join(",");
         stages.wait("control", passing, async || enter(&control, &names, instance).await).await?;
         // From here on, however long the other components are waited for.
-        let alive = say_alive(control.clone(), names, Arc::clone(instance), end.clone());
+        let alive = say_alive(control.clone(), names.clone(), Arc::clone(instance), end.clone());
         let alive = tokio::spawn(alive);
         let facts = async || control.log_facts(settings.log.partitions).await;
         let facts = stages.wait("control", passing, facts).await?;
@@ -278,6 +280,11 @@ impl Opened {
                 let passing = |e: &acuvim_lakehouse::Error| {
                     e.kind() == acuvim_lakehouse::ErrorKind::Unavailable
                 };
+                if roles.contains(&Role::Processor) {
+                    let own = lease_name(&names, instance);
+                    let mend = async || mend(settings, facts, &log, &control, &own).await;
+                    stages.wait("lake", passing, mend).await?;
+                }
                 let open = async || lake(settings, facts, engine.clone()).await;
                 Some(Arc::new(stages.wait("lake", passing, open).await?))
             }

@@ -122,24 +122,31 @@ pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
     })?)
 }
 
-/// Opens the lake of a log with these facts.
-pub async fn lake(
+/// Where the lake of a log with these facts is.
+pub fn lake_options(
     settings: &Settings,
     facts: LogFacts,
-    engine: Engine,
-) -> Result<Lake, acuvim_lakehouse::Error> {
+) -> Result<LakeOptions, acuvim_lakehouse::Error> {
     let url = settings.lake_url().map_err(|e| {
         acuvim_lakehouse::Error::new(acuvim_lakehouse::ErrorKind::Setup, format!("{e:#}"))
     })?;
-    let options = LakeOptions {
+    Ok(LakeOptions {
         url,
         partitions: facts.partitions,
         epoch: facts.epoch,
         skip_by_offset: true,
         fence: true,
         max_ahead: settings.telemetry.max_ahead_seconds * acuvim_schemas::time::SECOND,
-    };
-    Lake::open(options, engine).await
+    })
+}
+
+/// Opens the lake of a log with these facts.
+pub async fn lake(
+    settings: &Settings,
+    facts: LogFacts,
+    engine: Engine,
+) -> Result<Lake, acuvim_lakehouse::Error> {
+    Lake::open(lake_options(settings, facts)?, engine).await
 }
 
 /// Listens at an address; who can't is told which setting to change.

@@ -24,6 +24,7 @@ mod judgement;
 mod kill;
 mod live;
 mod notifications;
+mod power_cut;
 mod readers;
 mod repartition;
 mod scaled;

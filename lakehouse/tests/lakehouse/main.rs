@@ -8,6 +8,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod damage;
 mod grow;
 mod life;
 mod model;

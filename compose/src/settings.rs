@@ -273,6 +273,8 @@ pub struct Sql {
     pub concurrent: usize,
     /// Exports at a time: they last as long as their clients take.
     pub exports: usize,
+    /// How long the client of one may take nothing before it loses its place.
+    pub export_stall_seconds: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -450,6 +452,7 @@ impl Default for Sql {
             max_rows: 100_000,
             concurrent: 4,
             exports: 4,
+            export_stall_seconds: 60,
         }
     }
 }

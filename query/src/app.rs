@@ -14,6 +14,7 @@ use crate::{
     FirmwareOptions, GuardLimits, Jwt, LiveLimits, SqlLimits,
     auth::Throttle,
     backtest::Backtests,
+    export::ExportSlots,
     firmware::Passes,
     guard::Guard,
     live::{Hub, signalr::sse::Inboxes},
@@ -187,7 +188,7 @@ pub struct App {
     /// Queries at a time.
     pub(crate) queries: Semaphore,
     /// Exports at a time: they last as long as their clients take.
-    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) exports: Arc<ExportSlots>,
     /// Files that could not be read, as far as that is known.
     pub(crate) damage: crate::sql::Damage,
     /// Imports at a time.
@@ -224,7 +225,7 @@ impl App {
     /// When the threads for queries can't be started.
     pub fn new(parts: AppOptions) -> std::io::Result<Arc<Self>> {
         let queries = Semaphore::new(parts.sql.concurrent);
-        let exports = Arc::new(Semaphore::new(parts.sql.exports));
+        let exports = ExportSlots::new(parts.sql.exports, parts.sql.export_stall);
         let threads = WorkThreads::new(parts.sql.threads, parts.sql.stack)?;
         let guard = Guard::new(parts.guard.clone());
         let (hashing, throttle) = (Semaphore::new(HASHES), Throttle::default());

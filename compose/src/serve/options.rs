@@ -201,6 +201,7 @@ pub async fn app(
             max_rows: settings.sql.max_rows,
             concurrent: settings.sql.concurrent,
             exports: settings.sql.exports,
+            export_stall: Duration::from_secs(settings.sql.export_stall_seconds),
             ..SqlLimits::default()
         },
         commands: CommandOptions {

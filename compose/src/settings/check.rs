@@ -124,6 +124,8 @@ impl Settings {
         within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
         within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
         within("sql.exports", self.sql.exports, 1, 1000)?;
+        // A connection that takes nothing for two minutes is closed anyhow.
+        within("sql.export_stall_seconds", self.sql.export_stall_seconds, 1, 110)?;
         if let Some(secret) = &self.jwt.secret {
             let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
             ensure!(

@@ -2,9 +2,11 @@
 
 mod digits;
 mod encode;
+mod slots;
 mod stream;
 mod text;
 
 pub(crate) use encode::Encoder;
+pub(crate) use slots::ExportSlots;
 pub(crate) use stream::{Exported, TRAILERS, export};
 pub(crate) use text::{Cells, object};

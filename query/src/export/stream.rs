@@ -1,10 +1,6 @@
 //! A query's rows as the body of an answer.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
 use acuvim_schemas::{api::ExportFormat, problem::Code};
 use arrow::array::RecordBatch;
@@ -19,10 +15,13 @@ use datafusion::{
 use futures::{Stream, StreamExt as _, stream};
 use http_body::Frame;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::encode::{Encoder, Lines};
+use super::{
+    encode::{Encoder, Lines},
+    slots::Slot,
+};
 use crate::{
     App,
     problem::ApiError,
@@ -43,9 +42,6 @@ const WAITING: usize = 4;
 
 /// Batches that are read before they can be written.
 const AHEAD: usize = 2;
-
-/// How long a client may take none.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The names of the trailers: how many rows there were, and the hash of all bytes, in hex.
 pub(crate) const TRAILERS: &str = "x-row-count, x-content-sha256";
@@ -74,8 +70,8 @@ where
         return Err(ApiError::new(Code::Unavailable, reason));
     }
     let busy =
-        |_| ApiError::new(Code::TooManyRequests, "as many exports run as may; try again later");
-    let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(busy)?;
+        || ApiError::new(Code::TooManyRequests, "as many exports run as may; try again later");
+    let slot = app.exports.enter().ok_or_else(busy)?;
     let threads = app.threads.handle();
     let (app, work) = (Arc::clone(app), threads.clone());
     // Whoever goes away while it is planned ends the planning.
@@ -95,7 +91,7 @@ where
     let (lake_version, watermark, rows, encoder) =
         begun.await.map_err(|e| ApiError::internal(&e))??;
     let (sender, receiver) = mpsc::channel(WAITING);
-    threads.spawn(send(rows, encoder, sender, permit));
+    threads.spawn(send(rows, encoder, sender, slot));
     Ok(Exported { body: body(receiver), lake_version, watermark })
 }
 
@@ -119,15 +115,17 @@ async fn send(
     rows: SendableRecordBatchStream,
     encoder: Encoder,
     sender: mpsc::Sender<Sent>,
-    _permit: OwnedSemaphorePermit,
+    mut slot: Slot,
 ) {
     let begun = Instant::now();
-    match send_all(rows, encoder, &sender).await {
+    match send_all(rows, encoder, &sender, &mut slot).await {
         Ok(count) => {
             metrics::counter!("acuvim_exported_rows_total").increment(count);
             metrics::histogram!("acuvim_export_seconds").record(begun.elapsed());
         }
-        Err(Ended::Gone) => tracing::debug!("an export's client has gone, or takes nothing"),
+        Err(Ended::Gone) => {
+            tracing::debug!("an export's client has gone, or takes little or nothing");
+        }
         Err(Ended::Failed(error)) => {
             tracing::info!(%error, "an export broke off");
         }
@@ -160,9 +158,11 @@ async fn send_all(
     rows: SendableRecordBatchStream,
     mut encoder: Encoder,
     sender: &mpsc::Sender<Sent>,
+    slot: &mut Slot,
 ) -> Result<u64, Ended> {
     let failed = |e: &dyn std::fmt::Display| Ended::Failed(e.to_string());
-    let mut sending = Sending { count: 0, hash: Sha256::new(), waiting: encoder.take(), sender };
+    let (hash, waiting) = (Sha256::new(), encoder.take());
+    let mut sending = Sending { count: 0, hash, waiting, sender, slot };
     let (mut rows, reader) = read_ahead(rows);
     match encoder.lines() {
         Some(lines) => {
@@ -225,6 +225,7 @@ struct Sending<'a> {
     hash: Sha256,
     waiting: Vec<u8>,
     sender: &'a mpsc::Sender<Sent>,
+    slot: &'a mut Slot,
 }
 
 impl Sending<'_> {
@@ -241,8 +242,9 @@ impl Sending<'_> {
     async fn give(&mut self) -> Result<(), Ended> {
         let bytes = std::mem::take(&mut self.waiting);
         self.hash.update(&bytes);
-        let sent = self.sender.send_timeout(Ok(Frame::data(Bytes::from(bytes))), PATIENCE).await;
-        sent.map_err(|_| Ended::Gone)
+        let count = bytes.len();
+        let frame = Ok(Frame::data(Bytes::from(bytes)));
+        self.slot.give(self.sender, frame, count).await.map_err(|_| Ended::Gone)
     }
 
     /// Sends the rest, and the trailers; how many rows there were.
@@ -256,8 +258,8 @@ impl Sending<'_> {
         if let Ok(hex) = HeaderValue::from_str(&hex) {
             trailers.insert("x-content-sha256", hex);
         }
-        let sent = self.sender.send_timeout(Ok(Frame::trailers(trailers)), PATIENCE).await;
-        sent.map_err(|_| Ended::Gone)?;
+        let frame = Ok(Frame::trailers(trailers));
+        self.slot.give(self.sender, frame, 0).await.map_err(|_| Ended::Gone)?;
         Ok(self.count)
     }
 }
@@ -265,8 +267,10 @@ impl Sending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::ExportSlots;
     use datafusion::{error::DataFusionError, physical_plan::stream::RecordBatchStreamAdapter};
     use http_body_util::BodyExt as _;
+    use std::time::Duration;
 
     fn data(text: &'static str) -> Sent {
         Ok(Frame::data(Bytes::from_static(text.as_bytes())))
@@ -279,7 +283,8 @@ mod tests {
         let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), broken));
         let encoder = Encoder::new(ExportFormat::Csv, &(schema as _), false).expect("an encoder");
         let (sender, _receiver) = mpsc::channel(WAITING);
-        let ended = send_all(rows, encoder, &sender).await;
+        let slots = ExportSlots::new(1, Duration::from_secs(9));
+        let ended = send_all(rows, encoder, &sender, &mut slots.enter().expect("a place")).await;
         assert!(matches!(ended, Err(Ended::Failed(_))));
     }
 
@@ -287,6 +292,24 @@ mod tests {
     async fn fail() -> String {
         tokio::task::yield_now().await;
         panic!("the reader's end");
+    }
+
+    #[tokio::test]
+    async fn an_export_that_nobody_reads_ends_and_makes_room() {
+        let column = arrow::array::StringArray::from(vec!["x".repeat(CHUNK / 4).as_str(); 8]);
+        let rows = RecordBatch::try_from_iter([("text", Arc::new(column) as _)]).expect("rows");
+        let schema = rows.schema();
+        let endless = stream::repeat_with(move || Ok::<_, DataFusionError>(rows.clone()));
+        let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), endless));
+        let encoder = Encoder::new(ExportFormat::Csv, &schema, false).expect("an encoder");
+        let slots = ExportSlots::new(1, Duration::from_millis(100));
+        let slot = slots.enter().expect("a place");
+        let (sender, receiver) = mpsc::channel(WAITING);
+        assert!(slots.enter().is_none(), "there is one place");
+        // The client holds its connection and reads nothing.
+        send(rows, encoder, sender, slot).await;
+        assert!(slots.enter().is_some(), "the place is free again");
+        body(receiver).collect().await.expect_err("its body has no end");
     }
 
     #[tokio::test]

@@ -43,6 +43,8 @@ pub struct SqlLimits {
     pub concurrent: usize,
     /// How many exports run at a time; more are refused.
     pub exports: usize,
+    /// How long the client of one may take nothing before another gets its place.
+    pub export_stall: Duration,
     /// How many rows of control's tables a query may read.
     pub max_control_rows: i64,
     /// Threads that all queries share.
@@ -60,6 +62,7 @@ impl Default for SqlLimits {
             max_bytes: 64 << 20,
             concurrent: 4,
             exports: 4,
+            export_stall: Duration::from_secs(60),
             max_control_rows: 200_000,
             threads: 2,
             stack: 16 << 20,

@@ -60,8 +60,8 @@ impl Rows {
 
     /// Asks every column of every table: too dear for more than once in and once out.
     fn size(&self) -> TailSize {
-        let bytes = self.all().iter().map(|rows| rows.get_array_memory_size()).sum();
-        TailSize { bytes, rows: self.count() }
+        let bytes: usize = self.all().iter().map(|rows| rows.get_array_memory_size()).sum();
+        TailSize { bytes: bytes + self.ledger.memory(), rows: self.count() }
     }
 
     const fn all(&self) -> [&RecordBatch; 3] {
@@ -256,4 +256,31 @@ fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {
     let offsets = column(rows, "offset")?.as_primitive::<Int64Type>();
     let first = offsets.values().partition_point(|o| *o < from);
     Ok(rows.slice(first, offsets.len() - first))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use acuvim_schemas::ledger::Counts;
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_takes_room_as_rows_do() {
+        let tail = Tail::new(1);
+        tail.start(0, 0);
+        let mut rows = Rows::none();
+        let without = rows.size().bytes;
+        for offset in 0..1000 {
+            // A duplicate: no row, but the ledger names its device.
+            let device: Arc<str> = format!("d{offset}").into();
+            rows.ledger.count(Some(&device), 0, offset, &Counts::default());
+        }
+        tail.push(0, TailBatch { from: 0, next: 1000, rows });
+        let bytes = tail.size().borrow().bytes;
+        assert!(bytes > without + 100_000, "{bytes}");
+        tail.trim(0, 1000);
+        assert_eq!(*tail.size().borrow(), TailSize::default());
+    }
 }

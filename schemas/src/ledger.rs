@@ -91,6 +91,9 @@ struct Minute {
     next: i64,
 }
 
+/// An entry with its key, and a device's name behind it.
+const ENTRY: usize = size_of::<(Micros, Option<Arc<str>>)>() + size_of::<Minute>() + 48;
+
 impl Ledger {
     /// Counts what one record came to.
     pub fn count(
@@ -119,6 +122,13 @@ impl Ledger {
     #[must_use]
     pub fn first_offset(&self) -> Option<i64> {
         self.minutes.values().map(|minute| minute.first).min()
+    }
+
+    /// About how many bytes of memory it takes: one that names many devices takes more than the rows
+    /// that it stands for, of which duplicates have none.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.minutes.len() * ENTRY
     }
 
     /// Whether nothing was counted.

@@ -90,8 +90,17 @@ impl Partition {
     /// Closes the active segment; the next append goes to a new one.
     pub fn roll(&self, db: &Database, meta: &Keyspace) -> Result<(), Error> {
         let segment = make_segment(db, meta, self.topic, self.number, self.next_offset())?;
-        self.with_mut(|state| state.segments.push(segment));
-        Ok(())
+        let closed = self.with_mut(|state| {
+            let closed = state.segments.last().map(|closed| closed.keyspace.clone());
+            state.segments.push(segment);
+            closed
+        });
+        // Nothing more comes that would fill its memtable and so write it out: it would stay in memory
+        // until the journal is full.
+        match closed {
+            Some(closed) => closed.rotate_memtable().map(|_| ()).map_err(disk),
+            None => Ok(()),
+        }
     }
 
     /// All segments but the active one: its base, where it ends, bytes, and when it was closed.

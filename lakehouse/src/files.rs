@@ -12,8 +12,9 @@ use datafusion::{
     datasource::{
         listing::PartitionedFile,
         physical_plan::{
-            FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
-            parquet::CachedParquetFileReaderFactory,
+            FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetFileReaderFactory,
+            ParquetSource,
+            parquet::{CachedParquetFileReaderFactory, DefaultParquetFileReaderFactory},
         },
         source::DataSourceExec,
         table_schema::TableSchema,
@@ -96,11 +97,18 @@ impl FileScan<'_> {
         let selective = selects_devices(self.filters);
         options.global.pushdown_filters = selective;
         options.global.reorder_filters = selective;
-        let metadata = session.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(store, metadata);
+        let reader: Arc<dyn ParquetFileReaderFactory> = match self.order {
+            // What a merge reads is read once and then replaced: kept, its metadata would only push
+            // out that of files which stay.
+            Order::PerFile => Arc::new(DefaultParquetFileReaderFactory::new(store)),
+            Order::IfCheap | Order::None => {
+                let metadata = session.runtime_env().cache_manager.get_file_metadata_cache();
+                Arc::new(CachedParquetFileReaderFactory::new(store, metadata))
+            }
+        };
         let mut source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(reader));
+            .with_parquet_file_reader_factory(reader);
         if let Some(predicate) = predicate {
             source = source.with_predicate(predicate);
         }

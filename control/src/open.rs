@@ -100,6 +100,7 @@ fn migrations() -> Migrator {
         ("firmware", include_str!("../migrations/0004_firmware.sql")),
         ("live", include_str!("../migrations/0005_live.sql")),
         ("holds", include_str!("../migrations/0006_holds.sql")),
+        ("meters", include_str!("../migrations/0007_meters.sql")),
     ];
     let migrations = (1..).zip(files).map(|(version, (name, text))| {
         let text = SqlStr::from_static(text);

@@ -139,8 +139,21 @@ pub(super) fn watermarks<C: ClientContext>(
                     | RDKafkaErrorCode::OffsetNotAvailable
             )
         );
+        // Brokers that have just begun may not have told of a topic yet, and what the client knows of it
+        // then stays as it is for minutes unless it is asked for.
+        let unknown = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+            )
+        );
+        if unknown {
+            let _ = client.fetch_metadata(Some(topic), ANSWER);
+        }
         tries += 1;
-        if !changing || tries > LEADER_TRIES {
+        if !(changing || unknown) || tries > LEADER_TRIES {
             return Err(away("bounds", &error));
         }
         std::thread::sleep(Duration::from_millis(200));

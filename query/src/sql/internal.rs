@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use acuvim_lakehouse::{View, timestamp};
+use acuvim_lakehouse::{OfDevices, View, timestamp};
 use acuvim_schemas::{Micros, problem::Code, tables::Table};
 use arrow::array::RecordBatch;
-use datafusion::{
-    logical_expr::Expr,
-    prelude::{SessionContext, col, lit},
-};
+use datafusion::prelude::{SessionContext, col, lit};
 use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -155,17 +152,9 @@ pub(crate) async fn name_rows(
     name: &str,
     devices: Option<&[String]>,
 ) -> datafusion::error::Result<()> {
-    let mut rows = context.table(table.name()).await?;
+    let mut rows = context.table_provider(table.name()).await?;
     if let Some(devices) = devices {
-        rows = rows.filter(one_of(devices))?;
+        rows = Arc::new(OfDevices::new(rows, devices));
     }
-    context.register_table(name, rows.into_view()).map(|_| ())
-}
-
-/// What is of one of these devices; what names no device is nobody's to see.
-pub(super) fn one_of(devices: &[String]) -> Expr {
-    match devices.is_empty() {
-        true => lit(false),
-        false => col("device_id").in_list(devices.iter().map(|d| lit(d.as_str())).collect(), false),
-    }
+    context.register_table(name, rows).map(|_| ())
 }

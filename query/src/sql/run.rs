@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{View, is_store_trouble, may_be_damage};
+use acuvim_lakehouse::{OfDevices, View, computing_error, is_store_trouble, may_be_damage};
 use acuvim_schemas::{
     api::{Consistency, Scope, SqlColumn, SqlRequest},
     problem::{Code, Problem},
@@ -25,7 +25,7 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{expanded, gate, internal::one_of, order::wants_order, tables};
+use super::{expanded, gate, order::wants_order, tables};
 use crate::{App, GateLimits, meters, problem::ApiError};
 
 /// What one query may take.
@@ -211,7 +211,7 @@ async fn register(
         if let Some(provider) = view.table(table) {
             let provider = if ordered { provider } else { Arc::new(provider.in_any_order()) };
             let provider: Arc<dyn TableProvider> = match &devices {
-                Some(devices) => of_devices(context, provider, devices)?,
+                Some(devices) => Arc::new(OfDevices::new(provider, devices)),
                 None => provider,
             };
             context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
@@ -229,16 +229,6 @@ async fn register(
         context.register_table(name, table).map_err(|e| from_engine(&e))?;
     }
     Ok(())
-}
-
-/// The rows of a table that are of these devices; what names no device is nobody's to see.
-fn of_devices(
-    context: &SessionContext,
-    table: Arc<dyn TableProvider>,
-    devices: &[String],
-) -> Result<Arc<dyn TableProvider>, ApiError> {
-    let rows = context.read_table(table).and_then(|rows| rows.filter(one_of(devices)));
-    Ok(rows.map_err(|e| from_engine(&e))?.into_view())
 }
 
 /// A person's statement that is asked again and again, planned under the checks of any query.
@@ -349,10 +339,13 @@ pub(crate) async fn explain(app: &App, error: &DataFusionError) -> ApiError {
 
 /// What the engine says, as the caller can act on it.
 pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
-    let said = || {
-        let text = error.find_root().to_string();
+    let line = |text: String| {
         text.lines().next().unwrap_or_default().chars().take(500).collect::<String>()
     };
+    // Wherever it was computed, also in a reader of files.
+    if let Some(computed) = computing_error(error) {
+        return ApiError::new(Code::BadQuery, line(computed.to_string()));
+    }
     let too_much = || {
         ApiError::new(
             Code::OutOfMemory,
@@ -373,7 +366,31 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
         | DataFusionError::NotImplemented(_)
         | DataFusionError::Diagnostic(..)
         | DataFusionError::Execution(_)
-        | DataFusionError::ArrowError(..) => ApiError::new(Code::BadQuery, said()),
+        | DataFusionError::ArrowError(..) => {
+            ApiError::new(Code::BadQuery, line(error.find_root().to_string()))
+        }
         _ => ApiError::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::error::ArrowError;
+    use parquet::errors::ParquetError;
+
+    #[test]
+    fn a_query_that_divides_by_zero_is_told_so_wherever_it_was_computed() {
+        let in_a_reader = ParquetError::from(ArrowError::ComputeError("divided by zero".into()));
+        for error in [
+            DataFusionError::from(ArrowError::DivideByZero),
+            DataFusionError::from(ArrowError::CastError("'x' is no number".to_owned())),
+            DataFusionError::from(in_a_reader),
+            DataFusionError::Execution("a bad argument".to_owned()),
+        ] {
+            assert_eq!(from_engine(&error).problem.status, 400, "{error}");
+        }
+        let broken = DataFusionError::from(ParquetError::General("a broken page".to_owned()));
+        assert_eq!(from_engine(&broken).problem.status, 503);
     }
 }

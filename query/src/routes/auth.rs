@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use acuvim_control::{By, ErrorKind, Rotation, User};
+use acuvim_control::{By, ErrorKind, NewSession, Rotation, User};
 use acuvim_schemas::{
     api::{
         LoginRequest, LoginResponse, Me, NewUser, PasswordRequest, RefreshRequest, Role,
@@ -22,6 +22,7 @@ use crate::{
     auth::{Caller, check_new_password, hashed, info, now, request_id, verify_password},
     checks,
     guard::{ClientAddress, retry_after},
+    live::end_login,
     problem::{ApiError, Body},
 };
 
@@ -55,58 +56,65 @@ pub(super) async fn login(
     let by = logging_in(&user, address, &headers);
     let (id, version) = (user.account.id, user.session_version);
     match app.control().start_session(id, version, expires_at, &by).await? {
-        Some(refresh_token) => answer(&app, &user, refresh_token),
+        Some(session) => answer(&app, &user, session),
         // The password was changed while it was checked.
         None => Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong")),
     }
 }
 
 fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
-    By {
-        id: Some(user.account.id),
-        name: user.account.username.clone(),
-        address: Some(address.to_string()),
-        request: request_id(headers),
-        at: now(),
-    }
+    let (id, name) = (Some(user.account.id), user.account.username.clone());
+    By { id, name, ..someone(address, headers) }
 }
 
-/// Exchange a refresh token for new tokens. Each is good once; using one twice ends the session.
+/// Who has not said yet, or not shown, who they are.
+fn someone(address: IpAddr, headers: &HeaderMap) -> By {
+    let (address, request) = (Some(address.to_string()), request_id(headers));
+    By { id: None, name: "unknown".to_owned(), address, request, at: now() }
+}
+
+/// Exchange a refresh token for new tokens. Each is good once; using one twice ends the session, its
+/// access tokens and live connections too.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", security(()),
     request_body = RefreshRequest,
     responses((status = 200, body = LoginResponse), (status = 401, body = Problem)))]
 pub(super) async fn refresh(
     State(app): State<Arc<App>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
     Body(request): Body<RefreshRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
-    let now = Utc::now();
-    let rotation =
-        app.control().rotate_session(&request.refresh_token, now, now + app.parts.jwt.refresh);
+    let by = someone(address, &headers);
+    let expires_at = by.at + app.parts.jwt.refresh;
+    let rotation = app.control().rotate_session(&request.refresh_token, expires_at, &by);
     let refused = |detail: &str| Err(ApiError::new(Code::Unauthorized, detail));
     match rotation.await? {
-        Rotation::Rotated { user_id, version, token } => {
+        Rotation::Rotated { user_id, family, version, token } => {
             let user = app.control().user(user_id).await?;
             match user.filter(|u| u.account.enabled && u.session_version == version) {
-                Some(user) => answer(&app, &user, token),
+                Some(user) => answer(&app, &user, NewSession { family, token }),
                 None => refused("the session has ended; log in again"),
             }
         }
-        Rotation::Reused => {
-            tracing::info!("a refresh token was used twice; its session is ended");
+        Rotation::Reused(family) => {
+            end_login(&app, family);
+            tracing::warn!(%address, "a refresh token was used twice; its session is ended");
             refused("the refresh token was used before; log in again")
         }
         Rotation::Unknown => refused("the refresh token is unknown or has expired; log in again"),
     }
 }
 
-/// End the session that a refresh token belongs to.
+/// End the session that a refresh token belongs to: its access tokens and live connections end too.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security(()),
     request_body = RefreshRequest, responses((status = 204)))]
 pub(super) async fn logout(
     State(app): State<Arc<App>>,
     Body(request): Body<RefreshRequest>,
 ) -> Result<StatusCode, ApiError> {
-    app.control().end_session(&request.refresh_token).await?;
+    if let Some(family) = app.control().end_session(&request.refresh_token).await? {
+        end_login(&app, family);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -160,9 +168,10 @@ pub(super) async fn register(
     }
 }
 
-fn answer(app: &App, user: &User, refresh_token: String) -> Result<Json<LoginResponse>, ApiError> {
+fn answer(app: &App, user: &User, session: NewSession) -> Result<Json<LoginResponse>, ApiError> {
     let jwt = &app.parts.jwt;
-    let access_token = jwt.issue(user, Utc::now()).map_err(|e| ApiError::internal(&e))?;
+    let NewSession { family, token: refresh_token } = session;
+    let access_token = jwt.issue(user, family, Utc::now()).map_err(|e| ApiError::internal(&e))?;
     Ok(Json(LoginResponse {
         access_token,
         token_type: "Bearer".to_owned(),

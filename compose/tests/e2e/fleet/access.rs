@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use acuvim_schemas::api::LoginResponse;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -263,6 +264,13 @@ fn token(secret: &str, algorithm: Algorithm, kind: Option<&str>, claims: &Value)
     encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
 }
 
+/// The login that a token comes from.
+fn login_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).expect("three parts");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    serde_json::from_slice::<Value>(&claims).expect("JSON")["fam"].clone()
+}
+
 /// `{"alg":"none","typ":"at+jwt"}`
 const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
 
@@ -278,7 +286,7 @@ async fn only_our_own_tokens_open() {
         |secret: &str, claims: &Value| token(secret, Algorithm::HS256, Some("at+jwt"), claims);
     let claims = json!({
         "sub": me["id"], "name": "admin", "role": "Admin", "sv": 0, "iss": "Tau.Acuvim.Console",
-        "aud": "acuvim-api", "iat": now, "exp": now + 60
+        "aud": "acuvim-api", "iat": now, "exp": now + 60, "fam": login_of(&server.token().await)
     });
     let with = |field: &str, value: Value| {
         let mut claims = claims.clone();
@@ -313,6 +321,11 @@ async fn only_our_own_tokens_open() {
         ("without audience", make(secret, &without("aud"))),
         ("another issuer", make(secret, &with("iss", json!("others")))),
         ("another session", make(secret, &with("sv", json!(7)))),
+        (
+            "another login",
+            make(secret, &with("fam", json!("018f0000-0000-7000-8000-000000000000"))),
+        ),
+        ("without a login", make(secret, &without("fam"))),
         ("nobody", make(secret, &with("sub", json!("018f0000-0000-7000-8000-000000000000")))),
     ] {
         assert_eq!(ask(&bad).await, 401, "{what}");
@@ -395,6 +408,47 @@ async fn passwords_sessions_and_guesses() {
         .await
         .expect("JSON");
     assert_eq!(audit["items"][0]["address"], "192.0.2.1");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_takes_its_access_tokens_and_live_connections_along() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let post = async |path: &str, body: Value| {
+        let url = format!("{}/api/auth/{path}", server.http);
+        server.client.post(url).json(&body).send().await.expect("answer")
+    };
+    let login = async || {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        post("login", body).await.json::<LoginResponse>().await.expect("login")
+    };
+    let ask = async |path: &str, token: &str| {
+        let url = format!("{}{path}", server.http);
+        server.client.get(url).bearer_auth(token).send().await.expect("answer")
+    };
+    let me = async |token: &str| ask("/api/auth/me", token).await.status().as_u16();
+    let (one, two, other) = (login().await, login().await, login().await);
+    let mut events = ask("/api/events", &one.access_token).await;
+    assert_eq!(events.status(), 200);
+    let answer = post("logout", json!({"refresh_token": one.refresh_token})).await;
+    assert_eq!(answer.status(), 204);
+    assert_eq!(me(&one.access_token).await, 401);
+    let ended = tokio::time::timeout(crate::harness::PATIENCE, async {
+        while events.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    });
+    assert!(ended.await.is_ok(), "the stream ends with the session");
+    // A refresh token that is used twice: whoever has a copy has nothing any more.
+    let used = json!({"refresh_token": two.refresh_token});
+    let next: LoginResponse = post("refresh", used.clone()).await.json().await.expect("tokens");
+    assert_eq!((me(&two.access_token).await, me(&next.access_token).await), (200, 200));
+    assert_eq!(post("refresh", used).await.status(), 401);
+    assert_eq!((me(&two.access_token).await, me(&next.access_token).await), (401, 401));
+    assert_eq!(me(&other.access_token).await, 200, "another login stands");
+    let path = "/api/audit?action=user.token_reused";
+    let audit: Value = ask(path, &other.access_token).await.json().await.expect("JSON");
+    let (total, actor) = (&audit["total"], &audit["items"][0]["actor"]);
+    assert_eq!((total, actor), (&json!(1), &json!("admin")));
     server.stop().await;
 }
 

@@ -1,6 +1,10 @@
 //! Logging in and out.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use acuvim_control::{By, ErrorKind, NewSession, Rotation, User};
 use acuvim_schemas::{
@@ -38,20 +42,17 @@ pub(super) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let name = request.username;
-    let throttled = |wait| {
-        metrics::counter!("acuvim_throttled_logins_total").increment(1);
-        retry_after(wait, "too many wrong passwords, or too many logins at once")
-    };
-    let _turn = app.throttle.admit(address, &name, Instant::now()).map_err(throttled)?;
-    let user = app.control().user_by_name(&name).await?.filter(|user| user.account.enabled);
+    let turn = app.throttle.admit(address, &name).await.map_err(throttled)?;
+    let known = app.control().user_by_name(&name).await?;
+    let user = known.clone().filter(|user| user.account.enabled);
     let hash = user.as_ref().map(|u| u.password_hash.clone());
     let right = verify_password(&app, request.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
-        app.throttle.failed(address, &name, Instant::now());
-        metrics::counter!("acuvim_refused_logins_total").increment(1);
+        turn.failed(Instant::now());
+        refused(&app, known.as_ref(), &someone(address, &headers), "user.login_failed").await?;
         return Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong"));
     };
-    app.throttle.succeeded(address, &name);
+    turn.succeeded(Instant::now());
     let expires_at = Utc::now() + app.parts.jwt.refresh;
     let by = logging_in(&user, address, &headers);
     let (id, version) = (user.account.id, user.session_version);
@@ -60,6 +61,25 @@ pub(super) async fn login(
         // The password was changed while it was checked.
         None => Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong")),
     }
+}
+
+fn throttled(wait: Duration) -> ApiError {
+    metrics::counter!("acuvim_throttled_logins_total").increment(1);
+    retry_after(wait, "too many wrong passwords, or too many logins at once")
+}
+
+/// Notes a wrong password. The name of nobody is not kept: it may be a password that was typed into the
+/// wrong field.
+async fn refused(app: &App, user: Option<&User>, by: &By, action: &str) -> Result<(), ApiError> {
+    metrics::counter!("acuvim_refused_logins_total").increment(1);
+    let (name, id) = match user {
+        Some(user) => (user.account.username.clone(), user.account.id.to_string()),
+        None => (by.name.clone(), by.name.clone()),
+    };
+    let address = by.address.as_deref().unwrap_or_default();
+    tracing::warn!(user = name, address, action, "a password was wrong");
+    let by = By { name, ..by.clone() };
+    Ok(app.control().note(&by, action, &id, serde_json::json!({})).await?)
 }
 
 fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
@@ -129,6 +149,7 @@ pub(super) async fn me(caller: Caller) -> Json<Me> {
     responses((status = 204)))]
 pub(super) async fn password(
     State(app): State<Arc<App>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     caller: Caller,
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, ApiError> {
@@ -137,9 +158,16 @@ pub(super) async fn password(
     let Some(user) = user else {
         return Err(ApiError::new(Code::Forbidden, "a key has no password"));
     };
-    if !verify_password(&app, request.current_password, Some(user.password_hash)).await? {
+    // Who has a token of theirs must not find out their password with it.
+    let name = &user.account.username;
+    let turn = app.throttle.admit(address, name).await.map_err(throttled)?;
+    let hash = Some(user.password_hash.clone());
+    if !verify_password(&app, request.current_password, hash).await? {
+        turn.failed(Instant::now());
+        refused(&app, Some(&user), &caller.by(), "user.password_failed").await?;
         return Err(ApiError::field("current_password", "is wrong"));
     }
+    turn.succeeded(Instant::now());
     let hash = hashed(&app, request.new_password).await?;
     app.control().set_password(user.account.id, &hash, &caller.by()).await?;
     Ok(StatusCode::NO_CONTENT)

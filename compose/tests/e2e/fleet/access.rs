@@ -408,6 +408,37 @@ async fn passwords_sessions_and_guesses() {
         .await
         .expect("JSON");
     assert_eq!(audit["items"][0]["address"], "192.0.2.1");
+    let path = "/api/audit?action=user.login_failed&actor=admin";
+    let failed: Value = server.get(path).await.json().await.expect("JSON");
+    assert_eq!(failed["items"][0]["address"], "192.0.2.66");
+    // At once no more are checked than one after another.
+    let guesses: Vec<_> = (0..40)
+        .map(|_| {
+            let request = server.client.post(format!("{}/api/auth/login", server.http));
+            let body = json!({"username": "admin", "password": "a wrong guess"});
+            let request = request.json(&body).header("X-Forwarded-For", "192.0.2.67");
+            tokio::spawn(request.send())
+        })
+        .collect();
+    let mut checked = 0;
+    for guess in guesses {
+        let answer = guess.await.expect("a task").expect("answer");
+        checked += u32::from(answer.status() == 401);
+    }
+    assert!(checked <= 5, "{checked} were checked");
+    // Nor can it be found out with a token of theirs.
+    let session: LoginResponse =
+        login("night.shift", "another long one", "192.0.2.3").await.json().await.expect("login");
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let url = format!("{}/api/auth/password", server.http);
+        let body = json!({"current_password": "a wrong guess", "new_password": "yet another one"});
+        let request = server.client.post(url).bearer_auth(&session.access_token).json(&body);
+        let request = request.header("X-Forwarded-For", "192.0.2.3");
+        answers.push(request.send().await.expect("answer").status().as_u16());
+    }
+    assert_eq!(answers[..5], [400; 5]);
+    assert_eq!(answers.last(), Some(&429), "{answers:?}");
     server.stop().await;
 }
 

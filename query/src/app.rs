@@ -1,6 +1,6 @@
 //! What every handler is given.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
@@ -86,6 +86,8 @@ pub struct AppOptions {
     pub limits: Limits,
     /// Tokens.
     pub jwt: Jwt,
+    /// The file with the first admin's password, if there is one.
+    pub initial_password: PathBuf,
     /// What one query may take.
     pub sql: SqlLimits,
     /// How commands are given.

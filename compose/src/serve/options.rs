@@ -196,6 +196,7 @@ pub async fn app(
         engine: lake.engine().clone(),
         limits: limits(settings),
         jwt,
+        initial_password: settings.data.dir.join(admin::PASSWORD_FILE),
         sql: SqlLimits {
             timeout: Duration::from_millis(settings.sql.timeout_ms),
             max_rows: settings.sql.max_rows,

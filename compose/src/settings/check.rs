@@ -1,6 +1,6 @@
 //! What settings may be: each fault is one line that names the setting and what is allowed.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use acuvim_query::TrustedProxies;
 use anyhow::{bail, ensure};
@@ -127,15 +127,15 @@ impl Settings {
         // A connection that takes nothing for two minutes is closed anyhow.
         within("sql.export_stall_seconds", self.sql.export_stall_seconds, 1, 110)?;
         if let Some(secret) = &self.jwt.secret {
-            let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
-            ensure!(
-                !weak,
-                "jwt.secret is a placeholder or too short: allowed are 32 bytes or more"
-            );
+            check_secret(secret)?;
         }
         if let Some(password) = &self.admin.password {
             let length = password.chars().count();
             ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
+            ensure!(
+                !acuvim_query::is_common_password(password),
+                "admin.password is one that many people have: choose another"
+            );
         }
         Ok(())
     }
@@ -199,6 +199,43 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// So many different characters a key that signs tokens has at least.
+const DIFFERENT: usize = 8;
+
+/// Words of placeholders in examples, without what stands between them.
+const PLACEHOLDERS: [&str; 14] = [
+    "change",
+    "placeholder",
+    "example",
+    "secretkey",
+    "signingkey",
+    "jwtsecret",
+    "yoursecret",
+    "yoursuper",
+    "supersecret",
+    "mysecret",
+    "replace",
+    "insert",
+    "default",
+    "password",
+];
+
+/// Refuses a key that anybody can guess: whoever has it makes tokens of any user.
+fn check_secret(secret: &str) -> anyhow::Result<()> {
+    let allowed = "allowed are 32 bytes or more that nobody can guess, as `openssl rand -hex 32` \
+                   makes, or none: then one is made and kept in control";
+    ensure!(secret.len() >= 32, "jwt.secret is too short: {allowed}");
+    let plain = secret.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "");
+    let placeholder = PLACEHOLDERS.iter().any(|word| plain.contains(word));
+    ensure!(!placeholder, "jwt.secret is a placeholder: {allowed}");
+    let different: BTreeSet<char> = secret.chars().collect();
+    ensure!(
+        different.len() >= DIFFERENT,
+        "jwt.secret repeats a few characters again and again: {allowed}"
+    );
+    Ok(())
 }
 
 /// The parts of a list with commas.

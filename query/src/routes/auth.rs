@@ -30,6 +30,9 @@ use crate::{
     problem::{ApiError, Body},
 };
 
+/// The user that is made at the first start.
+const FIRST_ADMIN: &str = "admin";
+
 /// Log in with user name and password.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", security(()),
     request_body = LoginRequest,
@@ -170,7 +173,23 @@ pub(super) async fn password(
     turn.succeeded(Instant::now());
     let hash = hashed(&app, request.new_password).await?;
     app.control().set_password(user.account.id, &hash, &caller.by()).await?;
+    forget_initial_password(&app, &user.account.username).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes the file with the first admin's password once that holds no more. Where another process has
+/// the file, its next start does.
+pub(super) async fn forget_initial_password(app: &App, username: &str) {
+    if username != FIRST_ADMIN {
+        return;
+    }
+    let file = &app.parts.initial_password;
+    match tokio::fs::remove_file(file).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, file = %file.display(), "an old password was not removed");
+        }
+        _ => {}
+    }
 }
 
 /// Add a user.

@@ -443,6 +443,31 @@ async fn passwords_sessions_and_guesses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_of_the_first_admin_is_in_no_file() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let file = dir.path().join("initial-admin-password");
+    std::fs::write(&file, PASSWORD).expect("written");
+    let common = json!({"current_password": PASSWORD, "new_password": "Password12345"});
+    let refused = server.post("/api/auth/password", &common).await;
+    assert_eq!(refused.status(), 400);
+    assert!(file.exists(), "it still holds");
+    let change = json!({"current_password": PASSWORD, "new_password": "quite another one"});
+    assert_eq!(server.post("/api/auth/password", &change).await.status(), 204);
+    assert!(!file.exists());
+    // Changed through another process: it goes with the next start.
+    std::fs::write(&file, PASSWORD).expect("written");
+    server.stop().await;
+    let server = Server::start(dir.path(), &[]).await;
+    assert!(!file.exists());
+    std::fs::write(&file, "quite another one").expect("written");
+    server.stop().await;
+    let server = Server::start(dir.path(), &[]).await;
+    assert!(file.exists(), "one that holds stays");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_takes_its_access_tokens_and_live_connections_along() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &[]).await;

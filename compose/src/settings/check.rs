@@ -70,6 +70,8 @@ impl Settings {
         within("alerts.escalate_after_minutes", alerts.escalate_after_minutes, 1, 100_000)?;
         within("alerts.check_interval_seconds", alerts.check_interval_seconds, 1, 40)?;
         within("mqtt.messages_per_client", self.mqtt.messages_per_client, 0, 1_000_000)?;
+        within("mqtt.device_mb_per_day", self.mqtt.device_mb_per_day, 0, 1 << 20)?;
+        within("mqtt.device_alerts_per_day", self.mqtt.device_alerts_per_day, 0, 1_000_000)?;
         within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
         within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
         within("mqtt.max_silent_connections", self.mqtt.max_silent_connections, 2, 100_000)?;

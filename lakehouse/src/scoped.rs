@@ -237,7 +237,10 @@ mod tests {
     /// A session whose readers take filters over, as the lake's do.
     fn session() -> SessionContext {
         let mut config = SessionConfig::new();
-        config.options_mut().execution.parquet.pushdown_filters = true;
+        let options = config.options_mut();
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.schema_force_view_types = false;
+        options.sql_parser.map_string_types_to_utf8view = false;
         SessionContext::new_with_config(config)
     }
 

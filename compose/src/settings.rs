@@ -274,6 +274,8 @@ pub struct Sql {
     pub memory_mb: usize,
     pub spill_mb: u64,
     pub max_rows: usize,
+    /// Rows times columns of one answer.
+    pub max_cells: usize,
     pub concurrent: usize,
     /// Exports at a time: they last as long as their clients take.
     pub exports: usize,
@@ -456,6 +458,7 @@ impl Default for Sql {
             memory_mb: 256,
             spill_mb: 4096,
             max_rows: 100_000,
+            max_cells: 10_000_000,
             concurrent: 4,
             exports: 4,
             export_stall_seconds: 60,

@@ -200,6 +200,7 @@ pub async fn app(
         sql: SqlLimits {
             timeout: Duration::from_millis(settings.sql.timeout_ms),
             max_rows: settings.sql.max_rows,
+            max_cells: settings.sql.max_cells,
             concurrent: settings.sql.concurrent,
             exports: settings.sql.exports,
             export_stall: Duration::from_secs(settings.sql.export_stall_seconds),

@@ -124,6 +124,7 @@ impl Settings {
         within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
         within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
         within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
+        within("sql.max_cells", self.sql.max_cells, 1, 1_000_000_000)?;
         within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
         within("sql.exports", self.sql.exports, 1, 1000)?;
         // A connection that takes nothing for two minutes is closed anyhow.

@@ -141,6 +141,11 @@ impl Asked {
         }
     }
 
+    /// Whether counters are counted on.
+    pub fn counts(&self) -> bool {
+        matches!(&self.shape, Shape::Buckets { aggregates, .. } if aggregates.contains(&Aggregate::Delta))
+    }
+
     /// How each field is folded.
     pub fn folded(&self) -> Vec<Column> {
         let column = |r: &&Reading| Column {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    answer::turn,
     render,
     run::{explain, from_engine},
 };
@@ -36,12 +37,12 @@ pub(crate) async fn readings_between(
         .eq(lit(device_id))
         .and(col("ts").gt_eq(timestamp(from)))
         .and(col("ts").lt_eq(timestamp(to)));
-    let (version, watermark, batches) = on_threads(app, move |context| async move {
+    let (version, watermark, mut readings) = on_threads(app, move |context| async move {
         let rows = context.table(Table::Telemetry.name()).await?.filter(theirs)?;
-        rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?.collect().await
+        let rows = rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?;
+        Ok(rows.collect().await?.iter().flat_map(objects).collect::<Vec<_>>())
     })
     .await?;
-    let mut readings: Vec<_> = batches.iter().flat_map(objects).collect();
     let truncated = readings.len() > limit;
     readings.truncate(limit);
     Ok(Readings { readings, truncated, lake_version: version, watermark })
@@ -84,8 +85,7 @@ where
     let (threads, timeout) = (app.threads.handle(), app.parts.sql.timeout);
     let app = Arc::clone(app);
     let work = AbortOnDropHandle::new(threads.spawn(async move {
-        let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-        let _permit = app.queries.acquire().await.map_err(stopping)?;
+        let _permit = turn(&app.queries).await?;
         work(Arc::clone(&app)).await
     }));
     let done = tokio::time::timeout(timeout, work).await.map_err(|_| {
@@ -125,11 +125,11 @@ pub(crate) async fn internal_rows(
     app: &Arc<App>,
     statement: String,
 ) -> Result<Vec<Vec<Value>>, ApiError> {
-    let ask = move |context: SessionContext| async move {
-        context.sql(&statement).await?.collect().await
-    };
-    let (_, _, batches) = on_threads(app, ask).await?;
-    Ok(value_rows(&batches))
+    let (_, _, rows) = on_threads(app, move |context| async move {
+        Ok(value_rows(&context.sql(&statement).await?.collect().await?))
+    })
+    .await?;
+    Ok(rows)
 }
 
 /// Rows as their values.

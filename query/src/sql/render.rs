@@ -1,7 +1,7 @@
 //! Rows as JSON: times as RFC 3339 with milliseconds, decimals as numbers, bytes as base64.
 
 use acuvim_schemas::{
-    api::{ExportFormat, SqlResponse},
+    api::{ExportFormat, SqlFormat},
     time::to_rfc3339,
 };
 use arrow::{
@@ -16,45 +16,51 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::run::Outcome;
-use crate::export::Encoder;
+use super::{
+    answer::{Pieces, object_with, pieces_of},
+    run::Outcome,
+};
+use crate::export::{Encoder, Lines};
 
 impl Outcome {
-    /// The JSON answer.
-    pub(crate) fn into_json(self) -> SqlResponse {
-        let rows = self.rows();
-        SqlResponse {
-            columns: self.columns(),
-            row_count: rows.len(),
-            rows,
-            truncated: self.truncated,
-            lake_version: self.lake_version,
-            watermark: self.watermark,
-            elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
+    /// The answer, written as it is asked for.
+    pub(super) fn into_pieces(self, format: SqlFormat) -> Result<Pieces, ArrowError> {
+        match format {
+            SqlFormat::Json => Ok(self.into_json()),
+            SqlFormat::Csv => self.into_csv(),
         }
     }
 
-    /// The CSV answer, as an export has it.
-    pub(crate) fn to_csv(&self) -> Result<Vec<u8>, ArrowError> {
+    /// A [`SqlResponse`](acuvim_schemas::api::SqlResponse).
+    fn into_json(self) -> Pieces {
+        let head = json!({ "columns": self.columns() });
+        let Self { batches, facts, begun, .. } = self;
+        let lines = Lines::arrays();
+        let items = pieces_of(batches, move |rows, out| lines.of(rows, out));
+        object_with(&head, "rows", items, move || {
+            json!({
+                "row_count": facts.row_count,
+                "truncated": facts.truncated,
+                "lake_version": facts.lake_version,
+                "watermark": facts.watermark,
+                "elapsed_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+    }
+
+    /// CSV, as an export has it.
+    fn into_csv(self) -> Result<Pieces, ArrowError> {
         let mut encoder = Encoder::new(ExportFormat::Csv, &self.schema, false)?;
-        for batch in &self.batches {
-            encoder.write(batch)?;
-        }
-        encoder.finish()
-    }
-
-    fn rows(&self) -> Vec<Vec<Value>> {
-        let mut rows = Vec::with_capacity(self.row_count());
-        for batch in &self.batches {
-            let columns: Vec<Vec<Value>> = batch.columns().iter().map(values).collect();
-            let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-            for _ in 0..batch.num_rows() {
-                rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
+        let head = encoder.take();
+        let lines = encoder.lines();
+        let rows = pieces_of(self.batches, move |rows, out| {
+            if let Some(lines) = &lines {
+                lines.of(rows, out);
             }
-        }
-        rows
+        });
+        Ok(Box::new(std::iter::once(head).chain(rows)))
     }
 }
 

@@ -7,25 +7,30 @@ use std::{
 
 use acuvim_lakehouse::{OfDevices, View, computing_error, is_store_trouble, may_be_damage};
 use acuvim_schemas::{
-    api::{Consistency, Scope, SqlColumn, SqlRequest},
+    api::{Consistency, Scope, SqlColumn, SqlFormat, SqlRequest},
     problem::{Code, Problem},
     tables::Table,
 };
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use axum::body::Body;
 use datafusion::{
     catalog::TableProvider,
     error::DataFusionError,
-    execution::context::SQLOptions,
+    execution::{context::SQLOptions, memory_pool::MemoryConsumer},
     physical_plan::{SendableRecordBatchStream, execute_stream},
     prelude::{DataFrame, SessionContext},
     scalar::ScalarValue,
     sql::parser::Statement,
 };
-use futures::StreamExt as _;
 use serde_json::Value;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{expanded, gate, order::wants_order, tables};
+use super::{
+    answer::{Found, as_answer, turn},
+    collect::{Collected, collect},
+    expanded, gate,
+    order::wants_order,
+    tables,
+};
 use crate::{App, GateLimits, meters, problem::ApiError};
 
 /// What one query may take.
@@ -37,6 +42,8 @@ pub struct SqlLimits {
     pub timeout: Duration,
     /// How many rows it may answer.
     pub max_rows: usize,
+    /// How many cells, rows times columns, it may answer: what an answer costs to write.
+    pub max_cells: usize,
     /// How many bytes of rows it may answer.
     pub max_bytes: usize,
     /// How many run at a time; more wait.
@@ -59,6 +66,7 @@ impl Default for SqlLimits {
             gate: GateLimits::default(),
             timeout: Duration::from_secs(30),
             max_rows: 100_000,
+            max_cells: 10_000_000,
             max_bytes: 64 << 20,
             concurrent: 4,
             exports: 4,
@@ -70,23 +78,26 @@ impl Default for SqlLimits {
     }
 }
 
-/// A query's answer.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub schema: SchemaRef,
-    pub batches: Vec<RecordBatch>,
+/// What an answer says beside its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub row_count: usize,
     pub truncated: bool,
     pub lake_version: i64,
     pub watermark: Vec<i64>,
-    pub elapsed: Duration,
+}
+
+/// A query's answer.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub facts: Facts,
+    pub begun: Instant,
 }
 
 impl Outcome {
-    pub(crate) fn row_count(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-
-    pub(crate) fn columns(&self) -> Vec<SqlColumn> {
+    pub fn columns(&self) -> Vec<SqlColumn> {
         let column = |f: &Arc<arrow::datatypes::Field>| SqlColumn {
             name: f.name().clone(),
             r#type: f.data_type().to_string(),
@@ -95,12 +106,13 @@ impl Outcome {
     }
 }
 
-/// Runs a request's query.
+/// Runs a request's query, and begins to answer.
 pub(crate) async fn run(
     app: &Arc<App>,
     request: SqlRequest,
+    format: SqlFormat,
     scope: Option<Scope>,
-) -> Result<Outcome, ApiError> {
+) -> Result<(Facts, Body), ApiError> {
     let begun = Instant::now();
     let limits = &app.parts.sql;
     if request.timeout_ms == Some(0) {
@@ -123,42 +135,37 @@ pub(crate) async fn run(
         ));
     }
     // On threads of its own: planning can't be interrupted, but it need not be waited for.
-    let threads = app.threads.handle();
     let at_version = request.at_version;
     let (query, params) = (request.query, request.params);
-    let asked = Asked { query, params, scope, hot, at_version, max_rows };
-    // Dropped, by a deadline or because nobody waits any more, it ends the query.
-    let work = AbortOnDropHandle::new(threads.spawn(answer(Arc::clone(app), asked)));
-    let late = || {
-        let detail = format!("the query took longer than {} ms", timeout.as_millis());
-        ApiError::new(Code::DeadlineExceeded, detail)
-    };
-    let finished = tokio::time::timeout(timeout, work).await.map_err(|_| late())?;
-    let mut outcome = finished.map_err(|e| ApiError::internal(&e))??;
-    outcome.elapsed = begun.elapsed();
-    metrics::histogram!("acuvim_sql_seconds").record(outcome.elapsed);
-    Ok(outcome)
+    let asked = Asked { query, params, format, scope, hot, at_version, max_rows, begun };
+    let answered = as_answer(app, timeout, move |app| answer(app, asked)).await?;
+    metrics::histogram!("acuvim_sql_seconds").record(begun.elapsed());
+    Ok(answered)
 }
 
 /// What is asked, and by whom.
 struct Asked {
     query: String,
     params: Vec<Value>,
+    format: SqlFormat,
     /// The devices that the caller sees; none: all.
     scope: Option<Scope>,
     hot: bool,
     /// The version of `telemetry`; none: the newest.
     at_version: Option<i64>,
     max_rows: usize,
+    begun: Instant,
 }
 
-async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
-    let limits = &app.parts.sql.gate;
+async fn answer(
+    app: Arc<App>,
+    asked: Asked,
+) -> Result<Result<Found<Facts>, DataFusionError>, ApiError> {
+    let limits = &app.parts.sql;
     let statement =
-        *gate::check_with(&asked.query, &asked.params, limits).map_err(ApiError::from)?;
+        *gate::check_with(&asked.query, &asked.params, &limits.gate).map_err(ApiError::from)?;
     let params = asked.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-    let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-    let permit = app.queries.acquire().await.map_err(stopping)?;
+    let permit = turn(&app.queries).await?;
     let view = match asked.at_version {
         Some(version) => app.lake().view_at(version).await?,
         None => app.lake().view(asked.hot)?,
@@ -171,28 +178,42 @@ async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
     let found = async {
         let stream = start(&context, statement, params).await?;
         let schema = stream.schema();
-        let rows = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
+        let held = MemoryConsumer::new("answer").register(&context.runtime_env().memory_pool);
+        let rows = collect(stream, asked.max_rows, limits, held).await?;
         Ok::<_, DataFusionError>((schema, rows))
     };
-    let (schema, (batches, truncated)) = match found.await {
+    let (schema, rows) = match found.await {
         Ok(found) => found,
         Err(error) if asked.at_version.is_some() && may_be_damage(&error) => {
             let text = "its files are not kept any more (lake.keep_files_hours)";
             return Err(ApiError::field("at_version", text));
         }
-        Err(error) => {
-            drop(permit);
-            return Err(explain(&app, &error).await);
-        }
+        Err(error) => return Ok(Err(error)),
     };
-    Ok(Outcome {
-        schema,
-        batches,
-        truncated,
+    if rows.too_many_cells {
+        return Err(too_many_cells(limits.max_cells, schema.fields().len()));
+    }
+    let facts = Facts {
+        row_count: rows.count,
+        truncated: rows.truncated,
         lake_version: view.version,
         watermark: view.watermark,
-        elapsed: Duration::ZERO,
-    })
+    };
+    let Collected { batches, held, .. } = rows;
+    let outcome = Outcome { schema, batches, facts: facts.clone(), begun: asked.begun };
+    let pieces = outcome.into_pieces(asked.format).map_err(|e| ApiError::internal(&e))?;
+    Ok(Ok(Found { facts, pieces, permit, memory: Some(held) }))
+}
+
+fn too_many_cells(most: usize, columns: usize) -> ApiError {
+    let rows = most / columns.max(1);
+    ApiError::new(
+        Code::Refused,
+        format!(
+            "the answer has more than {most} cells (sql.max_cells), which with {columns} columns is \
+             {rows} rows: name fewer columns, or ask for fewer rows (LIMIT, max_rows)"
+        ),
+    )
 }
 
 async fn register(
@@ -266,33 +287,6 @@ async fn start(
     let plan = if params.is_empty() { plan } else { plan.with_param_values(params)? };
     let plan = state.create_physical_plan(&plan).await?;
     execute_stream(plan, context.task_ctx())
-}
-
-/// Takes rows up to the caps; says whether there were more.
-async fn collect(
-    mut stream: SendableRecordBatchStream,
-    max_rows: usize,
-    max_bytes: usize,
-) -> Result<(Vec<RecordBatch>, bool), DataFusionError> {
-    let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        let room = max_rows - rows;
-        if room == 0 || bytes >= max_bytes {
-            return Ok((batches, true));
-        }
-        rows += batch.num_rows().min(room);
-        bytes += batch.get_array_memory_size();
-        let over = batch.num_rows() > room;
-        batches.push(batch.slice(0, batch.num_rows().min(room)));
-        if over {
-            return Ok((batches, true));
-        }
-    }
-    Ok((batches, false))
 }
 
 fn parameter(value: &Value) -> Result<ScalarValue, ApiError> {

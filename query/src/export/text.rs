@@ -17,7 +17,8 @@ use super::digits::{Short, decimal, padded, whole};
 /// How a column's values are written.
 pub(crate) enum Cells<'a> {
     Text(&'a StringArray),
-    Time(&'a TimestampMicrosecondArray, Day),
+    /// With the day that was written last, and whether they are of a zone.
+    Time(&'a TimestampMicrosecondArray, Day, bool),
     /// With its digits behind the point, and whether zeros at their end are kept.
     Decimal(&'a Decimal128Array, u8, bool),
     Whole(&'a Int64Array),
@@ -41,8 +42,9 @@ impl<'a> Cells<'a> {
     pub fn of(column: &'a ArrayRef, decimals: bool) -> Self {
         match column.data_type() {
             DataType::Utf8 => Self::Text(column.as_string()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Self::Time(column.as_primitive::<TimestampMicrosecondType>(), Day::default())
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+                let times = column.as_primitive::<TimestampMicrosecondType>();
+                Self::Time(times, Day::default(), zone.is_some())
             }
             DataType::Decimal128(_, scale) => match u8::try_from(*scale) {
                 Ok(scale) if scale <= MOST_DIGITS => {
@@ -60,7 +62,7 @@ impl<'a> Cells<'a> {
     fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Text(values) => values.is_null(row),
-            Self::Time(values, _) => values.is_null(row),
+            Self::Time(values, ..) => values.is_null(row),
             Self::Decimal(values, ..) => values.is_null(row),
             Self::Whole(values) => values.is_null(row),
             Self::Small(values) => values.is_null(row),
@@ -142,7 +144,12 @@ impl<'a> Cells<'a> {
 
     fn number_or_time(&mut self, row: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Time(values, day) => day.write(values.value(row), out),
+            Self::Time(values, day, zoned) => {
+                day.write(values.value(row), out);
+                if *zoned {
+                    out.push(b'Z');
+                }
+            }
             Self::Decimal(values, scale, zeros) => decimal(values.value(row), *scale, *zeros, out),
             Self::Whole(values) => whole(values.value(row), out),
             Self::Small(values) => whole(values.value(row).into(), out),
@@ -153,7 +160,8 @@ impl<'a> Cells<'a> {
 }
 
 impl Day {
-    /// RFC 3339 in UTC with milliseconds, or microseconds where there are any.
+    /// RFC 3339 with milliseconds, or microseconds where there are any; the `Z` of UTC is up to the
+    /// caller.
     fn write(&mut self, ts: Micros, out: &mut Vec<u8>) {
         let day = ts.div_euclid(DAY);
         if self.day != Some(day) {
@@ -175,7 +183,6 @@ impl Day {
             0 => padded(micros / 1000, 3, out),
             _ => padded(micros, 6, out),
         }
-        out.push(b'Z');
     }
 }
 
@@ -234,10 +241,10 @@ mod tests {
         assert_eq!(csv(decimals(), false), ["230.4", "", "-0.05", "0.0", "99999999.9"]);
         assert_eq!(csv(decimals(), true), ["230.40", "", "-0.05", "0.00", "99999999.90"]);
         let times = TimestampMicrosecondArray::from(vec![1_778_951_132_250_999, -1000]);
-        assert_eq!(
-            csv(times.with_timezone("UTC"), false),
-            ["2026-05-16T17:05:32.250999Z", "1969-12-31T23:59:59.999Z"]
-        );
+        let local = ["2026-05-16T17:05:32.250999", "1969-12-31T23:59:59.999"];
+        assert_eq!(csv(times.clone(), false), local);
+        let utc = local.map(|text| format!("{text}Z"));
+        assert_eq!(csv(times.with_timezone("UTC"), false), utc);
         assert_eq!(
             csv(StringArray::from(vec!["a,\"b\"", "", "c"]), false),
             ["\"a,\"\"b\"\"\"", "\"\"", "c"]

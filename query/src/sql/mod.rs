@@ -6,6 +6,7 @@ mod expanded;
 mod gate;
 mod internal;
 mod latest;
+mod names;
 mod order;
 mod render;
 mod run;

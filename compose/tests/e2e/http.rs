@@ -159,6 +159,11 @@ async fn sql_is_bounded_and_cannot_hurt() {
         "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT * FROM n) SELECT count(*) FROM n",
         "COPY telemetry TO '/tmp/x'",
         "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "SELECT from_unixtime(9223372036854775807)",
+        "SELECT from_unixtime(CAST('-9223372036854775808' AS BIGINT))",
+        "SELECT to_timestamp_seconds(9223372036854775807)",
+        "SELECT to_timestamp(1e300)",
+        "SELECT to_local_time(to_timestamp_seconds(8210266876799))",
     ] {
         let answer = problem(server.post("/api/sql", &json!({"query": hostile})).await).await;
         assert_eq!(answer.code, "bad_query", "{hostile}");

@@ -16,7 +16,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::text::{Cells, object, quoted};
+use super::text::{Cells, defused, object};
 
 /// Rows of a row group of Parquet: what is held in memory.
 const ROW_GROUP: usize = 65_536;
@@ -84,7 +84,7 @@ impl Encoder {
                     if n > 0 {
                         line.push(b',');
                     }
-                    quoted(name, &mut line);
+                    defused(name, &mut line);
                 }
                 line.push(b'\n');
                 To::Text(line, Lines { form: Form::Csv, decimals })

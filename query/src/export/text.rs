@@ -24,8 +24,8 @@ pub(crate) enum Cells<'a> {
     Whole(&'a Int64Array),
     Small(&'a Int32Array),
     Float(&'a Float64Array),
-    /// Whatever else, as JSON has it.
-    Other(Vec<serde_json::Value>),
+    /// Whatever else, as JSON has it, and whether its texts are somebody's words.
+    Other(Vec<serde_json::Value>, bool),
 }
 
 /// Digits behind the point that are written by hand: those of 64 bits. Only casts have more.
@@ -50,12 +50,15 @@ impl<'a> Cells<'a> {
                 Ok(scale) if scale <= MOST_DIGITS => {
                     Self::Decimal(column.as_primitive::<Decimal128Type>(), scale, decimals)
                 }
-                _ => Self::Other(crate::sql::values(column)),
+                _ => Self::Other(crate::sql::values(column), false),
             },
             DataType::Int64 => Self::Whole(column.as_primitive::<Int64Type>()),
             DataType::Int32 => Self::Small(column.as_primitive::<Int32Type>()),
             DataType::Float64 => Self::Float(column.as_primitive::<Float64Type>()),
-            _ => Self::Other(crate::sql::values(column)),
+            of => {
+                let is_plain = of.is_numeric() || of.is_temporal() || of.is_binary();
+                Self::Other(crate::sql::values(column), !is_plain)
+            }
         }
     }
 
@@ -67,7 +70,7 @@ impl<'a> Cells<'a> {
             Self::Whole(values) => values.is_null(row),
             Self::Small(values) => values.is_null(row),
             Self::Float(values) => values.is_null(row) || !values.value(row).is_finite(),
-            Self::Other(values) => values.get(row).is_none_or(serde_json::Value::is_null),
+            Self::Other(values, _) => values.get(row).is_none_or(serde_json::Value::is_null),
         }
     }
 
@@ -100,7 +103,7 @@ impl<'a> Cells<'a> {
             Self::Small(values) => {
                 fill(*values, rows, |v, row| Short::decimal(v.value(row).into(), 0, true));
             }
-            Self::Text(_) | Self::Time(..) | Self::Float(_) | Self::Other(_) => {
+            Self::Text(_) | Self::Time(..) | Self::Float(_) | Self::Other(..) => {
                 rows.for_each(|(_, place)| *place = None);
             }
         }
@@ -112,8 +115,9 @@ impl<'a> Cells<'a> {
             return;
         }
         match self {
-            Self::Text(values) => quoted(values.value(row), out),
-            Self::Other(values) => match values.get(row) {
+            Self::Text(values) => defused(values.value(row), out),
+            Self::Other(values, are_words) => match values.get(row) {
+                Some(serde_json::Value::String(text)) if *are_words => defused(text, out),
                 Some(serde_json::Value::String(text)) => quoted(text, out),
                 Some(other) => out.extend_from_slice(other.to_string().as_bytes()),
                 None => {}
@@ -131,7 +135,7 @@ impl<'a> Cells<'a> {
         match self {
             // Writing to memory does not fail.
             Self::Text(values) => drop(serde_json::to_writer(&mut *out, values.value(row))),
-            Self::Other(values) => drop(serde_json::to_writer(&mut *out, &values.get(row))),
+            Self::Other(values, _) => drop(serde_json::to_writer(&mut *out, &values.get(row))),
             Self::Time(..) => {
                 out.push(b'"');
                 self.number_or_time(row, out);
@@ -154,7 +158,7 @@ impl<'a> Cells<'a> {
             Self::Whole(values) => whole(values.value(row), out),
             Self::Small(values) => whole(values.value(row).into(), out),
             Self::Float(values) => drop(serde_json::to_writer(out, &values.value(row))),
-            Self::Text(_) | Self::Other(_) => {}
+            Self::Text(_) | Self::Other(..) => {}
         }
     }
 }
@@ -204,8 +208,21 @@ pub(crate) fn object(columns: &mut [(Cells<'_>, impl AsRef<[u8]>)], row: usize, 
     out.push(b'}');
 }
 
+/// What a spreadsheet takes for the beginning of a formula, which it runs.
+const RUNS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// Somebody's words as a CSV cell: with an apostrophe before what a spreadsheet would run, which makes it
+/// a text there. A device sends names and notes of its own, and whoever opens the file trusts it.
+pub(super) fn defused(text: &str, out: &mut Vec<u8>) {
+    if text.starts_with(RUNS) {
+        quoted(&format!("'{text}"), out);
+    } else {
+        quoted(text, out);
+    }
+}
+
 /// A text as a CSV cell.
-pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
+fn quoted(text: &str, out: &mut Vec<u8>) {
     if text.is_empty() || text.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
         out.push(b'"');
         out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
@@ -249,6 +266,16 @@ mod tests {
             csv(StringArray::from(vec!["a,\"b\"", "", "c"]), false),
             ["\"a,\"\"b\"\"\"", "\"\"", "c"]
         );
+        let formulas = vec!["=1+1", "+1", "-1", "@a", "\ta", "\r=a", "=\"x\"", "a=1", "'=1"];
+        let cells =
+            ["'=1+1", "'+1", "'-1", "'@a", "'\ta", "\"'\r=a\"", "\"'=\"\"x\"\"\"", "a=1", "'=1"];
+        assert_eq!(csv(StringArray::from(formulas.clone()), false), cells);
+        let views = arrow::array::StringViewArray::from(formulas);
+        assert_eq!(csv(views, false), cells);
+        let lengths = arrow::array::DurationSecondArray::from(vec![-5]);
+        assert!(!csv(lengths, false)[0].starts_with('\''));
+        let bytes = arrow::array::BinaryArray::from(vec![&[0xfb_u8][..]]);
+        assert_eq!(csv(bytes, false), ["+w=="]);
         assert_eq!(
             csv(Int64Array::from(vec![i64::MIN, 0, 100]), false),
             ["-9223372036854775808", "0", "100"]

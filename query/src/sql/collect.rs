@@ -1,13 +1,22 @@
 //! Takes a query's rows up to the caps of an answer.
 
-use arrow::array::RecordBatch;
+use std::ops::Range;
+
+use acuvim_schemas::time::{DAY, Micros};
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    datatypes::{DataType, Date32Type},
+};
 use datafusion::{
     error::DataFusionError, execution::memory_pool::MemoryReservation,
     physical_plan::SendableRecordBatchStream,
 };
 use futures::StreamExt as _;
 
-use super::run::SqlLimits;
+use super::{render::micros, run::SqlLimits};
+
+/// The years 1 to 9999.
+const TIMES: Range<Micros> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
 /// The rows of an answer.
 #[derive(Debug)]
@@ -27,11 +36,33 @@ impl Collected {
     /// Whether a batch finds no room, or not all of it.
     fn take(&mut self, batch: &RecordBatch, room: usize) -> Result<bool, DataFusionError> {
         let kept = batch.num_rows().min(room);
+        batch.columns().iter().try_for_each(check_times)?;
         self.held.try_grow(batch.get_array_memory_size())?;
         self.batches.push(batch.slice(0, kept));
         self.count += kept;
         Ok(kept < batch.num_rows())
     }
+}
+
+/// Refuses times that can't be written as RFC 3339 has them: `from_unixtime` and its like make them of any
+/// number.
+fn check_times(column: &ArrayRef) -> Result<(), DataFusionError> {
+    let is_good = match column.data_type() {
+        DataType::Timestamp(unit, _) => {
+            let times = micros(column, *unit);
+            let written = times.iter().flatten().filter(|at| TIMES.contains(*at)).count();
+            written == column.len() - column.null_count()
+        }
+        DataType::Date32 => {
+            let days = column.as_primitive::<Date32Type>().iter().flatten();
+            days.map(|day| i64::from(day).saturating_mul(DAY)).all(|at| TIMES.contains(&at))
+        }
+        _ => true,
+    };
+    if is_good {
+        return Ok(());
+    }
+    Err(DataFusionError::Execution("a time of the answer is not within the years 1 to 9999".into()))
 }
 
 /// Takes rows up to the caps; says whether there were more.
@@ -67,8 +98,8 @@ pub(super) async fn collect(
 mod tests {
     use super::*;
     use arrow::{
-        array::{ArrayRef, Int64Array},
-        datatypes::{DataType, Field, Schema},
+        array::{Date32Array, Int64Array, TimestampSecondArray},
+        datatypes::{Field, Schema},
     };
     use datafusion::{
         execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool},
@@ -97,6 +128,20 @@ mod tests {
         let held = MemoryConsumer::new("answer").register(&pool);
         let limits = SqlLimits { max_cells, ..SqlLimits::default() };
         collect(rows(), max_rows, &limits, held).await
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_an_error_of_the_query() {
+        let check = |column: ArrayRef| check_times(&column).is_ok();
+        let seconds =
+            |at: i64| Arc::new(TimestampSecondArray::from(vec![Some(at), None])) as ArrayRef;
+        assert!(check(seconds(253_402_300_799)) && check(seconds(-62_135_596_800)));
+        for beyond in [253_402_300_800, -62_135_596_801, i64::MAX, i64::MIN] {
+            assert!(!check(seconds(beyond)), "{beyond}");
+        }
+        let days = |day: i32| Arc::new(Date32Array::from(vec![Some(day), None])) as ArrayRef;
+        assert!(check(days(2_932_896)) && check(days(-719_162)));
+        assert!(!check(days(2_932_897)) && !check(days(i32::MIN)));
     }
 
     #[tokio::test]

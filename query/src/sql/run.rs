@@ -1,6 +1,7 @@
 //! A query's run: admitted, planned and executed under limits, on one view of the lake.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +23,7 @@ use datafusion::{
     scalar::ScalarValue,
     sql::parser::Statement,
 };
+use futures::FutureExt as _;
 use serde_json::Value;
 
 use super::{
@@ -182,13 +184,15 @@ async fn answer(
         let rows = collect(stream, asked.max_rows, limits, held).await?;
         Ok::<_, DataFusionError>((schema, rows))
     };
-    let (schema, rows) = match found.await {
+    // A function of the engine that panics for some value ends its query, and says so.
+    let found = AssertUnwindSafe(found).catch_unwind().await;
+    let (schema, rows) = match found.unwrap_or_else(|_| Err(panicked())) {
         Ok(found) => found,
         Err(error) if asked.at_version.is_some() && may_be_damage(&error) => {
             let text = "its files are not kept any more (lake.keep_files_hours)";
             return Err(ApiError::field("at_version", text));
         }
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(of_query(error))),
     };
     if rows.too_many_cells {
         return Err(too_many_cells(limits.max_cells, schema.fields().len()));
@@ -203,6 +207,23 @@ async fn answer(
     let outcome = Outcome { schema, batches, facts: facts.clone(), begun: asked.begun };
     let pieces = outcome.into_pieces(asked.format).map_err(|e| ApiError::internal(&e))?;
     Ok(Ok(Found { facts, pieces, permit, memory: Some(held) }))
+}
+
+/// Where the engine did not see a value coming that one of its functions can't take.
+fn panicked() -> DataFusionError {
+    tracing::error!("a query made the engine panic");
+    let text =
+        "the engine fails on this query: one of its functions meets a value that it can't take";
+    DataFusionError::Execution(text.to_owned())
+}
+
+/// What the engine calls a bug of its own is, for whoever asks, a query that can't run: functions report
+/// values beyond their range so.
+fn of_query(error: DataFusionError) -> DataFusionError {
+    let DataFusionError::Internal(text) = error.find_root() else { return error };
+    tracing::error!(%error, "the engine calls a query's failure a bug of its own");
+    let text = text.lines().next().unwrap_or_default();
+    DataFusionError::Execution(format!("the engine fails on this query: {text}"))
 }
 
 fn too_many_cells(most: usize, columns: usize) -> ApiError {

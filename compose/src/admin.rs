@@ -16,7 +16,7 @@ pub const PASSWORD_FILE: &str = "initial-admin-password";
 /// only this user can read, written first: a crash in between makes a new one.
 pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Result<()> {
     if !control.has_no_users().await? {
-        return Ok(());
+        return forget_changed(&settings.data.dir.join(PASSWORD_FILE), control).await;
     }
     let password = match &settings.admin.password {
         Some(password) => password.clone(),
@@ -42,6 +42,20 @@ pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Resu
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes a password from the data directory that was changed, perhaps through another process.
+async fn forget_changed(file: &Path, control: &Control) -> anyhow::Result<()> {
+    let Ok(password) = fs::read_to_string(file) else { return Ok(()) };
+    if let Some(admin) = control.user_by_name("admin").await? {
+        let check = move || acuvim_query::is_password(&password, &admin.password_hash);
+        if tokio::task::spawn_blocking(check).await? {
+            return Ok(());
+        }
+    }
+    fs::remove_file(file).with_context(|| file.display().to_string())?;
+    tracing::info!(file = %file.display(), "removed a password that holds no more");
+    Ok(())
 }
 
 /// The key that signs tokens: set, or made once and kept in control, where every process that

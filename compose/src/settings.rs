@@ -106,6 +106,10 @@ pub struct Mqtt {
     /// Messages a second, and as many more at once; a client that sends more is slowed down. 0: any
     /// number.
     pub messages_per_client: u32,
+    /// Megabytes of payload, and alerts of its own, that one device may send in a day of UTC. Behind that
+    /// its messages are dropped; the first is a dead letter `daily_limit`. 0: any number.
+    pub device_mb_per_day: u64,
+    pub device_alerts_per_day: u64,
     /// Clients on this machine that speak for no device with a secret need no credentials. Switch it
     /// off behind a proxy on this machine.
     pub anonymous_on_loopback: bool,
@@ -270,6 +274,8 @@ pub struct Sql {
     pub memory_mb: usize,
     pub spill_mb: u64,
     pub max_rows: usize,
+    /// Rows times columns of one answer.
+    pub max_cells: usize,
     pub concurrent: usize,
     /// Exports at a time: they last as long as their clients take.
     pub exports: usize,
@@ -339,6 +345,8 @@ impl Default for Mqtt {
             max_silent_connections: 2000,
             unfinished_mb: 256,
             messages_per_client: 1000,
+            device_mb_per_day: 1024,
+            device_alerts_per_day: 2000,
             anonymous_on_loopback: true,
             patience_seconds: 20,
         }
@@ -450,6 +458,7 @@ impl Default for Sql {
             memory_mb: 256,
             spill_mb: 4096,
             max_rows: 100_000,
+            max_cells: 10_000_000,
             concurrent: 4,
             exports: 4,
             export_stall_seconds: 60,

@@ -55,7 +55,7 @@ pub use outbox::{OUTBOX_LEASE, OutboxWatch, Outgoing};
 pub use presence::DevicePresence;
 pub use rules::{DeviceMeter, DeviceSite};
 pub use secrets::{hash_secret, new_secret};
-pub use sessions::Rotation;
+pub use sessions::{NewSession, Rotation};
 pub use stream::{
     Applied, Changes, DeviceHappening, DeviceNote, OffsetMove, ReadUntil, RepairChange, Resend,
     StatusStep,

@@ -50,6 +50,11 @@ fn columns(scope: Option<&Scope>) -> Statement {
     columns
 }
 
+const SITES: &str = "SELECT d.device_id, d.group_id, d.tags,
+        COALESCE(d.nominal_voltage_v, g.nominal_voltage_v) AS nominal_voltage_v,
+        COALESCE(d.nominal_frequency_hz, g.nominal_frequency_hz) AS nominal_frequency_hz
+    FROM devices d LEFT JOIN groups g ON g.id = d.group_id WHERE 1 = 1";
+
 /// What rules need to know of a device beside its readings.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct DeviceSite {
@@ -115,6 +120,17 @@ impl Control {
         Ok((revision, changed.and_then(|(at,)| at)))
     }
 
+    /// What rules need to know of the devices in a scope.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn scoped_sites(&self, scope: &Scope) -> Result<Vec<DeviceSite>, Error> {
+        let mut all = Statement::new(SITES);
+        within(&mut all, Some(scope));
+        let (text, values) = all.into_parts();
+        self.fetch_all(text, values).await
+    }
+
     /// What rules need to know of devices that changed from a time on; of all without one.
     ///
     /// # Errors
@@ -123,12 +139,7 @@ impl Control {
         &self,
         since: Option<DateTime<Utc>>,
     ) -> Result<Vec<DeviceSite>, Error> {
-        let mut all = Statement::new(
-            "SELECT d.device_id, d.group_id, d.tags,
-                 COALESCE(d.nominal_voltage_v, g.nominal_voltage_v) AS nominal_voltage_v,
-                 COALESCE(d.nominal_frequency_hz, g.nominal_frequency_hz) AS nominal_frequency_hz
-             FROM devices d LEFT JOIN groups g ON g.id = d.group_id WHERE 1 = 1",
-        );
+        let mut all = Statement::new(SITES);
         match since {
             Some(since) => all.push("AND d.updated_at >= ?", [since.into()]),
             // The others are as a device that nobody has heard of.

@@ -1,9 +1,20 @@
-//! Refresh tokens: each good for one use; a second use ends every token that came from the login.
+//! Sessions: a login and the tokens that come from it. Its refresh tokens are each good for one use; a
+//! second use ends the session, and with it every token, access tokens too: they are good as long as
+//! their session has a refresh token.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, hash_secret, new_secret};
+use crate::{By, Control, Error, User, hash_secret, new_secret};
+
+/// A session that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its id, which all tokens that come from it have in common.
+    pub family: Uuid,
+    /// Its first refresh token.
+    pub token: String,
+}
 
 /// What became of a refresh token that was shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,13 +23,15 @@ pub enum Rotation {
     Rotated {
         /// Whose session it is.
         user_id: Uuid,
+        /// Which session.
+        family: Uuid,
         /// The user's session version at the login: another since then ends it.
         version: i64,
         /// The next refresh token.
         token: String,
     },
-    /// Used before: somebody has a copy, so the whole family is ended.
-    Reused,
+    /// Used before: somebody has a copy, so this session is ended.
+    Reused(Uuid),
     /// Unknown or expired.
     Unknown,
 }
@@ -44,8 +57,8 @@ impl Control {
         version: i64,
         expires_at: DateTime<Utc>,
         by: &By,
-    ) -> Result<Option<String>, Error> {
-        let token = new_secret("acr_");
+    ) -> Result<Option<NewSession>, Error> {
+        let (family, token) = (Uuid::now_v7(), new_secret("acr_"));
         let mut tx = self.begin().await?;
         let begun = tx
             .execute(
@@ -55,7 +68,7 @@ impl Control {
                  WHERE id = $5 AND session_version = $6 AND enabled = $7",
                 vec![
                     hash_secret(&token).into(),
-                    Uuid::now_v7().into(),
+                    family.into(),
                     expires_at.into(),
                     false.into(),
                     user_id.into(),
@@ -69,20 +82,38 @@ impl Control {
         }
         tx.audit(by, "user.login", &user_id.to_string(), serde_json::json!({})).await?;
         tx.commit().await?;
-        Ok(Some(token))
+        Ok(Some(NewSession { family, token }))
     }
 
-    /// Uses a refresh token up for the next one.
+    /// The user of a session that has not ended.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn session_user(&self, user_id: Uuid, family: Uuid) -> Result<Option<User>, Error> {
+        let stands: Option<(i64,)> = self
+            .fetch_optional(
+                "SELECT COUNT(*) FROM refresh_tokens WHERE family = $1 AND user_id = $2",
+                vec![family.into(), user_id.into()],
+            )
+            .await?;
+        match stands {
+            Some((n,)) if n > 0 => self.user(user_id).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Uses a refresh token up for the next one. A second use is noted as the user's, from where it
+    /// came: whose copy it was, nobody can tell.
     ///
     /// # Errors
     /// When the database can't be asked.
     pub async fn rotate_session(
         &self,
         token: &str,
-        now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
+        by: &By,
     ) -> Result<Rotation, Error> {
-        let hash = hash_secret(token);
+        let (hash, now) = (hash_secret(token), by.at);
         let mut tx = self.begin().await?;
         let rows: Vec<TokenRow> = tx
             .fetch_all(
@@ -101,8 +132,18 @@ impl Control {
         if row.used || taken == 0 {
             tx.execute("DELETE FROM refresh_tokens WHERE family = $1", vec![row.family.into()])
                 .await?;
+            let name: Option<(String,)> = tx
+                .fetch_optional(
+                    "SELECT username FROM users WHERE id = $1",
+                    vec![row.user_id.into()],
+                )
+                .await?;
+            let name = name.map(|(name,)| name).unwrap_or_default();
+            let by = By { id: Some(row.user_id), name, ..by.clone() };
+            let detail = serde_json::json!({ "session": row.family });
+            tx.audit(&by, "user.token_reused", &row.user_id.to_string(), detail).await?;
             tx.commit().await?;
-            return Ok(Rotation::Reused);
+            return Ok(Rotation::Reused(row.family));
         }
         if row.expires_at <= now {
             return Ok(Rotation::Unknown);
@@ -124,21 +165,26 @@ impl Control {
         .await?;
         tx.execute("DELETE FROM refresh_tokens WHERE expires_at <= $1", vec![now.into()]).await?;
         tx.commit().await?;
-        let (user_id, version) = (row.user_id, row.session_version);
-        Ok(Rotation::Rotated { user_id, version, token: next })
+        let TokenRow { user_id, family, session_version: version, .. } = row;
+        Ok(Rotation::Rotated { user_id, family, version, token: next })
     }
 
-    /// Ends the session that a refresh token belongs to; an unknown one ends nothing.
+    /// Ends the session that a refresh token belongs to, and answers with it; an unknown one ends
+    /// nothing.
     ///
     /// # Errors
     /// When the database can't be asked.
-    pub async fn end_session(&self, token: &str) -> Result<(), Error> {
-        self.execute(
-            "DELETE FROM refresh_tokens WHERE family IN
-             (SELECT family FROM refresh_tokens WHERE token_hash = $1)",
-            vec![hash_secret(token).as_str().into()],
-        )
-        .await
-        .map(|_| ())
+    pub async fn end_session(&self, token: &str) -> Result<Option<Uuid>, Error> {
+        let mut tx = self.begin().await?;
+        let family: Option<(Uuid,)> = tx
+            .fetch_optional(
+                "SELECT family FROM refresh_tokens WHERE token_hash = $1",
+                vec![hash_secret(token).as_str().into()],
+            )
+            .await?;
+        let Some((family,)) = family else { return Ok(None) };
+        tx.execute("DELETE FROM refresh_tokens WHERE family = $1", vec![family.into()]).await?;
+        tx.commit().await?;
+        Ok(Some(family))
     }
 }

@@ -3,7 +3,7 @@
 
 use acuvim_control::{RolloutMember, RunningRollout};
 use acuvim_schemas::{
-    api::{RolloutCounts, UpdateState},
+    api::{GATE_FAILED, RolloutCounts, UpdateState},
     command::CommandStatus,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -311,7 +311,7 @@ pub fn judge(
             Judged { next: Next::Stop(reason), figures: with(row) }
         }
         Some(GateAnswer::Failed(error)) => {
-            let reason = format!("the health gate could not be asked: {error}");
+            let reason = format!("{GATE_FAILED}: {error}");
             Judged { next: Next::Pause(reason), figures }
         }
     }

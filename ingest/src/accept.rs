@@ -52,6 +52,8 @@ pub enum DropReason {
     ForeignTopic,
     /// Its topic belongs to another device than its sender.
     NotOwnTopic,
+    /// Its device has sent all that it may today.
+    DailyLimit,
 }
 
 impl DropReason {
@@ -61,6 +63,7 @@ impl DropReason {
         match self {
             Self::ForeignTopic => "foreign_topic",
             Self::NotOwnTopic => "not_own_topic",
+            Self::DailyLimit => "daily_limit",
         }
     }
 }

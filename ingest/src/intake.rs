@@ -9,7 +9,10 @@ use acuvim_log::{Entry, ErrorKind, Log, LogTopic};
 use acuvim_schemas::{Micros, Reason, Record, device::partition_of};
 use tokio::{sync::watch, time::Instant};
 
-use crate::accept::{AcceptLimits, DropReason, Incoming, Verdict, accept, named_by, reject};
+use crate::{
+    accept::{AcceptLimits, DropReason, Incoming, Verdict, accept, named_by, reject},
+    daily::{Daily, DailyLimits, Share},
+};
 
 /// How long to wait before the log is asked again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -40,6 +43,7 @@ pub enum IntakeState {
 pub struct Intake {
     log: Arc<dyn Log>,
     limits: AcceptLimits,
+    daily: Daily,
     patience: Duration,
     state: watch::Sender<IntakeState>,
 }
@@ -47,8 +51,14 @@ pub struct Intake {
 impl Intake {
     /// An intake into this log. A message that the log does not take within `patience` is withheld.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, limits: AcceptLimits, patience: Duration) -> Self {
-        Self { log, limits, patience, state: watch::Sender::new(IntakeState::Taking) }
+    pub fn new(
+        log: Arc<dyn Log>,
+        limits: AcceptLimits,
+        daily: DailyLimits,
+        patience: Duration,
+    ) -> Self {
+        let (daily, state) = (Daily::new(daily), watch::Sender::new(IntakeState::Taking));
+        Self { log, limits, daily, patience, state }
     }
 
     /// Whether the log takes what it is given.
@@ -65,12 +75,40 @@ impl Intake {
 
     /// Takes a message. Answers only when its fate is certain.
     pub async fn take(&self, message: Incoming<'_>) -> Taken {
-        match accept(&self.limits, &message) {
+        match self.judge(&message) {
             Verdict::Drop(reason) => {
                 dropped(reason);
                 Taken::Dropped
             }
-            Verdict::Append(record) => self.append(record, &message).await,
+            Verdict::Append(record) => {
+                let (key, kind) = (record.key.clone(), record.headers.kind);
+                let taken = self.append(record, &message).await;
+                if taken == Taken::Withheld {
+                    let device = String::from_utf8_lossy(&key);
+                    self.daily.give_back(&device, kind, message.payload.len());
+                }
+                taken
+            }
+        }
+    }
+
+    /// What becomes of a message, also by what its device has sent today already.
+    fn judge(&self, message: &Incoming<'_>) -> Verdict {
+        let verdict = accept(&self.limits, message);
+        let Verdict::Append(record) = &verdict else { return verdict };
+        let device = String::from_utf8_lossy(&record.key).into_owned();
+        if device.is_empty() {
+            return verdict;
+        }
+        let (kind, bytes) = (record.headers.kind, message.payload.len());
+        match self.daily.take(&device, kind, bytes, message.received_at) {
+            Share::Within => verdict,
+            // One dead letter says so; the others would be as many as what they are to spare.
+            Share::First(setting) => {
+                tracing::warn!(device, setting, "a device sends more than it may in a day");
+                Verdict::Append(reject(message, &device, Reason::DailyLimit))
+            }
+            Share::Beyond => Verdict::Drop(DropReason::DailyLimit),
         }
     }
 
@@ -110,7 +148,7 @@ impl Intake {
     pub async fn take_all(&self, messages: &[Incoming<'_>]) {
         let mut records = Vec::with_capacity(messages.len());
         for message in messages {
-            match accept(&self.limits, message) {
+            match self.judge(message) {
                 Verdict::Drop(reason) => dropped(reason),
                 Verdict::Append(record) => records.push((record, message)),
             }

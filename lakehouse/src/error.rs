@@ -108,11 +108,42 @@ impl From<DataFusionError> for Error {
     }
 }
 
+/// What went wrong while a query's own expressions were computed: a division by zero, an overflow, a
+/// text that is no number. A reader of files that computes a filter wraps it as an error of the file's,
+/// but neither the file nor the store has anything to do with it.
+#[must_use]
+pub fn computing_error(error: &DataFusionError) -> Option<&ArrowError> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let found = error.downcast_ref::<ArrowError>();
+        if let Some(found) = found.filter(|found| is_of_computing(found)) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A bad argument is not among them: the reader of a damaged file says that too.
+const fn is_of_computing(error: &ArrowError) -> bool {
+    matches!(
+        error,
+        ArrowError::DivideByZero
+            | ArrowError::ArithmeticOverflow(_)
+            | ArrowError::CastError(_)
+            | ArrowError::ParseError(_)
+            | ArrowError::ComputeError(_)
+    )
+}
+
 /// Whether an error comes from the object store or the disk, however deep it is wrapped. What comes
-/// out of the reading of a file counts as that: on its way the store's own error may have become
-/// text.
+/// out of the reading of a file counts as that, unless a query's own expression has failed: on its way
+/// the store's own error may have become text.
 #[must_use]
 pub fn is_store_trouble(error: &DataFusionError) -> bool {
+    if computing_error(error).is_some() {
+        return false;
+    }
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if error.is::<object_store::Error>() || error.is::<std::io::Error>() {
@@ -131,4 +162,41 @@ pub fn is_store_trouble(error: &DataFusionError) -> bool {
 
 fn is_over_limit(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::errors::ParquetError;
+
+    #[test]
+    fn what_a_query_computes_is_no_trouble_of_the_store() {
+        let computed = [
+            ArrowError::DivideByZero,
+            ArrowError::ArithmeticOverflow("1 + 1".to_owned()),
+            ArrowError::CastError("'x' is no number".to_owned()),
+            ArrowError::ComputeError("Error evaluating filter predicate".to_owned()),
+        ];
+        for error in computed {
+            let text = error.to_string();
+            // As a Parquet reader wraps it that computes a filter.
+            let error = DataFusionError::from(ParquetError::from(error));
+            assert_eq!(computing_error(&error).map(ToString::to_string), Some(text));
+            assert!(!is_store_trouble(&error), "{error}");
+            assert!(!crate::may_be_damage(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_or_the_store_fails_with_is() {
+        let path = "a file".to_owned();
+        let away = object_store::Error::NotFound { path, source: "it is gone".into() };
+        let broken = ParquetError::General("a page's checksum is wrong".to_owned());
+        for error in [broken, ParquetError::External(Box::new(away))] {
+            let error = DataFusionError::from(error);
+            assert!(is_store_trouble(&error) && crate::may_be_damage(&error), "{error}");
+        }
+        let disk = DataFusionError::from(std::io::Error::other("the disk is away"));
+        assert!(is_store_trouble(&disk));
+    }
 }

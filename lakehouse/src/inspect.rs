@@ -10,11 +10,14 @@ use datafusion::error::DataFusionError;
 use object_store::ObjectStoreExt as _;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::{Error, Lake, Snapshot, snapshot::File, table::LakeTable};
+use crate::{Error, Lake, Snapshot, error::computing_error, snapshot::File, table::LakeTable};
 
 /// Whether an error may come of a damaged or missing file, in place of a store that is away.
 #[must_use]
 pub fn may_be_damage(error: &DataFusionError) -> bool {
+    if computing_error(error).is_some() {
+        return false;
+    }
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(store) = error.downcast_ref::<object_store::Error>() {

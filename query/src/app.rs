@@ -1,6 +1,6 @@
 //! What every handler is given.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
@@ -86,6 +86,8 @@ pub struct AppOptions {
     pub limits: Limits,
     /// Tokens.
     pub jwt: Jwt,
+    /// The file with the first admin's password, if there is one.
+    pub initial_password: PathBuf,
     /// What one query may take.
     pub sql: SqlLimits,
     /// How commands are given.
@@ -143,6 +145,9 @@ impl Default for CommandOptions {
 /// Password hashes at a time.
 const HASHES: usize = 2;
 
+/// Answers from memory at a time: each may hold the rows of twenty thousand devices.
+const FROM_MEMORY: usize = 4;
+
 /// Threads for one kind of work alone, queries or password hashes: what computes without a pause must
 /// not hold up messages, the stream or other requests.
 pub(crate) struct WorkThreads(Option<tokio::runtime::Runtime>);
@@ -186,7 +191,9 @@ pub struct App {
     pub(crate) parts: AppOptions,
     pub(crate) threads: WorkThreads,
     /// Queries at a time.
-    pub(crate) queries: Semaphore,
+    pub(crate) queries: Arc<Semaphore>,
+    /// Answers from memory at a time: they don't wait for queries.
+    pub(crate) from_memory: Arc<Semaphore>,
     /// Exports at a time: they last as long as their clients take.
     pub(crate) exports: Arc<ExportSlots>,
     /// Files that could not be read, as far as that is known.
@@ -224,7 +231,7 @@ impl App {
     /// # Errors
     /// When the threads for queries can't be started.
     pub fn new(parts: AppOptions) -> std::io::Result<Arc<Self>> {
-        let queries = Semaphore::new(parts.sql.concurrent);
+        let queries = Arc::new(Semaphore::new(parts.sql.concurrent));
         let exports = ExportSlots::new(parts.sql.exports, parts.sql.export_stall);
         let threads = WorkThreads::new(parts.sql.threads, parts.sql.stack)?;
         let guard = Guard::new(parts.guard.clone());
@@ -237,6 +244,7 @@ impl App {
             parts,
             threads,
             queries,
+            from_memory: Arc::new(Semaphore::new(FROM_MEMORY)),
             exports,
             damage: crate::sql::Damage::default(),
             imports: Semaphore::new(1),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::timestamp;
+use acuvim_lakehouse::{OfDevices, timestamp};
 use acuvim_rules::{Found, GAP, Inputs, Replay, Site};
 use acuvim_schemas::{
     Micros,
@@ -19,7 +19,10 @@ use acuvim_schemas::{
     tables::Table,
     time::{DAY, SECOND, to_datetime},
 };
-use datafusion::prelude::{col, ident, lit};
+use datafusion::{
+    catalog::TableProvider,
+    prelude::{col, ident, lit},
+};
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -261,6 +264,14 @@ impl Work {
             let telemetry = view.table(Table::Telemetry);
             let telemetry =
                 telemetry.ok_or_else(|| ApiError::internal(&"there is no telemetry"))?;
+            // A predicate that fails on a row says something about that row.
+            let telemetry: Arc<dyn TableProvider> = match &self.seen {
+                Some(seen) => {
+                    let seen: Vec<String> = seen.iter().cloned().collect();
+                    Arc::new(OfDevices::new(telemetry, &seen))
+                }
+                None => telemetry,
+            };
             let mut columns: Vec<String> =
                 ["device_id", "ts", "received_at"].map(str::to_owned).to_vec();
             columns.extend(

@@ -23,7 +23,7 @@ mod server;
 mod sql;
 
 pub use app::{App, AppOptions, CommandOptions, Component, HostCheck, HostRefusal, Status, System};
-pub use auth::{Jwt, Session, hash_password};
+pub use auth::{Jwt, Session, hash_password, is_common_password, is_password};
 pub use firmware::FirmwareOptions;
 pub use guard::{GuardLimits, TrustedProxies};
 pub use listen::ConnectionLimits;

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    extract::Request,
     http::{HeaderName, HeaderValue, Method, header},
-    middleware::{from_fn_with_state, map_response},
+    middleware::{from_fn_with_state, map_request, map_response},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use crate::{
     App, ConnectionLimits, System, TrustedProxies, firmware, guard::pass, listen, live,
     modem::few_headers, routes,
 };
+
+/// The header of a request's id.
+const REQUEST_ID: &str = "x-request-id";
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -98,7 +102,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             HeaderName::from_static("x-api-key"),
-            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static(REQUEST_ID),
             // SignalR's clients send them.
             HeaderName::from_static("x-requested-with"),
             HeaderName::from_static("x-signalr-user-agent"),
@@ -108,12 +112,12 @@ fn cors(origins: &[String]) -> CorsLayer {
 }
 
 fn layered(routes: Router) -> Router {
-    let request_id = HeaderName::from_static("x-request-id");
+    let request_id = HeaderName::from_static(REQUEST_ID);
     let fixed =
         |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let trace = TraceLayer::new_for_http()
-        .make_span_with(|request: &axum::extract::Request| {
-            let id = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
+        .make_span_with(|request: &Request| {
+            let id = request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok());
             tracing::info_span!(
                 "request",
                 method = %request.method(),
@@ -136,5 +140,48 @@ fn layered(routes: Router) -> Router {
              script-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
         ))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIME));
-    routes.layer(layers)
+    routes.layer(layers).layer(map_request(without_odd_id))
+}
+
+/// The longest id that a client may give its request: it goes into every log line and the audit.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Takes an id away that is too long, or has what a log can't show; the request gets one of ours.
+async fn without_odd_id(mut request: Request) -> Request {
+    let is_good = |id: &HeaderValue| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let headers = request.headers_mut();
+    if !headers.get_all(REQUEST_ID).iter().all(is_good) {
+        headers.remove(REQUEST_ID);
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_keeps_a_good_id_and_no_other() {
+        let longest = "x".repeat(MAX_REQUEST_ID);
+        let too_long = "x".repeat(MAX_REQUEST_ID + 1);
+        for (ids, kept) in [
+            (vec!["a-1"], true),
+            (vec![longest.as_str()], true),
+            (vec![too_long.as_str()], false),
+            (vec![""], false),
+            (vec!["a b"], false),
+            (vec!["a\tb"], false),
+            (vec!["a", "\u{e9}"], false),
+        ] {
+            let mut request = Request::new(axum::body::Body::empty());
+            for id in &ids {
+                let id = HeaderValue::from_bytes(id.as_bytes()).expect("a header");
+                request.headers_mut().append(REQUEST_ID, id);
+            }
+            let request = without_odd_id(request).await;
+            assert_eq!(request.headers().contains_key(REQUEST_ID), kept, "{ids:?}");
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub enum Reason {
     /// Another reading of its device is stored under its `ts` and says something else; the detail
     /// names the fields.
     SameTs,
+    /// Its device has sent more than it may in a day; what comes behind it that day is dropped.
+    DailyLimit,
     /// The log refuses the record for good.
     RefusedByLog,
     /// A record of the uplink topic that nobody of ours wrote.
@@ -48,7 +50,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Empty,
         Self::NotUtf8,
         Self::NotJson,
@@ -66,6 +68,7 @@ impl Reason {
         Self::TooManyFields,
         Self::TooDeep,
         Self::SameTs,
+        Self::DailyLimit,
         Self::RefusedByLog,
         Self::BadRecord,
     ];
@@ -91,6 +94,7 @@ impl Reason {
             Self::TooManyFields => "too_many_fields",
             Self::TooDeep => "too_deep",
             Self::SameTs => "same_ts",
+            Self::DailyLimit => "daily_limit",
             Self::RefusedByLog => "refused_by_log",
             Self::BadRecord => "bad_record",
         }

@@ -155,10 +155,22 @@ pub fn to_datetime(micros: Micros) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
 }
 
-/// RFC 3339 in UTC with milliseconds, as every answer writes a time.
+/// RFC 3339 in UTC with milliseconds, or microseconds where there are any: as every answer writes a
+/// time, so that it can be asked for again.
 #[must_use]
 pub fn to_rfc3339(micros: Micros) -> String {
-    to_datetime(micros).map_or_else(String::new, |t| t.to_rfc3339_opts(SecondsFormat::Millis, true))
+    let digits = if micros % 1000 == 0 { SecondsFormat::Millis } else { SecondsFormat::Micros };
+    to_datetime(micros).map_or_else(String::new, |t| t.to_rfc3339_opts(digits, true))
+}
+
+/// The same of a calendar time that is of no zone: without the `Z`, which would say UTC.
+#[must_use]
+pub fn to_local_text(micros: Micros) -> String {
+    let mut text = to_rfc3339(micros);
+    if text.ends_with('Z') {
+        text.pop();
+    }
+    text
 }
 
 /// Days since 1970-01-01 of the UTC day that a time falls in: the value of a `date` column.
@@ -185,6 +197,10 @@ mod tests {
         assert_eq!(t, from_unix_number(1_778_951_132_250.0));
         assert_eq!(t, from_unix_number(1_778_951_132.25));
         assert_eq!(t.map(to_rfc3339).as_deref(), Some("2026-05-16T17:05:32.250Z"));
+        assert_eq!(t.map(to_local_text).as_deref(), Some("2026-05-16T17:05:32.250"));
+        for micros in [1_778_951_132_250_999, -1, 1] {
+            assert_eq!(parse_rfc3339(&to_rfc3339(micros)), Some(micros));
+        }
     }
 
     #[test]

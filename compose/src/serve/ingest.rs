@@ -11,7 +11,7 @@ use std::{
 use acuvim_control::Control;
 use acuvim_ingest::{
     AcceptLimits, Bridge, BridgeOptions, BridgeState, Broker, BrokerOptions, Credentials,
-    CredentialsWatch, Downlink, Intake, MqttVersion,
+    CredentialsWatch, DailyLimits, Downlink, Intake, MqttVersion,
 };
 use acuvim_log::Log;
 use anyhow::Context as _;
@@ -111,7 +111,11 @@ pub fn intake(settings: &Settings, log: Arc<dyn Log>) -> Intake {
         topic_prefix: settings.mqtt.topic_prefix.clone(),
         max_payload: settings.mqtt.max_payload_kb << 10,
     };
-    Intake::new(log, limits, Duration::from_secs(settings.mqtt.patience_seconds))
+    let daily = DailyLimits {
+        bytes: settings.mqtt.device_mb_per_day << 20,
+        alerts: settings.mqtt.device_alerts_per_day,
+    };
+    Intake::new(log, limits, daily, Duration::from_secs(settings.mqtt.patience_seconds))
 }
 
 /// How commands come down. The cursor is the bridge's client id's, or the broker's own.

@@ -196,9 +196,11 @@ pub async fn app(
         engine: lake.engine().clone(),
         limits: limits(settings),
         jwt,
+        initial_password: settings.data.dir.join(admin::PASSWORD_FILE),
         sql: SqlLimits {
             timeout: Duration::from_millis(settings.sql.timeout_ms),
             max_rows: settings.sql.max_rows,
+            max_cells: settings.sql.max_cells,
             concurrent: settings.sql.concurrent,
             exports: settings.sql.exports,
             export_stall: Duration::from_secs(settings.sql.export_stall_seconds),

@@ -1,6 +1,6 @@
 //! What settings may be: each fault is one line that names the setting and what is allowed.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use acuvim_query::TrustedProxies;
 use anyhow::{bail, ensure};
@@ -70,6 +70,8 @@ impl Settings {
         within("alerts.escalate_after_minutes", alerts.escalate_after_minutes, 1, 100_000)?;
         within("alerts.check_interval_seconds", alerts.check_interval_seconds, 1, 40)?;
         within("mqtt.messages_per_client", self.mqtt.messages_per_client, 0, 1_000_000)?;
+        within("mqtt.device_mb_per_day", self.mqtt.device_mb_per_day, 0, 1 << 20)?;
+        within("mqtt.device_alerts_per_day", self.mqtt.device_alerts_per_day, 0, 1_000_000)?;
         within("mqtt.max_payload_kb", self.mqtt.max_payload_kb, 1, 2048)?;
         within("mqtt.max_connections", self.mqtt.max_connections, 1, 100_000)?;
         within("mqtt.max_silent_connections", self.mqtt.max_silent_connections, 2, 100_000)?;
@@ -122,20 +124,21 @@ impl Settings {
         within("sql.timeout_ms", self.sql.timeout_ms, 10, 3_600_000)?;
         within("sql.memory_mb", self.sql.memory_mb, 16, 1 << 20)?;
         within("sql.max_rows", self.sql.max_rows, 1, 10_000_000)?;
+        within("sql.max_cells", self.sql.max_cells, 1, 1_000_000_000)?;
         within("sql.concurrent", self.sql.concurrent, 1, 1000)?;
         within("sql.exports", self.sql.exports, 1, 1000)?;
         // A connection that takes nothing for two minutes is closed anyhow.
         within("sql.export_stall_seconds", self.sql.export_stall_seconds, 1, 110)?;
         if let Some(secret) = &self.jwt.secret {
-            let weak = secret.len() < 32 || secret.to_lowercase().contains("change");
-            ensure!(
-                !weak,
-                "jwt.secret is a placeholder or too short: allowed are 32 bytes or more"
-            );
+            check_secret(secret)?;
         }
         if let Some(password) = &self.admin.password {
             let length = password.chars().count();
             ensure!(length >= 12, "admin.password is too short: allowed are 12 characters or more");
+            ensure!(
+                !acuvim_query::is_common_password(password),
+                "admin.password is one that many people have: choose another"
+            );
         }
         Ok(())
     }
@@ -199,6 +202,43 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// So many different characters a key that signs tokens has at least.
+const DIFFERENT: usize = 8;
+
+/// Words of placeholders in examples, without what stands between them.
+const PLACEHOLDERS: [&str; 14] = [
+    "change",
+    "placeholder",
+    "example",
+    "secretkey",
+    "signingkey",
+    "jwtsecret",
+    "yoursecret",
+    "yoursuper",
+    "supersecret",
+    "mysecret",
+    "replace",
+    "insert",
+    "default",
+    "password",
+];
+
+/// Refuses a key that anybody can guess: whoever has it makes tokens of any user.
+fn check_secret(secret: &str) -> anyhow::Result<()> {
+    let allowed = "allowed are 32 bytes or more that nobody can guess, as `openssl rand -hex 32` \
+                   makes, or none: then one is made and kept in control";
+    ensure!(secret.len() >= 32, "jwt.secret is too short: {allowed}");
+    let plain = secret.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "");
+    let placeholder = PLACEHOLDERS.iter().any(|word| plain.contains(word));
+    ensure!(!placeholder, "jwt.secret is a placeholder: {allowed}");
+    let different: BTreeSet<char> = secret.chars().collect();
+    ensure!(
+        different.len() >= DIFFERENT,
+        "jwt.secret repeats a few characters again and again: {allowed}"
+    );
+    Ok(())
 }
 
 /// The parts of a list with commas.

@@ -114,3 +114,22 @@ async fn good_ones_are_stored_bad_ones_kept_with_a_reason_and_memory_stays_flat(
     assert!(memory[3] < memory[0] + 150, "memory grew: {memory:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_raises_alerts_without_end_is_told_of_once_and_takes_no_room() {
+    let dir = tempfile::tempdir().expect("dir");
+    let set = ["lake.flush_interval_ms=300", "mqtt.device_alerts_per_day=3"];
+    let server = Server::start(dir.path(), &set).await;
+    let device = server.device("mad").await;
+    for n in 0..20 {
+        let alert = format!("{{\"ts\":{},\"type\":\"kind_{n}\"}}", 1_777_593_600 + n);
+        device.publish("acuvim/mad/alerts", alert, false).await.expect("ack");
+    }
+    device.publish("acuvim/mad/telemetry", reading(T0), false).await.expect("ack");
+    server.wait_for("SELECT count(*) FROM telemetry", 1).await;
+    let letters =
+        "SELECT count(*) FROM dead_letters WHERE device_id = 'mad' AND reason = 'daily_limit'";
+    server.wait_for(letters, 1).await;
+    server.wait_for("SELECT count(*) FROM alerts WHERE device_id = 'mad'", 3).await;
+    server.stop().await;
+}

@@ -119,7 +119,8 @@ async fn bad_requests_name_what_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sql_is_bounded_and_cannot_hurt() {
     let dir = tempfile::tempdir().expect("dir");
-    let server = Server::start(dir.path(), &["sql.memory_mb=16", "sql.spill_mb=1"]).await;
+    let limits = ["sql.memory_mb=16", "sql.spill_mb=1", "sql.max_cells=10000"];
+    let server = Server::start(dir.path(), &limits).await;
     let device = server.device("d1").await;
     let lines: Vec<String> = (0..400).map(|n| reading(T0 + n * 1000)).collect();
     for part in 0..5 {
@@ -133,6 +134,12 @@ async fn sql_is_bounded_and_cannot_hurt() {
     assert_eq!((capped.row_count, capped.truncated), (7, true));
     let all = server.ask(json!({"query": "SELECT ts FROM telemetry LIMIT 5"})).await;
     assert_eq!((all.row_count, all.truncated), (5, false));
+    let wide = json!({"query": "SELECT * FROM telemetry"});
+    let wide = problem(server.post("/api/sql", &wide).await).await;
+    assert_eq!((wide.status, wide.code.as_str()), (422, "refused"));
+    assert!(wide.detail.contains("sql.max_cells"), "{wide:?}");
+    let few = server.ask(json!({"query": "SELECT * FROM telemetry", "max_rows": 10})).await;
+    assert_eq!((few.row_count, few.rows.len(), few.truncated), (10, 10, true));
     let bound = json!({"query": "SELECT count(*) FROM telemetry WHERE device_id = $1 AND seq IS NULL AND voltage_l1_v > $2", "params": ["d1", 200.5]});
     assert_eq!(server.ask(bound).await.rows[0][0], 2000);
     let deep = format!("SELECT {}1", "1+".repeat(580));
@@ -152,6 +159,11 @@ async fn sql_is_bounded_and_cannot_hurt() {
         "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT * FROM n) SELECT count(*) FROM n",
         "COPY telemetry TO '/tmp/x'",
         "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "SELECT from_unixtime(9223372036854775807)",
+        "SELECT from_unixtime(CAST('-9223372036854775808' AS BIGINT))",
+        "SELECT to_timestamp_seconds(9223372036854775807)",
+        "SELECT to_timestamp(1e300)",
+        "SELECT to_local_time(to_timestamp_seconds(8210266876799))",
     ] {
         let answer = problem(server.post("/api/sql", &json!({"query": hostile})).await).await;
         assert_eq!(answer.code, "bad_query", "{hostile}");

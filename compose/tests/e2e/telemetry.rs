@@ -64,7 +64,9 @@ async fn history_has_every_reading_in_pages_and_in_buckets() {
 
     let raw = format!("{base}&fields=voltage_l1_v,energy_import_kwh");
     let page = json(&server, &raw).await;
-    assert_eq!(page["columns"][1], json!({"name": "energy_import_kwh", "unit": "kWh"}));
+    assert_eq!(page["columns"][0], json!({"name": "ts", "unit": ""}));
+    assert_eq!(page["columns"][2], json!({"name": "energy_import_kwh", "unit": "kWh"}));
+    assert_eq!(page["columns"].as_array().map(Vec::len), page["rows"][0].as_array().map(Vec::len));
     assert_eq!(page["rows"][1], json!(["2026-05-01T00:00:10.000Z", 231.0, 1001.0]));
     assert_eq!(page["next_cursor"], Value::Null);
     let all = page["rows"].as_array().expect("rows").clone();

@@ -42,6 +42,11 @@ pub enum Replaced {
 }
 
 impl Control {
+    /// Why an id that a deleted device had is not taken for a new logger: whoever sees the logger would
+    /// see what is stored of that device.
+    pub const KNOWN_ID: &str = "readings of an earlier device are stored under that id; \
+        if it is the same logger, make it a device first";
+
     /// Makes a device before it is heard of, with a secret to connect with.
     ///
     /// # Errors
@@ -110,6 +115,7 @@ impl Control {
             return Ok(false);
         }
         tx.end_commands(device_id, "the device was deleted", by.at).await?;
+        tx.leave_site(device_id).await?;
         for statement in [
             "DELETE FROM rollout_devices WHERE device_id = $1",
             "DELETE FROM configs WHERE device_id = $1",
@@ -145,6 +151,13 @@ impl Control {
             return Ok(Replaced::Conflict("it was replaced before: replace its successor"));
         }
         let is_new = tx.see_device(new, by.at).await?;
+        if is_new && tx.was_deleted(new).await? {
+            // To a scope it is as a device of somebody else.
+            return Ok(match scope {
+                Some(_) => Replaced::NotFound,
+                None => Replaced::Conflict(Self::KNOWN_ID),
+            });
+        }
         // One that is known must be the caller's to take.
         let scope = if is_new { None } else { scope };
         let Some(there) = tx.device(new, scope).await? else { return Ok(Replaced::NotFound) };
@@ -226,6 +239,17 @@ impl Tx {
     ) -> Result<Option<Device>, Error> {
         let (text, values) = one(device_id, scope);
         Ok(self.fetch_optional::<DeviceRow>(text, values).await?.map(Device::from))
+    }
+
+    /// Whether a device of that id was deleted, as far back as the audit reaches.
+    async fn was_deleted(&mut self, device_id: &str) -> Result<bool, Error> {
+        let found: Option<(i64,)> = self
+            .fetch_optional(
+                "SELECT COUNT(*) FROM audit WHERE object = $1 AND action = 'device.delete'",
+                vec![device_id.into()],
+            )
+            .await?;
+        Ok(found.is_some_and(|(n,)| n > 0))
     }
 
     async fn group_is_there(&mut self, edit: &DeviceEdit) -> Result<bool, Error> {

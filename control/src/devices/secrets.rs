@@ -48,7 +48,24 @@ impl Tx {
                 vec![device_id.into(), json!([]).into(), false.into(), true.into(), at.into()],
             )
             .await?;
+        if made == 1 {
+            self.leave_site(device_id).await?;
+        }
         Ok(made == 1)
+    }
+
+    /// Gives a site that is named after a device the name of another one that stood there. A site is
+    /// named after its first logger: once that is deleted, another device of the same id must not
+    /// belong to it.
+    pub(crate) async fn leave_site(&mut self, device_id: &str) -> Result<(), Error> {
+        self.execute(
+            "UPDATE devices SET site = (SELECT MIN(o.device_id) FROM devices o
+                 WHERE o.site = $1 AND o.device_id <> $1)
+             WHERE site = $1 AND device_id <> $1",
+            vec![device_id.into()],
+        )
+        .await
+        .map(|_| ())
     }
 }
 

@@ -115,6 +115,14 @@ fn seen(statement: &mut Statement, scope: Option<&Scope>) {
     }
 }
 
+/// A rollout as a scope may see it: its gate reads the data of all devices.
+fn seen_by(scope: Option<&Scope>, rollout: Rollout) -> Rollout {
+    match scope {
+        Some(_) => rollout.without_gate(),
+        None => rollout,
+    }
+}
+
 impl Control {
     /// A page of rollouts, newest first, and how many match on all pages. The counts are of all their
     /// devices, also of those outside the scope.
@@ -150,7 +158,7 @@ impl Control {
         let mut items = Vec::with_capacity(rows.len());
         for row in rows {
             let devices = self.rollout_counts(row.id).await?;
-            items.push(row.shown(devices, Vec::new())?);
+            items.push(seen_by(scope, row.shown(devices, Vec::new())?));
         }
         Ok((items, total.map_or(0, |t| t.0)))
     }
@@ -165,7 +173,8 @@ impl Control {
         Ok(counted(&rows))
     }
 
-    /// One rollout with what was decided about it, if a device of it is in the scope.
+    /// One rollout with what was decided about it, if a device of it is in the scope. What its health
+    /// gate has read is for callers without a scope.
     ///
     /// # Errors
     /// When the database can't be asked.
@@ -194,7 +203,7 @@ impl Control {
             })
             .collect();
         let devices = self.rollout_counts(id).await?;
-        row.shown(devices, decisions).map(Some)
+        Ok(Some(seen_by(scope, row.shown(devices, decisions)?)))
     }
 
     /// A page of a rollout's devices in a scope, by their id, and how many match on all pages.

@@ -296,6 +296,39 @@ async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_devices_id_opens_nothing_to_a_scope() {
+    on_both(async |control| {
+        for id in ["mine", "theirs"] {
+            control.create_device(&named(id, id), &by(0)).await.expect("create");
+        }
+        assert!(control.delete_device("theirs", None, &by(1)).await.expect("delete"));
+        let only_mine = Scope { device_ids: vec!["mine".into()], group_ids: vec![] };
+        let taken = control.replace_device("mine", "theirs", Some(&only_mine), &by(2)).await;
+        assert!(matches!(taken.expect("ask"), Replaced::NotFound));
+        let taken = control.replace_device("mine", "theirs", None, &by(2)).await.expect("ask");
+        assert!(matches!(taken, Replaced::Conflict(_)), "{taken:?}");
+        assert!(control.device("theirs", None).await.expect("ask").is_none(), "nothing half made");
+
+        // Nor does a deleted logger's id belong to the site at which it stood.
+        for (old, new) in [("mine", "second"), ("second", "third")] {
+            let replaced = control.replace_device(old, new, None, &by(3)).await.expect("replace");
+            assert!(matches!(replaced, Replaced::Done(_)), "{replaced:?}");
+        }
+        assert!(control.delete_device("mine", None, &by(4)).await.expect("delete"));
+        let seen = async |id: &str| {
+            let scope = Scope { device_ids: vec![id.to_owned()], group_ids: vec![] };
+            let mut ids = control.scoped_device_ids(&scope).await.expect("ids");
+            ids.sort();
+            ids
+        };
+        control.create_device(&named("mine", "another"), &by(5)).await.expect("create");
+        assert_eq!(seen("mine").await, ["mine"]);
+        assert_eq!(seen("third").await, ["second", "third"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_device_that_speaks_again_is_new() {
     on_both(async |control| {
         let mut new = named("d", "Feeder");

@@ -9,7 +9,7 @@ use acuvim_control::{
 use acuvim_schemas::{
     api::{
         AlertOrigin, Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan,
-        RolloutState, UpdateState,
+        RolloutState, Scope, UpdateState,
     },
     payload::{Heartbeat, Registration, Severity},
 };
@@ -565,6 +565,58 @@ async fn what_is_with_the_device_is_not_taken_back() {
         let paused = control.change_rollout(id, RolloutVerb::Pause, &by(40)).await.expect("asked");
         assert_eq!(paused, RolloutChanged::Done);
         assert_eq!(state(&control, id, "d1").await, UpdateState::Offered, "it has taken it");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gate_has_read_is_not_for_a_scope() {
+    on_both(async |control| {
+        register(&control, 0, &["d1", "theirs"]).await;
+        control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
+        let target = Target::Devices(vec!["d1".into(), "theirs".into()]);
+        let sql = "SELECT count(*) = 0 FROM alerts WHERE device_id = 'theirs'";
+        let plan = RolloutPlan { health_gate_sql: Some(sql.into()), ..RolloutPlan::default() };
+        let new = NewRollout {
+            version: "1.2.0",
+            unfit: &|_| None,
+            target: &target,
+            plan: &plan,
+            most_failures: None,
+            runs: &|_, _| false,
+            stages: &|devices| Ok(vec![1; devices]),
+        };
+        let id = started(control.start_rollout(&new, None, &by(10)).await.expect("asked"));
+        let id = id.rollout_id;
+        let lease = control.hold_lease(ROLLOUTS_LEASE, "one", at(20), TimeDelta::seconds(600));
+        let lease = lease.await.expect("asked").expect("free");
+        let decide = async |state, decision, reason: &str, figures, second| {
+            let reason = reason.to_owned();
+            let change =
+                RolloutChange { state, stage: 1, soak_since: None, decision, reason, figures };
+            let step = RolloutStep { change: Some(change), ..RolloutStep::default() };
+            let rollout = running(&control).await;
+            let done = control.apply_rollout((lease, "one"), &rollout, &step, at(second)).await;
+            assert!(done.expect("asked"));
+        };
+        let figures = json!({ "gate": { "id": "theirs" }, "counted": { "ended": 1 } });
+        decide(RolloutState::Running, "next_stage", "stage 1 is good", figures, 30).await;
+        let failed = "the health gate could not be asked: no number: 'theirs is away'";
+        decide(RolloutState::Paused, "gate_error", failed, json!({}), 40).await;
+
+        let all = control.rollout(id, None).await.expect("asked").expect("there");
+        assert_eq!(all.reason.as_deref(), Some(failed));
+        assert_eq!(all.decisions[1].figures["gate"]["id"], "theirs");
+        let scope = Scope { device_ids: vec!["d1".into()], group_ids: vec![] };
+        let seen = control.rollout(id, Some(&scope)).await.expect("asked").expect("its own is in");
+        let filter = RolloutFilter { limit: 10, ..RolloutFilter::default() };
+        let (listed, _) = control.rollouts(&filter, Some(&scope)).await.expect("asked");
+        for shown in [&seen].into_iter().chain(&listed) {
+            assert_eq!(shown.reason.as_deref(), Some("the health gate could not be asked"));
+            let text = serde_json::to_string(shown).expect("JSON");
+            assert!(!text.contains("theirs") && !text.contains("SELECT"), "{text}");
+        }
+        assert_eq!(seen.decisions[1].figures["counted"]["ended"], 1);
     })
     .await;
 }

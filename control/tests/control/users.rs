@@ -1,6 +1,6 @@
 //! Users, sessions, keys and the audit.
 
-use acuvim_control::{AuditFilter, ErrorKind, Rotation, UserChange, UserChanged};
+use acuvim_control::{AuditFilter, ErrorKind, NewSession, Rotation, UserChange, UserChanged};
 use acuvim_schemas::api::{NewKey, Role, Scope};
 use uuid::Uuid;
 
@@ -36,22 +36,41 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
             let begun = control.start_session(id, version, at(until), &by(0)).await;
             begun.expect("ask").expect("a session")
         };
+        let stands =
+            async |session: Uuid| control.session_user(id, session).await.expect("ask").is_some();
         let (first, other) = (start(0, 100).await, start(0, 100).await);
-        let rotated = control.rotate_session(&first, at(1), at(101)).await.expect("rotate");
-        let Rotation::Rotated { user_id, version, token } = rotated else { panic!("{rotated:?}") };
-        assert_eq!((user_id, version), (id, 0));
-        let reused = control.rotate_session(&first, at(2), at(102)).await.expect("rotate");
-        assert_eq!(reused, Rotation::Reused);
-        let ended = control.rotate_session(&token, at(3), at(103)).await.expect("rotate");
+        let rotated = control.rotate_session(&first.token, at(101), &by(1)).await.expect("rotate");
+        let Rotation::Rotated { user_id, family, version, token } = rotated else {
+            panic!("{rotated:?}")
+        };
+        assert_eq!((user_id, family, version), (id, first.family, 0));
+        assert!(stands(family).await && stands(other.family).await);
+        let reused = control.rotate_session(&first.token, at(102), &by(2)).await.expect("rotate");
+        assert_eq!(reused, Rotation::Reused(family));
+        assert!(!stands(family).await, "access tokens end with it");
+        assert!(stands(other.family).await, "and another login stands");
+        let reused = AuditFilter {
+            action: Some("user.token_reused".into()),
+            limit: 9,
+            ..AuditFilter::default()
+        };
+        let (noted, _) = control.audit(&reused).await.expect("audit");
+        assert_eq!(noted.len(), 1);
+        assert_eq!((noted[0].actor.as_str(), noted[0].actor_id), ("a", Some(id)));
+        assert_eq!(noted[0].address.as_deref(), Some("192.0.2.7"));
+        let ended = control.rotate_session(&token, at(103), &by(3)).await.expect("rotate");
         assert_eq!(ended, Rotation::Unknown, "the whole family");
-        let expired = control.rotate_session(&other, at(100), at(200)).await.expect("rotate");
-        assert_eq!(expired, Rotation::Unknown);
-        let gone = async |token: &str| {
-            let rotated = control.rotate_session(token, at(4), at(5)).await.expect("ask");
+        let expired = control.rotate_session(&other.token, at(200), &by(100)).await;
+        assert_eq!(expired.expect("rotate"), Rotation::Unknown);
+        let gone = async |session: &NewSession| {
+            let rotated = control.rotate_session(&session.token, at(5), &by(4)).await.expect("ask");
             assert_eq!(rotated, Rotation::Unknown);
+            assert!(!stands(session.family).await);
         };
         let third = start(0, 300).await;
-        control.end_session(&third).await.expect("logout");
+        let ended = control.end_session(&third.token).await.expect("logout");
+        assert_eq!(ended, Some(third.family));
+        assert_eq!(control.end_session(&third.token).await.expect("logout"), None);
         gone(&third).await;
         let fourth = start(0, 300).await;
         control.set_password(id, "other", &by(1)).await.expect("password");

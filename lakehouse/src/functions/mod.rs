@@ -1,13 +1,16 @@
 //! What SQL has here beyond DataFusion's own functions: buckets by the calendar of a time zone, and
-//! what counters have counted. The pure parts serve history and rollups too.
+//! what counters have counted, and date functions that lose no digits. The pure parts serve history and
+//! rollups too.
 
 mod bucket;
 mod counter_delta;
 mod devices;
+mod exact;
 mod time_bucket;
 mod time_buckets;
 
 use datafusion::{
+    execution::FunctionRegistry,
     logical_expr::{AggregateUDF, ScalarUDF},
     prelude::SessionContext,
 };
@@ -24,4 +27,9 @@ pub(crate) fn register(session: &SessionContext, known: &KnownMeters) {
         known.clone(),
     )));
     session.add_analyzer_rule(std::sync::Arc::new(devices::KnowDevices));
+    // A session's state takes every rewrite.
+    let state = session.state_ref();
+    let exactly = std::sync::Arc::new(exact::Exactly);
+    let registered = FunctionRegistry::register_function_rewrite(&mut *state.write(), exactly);
+    debug_assert!(registered.is_ok());
 }

@@ -69,8 +69,7 @@ pub fn push(lake: &Lake, partition: u32, from: i64, readings: &[Reading], letter
         position: Position { partition, offset },
     };
     for Reading(device, ts) in readings {
-        let micros = ts.rem_euclid(1000);
-        let text = to_rfc3339(*ts).replace('Z', &format!("{micros:03}Z"));
+        let text = to_rfc3339(*ts);
         let payload = Bytes::from(format!("{{\"ts\":\"{text}\",\"v1\":230.4}}"));
         let source = Source { facts: facts(device, next), payload: &payload, resolved_ts: None };
         decoder.push(&source, &mut |letter| panic!("{letter:?}"));

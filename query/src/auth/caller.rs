@@ -13,6 +13,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{
     App,
@@ -31,6 +32,8 @@ pub(crate) struct Caller {
     pub scope: Option<Scope>,
     /// Whether it is a person with a session, and not a key.
     pub is_user: bool,
+    /// The login that a person's token comes from.
+    pub family: Option<Uuid>,
     /// The session version that a person's token was made for.
     pub session_version: i64,
     /// When the token or key ends.
@@ -128,12 +131,13 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
 /// The role is the one the user has now, not the one the token was made with.
 async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
     let Some(session) = app.parts.jwt.check(token) else { return Ok(None) };
-    let user = app.control().user(session.user.id).await?;
+    let user = app.control().session_user(session.user.id, session.family).await?;
     let user = user.filter(|u| u.session_version == session.version && u.account.enabled);
     Ok(user.map(|user| Caller {
         user: info(&user.account),
         scope: user.account.scope,
         is_user: true,
+        family: Some(session.family),
         session_version: session.version,
         expires_at: session.expires_at,
         address: None,
@@ -151,6 +155,7 @@ async fn by_key(app: &App, secret: &str) -> Result<Option<Caller>, ApiError> {
         user: UserInfo { id: key.id, username: key.name, role: key.role },
         scope: key.scope,
         is_user: false,
+        family: None,
         session_version: 0,
         expires_at: key.expires_at,
         address: None,

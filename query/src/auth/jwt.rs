@@ -18,6 +18,8 @@ const TYPE: &str = "at+jwt";
 pub struct Session {
     /// Who.
     pub user: UserInfo,
+    /// The login that it comes from.
+    pub family: Uuid,
     /// The session version it was made for.
     pub version: i64,
     /// When it ends.
@@ -47,6 +49,8 @@ struct Claims {
     sub: Uuid,
     name: String,
     role: Role,
+    /// The login that it comes from, which a logout ends.
+    fam: Uuid,
     /// The user's session version, which a change of password raises.
     sv: i64,
     iss: String,
@@ -74,13 +78,14 @@ impl Jwt {
         }
     }
 
-    /// An access token for a user.
+    /// An access token for a user, of the login that it comes from.
     ///
     /// # Errors
     /// When the claims can't be signed.
     pub fn issue(
         &self,
         user: &User,
+        family: Uuid,
         now: DateTime<Utc>,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let mut header = Header::new(Algorithm::HS256);
@@ -89,6 +94,7 @@ impl Jwt {
             sub: user.account.id,
             name: user.account.username.clone(),
             role: user.account.role,
+            fam: family,
             sv: user.session_version,
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
@@ -103,6 +109,7 @@ impl Jwt {
     pub fn check(&self, token: &str) -> Option<Session> {
         let data = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
         (data.header.typ.as_deref() == Some(TYPE)).then_some(Session {
+            family: data.claims.fam,
             version: data.claims.sv,
             expires_at: DateTime::from_timestamp(data.claims.exp, 0),
             user: UserInfo {
@@ -139,11 +146,13 @@ mod tests {
     #[test]
     fn a_token_is_good_until_it_expires_and_only_where_it_belongs() {
         let ours = jwt("0123456789abcdef0123456789abcdef", "us");
-        let token = ours.issue(&user(), Utc::now()).expect("token");
-        assert_eq!(ours.check(&token).map(|s| s.user.role), Some(Role::Operator));
+        let login = Uuid::from_u128(1);
+        let token = ours.issue(&user(), login, Utc::now()).expect("token");
+        let session = ours.check(&token).expect("good");
+        assert_eq!((session.user.role, session.family), (Role::Operator, login));
         assert!(jwt("another secret, as long as that one", "us").check(&token).is_none());
         assert!(jwt("0123456789abcdef0123456789abcdef", "them").check(&token).is_none());
-        let old = ours.issue(&user(), Utc::now() - TimeDelta::hours(2)).expect("token");
+        let old = ours.issue(&user(), login, Utc::now() - TimeDelta::hours(2)).expect("token");
         assert!(ours.check(&old).is_none());
         for junk in ["", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
             assert!(ours.check(junk).is_none(), "{junk}");
@@ -154,8 +163,8 @@ mod tests {
     fn another_kind_of_token_under_our_key_is_not_an_access_token() {
         let ours = jwt("0123456789abcdef0123456789abcdef", "us");
         let claims = serde_json::json!({
-            "sub": Uuid::nil(), "name": "a", "role": "Admin", "sv": 0, "iss": "us", "aud": AUDIENCE,
-            "iat": 0, "exp": Utc::now().timestamp() + 60,
+            "sub": Uuid::nil(), "name": "a", "role": "Admin", "fam": Uuid::nil(), "sv": 0,
+            "iss": "us", "aud": AUDIENCE, "iat": 0, "exp": Utc::now().timestamp() + 60,
         });
         let token = encode(&Header::new(Algorithm::HS256), &claims, &ours.encoding).expect("token");
         assert!(ours.check(&token).is_none());

@@ -7,6 +7,6 @@ mod throttle;
 
 pub(crate) use caller::{Caller, caller_of, info, now, request_id, token};
 pub use jwt::{Jwt, Session};
-pub use password::hash_password;
 pub(crate) use password::{check_new_password, hashed, verify_password};
+pub use password::{hash_password, is_common_password, verify as is_password};
 pub(crate) use throttle::Throttle;

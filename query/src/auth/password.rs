@@ -13,6 +13,9 @@ use crate::{App, problem::ApiError};
 /// The shortest password taken.
 const MIN_LENGTH: usize = 12;
 
+/// Passwords that are tried first by whoever guesses: one a line, in small letters.
+const COMMON: &str = include_str!("common_passwords.txt");
+
 /// The longest: more is work without use.
 const MAX_LENGTH: usize = 256;
 
@@ -27,6 +30,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub fn hash_password(password: &str) -> Result<String, password_hash::Error> {
     let salt = SaltString::generate(&mut OsRng);
     Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
+}
+
+/// Whether a password is one of those that many people have.
+#[must_use]
+pub fn is_common_password(password: &str) -> bool {
+    let lower = password.to_lowercase();
+    COMMON.lines().any(|common| common == lower)
 }
 
 /// Whether a password may be set.
@@ -44,6 +54,9 @@ pub(crate) fn check_new_password(
     if lower.chars().all(|c| Some(c) == first) || (name.len() > 3 && lower.contains(&name)) {
         let message = "neither one character again and again, nor with the user name in it";
         return Err(ApiError::field(field, message));
+    }
+    if is_common_password(password) {
+        return Err(ApiError::field(field, "many people have it: it is tried first"));
     }
     Ok(())
 }
@@ -91,7 +104,9 @@ pub(crate) async fn verify_password(
     hashing.await.map_err(|e| ApiError::internal(&e))
 }
 
-fn verify(password: &str, hash: &str) -> bool {
+/// Whether a password is the one behind a hash.
+#[must_use]
+pub fn verify(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash)
         .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
@@ -117,5 +132,19 @@ mod tests {
         assert!(check(&"xy".repeat(129)).is_err());
         assert!(check("xxxxxxxxxxxxxxxxxx").is_err());
         assert!(check("i am Alice indeed").is_err());
+    }
+
+    #[test]
+    fn what_many_people_have_is_refused() {
+        for common in
+            ["Password1234", "qwertyuiop123", "1234567890123", "CorrectHorseBatteryStaple"]
+        {
+            assert!(check_new_password("password", common, "alice").is_err(), "{common}");
+        }
+        assert!(!is_common_password("correct horse battery"));
+        for line in COMMON.lines() {
+            assert!(line.chars().count() >= MIN_LENGTH, "{line} is refused for its length");
+            assert_eq!(line, line.to_lowercase());
+        }
     }
 }

@@ -1,5 +1,9 @@
 //! Login throttling: who keeps guessing waits ever longer, and nobody else does. There is no lock on
 //! an account, so nobody can be locked out by others.
+//!
+//! An attempt counts from before its password is hashed: of many at once no more are checked than of
+//! as many one after another. Those beyond wait for what becomes of the ones before, so that a right
+//! password that is shown many times at once is right each time.
 
 use std::{
     collections::HashMap,
@@ -8,19 +12,29 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use crate::guard::network;
 
-/// Wrong passwords for one name that cost nothing but the time of their check; and for all names
-/// from one address, behind which there may be many people.
-const FREE: u32 = 5;
-const FREE_OF_ADDRESS: u32 = 50;
+/// How many wrong passwords cost nothing but the time of their check, and the longest wait behind them.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    free: u32,
+    longest: Duration,
+}
+
+/// Of one name from one address.
+const OF_NAME: Bound = Bound { free: 5, longest: Duration::from_secs(60) };
+
+/// Of all names from one address. Behind it there may be many people: the bound is high, the wait
+/// short, and names whose password was right there before are not held up by the others at all.
+const OF_ADDRESS: Bound = Bound { free: 500, longest: FIRST };
 
 /// Logins of one address that are checked or wait for it, at most: all others get their turn.
 const AT_ONCE: u32 = 128;
 
-/// The wait after the next one, which doubles with each, and the longest.
+/// The wait after the next wrong password, which doubles with each up to the bound's longest.
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long a wrong password is remembered.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
@@ -28,19 +42,50 @@ const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 /// Pairs of address and name that are remembered; the oldest go first.
 const MOST: usize = 10_000;
 
+/// Characters of a name that tell it from others: no user's name is longer.
+const NAME: usize = 100;
+
 #[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
+struct Attempts {
+    wrong: u32,
+    /// Those whose password is being checked.
+    pending: u32,
+    /// When the last wrong one was.
     last: Instant,
 }
 
-impl Failures {
-    /// Until when the next try must wait.
-    fn until(&self, free: u32) -> Option<Instant> {
-        let over = self.count.checked_sub(free)?;
-        let wait = FIRST.saturating_mul(1_u32.checked_shl(over).unwrap_or(u32::MAX)).min(LONGEST);
-        Some(self.last + wait)
+impl Attempts {
+    fn next(&self, bound: Bound, now: Instant) -> Next {
+        let wrong = if self.is_over(now) { 0 } else { self.wrong };
+        if wrong.saturating_add(self.pending) < bound.free {
+            return Next::Go;
+        }
+        if self.pending > 0 {
+            return Next::Behind;
+        }
+        let over = wrong.saturating_sub(bound.free);
+        let wait = FIRST.saturating_mul(1_u32.checked_shl(over).unwrap_or(u32::MAX));
+        let until = self.last + wait.min(bound.longest);
+        match until.checked_duration_since(now).filter(|wait| !wait.is_zero()) {
+            Some(wait) => Next::Wait(wait),
+            None => Next::Go,
+        }
     }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last) >= REMEMBERED
+    }
+}
+
+/// What an attempt may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Be checked.
+    Go,
+    /// Wait for those that are being checked.
+    Behind,
+    /// Come again after so long.
+    Wait(Duration),
 }
 
 /// An address with a name, or with none for all of them.
@@ -48,22 +93,87 @@ type Key = (IpAddr, Option<String>);
 
 #[derive(Debug, Default)]
 struct Known {
-    failures: HashMap<Key, Failures>,
+    attempts: HashMap<Key, Attempts>,
     at_once: HashMap<IpAddr, u32>,
+    /// Where a name's password was right, and when.
+    right: HashMap<Key, Instant>,
+}
+
+impl Known {
+    fn bounds(&self, address: IpAddr, name: &str) -> Vec<(Key, Bound)> {
+        let pair = (address, Some(name.to_owned()));
+        let is_known = self.right.contains_key(&pair);
+        let all = (!is_known).then_some(((address, None), OF_ADDRESS));
+        std::iter::once((pair, OF_NAME)).chain(all).collect()
+    }
+
+    fn next(&self, bounds: &[(Key, Bound)], now: Instant) -> Next {
+        let of = |(key, bound): &(Key, Bound)| {
+            self.attempts.get(key).map_or(Next::Go, |attempts| attempts.next(*bound, now))
+        };
+        bounds.iter().map(of).find(|next| *next != Next::Go).unwrap_or(Next::Go)
+    }
+
+    fn begin(&mut self, key: &Key, now: Instant) {
+        if !self.attempts.contains_key(key) {
+            make_room(&mut self.attempts, now);
+        }
+        let none = Attempts { wrong: 0, pending: 0, last: now };
+        self.attempts.entry(key.clone()).or_insert(none).pending += 1;
+    }
+
+    fn settle(&mut self, key: &Key, outcome: Outcome) {
+        let Some(of) = self.attempts.get_mut(key) else { return };
+        of.pending = of.pending.saturating_sub(1);
+        match outcome {
+            Outcome::Wrong(now) => {
+                let before = if of.is_over(now) { 0 } else { of.wrong };
+                (of.wrong, of.last) = (before.saturating_add(1), now);
+            }
+            // For the address it says nothing about the others.
+            Outcome::Right(_) if key.1.is_some() => of.wrong = 0,
+            Outcome::Right(_) | Outcome::Unknown => {}
+        }
+        if of.wrong == 0 && of.pending == 0 {
+            self.attempts.remove(key);
+        }
+    }
+
+    fn remember(&mut self, key: &Key, now: Instant) {
+        if self.right.len() >= MOST
+            && let Some(oldest) =
+                self.right.iter().min_by_key(|(_, at)| **at).map(|(k, _)| k.clone())
+        {
+            self.right.remove(&oldest);
+        }
+        self.right.insert(key.clone(), now);
+    }
 }
 
 /// Remembers wrong passwords.
 #[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<Known>);
+pub(crate) struct Throttle {
+    known: Mutex<Known>,
+    settled: Notify,
+}
 
-/// A login's turn; over when dropped.
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    /// Nobody knows: it broke off.
+    Unknown,
+    Wrong(Instant),
+    Right(Instant),
+}
+
+/// One of the logins that an address may have at once; over when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
+struct Slot<'a> {
     throttle: &'a Throttle,
     address: IpAddr,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut known = self.throttle.known();
         if let Some(n) = known.at_once.get_mut(&self.address) {
@@ -75,63 +185,114 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Throttle {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// An attempt that is being checked; over when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    slot: Slot<'a>,
+    keys: Vec<Key>,
+    outcome: Outcome,
+}
+
+impl Turn<'_> {
+    /// The password is wrong.
+    pub fn failed(mut self, now: Instant) {
+        self.outcome = Outcome::Wrong(now);
     }
 
-    /// Whether this address may try this name now; else how long it must wait.
-    pub fn admit(&self, address: IpAddr, name: &str, now: Instant) -> Result<Turn<'_>, Duration> {
-        let (address, mut known) = (network(address), self.known());
-        for (key, free) in keys(address, name) {
-            let until = known.failures.get(&key).and_then(|failures| failures.until(free));
-            if let Some(wait) = until.and_then(|until| until.checked_duration_since(now))
-                && !wait.is_zero()
-            {
-                return Err(wait);
-            }
+    /// It is right: forgotten for this name are those before.
+    pub fn succeeded(mut self, now: Instant) {
+        self.outcome = Outcome::Right(now);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let throttle = self.slot.throttle;
+        let mut known = throttle.known();
+        for key in &self.keys {
+            known.settle(key, self.outcome);
         }
+        if let (Outcome::Right(now), Some(pair)) = (self.outcome, self.keys.first()) {
+            known.remember(pair, now);
+        }
+        drop(known);
+        throttle.settled.notify_waiters();
+    }
+}
+
+impl Throttle {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this address may try this name, where others are being checked; else answers with
+    /// how long it must wait.
+    pub async fn admit(&self, address: IpAddr, name: &str) -> Result<Turn<'_>, Duration> {
+        let mut slot = self.slot(network(address))?;
+        loop {
+            // Made before the look, so that what is settled right behind it is not missed.
+            let settled = self.settled.notified();
+            slot = match self.look(slot, name, Instant::now())? {
+                Looked::Turn(turn) => return Ok(turn),
+                Looked::Behind(slot) => slot,
+            };
+            settled.await;
+        }
+    }
+
+    fn slot(&self, address: IpAddr) -> Result<Slot<'_>, Duration> {
+        let mut known = self.known();
         let at_once = known.at_once.entry(address).or_default();
         if *at_once >= AT_ONCE {
             return Err(FIRST);
         }
         *at_once += 1;
-        Ok(Turn { throttle: self, address })
+        Ok(Slot { throttle: self, address })
     }
 
-    /// A wrong password.
-    pub fn failed(&self, address: IpAddr, name: &str, now: Instant) {
-        let (address, mut known) = (network(address), self.known());
-        let failures = &mut known.failures;
-        for (key, _) in keys(address, name) {
-            make_room(failures, now);
-            let of = failures.entry(key).or_insert(Failures { count: 0, last: now });
-            if now.saturating_duration_since(of.last) >= REMEMBERED {
-                of.count = 0;
+    fn look<'a>(
+        &'a self,
+        slot: Slot<'a>,
+        name: &str,
+        now: Instant,
+    ) -> Result<Looked<'a>, Duration> {
+        let name: String = name.to_lowercase().chars().take(NAME).collect();
+        let mut known = self.known();
+        let bounds = known.bounds(slot.address, &name);
+        let next = known.next(&bounds, now);
+        if next == Next::Go {
+            bounds.iter().for_each(|(key, _)| known.begin(key, now));
+        }
+        // A slot that is given up takes the lock again.
+        drop(known);
+        match next {
+            Next::Go => {
+                let keys = bounds.into_iter().map(|(key, _)| key).collect();
+                Ok(Looked::Turn(Turn { slot, keys, outcome: Outcome::Unknown }))
             }
-            *of = Failures { count: of.count.saturating_add(1), last: now };
+            Next::Behind => Ok(Looked::Behind(slot)),
+            Next::Wait(wait) => Err(wait),
         }
     }
-
-    /// The right one: forgotten for this name.
-    pub fn succeeded(&self, address: IpAddr, name: &str) {
-        self.known().failures.remove(&(network(address), Some(name.to_lowercase())));
-    }
 }
 
-fn keys(address: IpAddr, name: &str) -> [(Key, u32); 2] {
-    [((address, Some(name.to_lowercase())), FREE), ((address, None), FREE_OF_ADDRESS)]
+/// What a look has found.
+enum Looked<'a> {
+    Turn(Turn<'a>),
+    /// Those before are still being checked.
+    Behind(Slot<'a>),
 }
 
-fn make_room(failures: &mut HashMap<Key, Failures>, now: Instant) {
-    if failures.len() < MOST {
+fn make_room(attempts: &mut HashMap<Key, Attempts>, now: Instant) {
+    if attempts.len() < MOST {
         return;
     }
-    failures.retain(|_, f| now.saturating_duration_since(f.last) < REMEMBERED);
-    if failures.len() >= MOST
-        && let Some(oldest) = failures.iter().min_by_key(|(_, f)| f.last).map(|(k, _)| k.clone())
+    attempts.retain(|_, a| a.pending > 0 || !a.is_over(now));
+    let settled = attempts.iter().filter(|(_, a)| a.pending == 0);
+    if attempts.len() >= MOST
+        && let Some(oldest) = settled.min_by_key(|(_, a)| a.last).map(|(k, _)| k.clone())
     {
-        failures.remove(&oldest);
+        attempts.remove(&oldest);
     }
 }
 
@@ -139,54 +300,120 @@ fn make_room(failures: &mut HashMap<Key, Failures>, now: Instant) {
 mod tests {
     use super::*;
 
+    const BAD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const GOOD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn look<'a>(
+        throttle: &'a Throttle,
+        address: IpAddr,
+        name: &str,
+        now: Instant,
+    ) -> Result<Looked<'a>, Duration> {
+        let slot = throttle.slot(network(address))?;
+        throttle.look(slot, name, now)
+    }
+
+    fn turn<'a>(throttle: &'a Throttle, address: IpAddr, name: &str, now: Instant) -> Turn<'a> {
+        match look(throttle, address, name, now) {
+            Ok(Looked::Turn(turn)) => turn,
+            Ok(Looked::Behind(_)) => panic!("{name} is behind others"),
+            Err(wait) => panic!("{name} waits for {wait:?}"),
+        }
+    }
+
     fn wait(throttle: &Throttle, address: IpAddr, name: &str, now: Instant) -> Option<Duration> {
-        throttle.admit(address, name, now).err()
+        look(throttle, address, name, now).err()
     }
 
     #[test]
     fn who_guesses_waits_and_nobody_else() {
         let (throttle, now) = (Throttle::default(), Instant::now());
-        let (bad, good) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        for _ in 0..FREE {
-            assert_eq!(wait(&throttle, bad, "admin", now), None);
-            throttle.failed(bad, "admin", now);
+        for _ in 0..OF_NAME.free {
+            turn(&throttle, BAD, "admin", now).failed(now);
         }
-        assert_eq!(wait(&throttle, bad, "Admin", now), Some(FIRST));
-        assert_eq!(wait(&throttle, good, "admin", now), None, "another address");
-        assert_eq!(wait(&throttle, bad, "other", now), None, "another name");
-        for _ in 0..40 {
-            throttle.failed(bad, "admin", now);
+        assert_eq!(wait(&throttle, BAD, "Admin", now), Some(FIRST));
+        assert_eq!(wait(&throttle, GOOD, "admin", now), None, "another address");
+        assert_eq!(wait(&throttle, BAD, "other", now), None, "another name");
+        let mut later = now;
+        for _ in 0..10 {
+            later += OF_NAME.longest;
+            turn(&throttle, BAD, "admin", later).failed(later);
         }
-        assert_eq!(wait(&throttle, bad, "admin", now), Some(LONGEST), "and never for good");
-        assert_eq!(wait(&throttle, bad, "admin", now + LONGEST), None);
-        throttle.succeeded(bad, "admin");
-        assert_eq!(wait(&throttle, bad, "admin", now), None);
+        let longest = Some(OF_NAME.longest);
+        assert_eq!(wait(&throttle, BAD, "admin", later), longest, "and never for good");
+        later += OF_NAME.longest;
+        turn(&throttle, BAD, "admin", later).succeeded(later);
+        for _ in 0..OF_NAME.free {
+            turn(&throttle, BAD, "admin", later).failed(later);
+        }
+    }
+
+    #[test]
+    fn of_many_at_once_no_more_are_checked_than_one_after_another() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let mut turns: Vec<_> =
+            (0..OF_NAME.free).map(|_| turn(&throttle, BAD, "admin", now)).collect();
+        let behind = look(&throttle, BAD, "admin", now);
+        assert!(matches!(behind, Ok(Looked::Behind(_))), "it waits for what becomes of them");
+        drop(behind);
+        // One that breaks off has shown nobody anything.
+        turns.pop();
+        turns.push(turn(&throttle, BAD, "admin", now));
+        turns.into_iter().for_each(|turn| turn.failed(now));
+        assert_eq!(wait(&throttle, BAD, "admin", now), Some(FIRST));
+        // Behind the wait it is one at a time.
+        let one = turn(&throttle, BAD, "admin", now + FIRST);
+        let other = look(&throttle, BAD, "admin", now + FIRST);
+        assert!(matches!(other, Ok(Looked::Behind(_))));
+        drop((one, other));
+        assert!(throttle.known().at_once.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_right_password_that_is_shown_many_times_at_once_is_right_each_time() {
+        let throttle = Throttle::default();
+        let login = async || {
+            let turn = throttle.admit(GOOD, "admin").await.expect("a turn");
+            tokio::task::yield_now().await;
+            turn.succeeded(Instant::now());
+        };
+        let logins = (0..AT_ONCE).map(|_| login());
+        futures::future::join_all(logins).await;
+        assert!(throttle.known().attempts.is_empty());
     }
 
     #[test]
     fn an_address_that_tries_many_names_waits_too_and_takes_no_others_turn() {
         let (throttle, now) = (Throttle::default(), Instant::now());
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
-        for n in 0..FREE_OF_ADDRESS {
-            throttle.failed(v6(1), &format!("name{n}"), now);
+        turn(&throttle, v6(3), "known", now).succeeded(now);
+        for n in 0..OF_ADDRESS.free {
+            turn(&throttle, v6(1), &format!("name{n}"), now).failed(now);
         }
         assert_eq!(wait(&throttle, v6(2), "another", now), Some(FIRST), "one network is one");
-        let turns: Vec<_> = (0..AT_ONCE)
-            .map(|_| throttle.admit(IpAddr::from([192, 0, 2, 9]), "a", now).expect("a turn"))
-            .collect();
-        assert!(wait(&throttle, IpAddr::from([192, 0, 2, 9]), "a", now).is_some());
-        assert!(wait(&throttle, IpAddr::from([192, 0, 2, 8]), "a", now).is_none());
+        assert_eq!(wait(&throttle, v6(2), "known", now), None, "it was right there before");
+        let turns: Vec<_> =
+            (0..AT_ONCE).map(|n| turn(&throttle, GOOD, &format!("name{n}"), now)).collect();
+        assert!(wait(&throttle, GOOD, "a", now).is_some());
+        assert!(wait(&throttle, BAD, "a", now).is_none());
         drop(turns);
-        assert!(wait(&throttle, IpAddr::from([192, 0, 2, 9]), "a", now).is_none());
+        assert!(wait(&throttle, GOOD, "a", now).is_none());
         assert!(throttle.known().at_once.is_empty());
     }
 
     #[test]
     fn memory_is_bounded() {
         let (throttle, now) = (Throttle::default(), Instant::now());
-        for n in 0..u32::try_from(MOST).expect("small") + 50 {
-            throttle.failed(IpAddr::from(n.to_be_bytes()), "admin", now);
+        for n in 0..u32::try_from(MOST / 2).expect("small") + 50 {
+            let address = IpAddr::from(n.to_be_bytes());
+            turn(&throttle, address, &"admin".repeat(100), now).failed(now);
         }
-        assert!(throttle.known().failures.len() <= MOST);
+        let mut known = throttle.known();
+        for n in 0..MOST + 50 {
+            known.remember(&(GOOD, Some(n.to_string())), now);
+        }
+        assert!(known.attempts.len() <= MOST && known.right.len() <= MOST);
+        let longest = known.attempts.keys().filter_map(|(_, name)| name.as_ref()).map(String::len);
+        assert_eq!(longest.max(), Some(NAME));
     }
 }

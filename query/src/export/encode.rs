@@ -16,7 +16,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::text::{Cells, object, quoted};
+use super::text::{Cells, defused, object};
 
 /// Rows of a row group of Parquet: what is held in memory.
 const ROW_GROUP: usize = 65_536;
@@ -39,17 +39,31 @@ enum To {
 /// How rows become lines of text, whichever rows come before.
 #[derive(Clone)]
 pub(crate) struct Lines {
-    /// Each column's name as it stands in every line of NDJSON; none: CSV.
-    names: Option<Arc<Vec<Vec<u8>>>>,
+    form: Form,
     decimals: bool,
 }
 
+#[derive(Clone)]
+enum Form {
+    Csv,
+    /// NDJSON, with each column's name as it stands in every line.
+    Objects(Arc<Vec<Vec<u8>>>),
+    /// JSON arrays with a comma between two.
+    Arrays,
+}
+
 impl Lines {
+    /// Rows as the items of a JSON list, each an array of its cells.
+    pub const fn arrays() -> Self {
+        Self { form: Form::Arrays, decimals: false }
+    }
+
     /// The lines of these rows.
     pub fn of(&self, rows: &RecordBatch, out: &mut Vec<u8>) {
-        match &self.names {
-            None => csv(rows, self.decimals, out),
-            Some(names) => ndjson(rows, self.decimals, names, out),
+        match &self.form {
+            Form::Csv => csv(rows, self.decimals, out),
+            Form::Objects(names) => ndjson(rows, self.decimals, names, out),
+            Form::Arrays => arrays(rows, self.decimals, out),
         }
     }
 }
@@ -70,15 +84,15 @@ impl Encoder {
                     if n > 0 {
                         line.push(b',');
                     }
-                    quoted(name, &mut line);
+                    defused(name, &mut line);
                 }
                 line.push(b'\n');
-                To::Text(line, Lines { names: None, decimals })
+                To::Text(line, Lines { form: Form::Csv, decimals })
             }
             ExportFormat::Ndjson => {
                 let key = |name: &str| format!("{}:", serde_json::Value::from(name)).into_bytes();
-                let names = Some(Arc::new(names().map(key).collect()));
-                To::Text(Vec::new(), Lines { names, decimals })
+                let form = Form::Objects(Arc::new(names().map(key).collect()));
+                To::Text(Vec::new(), Lines { form, decimals })
             }
             ExportFormat::Arrow => To::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             ExportFormat::Parquet => {
@@ -168,6 +182,23 @@ fn ndjson(rows: &RecordBatch, decimals: bool, names: &[Vec<u8>], out: &mut Vec<u
     }
 }
 
+fn arrays(rows: &RecordBatch, decimals: bool, out: &mut Vec<u8>) {
+    let mut columns: Vec<Cells<'_>> =
+        rows.columns().iter().map(|column| Cells::of(column, decimals)).collect();
+    for row in 0..rows.num_rows() {
+        out.extend_from_slice(if row > 0 { b",[" } else { b"[" });
+        for (n, cells) in columns.iter_mut().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            if !cells.json(row, b"", out) {
+                out.extend_from_slice(b"null");
+            }
+        }
+        out.push(b']');
+    }
+}
+
 /// The schema with a float for every decimal.
 fn floats(schema: &SchemaRef) -> SchemaRef {
     let field = |field: &Arc<Field>| match field.data_type() {
@@ -223,6 +254,14 @@ mod tests {
         let lines = "{\"device_id\":\"a\",\"voltage_l1_v\":230.40}\n{\"device_id\":\"b,c\"}\n\
                      {\"voltage_l1_v\":-0.05}\n";
         assert_eq!(json, format!("{lines}{lines}"));
+    }
+
+    #[test]
+    fn a_json_row_is_an_array_of_every_cell() {
+        let mut text = Vec::new();
+        Lines::arrays().of(&rows(), &mut text);
+        let text = String::from_utf8(text).expect("text");
+        assert_eq!(text, r#"["a",230.4],["b,c",null],[null,-0.05]"#);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod slots;
 mod stream;
 mod text;
 
-pub(crate) use encode::Encoder;
+pub(crate) use encode::{Encoder, Lines};
 pub(crate) use slots::ExportSlots;
 pub(crate) use stream::{Exported, TRAILERS, export};
 pub(crate) use text::{Cells, object};

@@ -17,14 +17,15 @@ use super::digits::{Short, decimal, padded, whole};
 /// How a column's values are written.
 pub(crate) enum Cells<'a> {
     Text(&'a StringArray),
-    Time(&'a TimestampMicrosecondArray, Day),
+    /// With the day that was written last, and whether they are of a zone.
+    Time(&'a TimestampMicrosecondArray, Day, bool),
     /// With its digits behind the point, and whether zeros at their end are kept.
     Decimal(&'a Decimal128Array, u8, bool),
     Whole(&'a Int64Array),
     Small(&'a Int32Array),
     Float(&'a Float64Array),
-    /// Whatever else, as JSON has it.
-    Other(Vec<serde_json::Value>),
+    /// Whatever else, as JSON has it, and whether its texts are somebody's words.
+    Other(Vec<serde_json::Value>, bool),
 }
 
 /// Digits behind the point that are written by hand: those of 64 bits. Only casts have more.
@@ -41,31 +42,35 @@ impl<'a> Cells<'a> {
     pub fn of(column: &'a ArrayRef, decimals: bool) -> Self {
         match column.data_type() {
             DataType::Utf8 => Self::Text(column.as_string()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Self::Time(column.as_primitive::<TimestampMicrosecondType>(), Day::default())
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+                let times = column.as_primitive::<TimestampMicrosecondType>();
+                Self::Time(times, Day::default(), zone.is_some())
             }
             DataType::Decimal128(_, scale) => match u8::try_from(*scale) {
                 Ok(scale) if scale <= MOST_DIGITS => {
                     Self::Decimal(column.as_primitive::<Decimal128Type>(), scale, decimals)
                 }
-                _ => Self::Other(crate::sql::values(column)),
+                _ => Self::Other(crate::sql::values(column), false),
             },
             DataType::Int64 => Self::Whole(column.as_primitive::<Int64Type>()),
             DataType::Int32 => Self::Small(column.as_primitive::<Int32Type>()),
             DataType::Float64 => Self::Float(column.as_primitive::<Float64Type>()),
-            _ => Self::Other(crate::sql::values(column)),
+            of => {
+                let is_plain = of.is_numeric() || of.is_temporal() || of.is_binary();
+                Self::Other(crate::sql::values(column), !is_plain)
+            }
         }
     }
 
     fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Text(values) => values.is_null(row),
-            Self::Time(values, _) => values.is_null(row),
+            Self::Time(values, ..) => values.is_null(row),
             Self::Decimal(values, ..) => values.is_null(row),
             Self::Whole(values) => values.is_null(row),
             Self::Small(values) => values.is_null(row),
             Self::Float(values) => values.is_null(row) || !values.value(row).is_finite(),
-            Self::Other(values) => values.get(row).is_none_or(serde_json::Value::is_null),
+            Self::Other(values, _) => values.get(row).is_none_or(serde_json::Value::is_null),
         }
     }
 
@@ -98,7 +103,7 @@ impl<'a> Cells<'a> {
             Self::Small(values) => {
                 fill(*values, rows, |v, row| Short::decimal(v.value(row).into(), 0, true));
             }
-            Self::Text(_) | Self::Time(..) | Self::Float(_) | Self::Other(_) => {
+            Self::Text(_) | Self::Time(..) | Self::Float(_) | Self::Other(..) => {
                 rows.for_each(|(_, place)| *place = None);
             }
         }
@@ -110,8 +115,9 @@ impl<'a> Cells<'a> {
             return;
         }
         match self {
-            Self::Text(values) => quoted(values.value(row), out),
-            Self::Other(values) => match values.get(row) {
+            Self::Text(values) => defused(values.value(row), out),
+            Self::Other(values, are_words) => match values.get(row) {
+                Some(serde_json::Value::String(text)) if *are_words => defused(text, out),
                 Some(serde_json::Value::String(text)) => quoted(text, out),
                 Some(other) => out.extend_from_slice(other.to_string().as_bytes()),
                 None => {}
@@ -129,7 +135,7 @@ impl<'a> Cells<'a> {
         match self {
             // Writing to memory does not fail.
             Self::Text(values) => drop(serde_json::to_writer(&mut *out, values.value(row))),
-            Self::Other(values) => drop(serde_json::to_writer(&mut *out, &values.get(row))),
+            Self::Other(values, _) => drop(serde_json::to_writer(&mut *out, &values.get(row))),
             Self::Time(..) => {
                 out.push(b'"');
                 self.number_or_time(row, out);
@@ -142,18 +148,24 @@ impl<'a> Cells<'a> {
 
     fn number_or_time(&mut self, row: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Time(values, day) => day.write(values.value(row), out),
+            Self::Time(values, day, zoned) => {
+                day.write(values.value(row), out);
+                if *zoned {
+                    out.push(b'Z');
+                }
+            }
             Self::Decimal(values, scale, zeros) => decimal(values.value(row), *scale, *zeros, out),
             Self::Whole(values) => whole(values.value(row), out),
             Self::Small(values) => whole(values.value(row).into(), out),
             Self::Float(values) => drop(serde_json::to_writer(out, &values.value(row))),
-            Self::Text(_) | Self::Other(_) => {}
+            Self::Text(_) | Self::Other(..) => {}
         }
     }
 }
 
 impl Day {
-    /// RFC 3339 in UTC with milliseconds, or microseconds where there are any.
+    /// RFC 3339 with milliseconds, or microseconds where there are any; the `Z` of UTC is up to the
+    /// caller.
     fn write(&mut self, ts: Micros, out: &mut Vec<u8>) {
         let day = ts.div_euclid(DAY);
         if self.day != Some(day) {
@@ -175,7 +187,6 @@ impl Day {
             0 => padded(micros / 1000, 3, out),
             _ => padded(micros, 6, out),
         }
-        out.push(b'Z');
     }
 }
 
@@ -197,8 +208,21 @@ pub(crate) fn object(columns: &mut [(Cells<'_>, impl AsRef<[u8]>)], row: usize, 
     out.push(b'}');
 }
 
+/// What a spreadsheet takes for the beginning of a formula, which it runs.
+const RUNS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// Somebody's words as a CSV cell: with an apostrophe before what a spreadsheet would run, which makes it
+/// a text there. A device sends names and notes of its own, and whoever opens the file trusts it.
+pub(super) fn defused(text: &str, out: &mut Vec<u8>) {
+    if text.starts_with(RUNS) {
+        quoted(&format!("'{text}"), out);
+    } else {
+        quoted(text, out);
+    }
+}
+
 /// A text as a CSV cell.
-pub(super) fn quoted(text: &str, out: &mut Vec<u8>) {
+fn quoted(text: &str, out: &mut Vec<u8>) {
     if text.is_empty() || text.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
         out.push(b'"');
         out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
@@ -234,14 +258,24 @@ mod tests {
         assert_eq!(csv(decimals(), false), ["230.4", "", "-0.05", "0.0", "99999999.9"]);
         assert_eq!(csv(decimals(), true), ["230.40", "", "-0.05", "0.00", "99999999.90"]);
         let times = TimestampMicrosecondArray::from(vec![1_778_951_132_250_999, -1000]);
-        assert_eq!(
-            csv(times.with_timezone("UTC"), false),
-            ["2026-05-16T17:05:32.250999Z", "1969-12-31T23:59:59.999Z"]
-        );
+        let local = ["2026-05-16T17:05:32.250999", "1969-12-31T23:59:59.999"];
+        assert_eq!(csv(times.clone(), false), local);
+        let utc = local.map(|text| format!("{text}Z"));
+        assert_eq!(csv(times.with_timezone("UTC"), false), utc);
         assert_eq!(
             csv(StringArray::from(vec!["a,\"b\"", "", "c"]), false),
             ["\"a,\"\"b\"\"\"", "\"\"", "c"]
         );
+        let formulas = vec!["=1+1", "+1", "-1", "@a", "\ta", "\r=a", "=\"x\"", "a=1", "'=1"];
+        let cells =
+            ["'=1+1", "'+1", "'-1", "'@a", "'\ta", "\"'\r=a\"", "\"'=\"\"x\"\"\"", "a=1", "'=1"];
+        assert_eq!(csv(StringArray::from(formulas.clone()), false), cells);
+        let views = arrow::array::StringViewArray::from(formulas);
+        assert_eq!(csv(views, false), cells);
+        let lengths = arrow::array::DurationSecondArray::from(vec![-5]);
+        assert!(!csv(lengths, false)[0].starts_with('\''));
+        let bytes = arrow::array::BinaryArray::from(vec![&[0xfb_u8][..]]);
+        assert_eq!(csv(bytes, false), ["+w=="]);
         assert_eq!(
             csv(Int64Array::from(vec![i64::MIN, 0, 100]), false),
             ["-9223372036854775808", "0", "100"]

@@ -15,6 +15,9 @@ use crate::{App, auth::now, problem::ApiError};
 pub(crate) struct Asker {
     /// Its id; none for a question about no device.
     pub device_id: Option<String>,
+    /// Whether the device itself asks. Its token is for nobody else: what is fetched with it counts as
+    /// fetched by the device, and moves it on in its rollout.
+    pub is_device: bool,
     /// What it runs.
     pub running: Option<String>,
     /// Its hardware.
@@ -36,7 +39,8 @@ pub(crate) async fn offer(app: &App, asker: &Asker) -> Result<FirmwareCheck, Api
     let Some(chosen) = choose(app, asker).await? else { return Ok(nothing) };
     let firmware = chosen.firmware;
     let until = now() + TimeDelta::from_std(app.parts.firmware.token_time).unwrap_or_default();
-    let url = url(app, &firmware, asker.device_id.as_deref(), until)?;
+    let device_id = asker.device_id.as_deref().filter(|_| asker.is_device);
+    let url = url(app, &firmware, device_id, until)?;
     Ok(FirmwareCheck {
         update_available: true,
         version: Some(firmware.version),

@@ -125,10 +125,11 @@ impl Asked {
         Ok(asked)
     }
 
-    /// The columns behind `ts`: their names and units.
+    /// The columns of a row: their names and units.
     pub fn columns(&self) -> Vec<(String, &'static str)> {
+        let mut columns = vec![("ts".to_owned(), "")];
         match &self.shape {
-            Shape::Raw => self.fields.iter().map(|r| (r.name.to_owned(), r.unit)).collect(),
+            Shape::Raw => columns.extend(self.fields.iter().map(|r| (r.name.to_owned(), r.unit))),
             Shape::Buckets { aggregates, .. } => {
                 let of = |r: &'static Reading| {
                     aggregates.iter().map(move |a| {
@@ -136,9 +137,15 @@ impl Asked {
                         (format!("{}_{}", r.name, a.name()), unit)
                     })
                 };
-                self.fields.iter().flat_map(|r| of(r)).collect()
+                columns.extend(self.fields.iter().flat_map(|r| of(r)));
             }
         }
+        columns
+    }
+
+    /// Whether counters are counted on.
+    pub fn counts(&self) -> bool {
+        matches!(&self.shape, Shape::Buckets { aggregates, .. } if aggregates.contains(&Aggregate::Delta))
     }
 
     /// How each field is folded.
@@ -253,11 +260,15 @@ mod tests {
         let asked = Asked::new(0, 1, &texts).expect("good");
         let names: Vec<_> = asked.columns();
         let want = [
+            ("ts", ""),
             ("voltage_l1_v_max", "V"),
             ("voltage_l1_v_count", ""),
             ("energy_import_kwh_max", "kWh"),
             ("energy_import_kwh_count", ""),
         ];
         assert_eq!(names, want.map(|(name, unit)| (name.to_owned(), unit)));
+        let raw = Texts { fields: Some("voltage_l1_v"), ..Texts::default() };
+        let raw = Asked::new(0, 1, &raw).expect("good").columns();
+        assert_eq!(raw, [("ts", ""), ("voltage_l1_v", "V")].map(|(n, u)| (n.to_owned(), u)));
     }
 }

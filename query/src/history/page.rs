@@ -9,7 +9,7 @@ use super::{
     ask::{Cursor, Order},
     fill::{Fill, Filler},
     fold::{Aggregate, Row},
-    read::{Buckets, Found},
+    read::{Buckets, Page, PageRows},
 };
 
 /// The rows that are answered.
@@ -82,7 +82,7 @@ impl<'a> Answer<'a> {
         self.of.asked.order == Order::Ascending && self.rows.len() > self.of.asked.limit
     }
 
-    pub fn finish(mut self) -> Found {
+    pub fn finish(mut self) -> Page {
         let asked = &self.of.asked;
         if asked.order == Order::Descending {
             self.rows = self.rows.into_iter().rev().collect();
@@ -109,7 +109,7 @@ impl<'a> Answer<'a> {
             let cells = row.cells.into_iter().zip(&aggregates).map(|(value, of)| cell(value, *of));
             std::iter::once(ts).chain(cells).collect()
         };
-        (self.rows.into_iter().map(row).collect(), cursor)
+        (PageRows::Made(self.rows.into_iter().map(row).collect()), cursor)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use acuvim_lakehouse::{MeterTerms, NotRolledUp, Reading, timestamp};
-use acuvim_schemas::{Micros, api::Device, payload::serial_of, tables::Table, time::DAY};
+use acuvim_lakehouse::{MeterTerms, NotRolledUp, Reading, View, timestamp};
+use acuvim_schemas::{
+    Micros, api::Device, payload::serial_of, problem::Code, tables::Table, time::DAY,
+};
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
+use axum::body::Body;
 use chrono::Utc;
 use datafusion::{
     error::Result as EngineResult,
@@ -13,7 +16,7 @@ use datafusion::{
     prelude::{DataFrame, SessionContext, col, lit},
 };
 use futures::TryStreamExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     ask::{Asked, Cursor, Order, Shape},
@@ -23,9 +26,11 @@ use super::{
     rolled::Source,
 };
 use crate::{
-    App, meters,
+    App,
+    export::Lines,
+    meters,
     problem::ApiError,
-    sql::{on_threads, values},
+    sql::{Found, Pieces, as_answer, object_with, pieces_of, session_over, turn},
 };
 
 /// Loggers that replaced each other, at most.
@@ -42,15 +47,6 @@ const LOOKED_AT: usize = 8;
 /// did.
 #[derive(Debug, Clone)]
 pub(crate) struct Site(pub(super) Vec<(String, std::ops::Range<Micros>)>);
-
-/// A page of history.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub rows: Vec<Vec<Value>>,
-    pub next_cursor: Option<String>,
-    pub lake_version: i64,
-    pub watermark: Vec<i64>,
-}
 
 /// A device with those that it replaced.
 pub(crate) async fn site_of(app: &App, device: Device) -> Result<Site, ApiError> {
@@ -102,38 +98,90 @@ pub(crate) async fn site_rows(
     all.sort(vec![col("ts").sort(order == Order::Ascending, false)])
 }
 
-/// A page of a site's history.
-pub(crate) async fn history(app: &Arc<App>, site: Site, asked: Asked) -> Result<Page, ApiError> {
-    let now = Utc::now().timestamp_micros();
-    // Before the view: rollups that say more by then are only the better.
-    let not_rolled_up = match (&asked.shape, site.0.as_slice()) {
-        (Shape::Buckets { .. }, [(device_id, _)]) => app.lake().not_rolled_up(device_id).await?,
-        _ => None,
-    };
-    if matches!(&asked.shape, Shape::Buckets { aggregates, .. } if aggregates.contains(&Aggregate::Delta))
-    {
-        meters::learn_terms(app).await;
+/// A page of a site's history: the object of what is said before its rows, its rows, and what is known
+/// with them.
+pub(crate) async fn history(
+    app: &Arc<App>,
+    site: Site,
+    asked: Asked,
+    before: Value,
+) -> Result<Body, ApiError> {
+    if let Some(reason) = app.status().not_hot {
+        return Err(ApiError::new(Code::Unavailable, reason));
     }
-    // The newest logger's: the meter behind it stays.
-    let newest = site.0.first().map_or("", |(device_id, _)| device_id);
-    let terms = app.parts.engine.meters().terms_of(newest);
-    let (lake_version, watermark, (rows, next)) = on_threads(app, move |context| async move {
-        match asked.shape.clone() {
+    let now = Utc::now().timestamp_micros();
+    let timeout = app.parts.sql.timeout;
+    let ((), body) = as_answer(app, timeout, move |app| async move {
+        let permit = turn(&app.queries).await?;
+        // Before the view: rollups that say more by then are only the better.
+        let not_rolled_up = match (&asked.shape, site.0.as_slice()) {
+            (Shape::Buckets { .. }, [(device_id, _)]) => {
+                app.lake().not_rolled_up(device_id).await?
+            }
+            _ => None,
+        };
+        if asked.counts() {
+            meters::learn_terms(&app).await;
+        }
+        // The newest logger's: the meter behind it stays.
+        let newest = site.0.first().map_or("", |(device_id, _)| device_id);
+        let terms = app.parts.engine.meters().terms_of(newest);
+        let view = app.lake().view(true)?;
+        let context = session_over(&app, &view)?;
+        let page = match asked.shape.clone() {
             Shape::Raw => raw(&context, &site, &asked).await,
             Shape::Buckets { buckets, aggregates, fill, .. } => {
                 let page =
                     Buckets { site, asked, buckets, aggregates, fill, now, terms, not_rolled_up };
                 page.read(&context).await
             }
-        }
+        };
+        let pieces = page.map(|page| written(&before, page, view));
+        Ok(pieces.map(|pieces| Found { facts: (), pieces, permit, memory: None }))
     })
     .await?;
-    Ok(Page { rows, next_cursor: next.map(|c| c.to_string()), lake_version, watermark })
+    Ok(body)
 }
 
-pub(super) type Found = (Vec<Vec<Value>>, Option<Cursor>);
+/// A [`History`](acuvim_schemas::api::History).
+fn written(before: &Value, (rows, next): Page, view: View) -> Pieces {
+    object_with(before, "rows", rows.into_pieces(), move || {
+        json!({
+            "next_cursor": next.map(|cursor| cursor.to_string()),
+            "lake_version": view.version,
+            "watermark": view.watermark,
+        })
+    })
+}
 
-async fn raw(context: &SessionContext, site: &Site, asked: &Asked) -> EngineResult<Found> {
+/// The rows of a page, and where the next one begins.
+pub(super) type Page = (PageRows, Option<Cursor>);
+
+/// Rows as they were read, or as they were made.
+#[derive(Debug)]
+pub(super) enum PageRows {
+    Read(Vec<RecordBatch>),
+    Made(Vec<Vec<Value>>),
+}
+
+impl PageRows {
+    fn into_pieces(self) -> Pieces {
+        match self {
+            Self::Read(batches) => {
+                let lines = Lines::arrays();
+                Box::new(pieces_of(batches, move |rows, out| lines.of(rows, out)))
+            }
+            Self::Made(rows) => Box::new(rows.into_iter().map(|row| {
+                let mut text = Vec::new();
+                // Writing to memory does not fail.
+                drop(serde_json::to_writer(&mut text, &row));
+                text
+            })),
+        }
+    }
+}
+
+async fn raw(context: &SessionContext, site: &Site, asked: &Asked) -> EngineResult<Page> {
     let (mut from, mut to) = (asked.from, asked.to);
     let mut skip = 0;
     if let Some(cursor) = asked.cursor {
@@ -147,22 +195,23 @@ async fn raw(context: &SessionContext, site: &Site, asked: &Asked) -> EngineResu
     let rows = site_rows(context, Table::Telemetry, site, (from, to), &names, asked.order).await?;
     let batches = rows.limit(skip, Some(asked.limit + 1))?.collect().await?;
     let times: Vec<Micros> = batches.iter().flat_map(|batch| times(batch).to_vec()).collect();
-    let mut rows = Vec::with_capacity(times.len());
-    for batch in &batches {
-        let mut columns: Vec<_> =
-            batch.columns().iter().map(|column| values(column).into_iter()).collect();
-        for _ in 0..batch.num_rows() {
-            rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
-        }
-    }
-    let more = rows.len() > asked.limit;
-    rows.truncate(asked.limit);
+    let more = times.len() > asked.limit;
     let cursor = times.get(asked.limit.wrapping_sub(1)).filter(|_| more).map(|last| {
         let same = times.iter().take(asked.limit).rev().take_while(|ts| *ts == last).count();
         let before = if asked.cursor.is_some_and(|c| c.at == *last) { skip } else { 0 };
         Cursor { at: *last, beside: i64::try_from(same + before).unwrap_or(i64::MAX) }
     });
-    Ok((rows, cursor))
+    Ok((PageRows::Read(first_rows(batches, asked.limit)), cursor))
+}
+
+/// The first rows, so many.
+fn first_rows(batches: Vec<RecordBatch>, mut left: usize) -> Vec<RecordBatch> {
+    let first = |batch: RecordBatch| {
+        let kept = batch.num_rows().min(left);
+        left -= kept;
+        batch.slice(0, kept)
+    };
+    batches.into_iter().map(first).collect()
 }
 
 /// A page of buckets.
@@ -179,7 +228,7 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    async fn read(&self, context: &SessionContext) -> EngineResult<Found> {
+    async fn read(&self, context: &SessionContext) -> EngineResult<Page> {
         let (from, to) = self.range();
         let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
         let counts = self.aggregates.contains(&Aggregate::Delta);
@@ -373,5 +422,44 @@ impl<'a> Floats<'a> {
         #[expect(clippy::cast_precision_loss, reason = "readings have at most 15 digits")]
         let value = values.value(row) as f64;
         Some(value / self.factor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acuvim_schemas::api::History;
+    use arrow::array::TimestampMicrosecondArray;
+
+    fn before() -> Value {
+        let columns = json!([{"name": "voltage_l1_v", "unit": "V"}]);
+        json!({"device_id": "d", "interval": null, "tz": "UTC", "columns": columns})
+    }
+
+    fn read(page: Page) -> History {
+        let view = View { version: 7, watermark: vec![3, 4], tables: Vec::new() };
+        let text: Vec<u8> = written(&before(), page, view).flatten().collect();
+        serde_json::from_slice(&text).expect("a history")
+    }
+
+    #[test]
+    fn what_is_written_is_a_history() {
+        let times = TimestampMicrosecondArray::from(vec![0, 1_000_001, 2]).with_timezone("UTC");
+        let volts = Decimal128Array::from(vec![Some(2300), None, Some(1)]);
+        let volts = volts.with_precision_and_scale(6, 1).expect("fits");
+        let rows = RecordBatch::try_from_iter([
+            ("ts", Arc::new(times) as ArrayRef),
+            ("voltage_l1_v", Arc::new(volts) as ArrayRef),
+        ]);
+        let batches = first_rows(vec![rows.expect("rows")], 2);
+        let history = read((PageRows::Read(batches), Some(Cursor { at: 5, beside: 1 })));
+        let wanted =
+            json!([["1970-01-01T00:00:00.000Z", 230.0], ["1970-01-01T00:00:01.000001Z", null]]);
+        assert_eq!(json!(history.rows), wanted);
+        assert_eq!(history.next_cursor.as_deref(), Some("5_1"));
+        assert_eq!((history.lake_version, history.watermark), (7, vec![3, 4]));
+        let made = vec![vec![json!("a"), json!(1)], vec![json!("b"), Value::Null]];
+        assert_eq!(read((PageRows::Made(made.clone()), None)).rows, made);
+        assert_eq!(read((PageRows::Made(Vec::new()), None)).rows, Vec::<Vec<Value>>::new());
     }
 }

@@ -107,8 +107,13 @@ pub(super) async fn run(app: &App) {
     }
 }
 
-/// Whom a connection is of: what holds for one of theirs holds for all.
-type Whose = (bool, Uuid, i64);
+/// Whom a connection is of, and by which login: what holds for one of theirs holds for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Whose {
+    id: Uuid,
+    /// A person's login and session version; a key has none.
+    login: Option<(Uuid, i64)>,
+}
 
 /// Closes what is not allowed any more, and brings up to date what the others see.
 pub(crate) async fn refresh(app: &App) {
@@ -136,16 +141,25 @@ pub(crate) async fn refresh_one(app: &App, connection: &Arc<Connection>) {
 
 fn whose(connection: &Connection) -> Whose {
     let caller = connection.caller();
-    (caller.is_user, caller.user.id, caller.session_version)
+    let login = caller.family.map(|family| (family, caller.session_version));
+    Whose { id: caller.user.id, login }
+}
+
+/// Closes the connections of a login that has ended.
+pub(crate) fn end_login(app: &App, family: Uuid) {
+    let theirs = |c: &Arc<Connection>| c.caller().family == Some(family);
+    for connection in app.hub.connections().into_iter().filter(theirs) {
+        connection.close(Closing::for_good("the session has ended: log in again"));
+    }
 }
 
 /// What a caller is now; none if they may not come any more.
 async fn still(
     app: &App,
-    (is_user, id, version): Whose,
+    Whose { id, login }: Whose,
 ) -> Result<Option<Option<Scope>>, acuvim_control::Error> {
-    if is_user {
-        let user = app.control().user(id).await?;
+    if let Some((family, version)) = login {
+        let user = app.control().session_user(id, family).await?;
         let user = user.filter(|u| u.session_version == version && u.account.enabled);
         return Ok(user.map(|user| user.account.scope));
     }
@@ -167,7 +181,8 @@ async fn check(
         connection.close(Closing::again("the token has expired: come again with a new one"));
     }
     let Some(scope) = still(app, whose).await? else {
-        let reason = "the user or key has changed or is gone: log in again";
+        let reason =
+            "the session has ended, or the user or key has changed or is gone: log in again";
         connections.iter().for_each(|c| c.close(Closing::for_good(reason)));
         return Ok(());
     };

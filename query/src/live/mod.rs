@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 
-pub(crate) use access::{LiveCaller, refresh_one};
+pub(crate) use access::{LiveCaller, end_login, refresh_one};
 pub(crate) use hub::{Closing, Connection, Hub, Refused};
 pub(crate) use outlet::{Outlet, Refusal, Wire};
 pub(crate) use position::Position;

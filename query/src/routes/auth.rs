@@ -1,8 +1,12 @@
 //! Logging in and out.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use acuvim_control::{By, ErrorKind, Rotation, User};
+use acuvim_control::{By, ErrorKind, NewSession, Rotation, User};
 use acuvim_schemas::{
     api::{
         LoginRequest, LoginResponse, Me, NewUser, PasswordRequest, RefreshRequest, Role,
@@ -22,8 +26,12 @@ use crate::{
     auth::{Caller, check_new_password, hashed, info, now, request_id, verify_password},
     checks,
     guard::{ClientAddress, retry_after},
+    live::end_login,
     problem::{ApiError, Body},
 };
+
+/// The user that is made at the first start.
+const FIRST_ADMIN: &str = "admin";
 
 /// Log in with user name and password.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", security(()),
@@ -37,76 +45,99 @@ pub(super) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let name = request.username;
-    let throttled = |wait| {
-        metrics::counter!("acuvim_throttled_logins_total").increment(1);
-        retry_after(wait, "too many wrong passwords, or too many logins at once")
-    };
-    let _turn = app.throttle.admit(address, &name, Instant::now()).map_err(throttled)?;
-    let user = app.control().user_by_name(&name).await?.filter(|user| user.account.enabled);
+    let turn = app.throttle.admit(address, &name).await.map_err(throttled)?;
+    let known = app.control().user_by_name(&name).await?;
+    let user = known.clone().filter(|user| user.account.enabled);
     let hash = user.as_ref().map(|u| u.password_hash.clone());
     let right = verify_password(&app, request.password, hash).await?;
     let Some(user) = user.filter(|_| right) else {
-        app.throttle.failed(address, &name, Instant::now());
-        metrics::counter!("acuvim_refused_logins_total").increment(1);
+        turn.failed(Instant::now());
+        refused(&app, known.as_ref(), &someone(address, &headers), "user.login_failed").await?;
         return Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong"));
     };
-    app.throttle.succeeded(address, &name);
+    turn.succeeded(Instant::now());
     let expires_at = Utc::now() + app.parts.jwt.refresh;
     let by = logging_in(&user, address, &headers);
     let (id, version) = (user.account.id, user.session_version);
     match app.control().start_session(id, version, expires_at, &by).await? {
-        Some(refresh_token) => answer(&app, &user, refresh_token),
+        Some(session) => answer(&app, &user, session),
         // The password was changed while it was checked.
         None => Err(ApiError::new(Code::Unauthorized, "the user name or the password is wrong")),
     }
 }
 
-fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
-    By {
-        id: Some(user.account.id),
-        name: user.account.username.clone(),
-        address: Some(address.to_string()),
-        request: request_id(headers),
-        at: now(),
-    }
+fn throttled(wait: Duration) -> ApiError {
+    metrics::counter!("acuvim_throttled_logins_total").increment(1);
+    retry_after(wait, "too many wrong passwords, or too many logins at once")
 }
 
-/// Exchange a refresh token for new tokens. Each is good once; using one twice ends the session.
+/// Notes a wrong password. The name of nobody is not kept: it may be a password that was typed into the
+/// wrong field.
+async fn refused(app: &App, user: Option<&User>, by: &By, action: &str) -> Result<(), ApiError> {
+    metrics::counter!("acuvim_refused_logins_total").increment(1);
+    let (name, id) = match user {
+        Some(user) => (user.account.username.clone(), user.account.id.to_string()),
+        None => (by.name.clone(), by.name.clone()),
+    };
+    let address = by.address.as_deref().unwrap_or_default();
+    tracing::warn!(user = name, address, action, "a password was wrong");
+    let by = By { name, ..by.clone() };
+    Ok(app.control().note(&by, action, &id, serde_json::json!({})).await?)
+}
+
+fn logging_in(user: &User, address: IpAddr, headers: &HeaderMap) -> By {
+    let (id, name) = (Some(user.account.id), user.account.username.clone());
+    By { id, name, ..someone(address, headers) }
+}
+
+/// Who has not said yet, or not shown, who they are.
+fn someone(address: IpAddr, headers: &HeaderMap) -> By {
+    let (address, request) = (Some(address.to_string()), request_id(headers));
+    By { id: None, name: "unknown".to_owned(), address, request, at: now() }
+}
+
+/// Exchange a refresh token for new tokens. Each is good once; using one twice ends the session, its
+/// access tokens and live connections too.
 #[utoipa::path(post, path = "/api/auth/refresh", tag = "auth", security(()),
     request_body = RefreshRequest,
     responses((status = 200, body = LoginResponse), (status = 401, body = Problem)))]
 pub(super) async fn refresh(
     State(app): State<Arc<App>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
+    headers: HeaderMap,
     Body(request): Body<RefreshRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
-    let now = Utc::now();
-    let rotation =
-        app.control().rotate_session(&request.refresh_token, now, now + app.parts.jwt.refresh);
+    let by = someone(address, &headers);
+    let expires_at = by.at + app.parts.jwt.refresh;
+    let rotation = app.control().rotate_session(&request.refresh_token, expires_at, &by);
     let refused = |detail: &str| Err(ApiError::new(Code::Unauthorized, detail));
     match rotation.await? {
-        Rotation::Rotated { user_id, version, token } => {
+        Rotation::Rotated { user_id, family, version, token } => {
             let user = app.control().user(user_id).await?;
             match user.filter(|u| u.account.enabled && u.session_version == version) {
-                Some(user) => answer(&app, &user, token),
+                Some(user) => answer(&app, &user, NewSession { family, token }),
                 None => refused("the session has ended; log in again"),
             }
         }
-        Rotation::Reused => {
-            tracing::info!("a refresh token was used twice; its session is ended");
+        Rotation::Reused(family) => {
+            end_login(&app, family);
+            tracing::warn!(%address, "a refresh token was used twice; its session is ended");
             refused("the refresh token was used before; log in again")
         }
         Rotation::Unknown => refused("the refresh token is unknown or has expired; log in again"),
     }
 }
 
-/// End the session that a refresh token belongs to.
+/// End the session that a refresh token belongs to: its access tokens and live connections end too.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", security(()),
     request_body = RefreshRequest, responses((status = 204)))]
 pub(super) async fn logout(
     State(app): State<Arc<App>>,
     Body(request): Body<RefreshRequest>,
 ) -> Result<StatusCode, ApiError> {
-    app.control().end_session(&request.refresh_token).await?;
+    if let Some(family) = app.control().end_session(&request.refresh_token).await? {
+        end_login(&app, family);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,6 +152,7 @@ pub(super) async fn me(caller: Caller) -> Json<Me> {
     responses((status = 204)))]
 pub(super) async fn password(
     State(app): State<Arc<App>>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     caller: Caller,
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, ApiError> {
@@ -129,12 +161,35 @@ pub(super) async fn password(
     let Some(user) = user else {
         return Err(ApiError::new(Code::Forbidden, "a key has no password"));
     };
-    if !verify_password(&app, request.current_password, Some(user.password_hash)).await? {
+    // Who has a token of theirs must not find out their password with it.
+    let name = &user.account.username;
+    let turn = app.throttle.admit(address, name).await.map_err(throttled)?;
+    let hash = Some(user.password_hash.clone());
+    if !verify_password(&app, request.current_password, hash).await? {
+        turn.failed(Instant::now());
+        refused(&app, Some(&user), &caller.by(), "user.password_failed").await?;
         return Err(ApiError::field("current_password", "is wrong"));
     }
+    turn.succeeded(Instant::now());
     let hash = hashed(&app, request.new_password).await?;
     app.control().set_password(user.account.id, &hash, &caller.by()).await?;
+    forget_initial_password(&app, &user.account.username).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes the file with the first admin's password once that holds no more. Where another process has
+/// the file, its next start does.
+pub(super) async fn forget_initial_password(app: &App, username: &str) {
+    if username != FIRST_ADMIN {
+        return;
+    }
+    let file = &app.parts.initial_password;
+    match tokio::fs::remove_file(file).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, file = %file.display(), "an old password was not removed");
+        }
+        _ => {}
+    }
 }
 
 /// Add a user.
@@ -160,9 +215,10 @@ pub(super) async fn register(
     }
 }
 
-fn answer(app: &App, user: &User, refresh_token: String) -> Result<Json<LoginResponse>, ApiError> {
+fn answer(app: &App, user: &User, session: NewSession) -> Result<Json<LoginResponse>, ApiError> {
     let jwt = &app.parts.jwt;
-    let access_token = jwt.issue(user, Utc::now()).map_err(|e| ApiError::internal(&e))?;
+    let NewSession { family, token: refresh_token } = session;
+    let access_token = jwt.issue(user, family, Utc::now()).map_err(|e| ApiError::internal(&e))?;
     Ok(Json(LoginResponse {
         access_token,
         token_type: "Bearer".to_owned(),

@@ -8,7 +8,7 @@ use acuvim_schemas::{
         CommandAccepted, CommandInfo, CommandRequest, CommandStatus, Deliver, OtherAnswer, Page,
         Role,
     },
-    command::{CommandKind, check_params},
+    command::{CommandKind, check_params, firmware_source},
     config::Section,
     problem::{Code, Problem},
 };
@@ -62,6 +62,7 @@ pub(super) fn checked(
         }
         None => check_raw(caller, &request)?,
     }
+    check_source(app, &request)?;
     if request.deliver == Deliver::Now && request.expires_seconds.is_some() {
         return Err(ApiError::field("expires_seconds", "only with \"deliver\": \"when_online\""));
     }
@@ -95,6 +96,22 @@ pub(super) fn checked(
         desired: true,
         group_command: None,
     })
+}
+
+/// Where only signed firmware is taken, a device is not sent elsewhere for it: nobody would have checked
+/// what is there. A rollout gives its devices the URL of an image that was.
+fn check_source(app: &App, request: &CommandRequest) -> Result<(), ApiError> {
+    if !app.parts.firmware.require_signature {
+        return Ok(());
+    }
+    match firmware_source(&request.command, &request.params) {
+        Some(field) => {
+            let message = "with firmware.require_signature firmware comes by a rollout alone \
+                           (POST /api/firmware/deploy)";
+            Err(ApiError::field(&field, message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_raw(caller: &Caller, request: &CommandRequest) -> Result<(), ApiError> {

@@ -177,7 +177,7 @@ pub(super) async fn trace(
 ) -> Result<Json<Trace>, ApiError> {
     let device = find(&app, &caller, &device_id).await?;
     let ts = moment("ts", &params.ts)?.timestamp_micros();
-    // A time is shown to the millisecond.
+    // Whoever has read it elsewhere may know it to the millisecond alone.
     let found = readings_between(&app, &device.device_id, ts, ts + 999, 1).await?;
     let none = || ApiError::new(Code::NotFound, "the device has no stored reading of that time");
     let reading = found.readings.first().ok_or_else(none)?;

@@ -206,7 +206,8 @@ pub(super) struct CheckParams {
 }
 
 /// Whether there is newer firmware for a device, and where. A device asks with its own credentials
-/// (Basic), a person or key on its behalf.
+/// (Basic) and gets a URL with a token of its own. A person or key asks what a device would be offered;
+/// their URL takes a login.
 #[utoipa::path(get, path = "/api/firmware/check", tag = "firmware", params(CheckParams),
     responses((status = 200, body = FirmwareCheck), (status = 404, body = Problem)))]
 pub(super) async fn check(
@@ -222,6 +223,7 @@ pub(super) async fn check(
     };
     short("current_version", &params.current_version)?;
     short("hardware", &params.hardware)?;
+    let is_device = matches!(caller, FirmwareCaller::Device(_));
     let device = match (caller, params.device_id) {
         (FirmwareCaller::Device(id), Some(said)) if id != said => {
             let detail = "a device asks for itself alone";
@@ -237,6 +239,7 @@ pub(super) async fn check(
             .or(device.as_ref().and_then(|d| d.firmware_version.clone())),
         hardware: params.hardware.or(device.as_ref().and_then(|d| d.hardware.clone())),
         device_id: device.map(|d| d.device_id),
+        is_device,
     };
     offer(&app, &asker).await.map(Json)
 }

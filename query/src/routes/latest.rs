@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use acuvim_lakehouse::Latest;
 use acuvim_schemas::{
     api::{LatestReading, Page},
     problem::{Code, Problem},
@@ -14,6 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -23,6 +25,7 @@ use crate::{
     export::{Cells, object},
     history::fields,
     problem::{ApiError, Params},
+    sql::{Found, as_answer, object_with, pieces_of, turn},
 };
 
 /// Devices of a page.
@@ -57,37 +60,52 @@ pub(super) async fn fleet(
         _ => return Err(ApiError::field("limit", format!("1 to {MAX_LIMIT}"))),
     };
     let fields = fields(params.fields.as_deref())?;
-    let names: Vec<&str> = match params.fields {
+    let names: Vec<&'static str> = match params.fields {
         Some(_) => fields.iter().map(|r| r.name).collect(),
         None => fields.iter().map(|r| r.name).chain([LOAD_TYPE]).collect(),
     };
     if let Some(reason) = app.status().not_hot {
         return Err(ApiError::new(Code::Unavailable, reason));
     }
-    let latest = app.lake().latest();
-    let mut ids = match (caller.scope(), params.group_id) {
-        (None, None) => latest.devices(),
-        (scope, group) => {
-            let mut ids = app.control().device_ids_of(group, scope).await?;
-            ids.retain(|id| latest.has(id));
-            ids.into_iter().map(Arc::from).collect()
-        }
+    let among = match (caller.scope(), params.group_id) {
+        (None, None) => None,
+        (scope, group) => Some(app.control().device_ids_of(group, scope).await?),
+    };
+    let cursor = params.cursor;
+    let timeout = app.parts.sql.timeout;
+    let ((), body) = as_answer(&app, timeout, move |app| async move {
+        let permit = turn(&app.from_memory).await?;
+        let latest = app.lake().latest();
+        let (ids, total, next) = page(latest, among, cursor.as_deref(), limit);
+        let rows = latest.rows(ids.iter().map(AsRef::as_ref))?;
+        let rest = json!({ "total": total, "next_cursor": next });
+        let listed = pieces_of(vec![rows], move |rows, out| items(rows, &names, out));
+        let pieces = object_with(&json!({}), "items", listed, move || rest);
+        Ok(Ok(Found { facts: (), pieces, permit, memory: None }))
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The devices of a page, how many there are on all pages, and the cursor of the next page.
+fn page(
+    latest: &Latest,
+    among: Option<Vec<String>>,
+    cursor: Option<&str>,
+    limit: usize,
+) -> (Vec<Arc<str>>, usize, Option<Arc<str>>) {
+    let mut ids: Vec<Arc<str>> = match among {
+        None => latest.devices(),
+        Some(ids) => ids.into_iter().filter(|id| latest.has(id)).map(Arc::from).collect(),
     };
     ids.sort_unstable();
     let total = ids.len();
-    if let Some(cursor) = &params.cursor {
-        ids.drain(..ids.partition_point(|id| id.as_ref() <= cursor.as_str()));
+    if let Some(cursor) = cursor {
+        ids.drain(..ids.partition_point(|id| id.as_ref() <= cursor));
     }
     let next = (ids.len() > limit).then(|| ids.get(limit - 1).cloned()).flatten();
     ids.truncate(limit);
-    let rows = latest.rows(ids.iter().map(AsRef::as_ref))?;
-    let mut body = Vec::with_capacity(rows.num_rows() * (names.len() * 32 + 200));
-    body.extend_from_slice(b"{\"items\":[");
-    items(&rows, &names, &mut body);
-    let rest = serde_json::json!({ "total": total, "next_cursor": next });
-    body.extend_from_slice(b"],");
-    body.extend_from_slice(rest.to_string().trim_start_matches('{').as_bytes());
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    (ids, total, next)
 }
 
 /// The rows as [`LatestReading`]s, a comma between two.

@@ -8,6 +8,7 @@ mod config;
 mod devices;
 mod document;
 mod firmware;
+mod flattened;
 mod groups;
 mod import;
 mod keys;
@@ -127,6 +128,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     document::add_errors(&mut document);
+    flattened::write_out(&mut document);
     document
 }
 

@@ -30,8 +30,10 @@ fn no_rule() -> ApiError {
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<Rule, ApiError> {
     let id: Uuid = id.parse().map_err(|_| no_rule())?;
     let mut rule = app.control().rule(id, caller.scope()).await?.ok_or_else(no_rule)?;
-    Shown::to(app, caller).await?.narrow(&mut rule.body.scope);
-    Ok(rule)
+    match Shown::to(app, caller).await?.narrow(&mut rule.body.scope) {
+        true => Ok(rule),
+        false => Err(no_rule()),
+    }
 }
 
 fn taken(error: acuvim_control::Error) -> ApiError {
@@ -62,9 +64,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Rule>>, ApiError> {
     let shown = Shown::to(&app, &caller).await?;
     let mut items = app.control().rules(caller.scope()).await?;
-    items.iter_mut().for_each(|rule| {
-        shown.narrow(&mut rule.body.scope);
-    });
+    items.retain_mut(|rule| shown.narrow(&mut rule.body.scope));
     let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
     Ok(Json(Page { items, total, next_cursor: None }))
 }
@@ -172,7 +172,7 @@ pub(super) async fn backtest(
 ) -> Result<(StatusCode, Json<Backtest>), ApiError> {
     caller.require(Role::Operator)?;
     let stored = match request.rule_id {
-        Some(id) => Some(app.control().rule(id, None).await?.ok_or_else(no_rule)?),
+        Some(id) => Some(find(&app, &caller, &id.to_string()).await?),
         None => None,
     };
     let body = request.rule.clone().or_else(|| stored.as_ref().map(|rule| rule.body.clone()));

@@ -8,6 +8,7 @@ use acuvim_schemas::{
 };
 use axum::{
     Json,
+    body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
@@ -16,8 +17,8 @@ use axum::{
 use crate::{
     App,
     auth::Caller,
-    problem::{ApiError, Body},
-    sql::{self, Outcome, TableInfo},
+    problem::{self, ApiError},
+    sql::{self, Facts, TableInfo},
 };
 
 /// Run one SELECT over the tables of `GET /api/sql/tables`.
@@ -31,13 +32,13 @@ pub(super) async fn run(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
-    Body(request): Body<SqlRequest>,
+    problem::Body(request): problem::Body<SqlRequest>,
 ) -> Result<Response, ApiError> {
     let format = request.format.unwrap_or_else(|| accepted(&headers));
-    let outcome = sql::run(&app, request, caller.scope).await?;
+    let (facts, body) = sql::run(&app, request, format, caller.scope).await?;
     Ok(match format {
-        SqlFormat::Json => Json(outcome.into_json()).into_response(),
-        SqlFormat::Csv => csv(&outcome)?,
+        SqlFormat::Json => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        SqlFormat::Csv => csv(&facts, body),
     })
 }
 
@@ -54,16 +55,15 @@ fn accepted(headers: &HeaderMap) -> SqlFormat {
 }
 
 /// The same facts as in the JSON answer, in headers.
-fn csv(outcome: &Outcome) -> Result<Response, ApiError> {
-    let watermark: Vec<_> = outcome.watermark.iter().map(i64::to_string).collect();
+fn csv(facts: &Facts, body: Body) -> Response {
+    let watermark: Vec<_> = facts.watermark.iter().map(i64::to_string).collect();
     let name = HeaderName::from_static;
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (name("x-lake-version"), outcome.lake_version.to_string()),
+        (name("x-lake-version"), facts.lake_version.to_string()),
         (name("x-watermark"), watermark.join(",")),
-        (name("x-row-count"), outcome.row_count().to_string()),
-        (name("x-truncated"), outcome.truncated.to_string()),
+        (name("x-row-count"), facts.row_count.to_string()),
+        (name("x-truncated"), facts.truncated.to_string()),
     ];
-    let body = outcome.to_csv().map_err(|e| ApiError::internal(&e))?;
-    Ok((headers, body).into_response())
+    (headers, body).into_response()
 }

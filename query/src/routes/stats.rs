@@ -70,10 +70,12 @@ pub(super) async fn stats(
     };
     let complete = app.lake().rollups_are_built().await?;
     let everything = devices.is_none();
-    let freshness = freshness(&app, devices.as_deref(), now);
-    let (_, _, found) = on_threads(&app, move |context| async move {
+    let of = Arc::clone(&app);
+    let (_, _, (found, freshness, storage)) = on_threads(&app, move |context| async move {
+        let freshness = freshness(&of, devices.as_deref(), now);
         name_rows(&context, Table::Rollup15m, "rolled", devices.as_deref()).await?;
-        Found::ask(&context, from, to, everything).await
+        let found = Found::ask(&context, from, to, everything).await?;
+        Ok((found, freshness, everything.then(|| storage(&of)).transpose()))
     })
     .await?;
     let mut top_devices = Vec::with_capacity(found.top.len());
@@ -92,7 +94,7 @@ pub(super) async fn stats(
         power_by_hour: found.hours,
         top_devices,
         freshness,
-        storage: everything.then(|| storage(&app)).transpose()?,
+        storage: storage?,
         complete,
     }))
 }

@@ -11,13 +11,13 @@ use acuvim_schemas::{
     time::{DAY, to_rfc3339},
 };
 use axum::{
-    Json,
     extract::{Path, State},
     http::header,
     response::{IntoResponse as _, Response},
 };
 use chrono::Utc;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 
 use super::{devices::find as find_device, moment};
@@ -78,7 +78,7 @@ pub(super) async fn device_history(
     caller: Caller,
     Path(device_id): Path<String>,
     Params(params): Params<HistoryParams>,
-) -> Result<Json<History>, ApiError> {
+) -> Result<Response, ApiError> {
     let device = find_device(&app, &caller, &device_id).await?;
     let (from, to) = range(params.from.as_deref(), params.to.as_deref())?;
     let texts = Texts {
@@ -93,23 +93,20 @@ pub(super) async fn device_history(
     };
     let asked = Asked::new(from, to, &texts)?;
     let column = |(name, unit): (String, &str)| HistoryColumn { name, unit: unit.to_owned() };
-    let columns = asked.columns().into_iter().map(column).collect();
+    let columns: Vec<HistoryColumn> = asked.columns().into_iter().map(column).collect();
     let (interval, tz) = match &asked.shape {
         Shape::Raw => (None, chrono_tz::Tz::UTC),
         Shape::Buckets { text, buckets, .. } => (Some(text.clone()), buckets.tz()),
     };
+    let before = json!({
+        "device_id": device_id,
+        "interval": interval,
+        "tz": tz.name(),
+        "columns": columns,
+    });
     let site = site_of(&app, device).await?;
-    let page = history(&app, site, asked).await?;
-    Ok(Json(History {
-        device_id,
-        interval,
-        tz: tz.name().to_owned(),
-        columns,
-        rows: page.rows,
-        next_cursor: page.next_cursor,
-        lake_version: page.lake_version,
-        watermark: page.watermark,
-    }))
+    let body = history(&app, site, asked, before).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{moment, next_cursor, page_limit};
+use super::{auth::forget_initial_password, moment, next_cursor, page_limit};
 use crate::{
     App,
     auth::{Caller, check_new_password, hashed},
@@ -93,9 +93,13 @@ pub(super) async fn put(
         }
         None => None,
     };
+    let has_new_password = password_hash.is_some();
     let (role, scope, enabled) = (edit.role, edit.scope, edit.enabled);
     let change = UserChange { role, scope, enabled, password_hash };
     changed(app.control().change_user(id, &change, &caller.by()).await?)?;
+    if has_new_password {
+        forget_initial_password(&app, &user.account.username).await;
+    }
     let user = app.control().user(id).await?.ok_or_else(no_user)?;
     Ok(Json(user.account))
 }
@@ -111,7 +115,9 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     caller.require_all(Role::Admin)?;
     let id: Uuid = id.parse().map_err(|_| no_user())?;
+    let user = app.control().user(id).await?.ok_or_else(no_user)?;
     changed(app.control().delete_user(id, &caller.by()).await?)?;
+    forget_initial_password(&app, &user.account.username).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

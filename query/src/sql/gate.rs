@@ -24,6 +24,8 @@ use datafusion::sql::{
 };
 use serde_json::Value;
 
+use super::names::name_casts;
+
 /// How large a query may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
@@ -124,7 +126,7 @@ pub fn check_with(
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|e| refuse(format!("the query does not parse: {}", plain(&e.to_string()))))?;
-    let statement = match (statements.pop_front(), statements.pop_front()) {
+    let mut statement = match (statements.pop_front(), statements.pop_front()) {
         (Some(statement), None) => statement,
         (None, _) => return Err(refuse("the query is empty".to_owned())),
         _ => return Err(refuse("one statement at a time".to_owned())),
@@ -142,7 +144,10 @@ pub fn check_with(
     };
     match query.visit(&mut gate) {
         ControlFlow::Break(problem) => Err(*problem),
-        ControlFlow::Continue(()) => Ok(Box::new(statement)),
+        ControlFlow::Continue(()) => {
+            name_casts(&mut statement);
+            Ok(Box::new(statement))
+        }
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use acuvim_lakehouse::{View, timestamp};
+use acuvim_lakehouse::{OfDevices, View, timestamp};
 use acuvim_schemas::{Micros, problem::Code, tables::Table};
 use arrow::array::RecordBatch;
-use datafusion::{
-    logical_expr::Expr,
-    prelude::{SessionContext, col, lit},
-};
+use datafusion::prelude::{SessionContext, col, lit};
 use serde_json::{Map, Value};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    answer::turn,
     render,
     run::{explain, from_engine},
 };
@@ -39,12 +37,12 @@ pub(crate) async fn readings_between(
         .eq(lit(device_id))
         .and(col("ts").gt_eq(timestamp(from)))
         .and(col("ts").lt_eq(timestamp(to)));
-    let (version, watermark, batches) = on_threads(app, move |context| async move {
+    let (version, watermark, mut readings) = on_threads(app, move |context| async move {
         let rows = context.table(Table::Telemetry.name()).await?.filter(theirs)?;
-        rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?.collect().await
+        let rows = rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?;
+        Ok(rows.collect().await?.iter().flat_map(objects).collect::<Vec<_>>())
     })
     .await?;
-    let mut readings: Vec<_> = batches.iter().flat_map(objects).collect();
     let truncated = readings.len() > limit;
     readings.truncate(limit);
     Ok(Readings { readings, truncated, lake_version: version, watermark })
@@ -87,8 +85,7 @@ where
     let (threads, timeout) = (app.threads.handle(), app.parts.sql.timeout);
     let app = Arc::clone(app);
     let work = AbortOnDropHandle::new(threads.spawn(async move {
-        let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-        let _permit = app.queries.acquire().await.map_err(stopping)?;
+        let _permit = turn(&app.queries).await?;
         work(Arc::clone(&app)).await
     }));
     let done = tokio::time::timeout(timeout, work).await.map_err(|_| {
@@ -128,11 +125,11 @@ pub(crate) async fn internal_rows(
     app: &Arc<App>,
     statement: String,
 ) -> Result<Vec<Vec<Value>>, ApiError> {
-    let ask = move |context: SessionContext| async move {
-        context.sql(&statement).await?.collect().await
-    };
-    let (_, _, batches) = on_threads(app, ask).await?;
-    Ok(value_rows(&batches))
+    let (_, _, rows) = on_threads(app, move |context| async move {
+        Ok(value_rows(&context.sql(&statement).await?.collect().await?))
+    })
+    .await?;
+    Ok(rows)
 }
 
 /// Rows as their values.
@@ -155,17 +152,9 @@ pub(crate) async fn name_rows(
     name: &str,
     devices: Option<&[String]>,
 ) -> datafusion::error::Result<()> {
-    let mut rows = context.table(table.name()).await?;
+    let mut rows = context.table_provider(table.name()).await?;
     if let Some(devices) = devices {
-        rows = rows.filter(one_of(devices))?;
+        rows = Arc::new(OfDevices::new(rows, devices));
     }
-    context.register_table(name, rows.into_view()).map(|_| ())
-}
-
-/// What is of one of these devices; what names no device is nobody's to see.
-pub(super) fn one_of(devices: &[String]) -> Expr {
-    match devices.is_empty() {
-        true => lit(false),
-        false => col("device_id").in_list(devices.iter().map(|d| lit(d.as_str())).collect(), false),
-    }
+    context.register_table(name, rows).map(|_| ())
 }

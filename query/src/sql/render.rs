@@ -1,60 +1,67 @@
-//! Rows as JSON: times as RFC 3339 with milliseconds, decimals as numbers, bytes as base64.
+//! Rows as JSON: times as RFC 3339 in UTC (those of no zone without the `Z`), decimals as numbers, bytes
+//! as base64.
 
 use acuvim_schemas::{
-    api::{ExportFormat, SqlResponse},
-    time::to_rfc3339,
+    api::{ExportFormat, SqlFormat},
+    time::{Micros, to_local_text, to_rfc3339},
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     datatypes::{
-        DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-        Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-        TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type,
+        Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+        UInt16Type, UInt32Type, UInt64Type,
     },
     error::ArrowError,
     util::display::{ArrayFormatter, FormatOptions},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::run::Outcome;
-use crate::export::Encoder;
+use super::{
+    answer::{Pieces, object_with, pieces_of},
+    run::Outcome,
+};
+use crate::export::{Encoder, Lines};
 
 impl Outcome {
-    /// The JSON answer.
-    pub(crate) fn into_json(self) -> SqlResponse {
-        let rows = self.rows();
-        SqlResponse {
-            columns: self.columns(),
-            row_count: rows.len(),
-            rows,
-            truncated: self.truncated,
-            lake_version: self.lake_version,
-            watermark: self.watermark,
-            elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
+    /// The answer, written as it is asked for.
+    pub(super) fn into_pieces(self, format: SqlFormat) -> Result<Pieces, ArrowError> {
+        match format {
+            SqlFormat::Json => Ok(self.into_json()),
+            SqlFormat::Csv => self.into_csv(),
         }
     }
 
-    /// The CSV answer, as an export has it.
-    pub(crate) fn to_csv(&self) -> Result<Vec<u8>, ArrowError> {
+    /// A [`SqlResponse`](acuvim_schemas::api::SqlResponse).
+    fn into_json(self) -> Pieces {
+        let head = json!({ "columns": self.columns() });
+        let Self { batches, facts, begun, .. } = self;
+        let lines = Lines::arrays();
+        let items = pieces_of(batches, move |rows, out| lines.of(rows, out));
+        object_with(&head, "rows", items, move || {
+            json!({
+                "row_count": facts.row_count,
+                "truncated": facts.truncated,
+                "lake_version": facts.lake_version,
+                "watermark": facts.watermark,
+                "elapsed_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+    }
+
+    /// CSV, as an export has it.
+    fn into_csv(self) -> Result<Pieces, ArrowError> {
         let mut encoder = Encoder::new(ExportFormat::Csv, &self.schema, false)?;
-        for batch in &self.batches {
-            encoder.write(batch)?;
-        }
-        encoder.finish()
-    }
-
-    fn rows(&self) -> Vec<Vec<Value>> {
-        let mut rows = Vec::with_capacity(self.row_count());
-        for batch in &self.batches {
-            let columns: Vec<Vec<Value>> = batch.columns().iter().map(values).collect();
-            let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-            for _ in 0..batch.num_rows() {
-                rows.push(columns.iter_mut().filter_map(Iterator::next).collect());
+        let head = encoder.take();
+        let lines = encoder.lines();
+        let rows = pieces_of(self.batches, move |rows, out| {
+            if let Some(lines) = &lines {
+                lines.of(rows, out);
             }
-        }
-        rows
+        });
+        Ok(Box::new(std::iter::once(head).chain(rows)))
     }
 }
 
@@ -63,15 +70,6 @@ pub(crate) fn values(column: &ArrayRef) -> Vec<Value> {
     macro_rules! numbers {
         ($t:ty) => {
             column.as_primitive::<$t>().iter().map(Value::from).collect()
-        };
-    }
-    macro_rules! times {
-        ($t:ty, $to_micros:expr) => {
-            column
-                .as_primitive::<$t>()
-                .iter()
-                .map(|t| t.map($to_micros).map(to_rfc3339).into())
-                .collect()
         };
     }
     match column.data_type() {
@@ -101,15 +99,29 @@ pub(crate) fn values(column: &ArrayRef) -> Vec<Value> {
                 .map(|v| v.map_or(Value::Null, to_number))
                 .collect()
         }
-        DataType::Timestamp(TimeUnit::Second, _) => times!(TimestampSecondType, |t| t * 1_000_000),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            times!(TimestampMillisecondType, |t| t * 1000)
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => times!(TimestampMicrosecondType, |t| t),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            times!(TimestampNanosecondType, |t| t / 1000)
+        DataType::Timestamp(unit, zone) => {
+            let text = if zone.is_some() { to_rfc3339 } else { to_local_text };
+            micros(column, *unit).into_iter().map(|at| at.map(text).into()).collect()
         }
         _ => displayed(column),
+    }
+}
+
+/// Times as microseconds; none where there is none, or one that no calendar has.
+pub(super) fn micros(column: &ArrayRef, unit: TimeUnit) -> Vec<Option<Micros>> {
+    fn of<T: ArrowPrimitiveType<Native = i64>>(
+        column: &ArrayRef,
+        to_micros: impl Fn(i64) -> Option<Micros>,
+    ) -> Vec<Option<Micros>> {
+        column.as_primitive::<T>().iter().map(|at| at.and_then(&to_micros)).collect()
+    }
+    match unit {
+        TimeUnit::Second => of::<TimestampSecondType>(column, |at| at.checked_mul(1_000_000)),
+        TimeUnit::Millisecond => of::<TimestampMillisecondType>(column, |at| at.checked_mul(1000)),
+        TimeUnit::Microsecond => of::<TimestampMicrosecondType>(column, Some),
+        TimeUnit::Nanosecond => {
+            of::<TimestampNanosecondType>(column, |at| Some(at.div_euclid(1000)))
+        }
     }
 }
 
@@ -140,7 +152,10 @@ fn displayed(column: &ArrayRef) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Date32Array, Decimal128Array, Float64Array, TimestampMicrosecondArray};
+    use arrow::array::{
+        Date32Array, Decimal128Array, Float64Array, TimestampMicrosecondArray,
+        TimestampNanosecondArray, TimestampSecondArray,
+    };
     use std::sync::Arc;
 
     fn of(array: impl Array + 'static) -> Vec<Value> {
@@ -160,7 +175,16 @@ mod tests {
     fn times_dates_and_what_json_has_not() {
         let times =
             TimestampMicrosecondArray::from(vec![1_778_951_132_250_999]).with_timezone("UTC");
-        assert_eq!(of(times), ["2026-05-16T17:05:32.250Z"]);
+        assert_eq!(of(times), ["2026-05-16T17:05:32.250999Z"]);
+        let seconds =
+            || TimestampSecondArray::from(vec![Some(1_778_951_132), None, Some(i64::MAX)]);
+        assert_eq!(
+            of(seconds().with_timezone("Europe/Berlin")),
+            [json!("2026-05-16T17:05:32.000Z"), Value::Null, Value::Null]
+        );
+        assert_eq!(of(seconds()), [json!("2026-05-16T17:05:32.000"), Value::Null, Value::Null]);
+        let nanos = TimestampNanosecondArray::from(vec![-1]);
+        assert_eq!(of(nanos), ["1969-12-31T23:59:59.999999"]);
         assert_eq!(of(Date32Array::from(vec![20_589])), ["2026-05-16"]);
         assert_eq!(of(Float64Array::from(vec![f64::NAN, 1.5])), [Value::Null, 1.5.into()]);
     }

@@ -1,31 +1,38 @@
 //! A query's run: admitted, planned and executed under limits, on one view of the lake.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{View, is_store_trouble, may_be_damage};
+use acuvim_lakehouse::{OfDevices, View, computing_error, is_store_trouble, may_be_damage};
 use acuvim_schemas::{
-    api::{Consistency, Scope, SqlColumn, SqlRequest},
+    api::{Consistency, Scope, SqlColumn, SqlFormat, SqlRequest},
     problem::{Code, Problem},
     tables::Table,
 };
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use axum::body::Body;
 use datafusion::{
     catalog::TableProvider,
     error::DataFusionError,
-    execution::context::SQLOptions,
+    execution::{context::SQLOptions, memory_pool::MemoryConsumer},
     physical_plan::{SendableRecordBatchStream, execute_stream},
     prelude::{DataFrame, SessionContext},
     scalar::ScalarValue,
     sql::parser::Statement,
 };
-use futures::StreamExt as _;
+use futures::FutureExt as _;
 use serde_json::Value;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{expanded, gate, internal::one_of, order::wants_order, tables};
+use super::{
+    answer::{Found, as_answer, turn},
+    collect::{Collected, collect},
+    expanded, gate,
+    order::wants_order,
+    tables,
+};
 use crate::{App, GateLimits, meters, problem::ApiError};
 
 /// What one query may take.
@@ -37,6 +44,8 @@ pub struct SqlLimits {
     pub timeout: Duration,
     /// How many rows it may answer.
     pub max_rows: usize,
+    /// How many cells, rows times columns, it may answer: what an answer costs to write.
+    pub max_cells: usize,
     /// How many bytes of rows it may answer.
     pub max_bytes: usize,
     /// How many run at a time; more wait.
@@ -59,6 +68,7 @@ impl Default for SqlLimits {
             gate: GateLimits::default(),
             timeout: Duration::from_secs(30),
             max_rows: 100_000,
+            max_cells: 10_000_000,
             max_bytes: 64 << 20,
             concurrent: 4,
             exports: 4,
@@ -70,23 +80,26 @@ impl Default for SqlLimits {
     }
 }
 
-/// A query's answer.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub schema: SchemaRef,
-    pub batches: Vec<RecordBatch>,
+/// What an answer says beside its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub row_count: usize,
     pub truncated: bool,
     pub lake_version: i64,
     pub watermark: Vec<i64>,
-    pub elapsed: Duration,
+}
+
+/// A query's answer.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub facts: Facts,
+    pub begun: Instant,
 }
 
 impl Outcome {
-    pub(crate) fn row_count(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-
-    pub(crate) fn columns(&self) -> Vec<SqlColumn> {
+    pub fn columns(&self) -> Vec<SqlColumn> {
         let column = |f: &Arc<arrow::datatypes::Field>| SqlColumn {
             name: f.name().clone(),
             r#type: f.data_type().to_string(),
@@ -95,12 +108,13 @@ impl Outcome {
     }
 }
 
-/// Runs a request's query.
+/// Runs a request's query, and begins to answer.
 pub(crate) async fn run(
     app: &Arc<App>,
     request: SqlRequest,
+    format: SqlFormat,
     scope: Option<Scope>,
-) -> Result<Outcome, ApiError> {
+) -> Result<(Facts, Body), ApiError> {
     let begun = Instant::now();
     let limits = &app.parts.sql;
     if request.timeout_ms == Some(0) {
@@ -123,42 +137,37 @@ pub(crate) async fn run(
         ));
     }
     // On threads of its own: planning can't be interrupted, but it need not be waited for.
-    let threads = app.threads.handle();
     let at_version = request.at_version;
     let (query, params) = (request.query, request.params);
-    let asked = Asked { query, params, scope, hot, at_version, max_rows };
-    // Dropped, by a deadline or because nobody waits any more, it ends the query.
-    let work = AbortOnDropHandle::new(threads.spawn(answer(Arc::clone(app), asked)));
-    let late = || {
-        let detail = format!("the query took longer than {} ms", timeout.as_millis());
-        ApiError::new(Code::DeadlineExceeded, detail)
-    };
-    let finished = tokio::time::timeout(timeout, work).await.map_err(|_| late())?;
-    let mut outcome = finished.map_err(|e| ApiError::internal(&e))??;
-    outcome.elapsed = begun.elapsed();
-    metrics::histogram!("acuvim_sql_seconds").record(outcome.elapsed);
-    Ok(outcome)
+    let asked = Asked { query, params, format, scope, hot, at_version, max_rows, begun };
+    let answered = as_answer(app, timeout, move |app| answer(app, asked)).await?;
+    metrics::histogram!("acuvim_sql_seconds").record(begun.elapsed());
+    Ok(answered)
 }
 
 /// What is asked, and by whom.
 struct Asked {
     query: String,
     params: Vec<Value>,
+    format: SqlFormat,
     /// The devices that the caller sees; none: all.
     scope: Option<Scope>,
     hot: bool,
     /// The version of `telemetry`; none: the newest.
     at_version: Option<i64>,
     max_rows: usize,
+    begun: Instant,
 }
 
-async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
-    let limits = &app.parts.sql.gate;
+async fn answer(
+    app: Arc<App>,
+    asked: Asked,
+) -> Result<Result<Found<Facts>, DataFusionError>, ApiError> {
+    let limits = &app.parts.sql;
     let statement =
-        *gate::check_with(&asked.query, &asked.params, limits).map_err(ApiError::from)?;
+        *gate::check_with(&asked.query, &asked.params, &limits.gate).map_err(ApiError::from)?;
     let params = asked.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-    let stopping = |_| ApiError::new(Code::Unavailable, "the server is stopping");
-    let permit = app.queries.acquire().await.map_err(stopping)?;
+    let permit = turn(&app.queries).await?;
     let view = match asked.at_version {
         Some(version) => app.lake().view_at(version).await?,
         None => app.lake().view(asked.hot)?,
@@ -171,28 +180,61 @@ async fn answer(app: Arc<App>, asked: Asked) -> Result<Outcome, ApiError> {
     let found = async {
         let stream = start(&context, statement, params).await?;
         let schema = stream.schema();
-        let rows = collect(stream, asked.max_rows, app.parts.sql.max_bytes).await?;
+        let held = MemoryConsumer::new("answer").register(&context.runtime_env().memory_pool);
+        let rows = collect(stream, asked.max_rows, limits, held).await?;
         Ok::<_, DataFusionError>((schema, rows))
     };
-    let (schema, (batches, truncated)) = match found.await {
+    // A function of the engine that panics for some value ends its query, and says so.
+    let found = AssertUnwindSafe(found).catch_unwind().await;
+    let (schema, rows) = match found.unwrap_or_else(|_| Err(panicked())) {
         Ok(found) => found,
         Err(error) if asked.at_version.is_some() && may_be_damage(&error) => {
             let text = "its files are not kept any more (lake.keep_files_hours)";
             return Err(ApiError::field("at_version", text));
         }
-        Err(error) => {
-            drop(permit);
-            return Err(explain(&app, &error).await);
-        }
+        Err(error) => return Ok(Err(of_query(error))),
     };
-    Ok(Outcome {
-        schema,
-        batches,
-        truncated,
+    if rows.too_many_cells {
+        return Err(too_many_cells(limits.max_cells, schema.fields().len()));
+    }
+    let facts = Facts {
+        row_count: rows.count,
+        truncated: rows.truncated,
         lake_version: view.version,
         watermark: view.watermark,
-        elapsed: Duration::ZERO,
-    })
+    };
+    let Collected { batches, held, .. } = rows;
+    let outcome = Outcome { schema, batches, facts: facts.clone(), begun: asked.begun };
+    let pieces = outcome.into_pieces(asked.format).map_err(|e| ApiError::internal(&e))?;
+    Ok(Ok(Found { facts, pieces, permit, memory: Some(held) }))
+}
+
+/// Where the engine did not see a value coming that one of its functions can't take.
+fn panicked() -> DataFusionError {
+    tracing::error!("a query made the engine panic");
+    let text =
+        "the engine fails on this query: one of its functions meets a value that it can't take";
+    DataFusionError::Execution(text.to_owned())
+}
+
+/// What the engine calls a bug of its own is, for whoever asks, a query that can't run: functions report
+/// values beyond their range so.
+fn of_query(error: DataFusionError) -> DataFusionError {
+    let DataFusionError::Internal(text) = error.find_root() else { return error };
+    tracing::error!(%error, "the engine calls a query's failure a bug of its own");
+    let text = text.lines().next().unwrap_or_default();
+    DataFusionError::Execution(format!("the engine fails on this query: {text}"))
+}
+
+fn too_many_cells(most: usize, columns: usize) -> ApiError {
+    let rows = most / columns.max(1);
+    ApiError::new(
+        Code::Refused,
+        format!(
+            "the answer has more than {most} cells (sql.max_cells), which with {columns} columns is \
+             {rows} rows: name fewer columns, or ask for fewer rows (LIMIT, max_rows)"
+        ),
+    )
 }
 
 async fn register(
@@ -211,7 +253,7 @@ async fn register(
         if let Some(provider) = view.table(table) {
             let provider = if ordered { provider } else { Arc::new(provider.in_any_order()) };
             let provider: Arc<dyn TableProvider> = match &devices {
-                Some(devices) => of_devices(context, provider, devices)?,
+                Some(devices) => Arc::new(OfDevices::new(provider, devices)),
                 None => provider,
             };
             context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
@@ -229,16 +271,6 @@ async fn register(
         context.register_table(name, table).map_err(|e| from_engine(&e))?;
     }
     Ok(())
-}
-
-/// The rows of a table that are of these devices; what names no device is nobody's to see.
-fn of_devices(
-    context: &SessionContext,
-    table: Arc<dyn TableProvider>,
-    devices: &[String],
-) -> Result<Arc<dyn TableProvider>, ApiError> {
-    let rows = context.read_table(table).and_then(|rows| rows.filter(one_of(devices)));
-    Ok(rows.map_err(|e| from_engine(&e))?.into_view())
 }
 
 /// A person's statement that is asked again and again, planned under the checks of any query.
@@ -276,33 +308,6 @@ async fn start(
     let plan = if params.is_empty() { plan } else { plan.with_param_values(params)? };
     let plan = state.create_physical_plan(&plan).await?;
     execute_stream(plan, context.task_ctx())
-}
-
-/// Takes rows up to the caps; says whether there were more.
-async fn collect(
-    mut stream: SendableRecordBatchStream,
-    max_rows: usize,
-    max_bytes: usize,
-) -> Result<(Vec<RecordBatch>, bool), DataFusionError> {
-    let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        let room = max_rows - rows;
-        if room == 0 || bytes >= max_bytes {
-            return Ok((batches, true));
-        }
-        rows += batch.num_rows().min(room);
-        bytes += batch.get_array_memory_size();
-        let over = batch.num_rows() > room;
-        batches.push(batch.slice(0, batch.num_rows().min(room)));
-        if over {
-            return Ok((batches, true));
-        }
-    }
-    Ok((batches, false))
 }
 
 fn parameter(value: &Value) -> Result<ScalarValue, ApiError> {
@@ -349,10 +354,13 @@ pub(crate) async fn explain(app: &App, error: &DataFusionError) -> ApiError {
 
 /// What the engine says, as the caller can act on it.
 pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
-    let said = || {
-        let text = error.find_root().to_string();
+    let line = |text: String| {
         text.lines().next().unwrap_or_default().chars().take(500).collect::<String>()
     };
+    // Wherever it was computed, also in a reader of files.
+    if let Some(computed) = computing_error(error) {
+        return ApiError::new(Code::BadQuery, line(computed.to_string()));
+    }
     let too_much = || {
         ApiError::new(
             Code::OutOfMemory,
@@ -373,7 +381,31 @@ pub(crate) fn from_engine(error: &DataFusionError) -> ApiError {
         | DataFusionError::NotImplemented(_)
         | DataFusionError::Diagnostic(..)
         | DataFusionError::Execution(_)
-        | DataFusionError::ArrowError(..) => ApiError::new(Code::BadQuery, said()),
+        | DataFusionError::ArrowError(..) => {
+            ApiError::new(Code::BadQuery, line(error.find_root().to_string()))
+        }
         _ => ApiError::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::error::ArrowError;
+    use parquet::errors::ParquetError;
+
+    #[test]
+    fn a_query_that_divides_by_zero_is_told_so_wherever_it_was_computed() {
+        let in_a_reader = ParquetError::from(ArrowError::ComputeError("divided by zero".into()));
+        for error in [
+            DataFusionError::from(ArrowError::DivideByZero),
+            DataFusionError::from(ArrowError::CastError("'x' is no number".to_owned())),
+            DataFusionError::from(in_a_reader),
+            DataFusionError::Execution("a bad argument".to_owned()),
+        ] {
+            assert_eq!(from_engine(&error).problem.status, 400, "{error}");
+        }
+        let broken = DataFusionError::from(ParquetError::General("a broken page".to_owned()));
+        assert_eq!(from_engine(&broken).problem.status, 503);
     }
 }

@@ -40,6 +40,12 @@ const fn ten() -> u32 {
     10
 }
 
+/// Of what comes in and never leaves. `skip_serializing` says the same, and takes the field out of the
+/// document of what may come in as well.
+const fn is_never_shown(_: &Option<String>) -> bool {
+    true
+}
+
 /// `POST /api/notifications`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +61,8 @@ pub struct NotificationBody {
     pub url: Option<String>,
     /// Of a webhook: what its messages are signed with, `whsec_` and 24 to 64 bytes in base64; made at
     /// random unless given.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "is_never_shown")]
+    #[schema(write_only)]
     pub secret: Option<String>,
     /// Of a mail: up to 20 addresses.
     #[serde(default)]

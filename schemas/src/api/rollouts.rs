@@ -32,6 +32,9 @@ pub struct MaintenanceWindow {
     pub to: String,
 }
 
+/// What a reason begins with where a health gate has failed; behind it comes the gate's own error.
+pub const GATE_FAILED: &str = "the health gate could not be asked";
+
 /// How a rollout goes.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -313,6 +316,34 @@ impl RolloutCounts {
             parts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
         format!("{} of {} devices", said.join(", "), self.total())
     }
+}
+
+impl Rollout {
+    /// Takes out what its health gate has read: it reads all devices' data, also for those who see some
+    /// devices alone. Its text goes too, since it may name devices.
+    #[must_use]
+    pub fn without_gate(mut self) -> Self {
+        self.plan.health_gate_sql = None;
+        self.reason = self.reason.map(without_gate_error);
+        for decision in &mut self.decisions {
+            decision.reason = without_gate_error(std::mem::take(&mut decision.reason));
+            if let Some(figures) = decision.figures.as_object_mut() {
+                figures.remove("gate");
+                if let Some(serde_json::Value::Object(plan)) = figures.get_mut("plan") {
+                    plan.remove("health_gate_sql");
+                }
+            }
+        }
+        self
+    }
+}
+
+/// An error may quote the row that it is about.
+fn without_gate_error(mut reason: String) -> String {
+    if reason.starts_with(GATE_FAILED) {
+        reason.truncate(GATE_FAILED.len());
+    }
+    reason
 }
 
 /// What was decided about a rollout, and on which figures.

@@ -13,9 +13,9 @@ pub struct History {
     pub interval: Option<String>,
     /// Whose calendar the buckets follow.
     pub tz: String,
-    /// The columns of the rows behind the first, which is `ts`: of buckets their beginning.
+    /// The columns of the rows, one for each cell; the first is `ts`: of buckets their beginning.
     pub columns: Vec<HistoryColumn>,
-    /// The rows: `ts`, then the columns.
+    /// The rows, in the order of the columns.
     pub rows: Vec<Vec<Value>>,
     /// What asks for the next page; none on the last.
     pub next_cursor: Option<String>,
@@ -28,9 +28,9 @@ pub struct History {
 /// A column of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct HistoryColumn {
-    /// The reading, with the aggregate behind it where there are buckets.
+    /// `ts`, or the reading, with the aggregate behind it where there are buckets.
     pub name: String,
-    /// The unit's symbol; empty for a plain number.
+    /// The unit's symbol; empty for a plain number and for `ts`.
     pub unit: String,
 }
 

@@ -1,6 +1,7 @@
 //! Commands to devices: the 20 that there are, what each takes, and the packet that carries one.
 
 mod params;
+mod source;
 mod wire;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use params::{Param, Shape, check_params};
+pub use source::firmware_source;
 pub use wire::{Command, Delivery, Outcome, packet_bytes};
 
 /// What a device can be told to do.

@@ -15,9 +15,17 @@ async fn register(server: &Server, id: &str) {
     until(server, &format!("/api/devices/{id}"), |d| d["hardware"] == HARDWARE).await;
 }
 
+/// The URL that a device is offered, with a new secret of its own.
 async fn offered(server: &Server, id: &str) -> String {
-    let check = format!("/api/firmware/check?device_id={id}");
-    let offered: Value = server.get(&check).await.json().await.expect("JSON");
+    let path = format!("/api/devices/{id}/credentials");
+    let made: Value = server.post(&path, &json!({})).await.json().await.expect("JSON");
+    offered_to(server, id, made["password"].as_str().expect("a secret")).await
+}
+
+async fn offered_to(server: &Server, id: &str, secret: &str) -> String {
+    let check = server.client.get(format!("{}/api/firmware/check", server.http));
+    let answer = check.basic_auth(id, Some(secret)).send().await.expect("an answer");
+    let offered: Value = answer.json().await.expect("JSON");
     offered["url"].as_str().expect("a URL").to_owned()
 }
 
@@ -179,7 +187,17 @@ async fn only_who_may_gets_an_image() {
     let told = json!({ "version": "1.3.0", "device_ids": ["ota-1"] });
     super::deploy(&server, &told).await;
     until(&server, "/api/firmware/check?device_id=ota-1", |c| c["version"] == "1.3.0").await;
-    assert_eq!(status(get(&offered(&server, "ota-1").await)).await, 200, "a rollout has told it");
+    // A person who asks for it and fetches it has not fetched it for the device.
+    let asked: Value =
+        server.get("/api/firmware/check?device_id=ota-1").await.json().await.expect("JSON");
+    let asked = asked["url"].as_str().expect("a URL").replace(&plain, &server.http);
+    assert_eq!(status(get(&asked)).await, 401);
+    assert_eq!(status(get(&asked).bearer_auth(&token)).await, 200);
+    let rollouts: Value = server.get("/api/firmware/rollouts").await.json().await.expect("JSON");
+    let devices = &rollouts["items"][0]["devices"];
+    assert_eq!((&devices["downloading"], &devices["installing"]), (&json!(0), &json!(0)));
+    let url = offered_to(&server, "ota-1", &secret).await;
+    assert_eq!(status(get(&url)).await, 200, "a rollout has told it");
     let patch =
         server.client.patch(format!("{}/api/devices/ota-1", server.http)).bearer_auth(&token);
     let disabled = patch.json(&json!({ "enabled": false })).send().await.expect("an answer");

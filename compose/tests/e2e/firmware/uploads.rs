@@ -260,6 +260,18 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
         server.client.get(url).send().await.expect("an answer").json().await.expect("JSON");
     let kept: Value = serde_json::from_str(&by_new).expect("JSON");
     assert_eq!(offered["manifest"], kept, "{offered}");
+    // Nobody sends a device elsewhere for an image that nobody has checked.
+    let elsewhere =
+        json!({ "url": "http://elsewhere.example/x", "version": "9", "checksum": "a".repeat(64) });
+    let update = json!({ "command": "ota_update", "params": elsewhere });
+    let config = json!({ "section": "ota", "values": { "url": "http://elsewhere.example/x" } });
+    let raw = json!({ "command": "OTA_UPDATE", "params": elsewhere, "raw": true });
+    for (path, body) in [("command", update), ("command", raw), ("config", config)] {
+        let answer = server.post(&format!("/api/devices/ota-1/{path}"), &body).await;
+        assert_eq!(answer.status(), 400, "{body}");
+        let said = answer.text().await.expect("text");
+        assert!(said.contains("firmware.require_signature"), "{said}");
+    }
     server.stop().await;
     let bad = Server::spawn(&data, &["firmware.require_signature=true"], &[]).ended();
     assert!(bad.contains("firmware.public_keys"), "{bad}");

@@ -32,7 +32,9 @@ pub async fn updated(server: &Server, broker: SocketAddr, version: &str) -> Stri
         (&json!(true), &json!(version))
     );
     let url = offered["url"].as_str().expect("a URL");
-    let fetched = server.client.get(url).send().await.expect("an answer");
+    assert!(!url.contains("?t="), "the device's token is the device's: {url}");
+    let fetched = server.client.get(url).bearer_auth(server.token().await);
+    let fetched = fetched.send().await.expect("an answer");
     assert_eq!(fetched.headers()["content-length"], image.len().to_string().as_str());
     assert_eq!(fetched.bytes().await.expect("bytes"), image);
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use acuvim_schemas::api::LoginResponse;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -113,6 +114,10 @@ async fn every_route_is_closed_below_its_role() {
     server.stop().await;
 }
 
+/// A division by zero on every row of the device c.
+const FAILS_ON_C: &str = "SELECT device_id FROM telemetry
+    WHERE 10 / (ascii(device_id) - 99) < 100 ORDER BY device_id";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scope_is_the_same_through_every_door() {
     let dir = tempfile::tempdir().expect("dir");
@@ -141,6 +146,9 @@ async fn a_scope_is_the_same_through_every_door() {
         .json()
         .await
         .expect("JSON");
+    // Who sees c is told that the query is at fault, and not the lake.
+    let failed = server.post("/api/sql", &json!({"query": FAILS_ON_C})).await;
+    assert_eq!(failed.status(), 400);
     let scope = json!({"group_ids": [group["id"]], "device_ids": ["b"]});
     let new = json!({"username": "ops", "password": "a long enough one", "role": "Admin", "scope": scope});
     assert_eq!(server.post("/api/auth/register", &new).await.status(), 201);
@@ -188,6 +196,10 @@ async fn a_scope_is_the_same_through_every_door() {
             let (status, rows) = send("POST", "/api/sql", query).await;
             assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{table}: {rows}");
         }
+        // It fails on c's rows, which nobody here may learn of.
+        let fails = json!({"query": FAILS_ON_C});
+        let (status, rows) = send("POST", "/api/sql", fails).await;
+        assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{rows}");
         let request = theirs["request_id"].as_str().expect("id");
         let theirs = other["id"].as_str().expect("id");
         // What is not in the scope is as what does not exist.
@@ -252,6 +264,13 @@ fn token(secret: &str, algorithm: Algorithm, kind: Option<&str>, claims: &Value)
     encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
 }
 
+/// The login that a token comes from.
+fn login_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).expect("three parts");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    serde_json::from_slice::<Value>(&claims).expect("JSON")["fam"].clone()
+}
+
 /// `{"alg":"none","typ":"at+jwt"}`
 const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
 
@@ -267,7 +286,7 @@ async fn only_our_own_tokens_open() {
         |secret: &str, claims: &Value| token(secret, Algorithm::HS256, Some("at+jwt"), claims);
     let claims = json!({
         "sub": me["id"], "name": "admin", "role": "Admin", "sv": 0, "iss": "Tau.Acuvim.Console",
-        "aud": "acuvim-api", "iat": now, "exp": now + 60
+        "aud": "acuvim-api", "iat": now, "exp": now + 60, "fam": login_of(&server.token().await)
     });
     let with = |field: &str, value: Value| {
         let mut claims = claims.clone();
@@ -302,6 +321,11 @@ async fn only_our_own_tokens_open() {
         ("without audience", make(secret, &without("aud"))),
         ("another issuer", make(secret, &with("iss", json!("others")))),
         ("another session", make(secret, &with("sv", json!(7)))),
+        (
+            "another login",
+            make(secret, &with("fam", json!("018f0000-0000-7000-8000-000000000000"))),
+        ),
+        ("without a login", make(secret, &without("fam"))),
         ("nobody", make(secret, &with("sub", json!("018f0000-0000-7000-8000-000000000000")))),
     ] {
         assert_eq!(ask(&bad).await, 401, "{what}");
@@ -384,6 +408,103 @@ async fn passwords_sessions_and_guesses() {
         .await
         .expect("JSON");
     assert_eq!(audit["items"][0]["address"], "192.0.2.1");
+    let path = "/api/audit?action=user.login_failed&actor=admin";
+    let failed: Value = server.get(path).await.json().await.expect("JSON");
+    assert_eq!(failed["items"][0]["address"], "192.0.2.66");
+    // At once no more are checked than one after another.
+    let guesses: Vec<_> = (0..40)
+        .map(|_| {
+            let request = server.client.post(format!("{}/api/auth/login", server.http));
+            let body = json!({"username": "admin", "password": "a wrong guess"});
+            let request = request.json(&body).header("X-Forwarded-For", "192.0.2.67");
+            tokio::spawn(request.send())
+        })
+        .collect();
+    let mut checked = 0;
+    for guess in guesses {
+        let answer = guess.await.expect("a task").expect("answer");
+        checked += u32::from(answer.status() == 401);
+    }
+    assert!(checked <= 5, "{checked} were checked");
+    // Nor can it be found out with a token of theirs.
+    let session: LoginResponse =
+        login("night.shift", "another long one", "192.0.2.3").await.json().await.expect("login");
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let url = format!("{}/api/auth/password", server.http);
+        let body = json!({"current_password": "a wrong guess", "new_password": "yet another one"});
+        let request = server.client.post(url).bearer_auth(&session.access_token).json(&body);
+        let request = request.header("X-Forwarded-For", "192.0.2.3");
+        answers.push(request.send().await.expect("answer").status().as_u16());
+    }
+    assert_eq!(answers[..5], [400; 5]);
+    assert_eq!(answers.last(), Some(&429), "{answers:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_of_the_first_admin_is_in_no_file() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let file = dir.path().join("initial-admin-password");
+    std::fs::write(&file, PASSWORD).expect("written");
+    let common = json!({"current_password": PASSWORD, "new_password": "Password12345"});
+    let refused = server.post("/api/auth/password", &common).await;
+    assert_eq!(refused.status(), 400);
+    assert!(file.exists(), "it still holds");
+    let change = json!({"current_password": PASSWORD, "new_password": "quite another one"});
+    assert_eq!(server.post("/api/auth/password", &change).await.status(), 204);
+    assert!(!file.exists());
+    // Changed through another process: it goes with the next start.
+    std::fs::write(&file, PASSWORD).expect("written");
+    server.stop().await;
+    let server = Server::start(dir.path(), &[]).await;
+    assert!(!file.exists());
+    std::fs::write(&file, "quite another one").expect("written");
+    server.stop().await;
+    let server = Server::start(dir.path(), &[]).await;
+    assert!(file.exists(), "one that holds stays");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_takes_its_access_tokens_and_live_connections_along() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let post = async |path: &str, body: Value| {
+        let url = format!("{}/api/auth/{path}", server.http);
+        server.client.post(url).json(&body).send().await.expect("answer")
+    };
+    let login = async || {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        post("login", body).await.json::<LoginResponse>().await.expect("login")
+    };
+    let ask = async |path: &str, token: &str| {
+        let url = format!("{}{path}", server.http);
+        server.client.get(url).bearer_auth(token).send().await.expect("answer")
+    };
+    let me = async |token: &str| ask("/api/auth/me", token).await.status().as_u16();
+    let (one, two, other) = (login().await, login().await, login().await);
+    let mut events = ask("/api/events", &one.access_token).await;
+    assert_eq!(events.status(), 200);
+    let answer = post("logout", json!({"refresh_token": one.refresh_token})).await;
+    assert_eq!(answer.status(), 204);
+    assert_eq!(me(&one.access_token).await, 401);
+    let ended = tokio::time::timeout(crate::harness::PATIENCE, async {
+        while events.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    });
+    assert!(ended.await.is_ok(), "the stream ends with the session");
+    // A refresh token that is used twice: whoever has a copy has nothing any more.
+    let used = json!({"refresh_token": two.refresh_token});
+    let next: LoginResponse = post("refresh", used.clone()).await.json().await.expect("tokens");
+    assert_eq!((me(&two.access_token).await, me(&next.access_token).await), (200, 200));
+    assert_eq!(post("refresh", used).await.status(), 401);
+    assert_eq!((me(&two.access_token).await, me(&next.access_token).await), (401, 401));
+    assert_eq!(me(&other.access_token).await, 200, "another login stands");
+    let path = "/api/audit?action=user.token_reused";
+    let audit: Value = ask(path, &other.access_token).await.json().await.expect("JSON");
+    let (total, actor) = (&audit["total"], &audit["items"][0]["actor"]);
+    assert_eq!((total, actor), (&json!(1), &json!("admin")));
     server.stop().await;
 }
 

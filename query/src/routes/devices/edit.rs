@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_control::{Created, Edited, Replaced};
+use acuvim_control::{Control, Created, Edited, Replaced};
 use acuvim_schemas::{
     api::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, ReplaceRequest, Role},
     problem::{Code, Problem},
@@ -146,6 +146,13 @@ pub(crate) async fn replace(
     caller.require(Role::Admin)?;
     let new = &request.new_device_id;
     checks::device_id("new_device_id", new)?;
+    // The audit of its deletion may be over by now, and what it has sent still stored.
+    if app.lake().latest().has(new) && app.control().device(new, None).await?.is_none() {
+        return Err(match caller.scope() {
+            Some(_) => no_device(),
+            None => ApiError::new(Code::Conflict, Control::KNOWN_ID),
+        });
+    }
     match app.control().replace_device(&device_id, new, caller.scope(), &caller.by()).await? {
         Replaced::Done(created) => Ok(Json(*created)),
         Replaced::NotFound => Err(no_device()),

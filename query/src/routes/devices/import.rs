@@ -92,6 +92,7 @@ pub(crate) async fn import(
     }
     let devices = parse(&read(request.into_body(), MAX_BYTES).await?)?;
     let by = caller.by();
+    // For machines: nothing in it can be a formula, and a secret must stay as it is.
     let mut out = csv::Writer::from_writer(Vec::new());
     let broken = |e: csv::Error| ApiError::internal(&e);
     out.write_record(["device_id", "mqtt_username", "mqtt_password", "result"]).map_err(broken)?;

@@ -1,0 +1,93 @@
+//! Where a command has a device fetch firmware from.
+
+use serde_json::{Map, Value};
+
+use super::CommandKind;
+use crate::config::Section;
+
+/// The field of a command that names where firmware comes from, or is to come from later; none if it
+/// names no such place. The name of a command that is none of ours is compared as a lenient device
+/// might read it.
+#[must_use]
+pub fn firmware_source(command: &str, params: &Map<String, Value>) -> Option<String> {
+    let plain: String = command.chars().filter(char::is_ascii_alphanumeric).collect();
+    if plain.eq_ignore_ascii_case("otaupdate") {
+        return Some("params.url".to_owned());
+    }
+    let kind = CommandKind::parse(command)?;
+    if kind != CommandKind::SetConfig {
+        return None;
+    }
+    let section = params.get("section").and_then(Value::as_str).and_then(Section::parse);
+    let values = params.get("values").and_then(Value::as_object)?;
+    named("params.values", values, section == Some(Section::Ota))
+}
+
+/// The first place for firmware among values: in the section for it any address, elsewhere one whose
+/// name speaks of firmware.
+fn named(path: &str, values: &Map<String, Value>, is_about_firmware: bool) -> Option<String> {
+    values.iter().find_map(|(name, value)| {
+        let (path, name) = (format!("{path}.{name}"), name.to_ascii_lowercase());
+        let is_about_firmware =
+            is_about_firmware || name.contains("ota") || name.contains("firmware");
+        in_value(&path, &name, value, is_about_firmware)
+    })
+}
+
+fn in_value(path: &str, name: &str, value: &Value, is_about_firmware: bool) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            let is_address = text.contains("://") || ADDRESSES.iter().any(|a| name.contains(a));
+            (is_about_firmware && is_address).then(|| path.to_owned())
+        }
+        Value::Object(values) => named(path, values, is_about_firmware),
+        Value::Array(items) => {
+            items.iter().find_map(|item| in_value(path, name, item, is_about_firmware))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// What the names of addresses have in them.
+const ADDRESSES: [&str; 5] = ["url", "uri", "host", "server", "address"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn source(command: &str, params: Value) -> Option<String> {
+        let Value::Object(params) = params else { panic!("an object") };
+        firmware_source(command, &params)
+    }
+
+    #[test]
+    fn every_way_to_name_a_place_for_firmware_is_seen() {
+        let config = |section: &str, values: Value| json!({"section": section, "values": values});
+        for (command, params, field) in [
+            ("ota_update", json!({"url": "http://h/x"}), "params.url"),
+            ("OTA-Update", json!({}), "params.url"),
+            ("set_config", config("ota", json!({"url": "h/x"})), "params.values.url"),
+            ("set_config", config("ota", json!({"at": "http://h"})), "params.values.at"),
+            ("set_config", config("ota", json!({"a": {"host": "h"}})), "params.values.a.host"),
+            ("set_config", config("ota", json!({"from": ["http://h"]})), "params.values.from"),
+            (
+                "set_config",
+                config("transport", json!({"firmware_url": "h/x"})),
+                "params.values.firmware_url",
+            ),
+        ] {
+            let found = source(command, params.clone());
+            assert_eq!(found.as_deref(), Some(field), "{command} {params}");
+        }
+        for (command, params) in [
+            ("ping", json!({})),
+            ("ota_rollback", json!({})),
+            ("set_config", config("ota", json!({"auto": true, "hour": 3, "channel": "stable"}))),
+            ("set_config", config("mqtt", json!({"url": "mqtt://h"}))),
+            ("set_config", config("telemetry", json!({"interval_s": 10}))),
+        ] {
+            assert_eq!(source(command, params.clone()), None, "{command} {params}");
+        }
+    }
+}

@@ -146,8 +146,6 @@ impl Control {
                     body.nominal_frequency_hz.into(),
                     body.max_power_kw.into(),
                     body.counter_end.into(),
-                    body.max_power_kw.into(),
-                    body.counter_end.into(),
                     body.time_zone.clone().into(),
                     by.at.into(),
                     id.into(),

@@ -473,6 +473,26 @@ mod tests {
     }
 
     #[test]
+    fn counters_that_show_what_cannot_be_again_and_again_are_an_alert_for_a_day() {
+        let mut state = VitalState::default();
+        let minute = |n: i64| n * 60 * SECOND;
+        let mut suspect = |n: i64| {
+            let found = state.suspect_counter(minute(n), "energy_import_kwh", 0.0);
+            state =
+                serde_json::from_str(&serde_json::to_string(&state).expect("json")).expect("json");
+            found.map(|c| c.begins)
+        };
+        assert_eq!(
+            [suspect(0), suspect(5), suspect(6), suspect(7)],
+            [None, None, Some(true), None]
+        );
+        assert_eq!(state.counters_are_calm(minute(60)), None);
+        let over = state.counters_are_calm(minute(7 + 24 * 60)).expect("a day later");
+        assert!(!over.begins && over.anomaly == Anomaly::ImplausibleCounter);
+        assert_eq!(state.suspect_counter(minute(2000), "energy_import_kwh", 0.0), None, "one more");
+    }
+
+    #[test]
     fn readings_without_a_known_key_are_told_with_their_keys() {
         let mut state = VitalState::default();
         let keys = vec!["Vllavg".to_owned()];

@@ -16,7 +16,8 @@ async fn problem(answer: reqwest::Response) -> Problem {
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_sessions_keys_and_roles() {
     let dir = tempfile::tempdir().expect("dir");
-    let server = Server::start(dir.path(), &[]).await;
+    let mut server = Server::start(dir.path(), &[]).await;
+    server.expect("a refresh token was used twice");
     let (client, http) = (&server.client, &server.http);
     let post = async |path: &str, body: Value| {
         client.post(format!("{http}{path}")).json(&body).send().await.expect("answer")

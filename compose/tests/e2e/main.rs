@@ -12,6 +12,7 @@
 mod bad_messages;
 mod broker;
 mod cli;
+mod counters;
 mod crates;
 mod docs;
 mod firmware;

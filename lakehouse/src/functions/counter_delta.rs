@@ -193,8 +193,8 @@ impl Accumulator for Readings {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let values: Float64Array = self.all().map(|(_, r)| Some(r.value)).collect();
-        let times = TimestampMicrosecondArray::from_iter_values(self.all().map(|(_, r)| r.ts));
-        let devices = StringArray::from_iter_values(self.all().map(|(device, _)| device));
+        let times = TimestampMicrosecondArray::from_iter(self.all().map(|(_, r)| Some(r.ts)));
+        let devices = StringArray::from_iter(self.all().map(|(device, _)| Some(device)));
         let times = times.with_timezone("UTC");
         Ok(vec![list(Arc::new(values))?, list(Arc::new(times))?, list(Arc::new(devices))?])
     }

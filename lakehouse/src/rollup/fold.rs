@@ -298,7 +298,8 @@ mod tests {
         let mut counting = Counting::new(MeterTerms::default(), &[]);
         run(&mut counting, &[(45, Some(9_999_999_990))]);
         assert_eq!(run(&mut counting, &[(50, Some(100_000))]), (Some(100_010), Some(100_000)));
-        assert_eq!(run(&mut counting, &[(60, Some(3))]), (Some(0), Some(100_000)), "in doubt");
+        assert_eq!(run(&mut counting, &[(55, Some(100_100))]), (Some(100), Some(100_100)));
+        assert_eq!(run(&mut counting, &[(60, Some(3))]), (Some(0), Some(100_100)), "in doubt");
         assert_eq!(run(&mut counting, &[(70, Some(5))]), (Some(2), Some(5)), "confirmed");
     }
 

@@ -17,7 +17,7 @@ use super::{
     LOOK_BACK, QUARTER,
     chunk::Chunk,
     columns::Rows,
-    fold::{COUNTERS, Carry, Correction, Counting},
+    fold::{Bucket, COUNTERS, Carry, Correction, Counting},
     keys::{Keys, note, quarter_of, retain_made, spans},
     stored::{Nearest, Neighbours, Serials, reading_columns},
 };
@@ -272,11 +272,28 @@ fn count(
         stays.next_if(|(at, _)| *at == start);
         counting.count(place, bucket, stands);
     }
-    for Correction { place, reading, back } in counting.corrections {
-        let cell = chunk.buckets.get_mut(place).and_then(|b| b.cells.get_mut(reading));
-        if let (Some(cell), Some(reading)) = (cell, READINGS.get(reading)) {
-            cell.take_back(reading, &back);
-        }
+    let end = chunk.places.of(device).end;
+    for correction in counting.corrections {
+        correct(chunk.buckets.get_mut(correction.place..end).unwrap_or_default(), &correction);
     }
     counting.lacks
+}
+
+/// Takes back what a suspect reading seemed to have counted, in its bucket, and in those behind it that the
+/// counter stood there.
+fn correct(buckets: &mut [Bucket], correction: &Correction) {
+    let Some(reading) = READINGS.get(correction.reading) else { return };
+    let mut suspect = None;
+    for cell in buckets.iter_mut().filter_map(|b| b.cells.get_mut(correction.reading)) {
+        match suspect {
+            None => {
+                suspect = Some(cell.stood);
+                cell.take_back(reading, &correction.back);
+            }
+            Some(stood) if stood.is_some() && cell.stood == stood => {
+                cell.stood = Some(correction.back.stood);
+            }
+            Some(_) => {}
+        }
+    }
 }

@@ -45,7 +45,10 @@ fn added(dir: &Path, table: Table, commit: &Path) -> PathBuf {
 
 fn cut(path: &Path, to: u64) {
     let file = std::fs::File::options().write(true).open(path).expect("open");
+    // A power cut leaves a file the time at which it was written.
+    let written = file.metadata().and_then(|of| of.modified()).expect("a time");
     file.set_len(to).expect("cut");
+    file.set_modified(written).expect("set");
 }
 
 /// Starts as a process does, and reads the log again; `from` is the first round that is damaged.

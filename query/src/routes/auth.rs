@@ -80,7 +80,7 @@ async fn refused(app: &App, user: Option<&User>, by: &By, action: &str) -> Resul
         None => (by.name.clone(), by.name.clone()),
     };
     let address = by.address.as_deref().unwrap_or_default();
-    tracing::warn!(user = name, address, action, "a password was wrong");
+    tracing::info!(user = name, address, action, "a password was wrong");
     let by = By { name, ..by.clone() };
     Ok(app.control().note(&by, action, &id, serde_json::json!({})).await?)
 }

@@ -470,7 +470,8 @@ async fn a_changed_password_of_the_first_admin_is_in_no_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_takes_its_access_tokens_and_live_connections_along() {
     let dir = tempfile::tempdir().expect("dir");
-    let server = Server::start(dir.path(), &[]).await;
+    let mut server = Server::start(dir.path(), &[]).await;
+    server.expect("a refresh token was used twice");
     let post = async |path: &str, body: Value| {
         let url = format!("{}/api/auth/{path}", server.http);
         server.client.post(url).json(&body).send().await.expect("answer")

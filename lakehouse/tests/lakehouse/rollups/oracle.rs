@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acuvim_lakehouse::QUARTER;
+use acuvim_lakehouse::{Counter, MeterTerms, QUARTER, Track};
 use acuvim_schemas::time::{Micros, to_datetime};
 use chrono::{Datelike as _, TimeZone as _};
 use chrono_tz::Tz;
@@ -25,16 +25,42 @@ pub struct Row {
     pub day: Option<i32>,
 }
 
-/// Goes on at the end of the counter's digits, in hundredths; a reset is nothing.
-fn increment(before: i64, now: i64) -> i64 {
-    const END: i64 = 10_000_000_000;
-    if now >= before {
-        now - before
-    } else if before >= END - END / 10 && now <= END / 10 {
-        END - before + now
-    } else {
-        0
+/// What a device's counter has counted up to each of its readings, in hundredths, and where it stood: by
+/// one walk through all of them in order.
+fn counted(
+    theirs: &BTreeMap<Micros, &Reading>,
+    changed: impl Fn(Micros, Micros) -> bool,
+) -> BTreeMap<Micros, (i64, Option<i64>)> {
+    let hundredths = |value: f64| (value * 100.0).round() as i64;
+    let terms = MeterTerms::default();
+    let mut all: BTreeMap<Micros, (i64, Option<i64>)> = BTreeMap::new();
+    let (mut track, mut last, mut counted_at) = (Track::default(), None, None);
+    for (ts, reading) in theirs {
+        if last.is_some_and(|last| changed(last, *ts)) {
+            track = Track::default();
+            counted_at = None;
+        }
+        last = Some(*ts);
+        let Some(now) = reading.energy else { continue };
+        let now = acuvim_lakehouse::Reading { ts: *ts, value: now as f64 / 100.0 };
+        let told = track.take(Counter::Total, &terms, now);
+        if let (Some(back), Some(at)) = (told.taken_back, counted_at) {
+            // Where it stood from there on was not so.
+            for (_, (delta, stood)) in all.range_mut(at..=at) {
+                *delta -= hundredths(back.counted);
+                *stood = Some(hundredths(back.stood.value));
+            }
+            for (_, (_, stood)) in all.range_mut(at..) {
+                *stood = Some(hundredths(back.stood.value));
+            }
+        }
+        if told.believed {
+            counted_at = Some(*ts);
+        }
+        let stood = track.believed().map(|at| hundredths(at.value));
+        all.insert(*ts, (hundredths(told.counted), stood));
     }
+    all
 }
 
 pub fn quarters(readings: &[Reading], said: &[Said]) -> Vec<Row> {
@@ -77,18 +103,11 @@ fn quarter(
         let known: BTreeSet<&str> = known.collect();
         known.len() > 1
     };
-    let mut delta = None;
-    for reading in inside {
-        let Some(now) = reading.energy else { continue };
-        let before = theirs
-            .range(..reading.ts)
-            .rev()
-            .find_map(|(ts, r)| Some((*ts, r.energy?)))
-            .filter(|(ts, _)| !changed(*ts, reading.ts));
-        let counted = before.map_or(0, |(_, before)| increment(before, now));
-        delta = Some(delta.unwrap_or(0) + counted);
-    }
-    let last = inside.iter().rev().find_map(|r| Some((r.ts, r.energy?)));
+    let counted = counted(theirs, changed);
+    let here = || counted.range(start..start + QUARTER);
+    let deltas: Vec<i64> = here().map(|(_, (delta, _))| *delta).collect();
+    let delta = (!deltas.is_empty()).then(|| deltas.iter().sum());
+    let last = here().next_back().and_then(|(ts, (_, stood))| Some((*ts, (*stood)?)));
     let serial = said.iter().filter(|(d, at, _)| *d == device && *at <= last_ts);
     let count = |n: usize| i32::try_from(n).expect("small");
     let avg = || volts.iter().sum::<i64>() as f64 / volts.len() as f64 / 100.0;

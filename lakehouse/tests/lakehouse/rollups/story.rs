@@ -33,6 +33,18 @@ impl Reading {
 /// A meter's serial as a heartbeat told it.
 pub type Said = (&'static str, Micros, &'static str);
 
+/// What a counter shows beside what it has counted.
+#[derive(Debug, Clone, Copy)]
+enum Glitch {
+    None,
+    /// A register that was not read.
+    Zero,
+    /// Another number.
+    Jump(i64),
+    /// The meter was reset.
+    Reset,
+}
+
 /// Stories of two devices and a third, with the order in which they come.
 pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
     let step = prop_oneof![
@@ -40,7 +52,11 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
     ];
     let volts = prop::option::weighted(0.9, 20_000..26_000_i64);
     let energy = prop::option::weighted(0.9, 0..500_i64);
-    let one = (step, volts, energy);
+    let glitch = prop_oneof![
+        12 => Just(Glitch::None), 1 => Just(Glitch::Zero), 1 => Just(Glitch::Reset),
+        1 => (1..1_000_000_000_i64).prop_map(Glitch::Jump),
+    ];
+    let one = (step, volts, energy, glitch);
     let device = move || prop::collection::vec(one.clone(), 1..40);
     let meters = prop::collection::vec((0..3_usize, 0..6 * 24_i64, 0..2_usize), 0..6);
     (device(), device(), device(), meters, any::<bool>()).prop_flat_map(
@@ -48,14 +64,23 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
             let mut readings = Vec::new();
             for (device, story) in [("a", a), ("b", b), ("c", c)] {
                 let (mut ts, mut counter) = (T0, 9_999_990_000);
-                for (step, volts, energy) in story {
+                for (step, volts, energy, glitch) in story {
                     ts += step * SECOND;
                     if ts > T0 + 6 * DAY {
                         break;
                     }
                     // Through the end of its digits.
                     counter = (counter + energy.unwrap_or(0)) % 10_000_000_000;
-                    readings.push(Reading { device, ts, volts, energy: energy.map(|_| counter) });
+                    let shown = match glitch {
+                        Glitch::None => counter,
+                        Glitch::Zero => 0,
+                        Glitch::Jump(by) => (counter + by) % 10_000_000_000,
+                        Glitch::Reset => {
+                            counter = 0;
+                            0
+                        }
+                    };
+                    readings.push(Reading { device, ts, volts, energy: energy.map(|_| shown) });
                 }
             }
             let name = |n: usize| ["m0", "m1"].get(n).copied().unwrap_or("m2");

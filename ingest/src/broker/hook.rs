@@ -35,6 +35,9 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// it. It can have more than one only under client ids that the broker made.
 const OF_ONE_DEVICE: usize = 8;
 
+/// A client, and the secret that it has shown.
+type Shown = (Arc<str>, String);
+
 /// See the module.
 pub(super) struct Hook {
     intake: Arc<Intake>,
@@ -42,7 +45,7 @@ pub(super) struct Hook {
     /// All connections, with their wills.
     connections: Mutex<Connections>,
     /// The clients of each device that has shown its secret, and which that was.
-    devices: Mutex<HashMap<String, Vec<(Arc<str>, String)>>>,
+    devices: Mutex<HashMap<String, Vec<Shown>>>,
     /// Connections of each client that is nobody in particular.
     strangers: Mutex<HashMap<Arc<str>, usize>>,
     credentials: watch::Receiver<Credentials>,

@@ -31,6 +31,7 @@ mod repartition;
 mod scaled;
 #[path = "../../services/services.rs"]
 mod services;
+mod soak;
 mod stack;
 mod telemetry;
 mod walk;

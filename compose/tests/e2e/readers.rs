@@ -2,6 +2,7 @@
 //! version, before and behind compaction, retention and a schema that has grown; and what the page for
 //! data teams shows is true.
 
+mod document;
 mod examples;
 mod life;
 

@@ -121,6 +121,31 @@ impl Control {
         self.keep_setting(name, &crate::new_secret("")).await
     }
 
+    /// What was noted last under a name.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn noted(&self, name: &'static str) -> Result<Option<String>, Error> {
+        let row: Option<(String,)> = self
+            .fetch_optional("SELECT value FROM settings WHERE name = $1", vec![name.into()])
+            .await?;
+        Ok(row.map(|(value,)| value))
+    }
+
+    /// Notes something under a name, in place of what was noted before.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn note(&self, name: &'static str, value: &str) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO settings (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            vec![name.into(), value.into()],
+        )
+        .await
+        .map(drop)
+    }
+
     /// Stores a setting unless it is stored already; answers with what is stored.
     async fn keep_setting(&self, name: &'static str, value: &str) -> Result<String, Error> {
         self.execute(

@@ -1,6 +1,10 @@
 //! Where images are kept: local files or S3, under names of our own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io::ErrorKind::{InvalidInput, Unsupported},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -90,9 +94,13 @@ impl ImageStore {
             let lost = |e: std::io::Error| {
                 Error::new(ErrorKind::Unavailable, format!("the image can't be kept: {e}"))
             };
-            for path in [folder.join(&name), folder.clone()] {
-                let file = tokio::fs::File::open(path).await.map_err(lost)?;
-                file.sync_all().await.map_err(lost)?;
+            let file = tokio::fs::File::open(folder.join(&name)).await.map_err(lost)?;
+            file.sync_all().await.map_err(lost)?;
+            let names = tokio::fs::File::open(folder).await.map_err(lost)?;
+            match names.sync_all().await {
+                // Some file systems keep their folders by themselves, and refuse to be asked for it.
+                Err(e) if matches!(e.kind(), InvalidInput | Unsupported) => {}
+                kept => kept.map_err(lost)?,
             }
         }
         Ok(name)

@@ -80,6 +80,10 @@ pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Verdict {
             let key = named_by(&limits.topic_prefix, message);
             Verdict::Append(reject(message, &key, Reason::TooLarge))
         }
+        // A device that has shown who it is speaks for itself, and of itself it knows the id.
+        Uplink::BadDeviceId { .. } if message.sender.is_some() => {
+            Verdict::Drop(DropReason::NotOwnTopic)
+        }
         Uplink::BadDeviceId { .. } => Verdict::Append(reject(message, "", Reason::BadDeviceId)),
         Uplink::Device { device_id, kind } => {
             Verdict::Append(record(message, device_id, kind.into()))

@@ -88,6 +88,9 @@ impl Daily {
         if let Some(sent) = today.devices.get_mut(device) {
             sent.bytes = sent.bytes.saturating_sub(bytes as u64);
             sent.alerts = sent.alerts.saturating_sub(u64::from(kind == Kind::Alerts));
+            // What was to be told of it was not taken either.
+            sent.told_bytes &= sent.bytes > self.limits.bytes;
+            sent.told_alerts &= sent.alerts > self.limits.alerts;
         }
     }
 }

@@ -81,7 +81,12 @@ impl Intake {
                 Taken::Dropped
             }
             Verdict::Append(record) => {
-                let (key, kind) = (record.key.clone(), record.headers.kind);
+                // What is refused is counted as what it was.
+                let kind = match topic::parse(&self.limits.topic_prefix, message.topic) {
+                    Uplink::Device { kind, .. } => kind.into(),
+                    _ => record.headers.kind,
+                };
+                let key = record.key.clone();
                 let taken = self.append(record, &message).await;
                 if taken == Taken::Withheld {
                     let device = String::from_utf8_lossy(&key);

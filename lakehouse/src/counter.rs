@@ -120,7 +120,8 @@ fn way(counter: Counter, terms: &MeterTerms, from: Reading, to: Reading) -> Way 
         Counter::Total if -plain <= terms.tolerance(from.value) => Way::Stays,
         Counter::Total => {
             let (high, low) = (terms.end * (1.0 - NEAR), terms.end * NEAR);
-            match from.value >= high && (0.0..=low).contains(&to.value) {
+            let over = from.value >= high && (0.0..=low).contains(&to.value);
+            match over && terms.end + plain >= 0.0 {
                 true => within(terms.end + plain),
                 false => Way::None,
             }
@@ -166,22 +167,30 @@ pub struct Doubt {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Track {
     believed: Option<Reading>,
+    /// When it was shown last: for how long it can have counted since.
+    seen: Micros,
     /// The one before, and what was counted from it: not known behind what was read from a table.
     before: Option<TakenBack>,
     doubt: Option<Doubt>,
 }
 
 impl Track {
-    /// Goes on behind what was known.
+    /// Goes on behind what was known: the believed reading, when it was shown last, and what was in doubt.
     #[must_use]
-    pub const fn behind(believed: Option<Reading>, doubt: Option<Doubt>) -> Self {
-        Self { believed, before: None, doubt }
+    pub const fn behind(believed: Reading, seen: Micros, doubt: Option<Doubt>) -> Self {
+        Self { believed: Some(believed), seen, before: None, doubt }
     }
 
     /// The last reading that is believed.
     #[must_use]
     pub const fn believed(&self) -> Option<Reading> {
         self.believed
+    }
+
+    /// When that was shown last.
+    #[must_use]
+    pub const fn seen(&self) -> Micros {
+        self.seen
     }
 
     /// What nothing has confirmed yet.
@@ -196,27 +205,52 @@ impl Track {
     pub fn lacks_before(&self, counter: Counter, terms: &MeterTerms, to: Reading) -> bool {
         self.before.is_none()
             && counter == Counter::Total
-            && self.believed.is_some_and(|at| way(counter, terms, at, to) == Way::None)
+            && self.last_shown().is_some_and(|at| way(counter, terms, at, to) == Way::None)
     }
 
     /// Takes the next reading.
     pub fn take(&mut self, counter: Counter, terms: &MeterTerms, at: Reading) -> Told {
-        let Some(believed) = self.believed else {
-            self.believed = Some(at);
+        let (Some(believed), Some(shown)) = (self.believed, self.last_shown()) else {
+            (self.believed, self.seen) = (Some(at), at.ts);
             return Told { believed: true, ..Told::default() };
         };
-        match way(counter, terms, believed, at) {
-            // Whoever shows what was there before says nothing for or against it.
-            Way::Stays => self.drop_doubt(),
-            Way::Onward(counted) if counted.abs() < f64::EPSILON => self.drop_doubt(),
-            Way::Onward(counted) => self.go_on(believed, at, counted),
+        match way(counter, terms, shown, at) {
+            Way::Stays => self.stay(at),
+            Way::Onward(counted) if counted.abs() < f64::EPSILON => self.stay(at),
+            Way::Onward(counted) => match self.was_a_lost_zero(counter, at) {
+                true => self
+                    .take_back(counter, terms, at)
+                    .unwrap_or_else(|| self.go_on(believed, at, counted)),
+                false => self.go_on(believed, at, counted),
+            },
             Way::None => self.contradict(counter, terms, at),
         }
     }
 
+    /// The believed reading, as of when it was shown last.
+    fn last_shown(&self) -> Option<Reading> {
+        self.believed.map(|believed| Reading { ts: self.seen.max(believed.ts), ..believed })
+    }
+
+    /// Who shows what was there before says nothing for or against it.
+    fn stay(&mut self, at: Reading) -> Told {
+        self.seen = at.ts;
+        self.drop_doubt()
+    }
+
+    /// Whether a net counter, which may go both ways, has only come back from a zero to where it was.
+    #[expect(clippy::float_cmp, reason = "a register that was not read shows zero itself")]
+    fn was_a_lost_zero(&self, counter: Counter, at: Reading) -> bool {
+        let (Some(zero), Some(before)) = (self.believed, self.before) else { return false };
+        let far = before.stood.value.abs();
+        counter == Counter::Net
+            && zero.value == 0.0
+            && (at.value - before.stood.value).abs() * 10.0 <= far
+    }
+
     fn go_on(&mut self, from: Reading, to: Reading, counted: f64) -> Told {
         self.before = Some(TakenBack { counted, stood: from });
-        self.believed = Some(to);
+        (self.believed, self.seen) = (Some(to), to.ts);
         Told { counted, believed: true, ..self.drop_doubt() }
     }
 
@@ -238,19 +272,24 @@ impl Track {
             self.doubt = Some(Doubt { reading: at, times: 1 });
             return Told::default();
         };
-        #[expect(clippy::float_cmp, reason = "a register that is stuck shows the very same")]
-        if doubt.reading.value == at.value {
-            doubt.times = doubt.times.saturating_add(1);
-            return Told::default();
-        }
         let reset = doubt.reading;
-        if let Way::Onward(counted) = way(counter, terms, reset, at) {
-            self.doubt = None;
-            return self.go_on(reset, at, counted);
+        match way(counter, terms, reset, at) {
+            // A register that is stuck confirms nothing.
+            Way::Stays => doubt.times = doubt.times.saturating_add(1),
+            Way::Onward(counted) if counted.abs() < f64::EPSILON => {
+                doubt.times = doubt.times.saturating_add(1);
+            }
+            Way::Onward(counted) => {
+                self.doubt = None;
+                return self.go_on(reset, at, counted);
+            }
+            Way::None => {
+                let told = self.drop_doubt();
+                self.doubt = Some(Doubt { reading: at, times: 1 });
+                return told;
+            }
         }
-        let told = self.drop_doubt();
-        self.doubt = Some(Doubt { reading: at, times: 1 });
-        told
+        Told::default()
     }
 
     /// Believes the reading before again, if that is where this one comes from.
@@ -336,12 +375,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_idle_counter_can_count_does_not_grow() {
+        let idle: Vec<f64> = (0..5000).map(|_| 0.0).chain([41_746_432.0, 41_746_432.1]).collect();
+        assert_eq!(count(&idle), (0.1, 0), "another counter, which counts on from there");
+        assert_eq!(count(&[5000.0, 3.0, 2.9, 3.1]), (0.1, 0), "a reset that flickers");
+        let small = MeterTerms::of(None, None, Some(1_000_000.0));
+        let beyond = count_with(Counter::Total, &small, &[1_000_100.0, 0.0, 0.5]);
+        assert_eq!(beyond, (0.5, 0), "nothing is counted below zero");
+    }
+
+    #[test]
     fn net_counters_count_both_ways() {
         let net = |values: &[f64]| count_with(Counter::Net, &MeterTerms::default(), values);
         assert_eq!(net(&[-5.0, -7.5]), (-2.5, 0));
         assert_eq!(net(&[99_999_999.0, 1.0]), (2.0, 0));
         assert_eq!(net(&[1.0, 99_999_999.0]), (-2.0, 0));
         assert_eq!(net(&[10.0, 11.0, 40_000_000.0, 10.0]), (0.0, 1));
+        assert_eq!(net(&[500.0, 500.1, 0.0, 500.2]), (0.2, 1));
+        assert_eq!(net(&[2.0, 1.0, 0.0, -1.0, 0.0, 1.0]), (-1.0, 0));
     }
 
     #[test]
@@ -351,11 +402,14 @@ mod tests {
         let mut track = Track::default();
         track.take(Counter::Total, &terms, at(0, 100.0));
         track.take(Counter::Total, &terms, at(1, 0.0));
-        let mut stored = Track::behind(track.believed(), track.doubt());
+        let behind = |track: &Track, doubt| {
+            Track::behind(track.believed().expect("one"), track.seen(), doubt)
+        };
+        let mut stored = behind(&track, track.doubt());
         assert_eq!(track.take(Counter::Total, &terms, at(2, 100.5)).suspects, 1);
         let told = stored.take(Counter::Total, &terms, at(2, 100.5));
         assert_eq!((told.counted, told.suspects), (0.5, 1));
-        let stored = Track::behind(stored.believed(), None);
+        let stored = behind(&stored, None);
         assert!(stored.lacks_before(Counter::Total, &terms, at(3, 100.2)));
         assert!(!stored.lacks_before(Counter::Total, &terms, at(3, 100.6)));
         assert!(!track.lacks_before(Counter::Total, &terms, at(3, 100.2)));

@@ -14,7 +14,7 @@ use std::{
 use acuvim_schemas::tables::Table;
 use deltalake::DeltaTableBuilder;
 use object_store::path::Path;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::{errors::ParquetError, file::metadata::ParquetMetaDataReader};
 use serde_json::Value;
 
 use crate::{
@@ -29,6 +29,9 @@ const MOST_COMMITS: usize = 64;
 
 /// So much younger than the newest commit they are at least.
 const RECENT: Duration = Duration::from_secs(3600);
+
+/// By how much, in milliseconds, the clock of files may differ from that of whoever commits.
+const OTHER_CLOCK: i64 = 60_000;
 
 /// Where Delta keeps a table's commits.
 const LOG: &str = "_delta_log";
@@ -61,21 +64,27 @@ impl Damage {
     /// and none on a store that is not of local files.
     ///
     /// # Errors
-    /// When the folders can't be read, or no version is left that a table could go back to.
+    /// When the folders can't be read; when no version is left, with all of its files, that a table could
+    /// go back to; when what is damaged has no other source.
     pub async fn find(options: &LakeOptions) -> Result<Option<Self>, Error> {
         store::register();
         let Some(lake) = store::local_folder(&options.url) else { return Ok(None) };
         let tables = off_thread(move || {
             let read = |table: Table| TableLog::read(table, lake.join(table.name()));
-            Table::ALL.into_iter().map(read).collect::<Result<Vec<_>, Error>>()
+            let tables = Table::ALL.into_iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+            look_through(tables.into_iter().flatten().collect())
         })
         .await?;
-        let tables: Vec<TableLog> = tables.into_iter().flatten().collect();
         let what: Vec<String> = tables.iter().flat_map(TableLog::says).collect();
         if what.is_empty() {
             return Ok(None);
         }
         let back = plan(&tables);
+        events_stay(&tables)?;
+        epochs_stay(&tables, &back, options.epoch)?;
+        for one in &back {
+            can_go_back(options, one, &tables).await?;
+        }
         let telemetry = tables.iter().find(|t| t.table == Table::Telemetry);
         let restart = match (moment(&tables, &Table::COMMIT_ORDER), telemetry) {
             (Some(_), Some(log)) => {
@@ -123,8 +132,9 @@ async fn off_thread<T: Send + 'static>(
     done.map_err(|e| Error::new(ErrorKind::Internal, format!("lake: {e}")))?
 }
 
+/// What can't be read may be whole.
 fn unreadable(path: &FilePath, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Setup, format!("{} (lake.url): {error}", path.display()))
+    Error::new(ErrorKind::Unavailable, format!("{} (lake.url): {error}", path.display()))
 }
 
 /// The newest commits of a table.
@@ -151,9 +161,7 @@ impl TableLog {
             }
         }
         set_torn_checkpoint_aside(&folder, &files, &made)?;
-        let mut table = Self { table, folder, made, damaged: None };
-        table.damaged = table.first_damage();
-        Ok(Some(table))
+        Ok(Some(Self { table, folder, made, damaged: None }))
     }
 
     fn newest(&self) -> i64 {
@@ -171,76 +179,86 @@ impl TableLog {
 
     /// The first version that the table can't go on with. What a later one had removed is there again
     /// once that one is taken out, so it is looked for until nothing new is found.
-    fn first_damage(&self) -> Option<(i64, String)> {
-        let newest = self.made.values().next_back()?;
-        let oldest = newest.checked_sub(RECENT).unwrap_or(UNIX_EPOCH);
+    fn first_damage(&self, oldest: SystemTime) -> Result<Option<(i64, String)>, Error> {
         let recent = self.made.iter().rev().take(MOST_COMMITS).take_while(|(_, at)| **at >= oldest);
-        let recent: BTreeMap<i64, Result<Changes, String>> =
-            recent.map(|(version, _)| (*version, Changes::read(&self.commit(*version)))).collect();
-        let mut first = None;
-        let mut end = i64::MAX;
-        while let Some((version, what)) = self.damage_before(&recent, end) {
+        let mut read = BTreeMap::new();
+        for (version, _) in recent {
+            read.insert(*version, Changes::read(&self.commit(*version))?);
+        }
+        let (mut first, mut end) = (None, i64::MAX);
+        while let Some((version, what)) = self.damage_before(&read, end)? {
             end = version;
             first = Some((version, what));
         }
-        first
+        Ok(first)
     }
 
     fn damage_before(
         &self,
         recent: &BTreeMap<i64, Result<Changes, String>>,
         end: i64,
-    ) -> Option<(i64, String)> {
+    ) -> Result<Option<(i64, String)>, Error> {
         let mut gone: HashSet<&str> = HashSet::new();
         let mut first = None;
         for (version, changes) in recent.range(..end).rev() {
             match changes {
                 Ok(changes) => {
-                    let mut held =
-                        changes.added.iter().filter(|(path, _)| !gone.contains(path.as_str()));
-                    let broken = held.find_map(|(path, size)| self.damage_of(path, *size));
-                    first = broken.map(|what| (*version, what)).or(first);
+                    for (path, size) in
+                        changes.added.iter().filter(|(path, _)| !gone.contains(path.as_str()))
+                    {
+                        if let Some(what) = self.damage_of(path, *size)? {
+                            first = Some((*version, what));
+                            break;
+                        }
+                    }
                     gone.extend(changes.removed.iter().map(String::as_str));
                 }
                 Err(what) => first = Some((*version, what.clone())),
             }
         }
-        first
+        Ok(first)
     }
 
-    /// What is wrong with a data file.
-    fn damage_of(&self, path: &str, size: u64) -> Option<String> {
+    /// What is wrong with a data file. A disk that does not answer says nothing of it.
+    fn damage_of(&self, path: &str, size: u64) -> Result<Option<String>, Error> {
         let relative = match Path::from_url_path(path) {
             Ok(relative) => relative,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => return Ok(Some(error.to_string())),
         };
         let name: &str = relative.as_ref();
-        let whole = || -> Result<(), String> {
-            let file = File::open(self.folder.join(name)).map_err(|e| e.to_string())?;
-            let found = file.metadata().map_err(|e| e.to_string())?.len();
-            if found != size {
-                return Err(format!("{found} bytes, not {size}"));
-            }
-            ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|e| e.to_string())?;
-            Ok(())
-        };
-        whole().err().map(|what| format!("{path}: {what}"))
+        let place = self.folder.join(name);
+        let Some(found) = length(&place)? else { return Ok(Some(format!("{path}: it is gone"))) };
+        if found != size {
+            return Ok(Some(format!("{path}: {found} bytes, not {size}")));
+        }
+        let file = File::open(&place).map_err(|e| unreadable(&place, &e))?;
+        match ParquetMetaDataReader::new().parse_and_finish(&file) {
+            Ok(_) => Ok(None),
+            Err(ParquetError::External(error)) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{} (lake.url): {error}", place.display()),
+            )),
+            Err(error) => Ok(Some(format!("{path}: {error}"))),
+        }
     }
 
     /// When a version was committed, in milliseconds: as it says itself, which a copy of the folder
     /// does not change.
     fn time(&self, version: i64) -> i64 {
-        let said = Changes::read(&self.commit(version)).ok().and_then(|changes| changes.at);
+        let read = Changes::read(&self.commit(version)).ok().and_then(Result::ok);
+        let said = read.and_then(|changes| changes.at);
         said.unwrap_or_else(|| {
             let made = self.made.get(&version).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            made.and_then(|made| i64::try_from(made.as_millis()).ok()).unwrap_or(0)
+            let made = made.and_then(|made| i64::try_from(made.as_millis()).ok()).unwrap_or(0);
+            // A file's time is of another clock than what commits say of themselves.
+            made - OTHER_CLOCK
         })
     }
 
     /// The newest version that was made before a moment.
     fn before(&self, moment: i64) -> i64 {
-        let later = self.made.keys().rev().take_while(|version| self.time(**version) >= moment);
-        later.last().map_or(self.newest(), |first| first - 1)
+        let first = self.made.keys().find(|version| self.time(**version) >= moment);
+        first.map_or(self.newest(), |first| first - 1)
     }
 }
 
@@ -250,25 +268,29 @@ struct Changes {
     /// The files that it added, with their sizes.
     added: Vec<(String, u64)>,
     removed: Vec<String>,
+    /// The ids of whoever has noted how far it had come.
+    apps: Vec<String>,
     /// When, in milliseconds.
     at: Option<i64>,
 }
 
 impl Changes {
-    fn read(path: &FilePath) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|e| format!("the commit can't be read: {e}"))?;
+    /// What a commit says, or what is wrong with it.
+    fn read(path: &FilePath) -> Result<Result<Self, String>, Error> {
+        let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
         let mut changes = Self::default();
         let mut actions = 0;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let action: Value = serde_json::from_slice(line)
-                .map_err(|e| format!("the commit is cut off or no JSON: {e}"))?;
-            changes.note(&action);
+            match serde_json::from_slice::<Value>(line) {
+                Ok(action) => changes.note(&action),
+                Err(error) => return Ok(Err(format!("the commit is cut off or no JSON: {error}"))),
+            }
             actions += 1;
         }
-        match actions {
+        Ok(match actions {
             0 => Err("the commit is empty".to_owned()),
             _ => Ok(changes),
-        }
+        })
     }
 
     fn note(&mut self, action: &Value) {
@@ -278,6 +300,7 @@ impl Changes {
             self.added.push((added, size));
         }
         self.removed.extend(path("/remove/path"));
+        self.apps.extend(path("/txn/appId"));
         let at = action.pointer("/commitInfo/timestamp").and_then(Value::as_i64);
         self.at = at.or(self.at);
     }
@@ -315,10 +338,15 @@ fn set_torn_checkpoint_aside(
         files.iter().filter(|(_, name)| name.ends_with(".checkpoint.parquet")).rev();
     let Some((version, name)) = checkpoints.next() else { return Ok(()) };
     let path = folder.join(LOG).join(name);
-    let read = File::open(&path).map_err(|e| e.to_string()).and_then(|file| {
-        ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|e| e.to_string())
-    });
-    let Err(error) = read else { return Ok(()) };
+    let file = File::open(&path).map_err(|e| unreadable(&path, &e))?;
+    let error = match ParquetMetaDataReader::new().parse_and_finish(&file) {
+        Ok(_) => return Ok(()),
+        Err(ParquetError::External(error)) => {
+            let text = format!("{} (lake.url): {error}", path.display());
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        Err(error) => error,
+    };
     let from = checkpoints.next().map_or(0, |(older, _)| older + 1);
     if !(from..=*version).all(|version| made.contains_key(&version)) {
         return Err(Error::new(
@@ -334,6 +362,107 @@ fn set_torn_checkpoint_aside(
     let aside = Aside::new(folder, DurableFiles::new());
     aside.take_hint_beyond(version - 1)?;
     aside.take(name)
+}
+
+/// Finds the damage of all tables, among what was committed shortly before the newest commit of the lake.
+fn look_through(mut tables: Vec<TableLog>) -> Result<Vec<TableLog>, Error> {
+    let newest = tables.iter().filter_map(|table| table.made.values().max()).max();
+    let oldest = newest.and_then(|newest| newest.checked_sub(RECENT)).unwrap_or(UNIX_EPOCH);
+    for table in &mut tables {
+        table.damaged = table.first_damage(oldest)?;
+    }
+    Ok(tables)
+}
+
+/// Events have no other source: what is whole behind a damaged commit of theirs is not given up for it.
+fn events_stay(tables: &[TableLog]) -> Result<(), Error> {
+    let events = tables.iter().filter(|table| Table::EVENTS.contains(&table.table));
+    for table in events {
+        let Some((version, what)) = &table.damaged else { continue };
+        let path = table.commit(*version);
+        return Err(Error::new(
+            ErrorKind::Setup,
+            format!(
+                "{} (lake.url) is damaged from version {version} on ({what}), and nothing else has its \
+                 events: put {} and its files back from a copy; or give them up: move that commit and \
+                 all later ones out of the table's folder _delta_log, and start again",
+                table.table.name(),
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// What an earlier log has brought no log brings again.
+fn epochs_stay(tables: &[TableLog], back: &[Back], epoch: i32) -> Result<(), Error> {
+    for table in tables.iter().filter(|table| Table::COMMIT_ORDER.contains(&table.table)) {
+        let Some(to) = back.iter().find(|b| b.folder == table.folder).map(|b| b.to) else {
+            continue;
+        };
+        let ours = format!("{}:{epoch}:", table.table.name());
+        let any = format!("{}:", table.table.name());
+        for version in table.made.range(to + 1..).map(|(version, _)| *version) {
+            let changes = Changes::read(&table.commit(version))?;
+            let apps = changes.map(|changes| changes.apps).unwrap_or_default();
+            if apps.iter().any(|app| app.starts_with(&any) && !app.starts_with(&ours)) {
+                return Err(Error::new(
+                    ErrorKind::Setup,
+                    format!(
+                        "{} (lake.url) is damaged, and what it would lose was brought by a log that was \
+                         laid out anew since: put its files back from a copy of the lake",
+                        table.table.name()
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether all is there that a table goes back to.
+async fn can_go_back(options: &LakeOptions, back: &Back, tables: &[TableLog]) -> Result<(), Error> {
+    let Some(log) = tables.iter().find(|table| table.folder == back.folder) else { return Ok(()) };
+    let lost = |what: &str| {
+        Error::new(
+            ErrorKind::Setup,
+            format!(
+                "{} (lake.url) is damaged, and can't go back to its version {}: {what}. Put its files \
+                 back from a copy of the lake",
+                log.table.name(),
+                back.to
+            ),
+        )
+    };
+    let Ok(version) = u64::try_from(back.to) else {
+        // Before its first version there was nothing.
+        return match log.made.contains_key(&0) {
+            true => Ok(()),
+            false => Err(lost("its first versions are not kept any more")),
+        };
+    };
+    let url = table_url(&options.url, log.table)?;
+    let url = deltalake::ensure_table_uri(url.as_str())?;
+    let delta = DeltaTableBuilder::from_url(url)?.with_version(version).load().await;
+    let delta = delta.map_err(|error| lost(&error.to_string()))?;
+    for file in &delta.snapshot()?.snapshot().log_data() {
+        let relative = file.object_store_path();
+        let relative: &str = relative.as_ref();
+        let size = u64::try_from(file.size()).unwrap_or(0);
+        if length(&log.folder.join(relative))? != Some(size) {
+            return Err(lost(&format!("{relative} is gone")));
+        }
+    }
+    Ok(())
+}
+
+/// How long a file is; none if there is none.
+fn length(path: &FilePath) -> Result<Option<u64>, Error> {
+    match path.metadata() {
+        Ok(found) => Ok(Some(found.len())),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
 }
 
 /// The moment before which all commits of some tables are whole; none if all are.

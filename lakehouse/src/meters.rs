@@ -54,6 +54,17 @@ impl KnownMeters {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 
+    /// What is known of some devices alone.
+    pub fn of(&self, devices: &[String]) -> Self {
+        let (meters, changes) = (self.meters(), self.changes());
+        let id = |device: &String| Arc::<str>::from(device.as_str());
+        let terms = devices.iter().filter_map(|d| Some((id(d), *meters.0.get(d.as_str())?)));
+        let ours = Meters(terms.collect());
+        let changed =
+            devices.iter().filter_map(|d| Some((id(d), changes.get(d.as_str())?.clone())));
+        Self(Arc::new(RwLock::new((Arc::new(ours), Arc::new(changed.collect())))))
+    }
+
     pub fn set_meters(&self, meters: Meters) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(meters);
     }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use acuvim_schemas::Micros;
 use datafusion::{
     arrow::datatypes::DataType,
     common::DFSchema,
@@ -79,6 +80,19 @@ impl Engine {
         self.known.set_meters(meters);
     }
 
+    /// When a device's meter was another, in order, as far as that was learnt.
+    #[must_use]
+    pub fn meter_changes(&self, device_id: &str) -> Vec<Micros> {
+        self.known.changes().get(device_id).cloned().unwrap_or_default()
+    }
+
+    /// A session whose functions know nothing of the meters of others than these devices.
+    #[must_use]
+    pub fn session_of(&self, devices: &[String]) -> SessionContext {
+        let known = Self { known: self.known.of(devices), ..self.clone() };
+        known.session()
+    }
+
     pub(crate) const fn known_meters(&self) -> &KnownMeters {
         &self.known
     }
@@ -102,6 +116,8 @@ impl Engine {
             .with_parquet_pruning(true);
         let options = config.options_mut();
         options.execution.time_zone = Some("UTC".to_owned());
+        // It makes room for as many rows as a LIMIT says before it has any, outside the pool.
+        options.optimizer.enable_topk_aggregation = false;
         // Under a limit DataFusion 55 forgets that a scan's streams are sorted, and lets one that is
         // done read on in another's files: rows in no order, of which a limit takes the wrong ones.
         options.execution.enable_file_stream_work_stealing = false;

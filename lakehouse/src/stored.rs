@@ -108,8 +108,7 @@ impl Lake {
         Ok((rows.slice(0, rows.num_rows().min(MOST_READINGS)), more))
     }
 
-    /// The readings of devices at some times, stored or in the tail; of a device with many times it may
-    /// be more.
+    /// The readings of devices at some times, stored or in the tail.
     ///
     /// # Errors
     /// When files can't be read.
@@ -118,20 +117,20 @@ impl Lake {
         wanted: &BTreeMap<Arc<str>, BTreeSet<Micros>>,
     ) -> Result<Vec<RecordBatch>, Error> {
         let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
-        let of_device = |(device, times): &(&Arc<str>, &BTreeSet<Micros>)| {
+        let of_device = |(device, times): &(&Arc<str>, Vec<Micros>)| {
             let (first, last) = (times.first().copied()?, times.last().copied()?);
-            let mut theirs = col("device_id")
-                .eq(lit(device.as_ref()))
-                .and(col("ts").gt_eq(timestamp(first)).and(col("ts").lt_eq(timestamp(last))));
-            if times.len() <= TIMES {
-                let times = times.iter().map(|ts| timestamp(*ts)).collect();
-                theirs = theirs.and(col("ts").in_list(times, false));
-            }
-            Some(theirs)
+            let within = col("ts").gt_eq(timestamp(first)).and(col("ts").lt_eq(timestamp(last)));
+            let times = times.iter().map(|ts| timestamp(*ts)).collect();
+            let theirs = col("device_id").eq(lit(device.as_ref())).and(within);
+            Some(theirs.and(col("ts").in_list(times, false)))
         };
         let mut found = Vec::new();
-        let devices: Vec<_> = wanted.iter().collect();
-        for some in devices.chunks(DEVICES) {
+        let mut pieces: Vec<(&Arc<str>, Vec<Micros>)> = Vec::new();
+        for (device, times) in wanted {
+            let times: Vec<Micros> = times.iter().copied().collect();
+            pieces.extend(times.chunks(TIMES).map(|some| (device, some.to_vec())));
+        }
+        for some in pieces.chunks(DEVICES) {
             let Some(any) = some.iter().filter_map(of_device).reduce(Expr::or) else { continue };
             let rows = self.engine.session().read_table(Arc::clone(&telemetry) as _)?;
             found.extend(rows.filter(any)?.collect().await?);

@@ -24,7 +24,7 @@ use deltalake::{
 };
 use url::Url;
 
-use crate::{Covered, Error, ErrorKind, Snapshot, compact::Aside, grow::grow};
+use crate::{Covered, Error, ErrorKind, Snapshot, compact::Aside, grow::grow, store};
 
 /// A partition's step in one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +278,8 @@ impl LakeTable {
         let reached = steps.iter().all(|(p, s)| now.covered.get(p).is_some_and(|c| *c >= s.next));
         let has = |path: &String| now.files.iter().any(|f| f.meta.location.as_ref() == path);
         if reached && paths.iter().all(has) {
+            // It may have failed because its name is not on the disk.
+            store::keep_commits(self.log_store.root_url()).await?;
             return Ok(Committed::Done);
         }
         match overtaken(&now.covered, steps) {

@@ -1,6 +1,7 @@
 //! Keeps the rollups up, beside the stream: one process does, the one that looks after the tables.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,6 +11,9 @@ use acuvim_lakehouse::{Error, MeterTerms, Meters, Zones};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Parts, ProcessorOptions, upkeep::Holder};
+
+/// Where control keeps by what the counters of stored buckets were counted.
+const COUNTED_BY: &str = "rollups.counted_by";
 
 /// How long it goes on before the lease is asked for again.
 const TURN: Duration = Duration::from_secs(20);
@@ -22,12 +26,17 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let work = async {
-        // By which calendars and meters the buckets were last made; not known at first.
-        let mut applied: Option<(Zones, Meters)> = None;
+        // By which calendars the days were last made; not known at first.
+        let mut applied: Option<Zones> = None;
         let mut pause = options.rollup_interval;
         loop {
             tokio::time::sleep(pause).await;
             pause = options.rollup_interval;
+            // Every process judges counters as they come.
+            match parts.control.device_meters().await {
+                Ok(meters) => parts.lake.engine().set_meters(meters_of(meters)),
+                Err(error) => tracing::debug!(%error, "meters are not known anew"),
+            }
             if options.shared && !holder.holds(&parts).await {
                 applied = None;
                 continue;
@@ -47,9 +56,9 @@ enum Ended {
     TurnOver,
 }
 
-async fn keep_up(parts: &Parts, applied: &mut Option<(Zones, Meters)>) -> Result<Ended, Error> {
+async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Error> {
     let (begun, lake) = (Instant::now(), &parts.lake);
-    let (zones, meters) = match known(parts).await {
+    let (zones, counted) = match known(parts).await {
         Ok(known) => known,
         Err(error) => {
             tracing::debug!(%error, "the rollups wait for control");
@@ -57,14 +66,19 @@ async fn keep_up(parts: &Parts, applied: &mut Option<(Zones, Meters)>) -> Result
         }
     };
     lake.catch_up().await?;
-    lake.engine().set_meters(meters.clone());
-    if applied.as_ref().map(|(zones, _)| zones) != Some(&zones) {
+    if applied.as_ref() != Some(&zones) {
         lake.rezone(&lake.zoned_otherwise(&zones).await?, &zones).await?;
+        *applied = Some(zones.clone());
     }
-    if let Some((_, before)) = applied {
-        lake.recount(&meters.others_than(before), &zones).await?;
+    let meters = lake.engine().meters();
+    let others = meters.others_than(&counted);
+    if !others.is_empty() {
+        tracing::info!(devices = others.len(), "counters are counted anew by what meters can do");
+        lake.recount(&others, &zones).await?;
+        if let Err(error) = parts.control.note(COUNTED_BY, &as_text(&meters)).await {
+            tracing::debug!(%error, "what counters are counted by is noted the next time");
+        }
     }
-    *applied = Some((zones.clone(), meters));
     let mut buckets = 0;
     while let Some(done) = lake.roll_up(&zones).await? {
         buckets += done.buckets;
@@ -82,9 +96,27 @@ async fn keep_up(parts: &Parts, applied: &mut Option<(Zones, Meters)>) -> Result
     Ok(Ended::UpToDate)
 }
 
+/// Whose days are whose calendar's, and by what the stored buckets' counters were counted.
 async fn known(parts: &Parts) -> Result<(Zones, Meters), acuvim_control::Error> {
     let zones = zones_of(parts.control.device_zones().await?);
-    Ok((zones, meters_of(parts.control.device_meters().await?)))
+    let counted = parts.control.noted(COUNTED_BY).await?;
+    Ok((zones, counted.map(|text| of_text(&text)).unwrap_or_default()))
+}
+
+/// The end and the most in an hour of each device's counters, where they are not as all are.
+type Counted = BTreeMap<String, (f64, f64)>;
+
+fn as_text(meters: &Meters) -> String {
+    let of = |(id, terms): (&Arc<str>, &MeterTerms)| (id.to_string(), (terms.end, terms.per_hour));
+    let all: Counted = meters.0.iter().map(of).collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+fn of_text(text: &str) -> Meters {
+    let all: Counted = serde_json::from_str(text).unwrap_or_default();
+    let of =
+        |(id, (end, per_hour)): (String, (f64, f64))| (Arc::from(id), MeterTerms { end, per_hour });
+    Meters(all.into_iter().map(of).collect())
 }
 
 fn meters_of(meters: Vec<DeviceMeter>) -> Meters {

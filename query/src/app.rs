@@ -205,7 +205,7 @@ pub struct App {
     /// Devices' rights to firmware, as they were a moment ago.
     pub(crate) passes: Passes,
     /// Password hashes at a time: each takes 19 MiB.
-    pub(crate) hashing: Semaphore,
+    pub(crate) hashing: Arc<Semaphore>,
     /// As many threads for them: an allocator keeps for each thread what one hash has taken.
     pub(crate) hash_threads: WorkThreads,
     pub(crate) throttle: Throttle,
@@ -235,7 +235,7 @@ impl App {
         let exports = ExportSlots::new(parts.sql.exports, parts.sql.export_stall);
         let threads = WorkThreads::new(parts.sql.threads, parts.sql.stack)?;
         let guard = Guard::new(parts.guard.clone());
-        let (hashing, throttle) = (Semaphore::new(HASHES), Throttle::default());
+        let (hashing, throttle) = (Arc::new(Semaphore::new(HASHES)), Throttle::default());
         let hash_threads = WorkThreads::for_hashes()?;
         let planner = Planner::new().map_err(std::io::Error::other)?;
         let backtests = Backtests::default();

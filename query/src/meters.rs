@@ -11,17 +11,12 @@ use crate::App;
 /// Learns what counters can do, and of meters that took each other's place. Where that can't be learnt,
 /// what was known before holds.
 pub(crate) async fn learn(app: &App) {
-    learn_terms(app).await;
-    if let Err(error) = app.lake().learn_meter_changes(Utc::now().timestamp_micros()).await {
-        tracing::debug!(%error, "counters go by the meters that were known");
-    }
-}
-
-/// Learns what counters can do.
-pub(crate) async fn learn_terms(app: &App) {
     match app.control().device_meters().await {
         Ok(meters) => app.parts.engine.set_meters(meters_of(meters)),
         Err(error) => tracing::debug!(%error, "counters go by what was known of the meters"),
+    }
+    if let Err(error) = app.lake().learn_meter_changes(Utc::now().timestamp_micros()).await {
+        tracing::debug!(%error, "counters go by the meters that were known");
     }
 }
 

@@ -84,7 +84,9 @@ pub async fn serve_system(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let router = layered(routes::system_router(system));
-    let places = listen::Places::new(ConnectionLimits::default(), TrustedProxies::default());
+    // Nobody but a balancer, an orchestrator and a collector of metrics asks here.
+    let limits = ConnectionLimits { all: 64, of_one_address: 32, ..ConnectionLimits::default() };
+    let places = listen::Places::new(limits, TrustedProxies::default());
     listen::serve(listener, router, places, listen::HeaderNames::LowerCase, stop).await;
     Ok(())
 }

@@ -13,7 +13,7 @@ pub const LONGEST_GAP: Micros = 4 * 86_400 * SECOND;
 const STEPS: i64 = 4;
 
 /// Readings by which a device's step is known.
-const KEPT: usize = 4;
+const KEPT: usize = 6;
 
 /// The times of a device's last readings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,14 +53,14 @@ impl Recent {
         self.count == KEPT
     }
 
-    /// How far apart they are: one that came between, or one outage, does not count.
+    /// How far apart they are, where they come in pairs the pairs: one outage does not count.
     #[must_use]
     pub fn step(&self) -> Option<Micros> {
         let known = self.times.iter().skip(KEPT - self.count);
         let mut steps: Vec<Micros> =
             known.clone().skip(1).zip(known).map(|(after, before)| after - before).collect();
         steps.sort_unstable();
-        steps.get(steps.len().saturating_sub(1) / 2).copied()
+        steps.get(steps.len().saturating_sub(2)).copied()
     }
 
     /// Whether nothing is known of the time between the last of them and the next: for longer than is

@@ -45,6 +45,15 @@ async fn lay_out(
         bail!("this system has never run: set log.partitions and start it");
     };
     nobody_runs(control).await?;
+    if !args.old_log_is_lost
+        && let Some(damage) = serve::damage(settings, facts).await?
+    {
+        bail!(
+            "the lake is damaged ({}): start the server, which mends it from the log, stop it with SIGTERM, \
+             and try again",
+            damage.what().join("; ")
+        );
+    }
     let old = match args.old_log_is_lost {
         true => None,
         false => Some(OldLog::open(settings, control, facts).await?),

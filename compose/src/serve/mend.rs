@@ -2,13 +2,33 @@
 //! from the log.
 
 use acuvim_control::{Control, LogFacts};
-use acuvim_lakehouse::{Covered, Damage, Error, ErrorKind};
+use acuvim_lakehouse::{Covered, Damage, Error, ErrorKind, Lake};
 use acuvim_log::{ErrorKind as LogErrorKind, LogTopic};
 use acuvim_processor::LAKE_CURSOR;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 
-use super::{AnyLog, PROCESS_LEASES, parts::lake_options};
+use super::{AnyLog, PROCESS_LEASES, REPARTITION_LEASE, parts::lake_options};
 use crate::settings::Settings;
+
+/// Longer than it takes.
+const LEASE: TimeDelta = TimeDelta::minutes(5);
+
+/// A log that ends before what the lake has of it is not the one that the lake was written from, or an
+/// older copy of it: what it takes from now on would be passed over as known.
+pub async fn log_is_whole(log: &AnyLog, lake: &Lake, facts: LogFacts) -> anyhow::Result<()> {
+    // Brokers may take a moment to agree on where a log ends; a read that finds it short waits for that.
+    for partition in (0..facts.partitions).filter(|_| !log.is_shared()) {
+        let end = log.log().bounds(LogTopic::Uplink, partition).await?.end;
+        let stored = lake.next_offset(partition);
+        anyhow::ensure!(
+            stored <= end,
+            "the log ends at {end} in partition {partition} and the lake has its records up to {stored}: \
+             it is an older copy of the log that the lake was written from. Put the newest copy back; or, \
+             if that is lost, begin a new log with `acuvim log repartition --old-log-is-lost`"
+        );
+    }
+    Ok(())
+}
 
 /// Looks at the lake before it is opened. It goes back only if the log still has what it would lose,
 /// and nobody else has it open; `own` is this process's lease.
@@ -24,9 +44,30 @@ pub async fn mend(
     for what in damage.what() {
         tracing::error!(%what, "the lake is damaged");
     }
-    if log.is_shared() {
-        nobody_else_runs(control, own).await?;
+    if !log.is_shared() {
+        return set_back(log, facts, damage).await;
     }
+    // Nobody comes in meanwhile: a process that starts looks for this lease.
+    let held = control.hold_lease(REPARTITION_LEASE, own, Utc::now(), LEASE).await;
+    if held.map_err(|e| of_control(&e))?.is_none() {
+        let text = "somebody else lays the log out anew, or mends the lake";
+        return Err(Error::new(ErrorKind::Unavailable, text));
+    }
+    let done = async {
+        nobody_else_runs(control, own).await?;
+        // Somebody may have mended it before that.
+        match Damage::find(&options).await? {
+            Some(damage) => set_back(log, facts, damage).await,
+            None => Ok(()),
+        }
+    };
+    let done = done.await;
+    control.drop_lease(REPARTITION_LEASE, own, Utc::now()).await.map_err(|e| of_control(&e))?;
+    done
+}
+
+/// Sets the lake back to where it is whole.
+async fn set_back(log: &AnyLog, facts: LogFacts, damage: Damage) -> Result<(), Error> {
     if let Some(restart) = damage.restart() {
         still_there(log, facts, restart, &damage).await?;
         hold(log, facts, restart).await?;
@@ -43,7 +84,7 @@ pub async fn mend(
 /// On a log that others share they may have the lake open too.
 async fn nobody_else_runs(control: &Control, own: &str) -> Result<(), Error> {
     let held = control.held_leases(PROCESS_LEASES, Utc::now()).await;
-    let held = held.map_err(|e| Error::new(ErrorKind::Unavailable, e.to_string()))?;
+    let held = held.map_err(|e| of_control(&e))?;
     let others: Vec<&str> =
         held.iter().filter(|name| *name != own).filter_map(|name| name.split(':').nth(1)).collect();
     if others.is_empty() {
@@ -95,6 +136,10 @@ async fn hold(log: &AnyLog, facts: LogFacts, restart: &Covered) -> Result<(), Er
         noted.map_err(|e| of_log(&e))?;
     }
     Ok(())
+}
+
+fn of_control(error: &acuvim_control::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
 fn of_log(error: &acuvim_log::Error) -> Error {

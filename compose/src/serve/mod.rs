@@ -27,10 +27,10 @@ pub use beside::{PROCESS_LEASES, REPARTITION_LEASE};
 use beside::{enter, lease_name, say_alive, upkeep};
 use ingest::{Ingest, bridge_options, downlink, intake};
 use instance::Instance;
-use mend::mend;
+use mend::{log_is_whole, mend};
 use options::{Place, app, processor_options};
 use parts::bind;
-pub use parts::{AnyLog, control, engine, lake};
+pub use parts::{AnyLog, control, damage, engine, lake};
 use status::Stages;
 
 /// How long each part may take to end.
@@ -286,7 +286,9 @@ impl Opened {
                     stages.wait("lake", passing, mend).await?;
                 }
                 let open = async || lake(settings, facts, engine.clone()).await;
-                Some(Arc::new(stages.wait("lake", passing, open).await?))
+                let lake = stages.wait("lake", passing, open).await?;
+                log_is_whole(&log, &lake, facts).await?;
+                Some(Arc::new(lake))
             }
             false => None,
         };

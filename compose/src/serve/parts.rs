@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::{Control, LogFacts};
-use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions};
+use acuvim_lakehouse::{Damage, Engine, EngineLimits, Lake, LakeOptions};
 use acuvim_log::{
     EmbeddedLog, EmbeddedOptions, ErrorKind as LogErrorKind, KafkaLog, KafkaOptions, Log, Retention,
 };
@@ -123,6 +123,14 @@ pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
 }
 
 /// Where the lake of a log with these facts is.
+/// What is damaged of the lake's newest commits; none if nothing is.
+pub async fn damage(
+    settings: &Settings,
+    facts: LogFacts,
+) -> Result<Option<Damage>, acuvim_lakehouse::Error> {
+    Damage::find(&lake_options(settings, facts)?).await
+}
+
 pub fn lake_options(
     settings: &Settings,
     facts: LogFacts,

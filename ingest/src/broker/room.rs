@@ -82,6 +82,10 @@ impl Progress {
         if unfinished.bytes <= FREE {
             return Ok(());
         }
+        // No packet is longer: this is something else, such as pings of a websocket without end.
+        if unfinished.bytes > super::MAX_PACKET + BEFORE_LOGIN {
+            return Err(too_much("more than a packet has, and no packet"));
+        }
         unfinished.since.get_or_insert_with(Instant::now);
         let held = unfinished.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(unfinished.bytes - held).unwrap_or(u32::MAX);

@@ -181,7 +181,8 @@ impl Accumulator for Readings {
             let changes = changes.get(device.as_str()).map_or(&[][..], Vec::as_slice);
             sum += counted(self.counter, readings, &meters.terms_of(device), changes);
         }
-        Ok(ScalarValue::Float64(Some(sum)))
+        // Without the noise of adding floats.
+        Ok(ScalarValue::Float64(Some((sum * 1e6).round() / 1e6)))
     }
 
     fn size(&self) -> usize {

@@ -26,6 +26,7 @@ pub(super) struct Cell {
     pub delta: Option<Scaled>,
     /// Where the counter stood at the end, and what was in doubt by then.
     pub stood: Option<crate::Reading>,
+    pub seen: Micros,
     pub doubt: Option<Doubt>,
     /// Suspect readings that were found.
     pub suspects: i32,
@@ -198,7 +199,7 @@ impl<'a> Counting<'a> {
             if told.believed {
                 *counted_in = Some(place);
             }
-            cell.stood = track.believed();
+            (cell.stood, cell.seen) = (track.believed(), track.seen());
             cell.doubt = track.doubt();
         }
         self.carry.last_ts = Some(stand.ts);
@@ -215,7 +216,7 @@ impl Cell {
     pub fn take_back(&mut self, reading: &Reading, back: &TakenBack) {
         self.delta = self.delta.map(|delta| delta - as_stored(reading, back.counted));
         if self.stood.is_some() {
-            self.stood = Some(back.stood);
+            (self.stood, self.seen) = (Some(back.stood), back.stood.ts);
         }
     }
 
@@ -326,7 +327,7 @@ mod tests {
         let mut stored = Counting::new(MeterTerms::default(), &[]);
         let mut end = Carry { last_ts: Some(14 * MINUTE), ..Carry::default() };
         end.tracks[IMPORT] =
-            Track::behind(Some(crate::Reading { ts: 14 * MINUTE, value: 150.0 }), None);
+            Track::behind(crate::Reading { ts: 14 * MINUTE, value: 150.0 }, 14 * MINUTE, None);
         stored.pass(&end);
         stored.count(1, &mut Bucket::default(), &mut minutes(&[(15, Some(10_020))]));
         assert_eq!(stored.lacks, [14 * MINUTE]);

@@ -207,13 +207,19 @@ fn add_neighbours(keys: &mut Keys, stored: &Neighbours) {
                 starts.iter().flat_map(|start| followers(*start, stored)).collect();
             starts.extend(followers);
         }
-        let suspicious = starts
-            .iter()
-            .filter(|start| stored.get(start).is_some_and(|bucket| bucket.suspects > 0));
-        let before: Vec<Micros> = suspicious
-            .filter_map(|start| stored.range(..start).next_back().map(|(before, _)| *before))
-            .collect();
-        starts.extend(before);
+        add_suspected(starts, stored);
+    }
+}
+
+/// Adds the buckets before those that found something suspect, as far as these did too.
+fn add_suspected(starts: &mut BTreeSet<Micros>, stored: &BTreeMap<Micros, Carry>) {
+    let mut look: Vec<Micros> = starts.iter().copied().collect();
+    while let Some(start) = look.pop() {
+        if stored.get(&start).is_none_or(|bucket| bucket.suspects == 0) {
+            continue;
+        }
+        let before = stored.range(..start).next_back().map(|(before, _)| *before);
+        look.extend(before.filter(|before| starts.insert(*before)));
     }
 }
 
@@ -232,8 +238,10 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     for (start, carry) in behind {
         let another = serial.is_some_and(|serial| serial != &carry.serial);
         let before = open.len();
-        open.retain(|at| !stands(carry, *at) && !another);
-        if open.len() < before && *start != first {
+        let reads = open.iter().any(|at| stands(carry, *at));
+        // What stands there in doubt says nothing yet.
+        open.retain(|at| !another && !(stands(carry, *at) && !doubts(carry, *at)));
+        if (open.len() < before || reads) && *start != first {
             followers.push(*start);
         }
         if open.is_empty() {
@@ -242,6 +250,10 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
         serial = Some(&carry.serial);
     }
     followers
+}
+
+fn doubts(carry: &Carry, at: usize) -> bool {
+    carry.tracks.get(at).is_some_and(|track| track.doubt().is_some())
 }
 
 fn stands(carry: &Carry, at: usize) -> bool {
@@ -268,8 +280,12 @@ fn count(
         while let Some((_, before)) = stays.next_if(|(at, _)| *at < start) {
             counting.pass(before);
         }
-        // What is stored of this one is what it takes the place of.
-        stays.next_if(|(at, _)| *at == start);
+        // What is stored of this one is what it takes the place of, unless its readings are gone by now.
+        let stored = stays.next_if(|(at, _)| *at == start);
+        if bucket.samples == 0 {
+            stored.into_iter().for_each(|(_, carry)| counting.pass(carry));
+            continue;
+        }
         counting.count(place, bucket, stands);
     }
     let end = chunk.places.of(device).end;
@@ -291,7 +307,8 @@ fn correct(buckets: &mut [Bucket], correction: &Correction) {
                 cell.take_back(reading, &correction.back);
             }
             Some(stood) if stood.is_some() && cell.stood == stood => {
-                cell.stood = Some(correction.back.stood);
+                let back = correction.back.stood;
+                (cell.stood, cell.seen) = (Some(back), back.ts);
             }
             Some(_) => {}
         }

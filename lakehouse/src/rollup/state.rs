@@ -21,8 +21,9 @@ pub(super) struct CounterState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct OneState {
-    /// When it stood where it stands.
+    /// When it stood where it stands, and when it showed that last.
     stood: Micros,
+    seen: Micros,
     /// What is in doubt, and how many readings have shown it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubt: Option<(Micros, f64, u32)>,
@@ -36,9 +37,10 @@ impl CounterState {
             let Some(cell) = bucket.cells.get(at) else { continue };
             state.suspects = state.suspects.saturating_add(cell.suspects);
             let Some(stood) = cell.stood else { continue };
-            if cell.doubt.is_some() || Some(stood.ts) != bucket.last_ts {
+            let last = Some(stood.ts) == bucket.last_ts && Some(cell.seen) == bucket.last_ts;
+            if cell.doubt.is_some() || !last {
                 let doubt = cell.doubt.map(|d| (d.reading.ts, d.reading.value, d.times));
-                let one = OneState { stood: stood.ts, doubt };
+                let one = OneState { stood: stood.ts, seen: cell.seen, doubt };
                 state.counters.insert(reading.name.to_owned(), one);
             }
         }
@@ -50,8 +52,8 @@ impl CounterState {
         let one = self.counters.get(reading.name);
         let doubt = one.and_then(|one| one.doubt);
         let doubt = doubt.map(|(ts, value, times)| Doubt { reading: Stood { ts, value }, times });
-        let ts = one.map_or(last_ts, |one| one.stood);
-        Track::behind(Some(Stood { ts, value: as_float(reading, last) }), doubt)
+        let (ts, seen) = one.map_or((last_ts, last_ts), |one| (one.stood, one.seen));
+        Track::behind(Stood { ts, value: as_float(reading, last) }, seen, doubt)
     }
 }
 
@@ -64,16 +66,16 @@ mod tests {
         let (at, reading) = counters().next().expect("a counter");
         let stood = Stood { ts: 5, value: 1.5 };
         let mut bucket = Bucket { last_ts: Some(5), ..Bucket::default() };
-        bucket.cells[at].stood = Some(stood);
+        (bucket.cells[at].stood, bucket.cells[at].seen) = (Some(stood), 5);
         assert_eq!(CounterState::of(&bucket), None, "as most are");
         let plain = CounterState::default().track(reading, 150, 5);
-        assert_eq!(plain, Track::behind(Some(stood), None));
+        assert_eq!(plain, Track::behind(stood, 5, None));
         bucket.last_ts = Some(9);
         let doubt = Doubt { reading: Stood { ts: 8, value: 0.0 }, times: 2 };
         (bucket.cells[at].doubt, bucket.cells[at].suspects) = (Some(doubt), 3);
         let text = serde_json::to_string(&CounterState::of(&bucket)).expect("json");
         let state: CounterState = serde_json::from_str(&text).expect("json");
         assert_eq!(state.suspects, 3);
-        assert_eq!(state.track(reading, 150, 9), Track::behind(Some(stood), Some(doubt)));
+        assert_eq!(state.track(reading, 150, 9), Track::behind(stood, 5, Some(doubt)));
     }
 }

@@ -311,7 +311,8 @@ fn move_half_made(path: &Path) -> Result<(), Error> {
     let setup = |e: std::io::Error| {
         Error::new(ErrorKind::Setup, format!("{}: {e} (the embedded log's folder)", path.display()))
     };
-    if has_journal(path).map_err(setup)? && !path.join("version").exists() {
+    let has_version = path.join("version").try_exists().map_err(setup)?;
+    if has_journal(path).map_err(setup)? && !has_version {
         let aside = free_name_beside(path);
         tracing::warn!(
             path = %path.display(), moved_to = %aside.display(),
@@ -325,7 +326,7 @@ fn move_half_made(path: &Path) -> Result<(), Error> {
 
 /// Whether there is a journal of fjall's, which numbers them: `0.jnl`, `1.jnl`.
 fn has_journal(path: &Path) -> std::io::Result<bool> {
-    if !path.exists() {
+    if !path.try_exists()? {
         return Ok(false);
     }
     for file in std::fs::read_dir(path)? {

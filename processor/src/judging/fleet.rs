@@ -25,6 +25,9 @@ use crate::notes::{Said, moment};
 /// How often control is told that a device is still heard, where nothing else changes.
 const TELL_OF_WORDS: Micros = 30 * SECOND;
 
+/// How often it is told of a device that its counters are suspect: a register may fail for weeks.
+const TELL_OF_SUSPECTS: Micros = 3600 * SECOND;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
@@ -39,6 +42,8 @@ struct Member {
     anchored: Option<u64>,
     /// When control was last told that it is heard.
     told_at: Option<Micros>,
+    /// When it was last told that a counter was suspect.
+    suspect_told: Option<Micros>,
 }
 
 /// What was learnt of a device, for control.
@@ -131,7 +136,7 @@ impl Fleet {
                 spacing: None,
             };
             let vitals = vitals.unwrap_or_default();
-            let member = Member { health, vitals, anchored: None, told_at: None };
+            let member = Member { health, vitals, ..Member::default() };
             (Arc::from(presence.device_id), member)
         };
         let devices = presences.into_iter().filter(|p| ours(&p.device_id)).map(member);
@@ -200,7 +205,9 @@ impl Fleet {
         for one in counted {
             // Of one that says nothing but readings its first words made it known.
             let Some(member) = self.devices.get_mut(one.device_id) else { continue };
-            let condition = member.vitals.reading_of(one.ts, one.received_at, one.boot, one.seq);
+            // A clock that is ahead must not hide what comes behind it.
+            let ts = one.ts.min(one.received_at);
+            let condition = member.vitals.reading_of(ts, one.received_at, one.boot, one.seq);
             learnt.changed(one.device_id, member, one.received_at, condition.as_ref());
         }
     }
@@ -242,7 +249,12 @@ impl Fleet {
             let Reading { ts, value } = suspect.reading;
             let at = sent.get(&suspect.device).copied().unwrap_or(ts);
             let member = self.member(&suspect.device);
-            let condition = member.vitals.suspect_counter(at, suspect.counter, value);
+            let condition = member.vitals.suspect_counter(ts, suspect.counter, value);
+            let told = member.suspect_told.is_some_and(|told| at - told < TELL_OF_SUSPECTS);
+            if told && condition.is_none() {
+                continue;
+            }
+            member.suspect_told = Some(at);
             let condition = condition.map(|c| anomaly_change(&suspect.device, &c));
             learnt.alerts.extend(condition);
             let mut note = vitals_note(&suspect.device, member, at);

@@ -30,7 +30,7 @@ use crate::{
 const READ_BACK: i64 = 65_536;
 
 /// Readings by which a device's own step is known.
-pub(super) const RECENT: usize = 4;
+pub(super) const RECENT: usize = 6;
 
 /// How far back they are looked for: most are near.
 pub(super) const NEAR_AND_FAR: [Micros; 2] = [time::HOUR, 3 * LONGEST_GAP];

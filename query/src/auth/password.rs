@@ -1,12 +1,14 @@
 //! People's passwords: argon2id, off the async threads, so many at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use acuvim_schemas::problem::Code;
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
     password_hash::{self, PasswordHash, SaltString, rand_core::OsRng},
 };
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{App, problem::ApiError};
 
@@ -63,19 +65,23 @@ pub(crate) fn check_new_password(
 
 /// The hash of a new password, one of so many at a time.
 pub(crate) async fn hashed(app: &App, password: String) -> Result<String, ApiError> {
-    let _permit = permit(app).await?;
+    let permit = permit(app).await?;
     app.hash_threads
         .handle()
-        .spawn_blocking(move || hash_password(&password))
+        .spawn_blocking(move || {
+            let _permit = permit;
+            hash_password(&password)
+        })
         .await
         .map_err(|e| ApiError::internal(&e))?
         .map_err(|e| ApiError::internal(&e))
 }
 
-/// The right to take the memory of one hash. Who would wait too long is told to come back.
-async fn permit(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+/// The right to take the memory of one hash. It goes along with the work, which goes on when nobody waits
+/// for it any more. Who would wait too long is told to come back.
+async fn permit(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
     let busy = || ApiError::new(Code::TooManyRequests, "too many logins at once; try again");
-    match tokio::time::timeout(LONGEST_WAIT, app.hashing.acquire()).await {
+    match tokio::time::timeout(LONGEST_WAIT, Arc::clone(&app.hashing).acquire_owned()).await {
         Ok(permit) => {
             permit.map_err(|_| ApiError::new(Code::Unavailable, "the server is stopping"))
         }
@@ -92,13 +98,16 @@ pub(crate) async fn verify_password(
     if password.len() > MAX_LENGTH {
         return Ok(false);
     }
-    let _permit = permit(app).await?;
+    let permit = permit(app).await?;
     let threads = app.hash_threads.handle();
-    let hashing = threads.spawn_blocking(move || match hash {
-        Some(hash) => verify(&password, &hash),
-        None => {
-            let _ = hash_password(&password);
-            false
+    let hashing = threads.spawn_blocking(move || {
+        let _permit = permit;
+        match hash {
+            Some(hash) => verify(&password, &hash),
+            None => {
+                let _ = hash_password(&password);
+                false
+            }
         }
     });
     hashing.await.map_err(|e| ApiError::internal(&e))

@@ -139,6 +139,12 @@ impl Fold {
         }
     }
 
+    /// Nothing was before the readings that are folded next.
+    pub fn begin(&mut self) {
+        self.last = None;
+        self.counts.fill(Count::default());
+    }
+
     /// Takes the next reading. A time outside the calendar is in no bucket.
     pub fn push(&mut self, ts: Micros, values: impl Iterator<Item = Option<f64>>) {
         self.enter(ts);

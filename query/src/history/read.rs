@@ -23,7 +23,7 @@ use super::{
     fill::Fill,
     fold::{Aggregate, Column, Fold},
     page::Answer,
-    rolled::Source,
+    rolled::{Source, last_quarter},
 };
 use crate::{
     App,
@@ -42,6 +42,9 @@ const LOOK_BACK: Micros = 7 * DAY;
 
 /// Readings of each counter that are looked back at: enough to tell which of them are suspect.
 const LOOKED_AT: usize = 8;
+
+/// Readings that are looked through for them, once each counter has one.
+const LOOKED_THROUGH: usize = 5000;
 
 /// The loggers that stood at a site one after another, each with the times from and up to which it
 /// did.
@@ -121,18 +124,28 @@ pub(crate) async fn history(
             _ => None,
         };
         if asked.counts() {
-            meters::learn_terms(&app).await;
+            meters::learn(&app).await;
         }
         // The newest logger's: the meter behind it stays.
         let newest = site.0.first().map_or("", |(device_id, _)| device_id);
         let terms = app.parts.engine.meters().terms_of(newest);
+        let changes = app.parts.engine.meter_changes(newest);
         let view = app.lake().view(true)?;
         let context = session_over(&app, &view)?;
         let page = match asked.shape.clone() {
             Shape::Raw => raw(&context, &site, &asked).await,
             Shape::Buckets { buckets, aggregates, fill, .. } => {
-                let page =
-                    Buckets { site, asked, buckets, aggregates, fill, now, terms, not_rolled_up };
+                let page = Buckets {
+                    site,
+                    asked,
+                    buckets,
+                    aggregates,
+                    fill,
+                    now,
+                    terms,
+                    changes,
+                    not_rolled_up,
+                };
                 page.read(&context).await
             }
         };
@@ -223,6 +236,8 @@ pub(super) struct Buckets {
     pub fill: Fill,
     now: Micros,
     terms: MeterTerms,
+    /// When its meter was another, as far as that is known of all time.
+    changes: Vec<Micros>,
     /// Which readings are in no rollup; unknown where rollups are of no use.
     pub not_rolled_up: Option<NotRolledUp>,
 }
@@ -232,7 +247,10 @@ impl Buckets {
         let (from, to) = self.range();
         let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
         let counts = self.aggregates.contains(&Aggregate::Delta);
-        let changes = if counts { self.changes(context, from, to).await? } else { Vec::new() };
+        let mut changes = if counts { self.changes(context, from, to).await? } else { Vec::new() };
+        changes.extend(&self.changes);
+        changes.sort_unstable();
+        changes.dedup();
         let meter = (self.terms, changes);
         let mut fold = Fold::new(self.buckets, self.asked.folded(), self.aggregates.clone(), meter);
         let mut page = Answer::new(self, from);
@@ -300,6 +318,7 @@ impl Buckets {
         }
     }
 
+    /// Learns where counters stood before a time.
     async fn look_back(
         &self,
         context: &SessionContext,
@@ -307,34 +326,59 @@ impl Buckets {
         names: &[&str],
         fold: &mut Fold,
     ) -> EngineResult<()> {
-        let range = (from.saturating_sub(LOOK_BACK), from);
+        let near = (from.saturating_sub(LOOK_BACK), from);
+        let mut before = self.last_readings(context, near, names).await?;
+        if before.is_none()
+            && let Some((device_id, _)) = self.site.0.first()
+        {
+            // What a meter has counted while its logger was away for long is counted too.
+            let far = (Micros::MIN, near.0);
+            if let Some(quarter) = last_quarter(context, device_id, far).await? {
+                let far = (quarter.saturating_sub(DAY), from);
+                before = self.last_readings(context, far, names).await?;
+            }
+        }
+        match before {
+            Some((newest, found)) => fold.begin_behind(newest, &found),
+            None => fold.begin(),
+        }
+        Ok(())
+    }
+
+    /// The time of the last reading in a time, and of each counter its last few, the newest first.
+    async fn last_readings(
+        &self,
+        context: &SessionContext,
+        range: (Micros, Micros),
+        names: &[&str],
+    ) -> EngineResult<Option<(Micros, Vec<Vec<Reading>>)>> {
         let table = Table::Telemetry;
         let rows = site_rows(context, table, &self.site, range, names, Order::Descending).await?;
         let mut rows = rows.execute_stream().await?;
-        // Some readings are sent more seldom than others: each counts on from its own last one.
+        // Some readings are sent more seldom than others: each counts on from its own last ones.
         let counters = self.asked.folded();
         let mut found: Vec<Vec<Reading>> = vec![Vec::new(); names.len()];
-        let mut newest = None;
+        let (mut newest, mut looked) = (None, 0);
         while let Some(batch) = rows.try_next().await? {
             let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
             for (row, ts) in times(&batch).iter().enumerate() {
                 newest = newest.or(Some(*ts));
                 for (found, column) in found.iter_mut().zip(&columns) {
-                    if found.len() < LOOKED_AT {
-                        found.extend(column.get(row).map(|value| Reading { ts: *ts, value }));
-                    }
+                    look_at(found, column.get(row).map(|value| Reading { ts: *ts, value }));
                 }
             }
+            looked += batch.num_rows();
+            let lacks = |(found, of): (&Vec<_>, &Column)| of.counter.is_some() && found.is_empty();
             let wants =
                 |(found, of): (&Vec<_>, &Column)| of.counter.is_some() && found.len() < LOOKED_AT;
-            if !found.iter().zip(&counters).any(wants) {
+            let (lacks, wants) =
+                (found.iter().zip(&counters).any(lacks), found.iter().zip(&counters).any(wants));
+            // An idle counter shows the same for long.
+            if !wants || (looked > LOOKED_THROUGH && !lacks) {
                 break;
             }
         }
-        if let Some(newest) = newest {
-            fold.begin_behind(newest, &found);
-        }
-        Ok(())
+        Ok(newest.map(|newest| (newest, found)))
     }
 
     /// Looks at the readings behind a time until none of what is counted before it can be taken back.
@@ -394,6 +438,17 @@ impl Buckets {
     /// The aggregate of each cell of a row.
     pub fn cells(&self) -> Vec<Aggregate> {
         self.asked.fields.iter().flat_map(|_| self.aggregates.iter().copied()).collect()
+    }
+}
+
+/// Takes a counter's next reading, the newest first. A register that was stuck is one reading.
+fn look_at(found: &mut Vec<Reading>, reading: Option<Reading>) {
+    let Some(reading) = reading else { return };
+    match found.last_mut() {
+        #[expect(clippy::float_cmp, reason = "a register that is stuck shows the very same")]
+        Some(last) if last.value == reading.value => last.ts = reading.ts,
+        _ if found.len() < LOOKED_AT => found.push(reading),
+        _ => {}
     }
 }
 

@@ -138,7 +138,7 @@ impl Buckets {
 }
 
 /// The last quarter of an hour in a time that the rollup has of a device.
-async fn last_quarter(
+pub(super) async fn last_quarter(
     context: &SessionContext,
     device_id: &str,
     (from, to): (Micros, Micros),

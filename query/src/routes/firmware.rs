@@ -214,6 +214,15 @@ pub(super) async fn check(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Json<FirmwareCheck>, ApiError> {
+    checked(app, request, true).await
+}
+
+/// Answers a check, of people too where their secrets do not travel in plain sight.
+async fn checked(
+    app: Arc<App>,
+    request: Request,
+    people: bool,
+) -> Result<Json<FirmwareCheck>, ApiError> {
     let (mut parts, _) = request.into_parts();
     let Params(params) = Params::<CheckParams>::from_request_parts(&mut parts, &app).await?;
     let shown = Shown { token: None, device_id: params.device_id.as_deref() };
@@ -224,6 +233,10 @@ pub(super) async fn check(
     short("current_version", &params.current_version)?;
     short("hardware", &params.hardware)?;
     let is_device = matches!(caller, FirmwareCaller::Device(_));
+    if !is_device && !people {
+        let detail = "here a device asks with its own credentials (Basic) alone";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
     let device = match (caller, params.device_id) {
         (FirmwareCaller::Device(id), Some(said)) if id != said => {
             let detail = "a device asks for itself alone";
@@ -290,7 +303,8 @@ pub(super) async fn plain_check(
         let detail = "here a device asks with its own credentials (Basic) alone";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    check(state, request).await
+    let State(app) = state;
+    checked(app, request, false).await
 }
 
 /// The other half: see [`plain_check`].

@@ -141,6 +141,7 @@ pub fn check_with(
         ctes: 0,
         concatenations: 0,
         grouping_sets: 0,
+        regexes: 0,
     };
     match query.visit(&mut gate) {
         ControlFlow::Break(problem) => Err(*problem),
@@ -233,6 +234,8 @@ struct Gate {
     ctes: usize,
     concatenations: usize,
     grouping_sets: u64,
+    /// Bytes of regular expressions.
+    regexes: usize,
 }
 
 impl Gate {
@@ -275,6 +278,31 @@ impl Gate {
         }
     }
 
+    /// A regular expression is compiled for each value that it has, which takes much more memory than its
+    /// text: it is the same for every row, and all of a query's together are short.
+    fn check_regex(&mut self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
+        self.check_pattern(pattern)?;
+        let mut is_constant = true;
+        let _: ControlFlow<()> = visit_expressions(pattern, |part| {
+            is_constant &= matches!(
+                part,
+                Expr::Value(_) | Expr::Nested(_) | Expr::Cast { .. } | Expr::BinaryOp { .. }
+            );
+            ControlFlow::Continue(())
+        });
+        if !is_constant {
+            return Self::stop("a regular expression must be a text, not a column or a function");
+        }
+        self.regexes += pattern.to_string().len();
+        match self.regexes > 4 * self.limits.pattern {
+            true => Self::stop(format!(
+                "regular expressions of over {} bytes together",
+                4 * self.limits.pattern
+            )),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
     fn check_function(&mut self, function: &Function) -> ControlFlow<Box<Problem>> {
         let name = name_of(&function.name).filter(|name| FUNCTIONS.contains(&name.as_str()));
         let Some(name) = name else {
@@ -303,7 +331,10 @@ impl Gate {
                 | FunctionArg::ExprNamed { arg, .. }
                 | FunctionArg::Unnamed(arg)) = arg;
                 if let FunctionArgExpr::Expr(pattern) = arg {
-                    self.check_pattern(pattern)?;
+                    match name.starts_with("regexp") {
+                        true => self.check_regex(pattern)?,
+                        false => self.check_pattern(pattern)?,
+                    }
                 }
             }
         }
@@ -380,17 +411,34 @@ impl Visitor for Gate {
             Expr::Cast { data_type, .. } => plain_type(data_type),
             Expr::TypedString(typed) => plain_type(&typed.data_type),
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => self.count_doubling(),
+            Expr::BinaryOp { op, right, .. } if is_regex(op) => self.check_regex(right),
             Expr::BinaryOp { op, right, .. } if is_match(op) => self.check_pattern(right),
-            Expr::Like { pattern, .. }
-            | Expr::ILike { pattern, .. }
-            | Expr::SimilarTo { pattern, .. }
-            | Expr::RLike { pattern, .. } => self.check_pattern(pattern),
+            Expr::SimilarTo { pattern, .. } | Expr::RLike { pattern, .. } => {
+                self.check_regex(pattern)
+            }
+            Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } => self.check_pattern(pattern),
+            // Lists repeat what they hold for each row, outside any limit.
+            Expr::Array(_) | Expr::Tuple(_) | Expr::Struct { .. } => {
+                Self::stop(format!("the list {expr} is not allowed here"))
+            }
+            Expr::CompoundFieldAccess { .. } => Self::stop(format!("{expr} is not allowed here")),
             Expr::Lambda(_) | Expr::Map(_) | Expr::Dictionary(_) | Expr::Overlay { .. } => {
                 Self::stop(format!("{expr} is not allowed here"))
             }
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether its right side is a regular expression.
+const fn is_regex(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+    )
 }
 
 /// Whether its right side is a pattern.

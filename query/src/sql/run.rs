@@ -175,8 +175,14 @@ async fn answer(
     if asked.query.to_ascii_lowercase().contains("counter_delta") {
         meters::learn(&app).await;
     }
-    let context = app.parts.engine.session();
-    register(&app, &context, &view, &statement, asked.scope.as_ref()).await?;
+    let devices = match &asked.scope {
+        Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
+        None => None,
+    };
+    let engine = &app.parts.engine;
+    let context = devices.as_ref().map_or_else(|| engine.session(), |d| engine.session_of(d));
+    let seen = Seen { scope: asked.scope.as_ref(), devices };
+    register(&app, &context, &view, &statement, seen).await?;
     let found = async {
         let stream = start(&context, statement, params).await?;
         let schema = stream.schema();
@@ -237,17 +243,19 @@ fn too_many_cells(most: usize, columns: usize) -> ApiError {
     )
 }
 
+/// What a caller sees: everything, or these devices.
+struct Seen<'a> {
+    scope: Option<&'a Scope>,
+    devices: Option<Vec<String>>,
+}
+
 async fn register(
     app: &App,
     context: &SessionContext,
     view: &View,
     statement: &Statement,
-    scope: Option<&Scope>,
+    Seen { scope, devices }: Seen<'_>,
 ) -> Result<(), ApiError> {
-    let devices = match scope {
-        Some(scope) => Some(app.control().scoped_device_ids(scope).await?),
-        None => None,
-    };
     let ordered = wants_order(statement);
     for table in Table::ALL {
         if let Some(provider) = view.table(table) {

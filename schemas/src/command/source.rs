@@ -11,7 +11,10 @@ use crate::config::Section;
 #[must_use]
 pub fn firmware_source(command: &str, params: &Map<String, Value>) -> Option<String> {
     let plain: String = command.chars().filter(char::is_ascii_alphanumeric).collect();
-    if plain.eq_ignore_ascii_case("otaupdate") {
+    let plain = plain.to_ascii_lowercase();
+    let is_ours = CommandKind::parse(command).is_some_and(|kind| kind != CommandKind::OtaUpdate);
+    let is_update = ["ota", "fw"].iter().any(|word| plain.starts_with(word));
+    if !is_ours && (is_update || plain.contains("firmware")) {
         return Some("params.url".to_owned());
     }
     let kind = CommandKind::parse(command)?;
@@ -37,7 +40,9 @@ fn named(path: &str, values: &Map<String, Value>, is_about_firmware: bool) -> Op
 fn in_value(path: &str, name: &str, value: &Value, is_about_firmware: bool) -> Option<String> {
     match value {
         Value::String(text) => {
-            let is_address = text.contains("://") || ADDRESSES.iter().any(|a| name.contains(a));
+            // A place without a scheme has a dot or a slash, as `h.example/fw.bin` has.
+            let is_address =
+                text.contains(['/', '.']) || ADDRESSES.iter().any(|a| name.contains(a));
             (is_about_firmware && is_address).then(|| path.to_owned())
         }
         Value::Object(values) => named(path, values, is_about_firmware),
@@ -67,6 +72,12 @@ mod tests {
         for (command, params, field) in [
             ("ota_update", json!({"url": "http://h/x"}), "params.url"),
             ("OTA-Update", json!({}), "params.url"),
+            ("firmware_update", json!({}), "params.url"),
+            (
+                "set_config",
+                config("ota", json!({"mirror": "h.example/fw.bin"})),
+                "params.values.mirror",
+            ),
             ("set_config", config("ota", json!({"url": "h/x"})), "params.values.url"),
             ("set_config", config("ota", json!({"at": "http://h"})), "params.values.at"),
             ("set_config", config("ota", json!({"a": {"host": "h"}})), "params.values.a.host"),

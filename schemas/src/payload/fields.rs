@@ -67,7 +67,7 @@ pub(super) fn mend(
     let mut odd = Map::new();
     for (name, form) in forms {
         let Some(given) = fields.remove(*name).filter(|given| !given.is_null()) else { continue };
-        let digits = given.is_number().then(|| exact(name)).flatten();
+        let digits = given.is_number().then(|| exact(name).unwrap_or_else(|| given.to_string()));
         match form.read(&given, digits) {
             Some(Value::Null) => {}
             Some(read) => {
@@ -80,7 +80,12 @@ pub(super) fn mend(
         }
     }
     if !odd.is_empty() {
-        fields.insert(ODD.to_owned(), Value::Object(odd));
+        match fields.get_mut(ODD).and_then(Value::as_object_mut) {
+            Some(known) => known.extend(odd),
+            None => {
+                fields.insert(ODD.to_owned(), Value::Object(odd));
+            }
+        }
     }
 }
 

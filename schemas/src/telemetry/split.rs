@@ -106,6 +106,9 @@ fn is_end(behind: &[u8]) -> bool {
     matches!(behind, [] | b"}") || (behind.starts_with(b",") && !behind.contains(&b'\n'))
 }
 
+/// Objects within a bad element that may be the good one behind it.
+const LOOKED_AT: usize = 64;
+
 /// How long the element at the start is.
 fn length(rest: &[u8]) -> usize {
     if let Some((length, _)) = good(rest) {
@@ -114,9 +117,14 @@ fn length(rest: &[u8]) -> usize {
     // A bad one ends where its brackets say, unless it has swallowed the good one behind it.
     let by_brackets = balanced(rest);
     let within = by_brackets.and_then(|end| rest.get(..end)).unwrap_or(rest);
-    let next = within.iter().enumerate().filter(|(_, byte)| **byte == b',').find(|(at, _)| {
+    let objects = within.iter().enumerate().filter(|(_, byte)| **byte == b',').filter(|(at, _)| {
         let behind = trimmed_start(rest.get(at + 1..).unwrap_or_default());
-        behind.starts_with(b"{") && good(behind).is_some_and(|(_, item)| is_reading(item))
+        behind.starts_with(b"{")
+    });
+    // Each may go on to the end: of a few it is looked whether they are readings.
+    let next = objects.take(LOOKED_AT).find(|(at, _)| {
+        let behind = trimmed_start(rest.get(at + 1..).unwrap_or_default());
+        good(behind).is_some_and(|(_, item)| is_reading(item))
     });
     next.map(|(at, _)| at).or(by_brackets).unwrap_or(rest.len())
 }

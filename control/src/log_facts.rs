@@ -121,22 +121,22 @@ impl Control {
         self.keep_setting(name, &crate::new_secret("")).await
     }
 
-    /// What was noted last under a name.
+    /// What was remembered last under a name.
     ///
     /// # Errors
     /// When the database can't be asked.
-    pub async fn noted(&self, name: &'static str) -> Result<Option<String>, Error> {
+    pub async fn remembered(&self, name: &'static str) -> Result<Option<String>, Error> {
         let row: Option<(String,)> = self
             .fetch_optional("SELECT value FROM settings WHERE name = $1", vec![name.into()])
             .await?;
         Ok(row.map(|(value,)| value))
     }
 
-    /// Notes something under a name, in place of what was noted before.
+    /// Remembers something under a name, in place of what was before.
     ///
     /// # Errors
     /// When the database can't be asked.
-    pub async fn note(&self, name: &'static str, value: &str) -> Result<(), Error> {
+    pub async fn remember(&self, name: &'static str, value: &str) -> Result<(), Error> {
         self.execute(
             "INSERT INTO settings (name, value) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -6,7 +6,11 @@ use std::{
 };
 
 use acuvim_log::{Entry, ErrorKind, Log, LogTopic};
-use acuvim_schemas::{Micros, Reason, Record, device::partition_of};
+use acuvim_schemas::{
+    Micros, Reason, Record,
+    device::partition_of,
+    topic::{self, Uplink},
+};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{

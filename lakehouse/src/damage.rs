@@ -30,7 +30,8 @@ const MOST_COMMITS: usize = 64;
 /// So much younger than the newest commit they are at least.
 const RECENT: Duration = Duration::from_secs(3600);
 
-/// By how much, in milliseconds, the clock of files may differ from that of whoever commits.
+/// By how much, in milliseconds, the clock of files may differ from that of whoever commits, where that
+/// can't be seen.
 const OTHER_CLOCK: i64 = 60_000;
 
 /// Where Delta keeps a table's commits.
@@ -251,8 +252,20 @@ impl TableLog {
             let made = self.made.get(&version).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             let made = made.and_then(|made| i64::try_from(made.as_millis()).ok()).unwrap_or(0);
             // A file's time is of another clock than what commits say of themselves.
-            made - OTHER_CLOCK
+            made - self.clocks_apart()
         })
+    }
+
+    /// By how much the times of the newest commits' files are later, at most, than what they say
+    /// themselves, in milliseconds.
+    fn clocks_apart(&self) -> i64 {
+        let apart = |(version, at): (&i64, &SystemTime)| {
+            let said = Changes::read(&self.commit(*version)).ok()?.ok()?.at?;
+            let made = at.duration_since(UNIX_EPOCH).ok()?.as_millis();
+            Some(i64::try_from(made).ok()? - said)
+        };
+        let newest = self.made.iter().rev().take(MOST_COMMITS);
+        newest.filter_map(apart).max().unwrap_or(OTHER_CLOCK)
     }
 
     /// The newest version that was made before a moment.
@@ -445,7 +458,7 @@ async fn can_go_back(options: &LakeOptions, back: &Back, tables: &[TableLog]) ->
     let url = deltalake::ensure_table_uri(url.as_str())?;
     let delta = DeltaTableBuilder::from_url(url)?.with_version(version).load().await;
     let delta = delta.map_err(|error| lost(&error.to_string()))?;
-    for file in &delta.snapshot()?.snapshot().log_data() {
+    for file in delta.snapshot()?.snapshot().log_data() {
         let relative = file.object_store_path();
         let relative: &str = relative.as_ref();
         let size = u64::try_from(file.size()).unwrap_or(0);

@@ -75,7 +75,7 @@ async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Er
     if !others.is_empty() {
         tracing::info!(devices = others.len(), "counters are counted anew by what meters can do");
         lake.recount(&others, &zones).await?;
-        if let Err(error) = parts.control.note(COUNTED_BY, &as_text(&meters)).await {
+        if let Err(error) = parts.control.remember(COUNTED_BY, &as_text(&meters)).await {
             tracing::debug!(%error, "what counters are counted by is noted the next time");
         }
     }
@@ -99,7 +99,7 @@ async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Er
 /// Whose days are whose calendar's, and by what the stored buckets' counters were counted.
 async fn known(parts: &Parts) -> Result<(Zones, Meters), acuvim_control::Error> {
     let zones = zones_of(parts.control.device_zones().await?);
-    let counted = parts.control.noted(COUNTED_BY).await?;
+    let counted = parts.control.remembered(COUNTED_BY).await?;
     Ok((zones, counted.map(|text| of_text(&text)).unwrap_or_default()))
 }
 

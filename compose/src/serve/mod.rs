@@ -263,6 +263,28 @@ impl Opened {
         // From here on, however long the other components are waited for.
         let alive = say_alive(control.clone(), names.clone(), Arc::clone(instance), end.clone());
         let alive = tokio::spawn(alive);
+        let own = lease_name(&names, instance);
+        match Self::open_stages(settings, roles, control, &own, stages).await {
+            Ok(opened) => Ok((opened, alive)),
+            Err(error) => {
+                // It runs no more, and nobody need wait until that is noticed.
+                end.cancel();
+                let _ = alive.await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens log and lake; `own` is this process's lease.
+    async fn open_stages(
+        settings: &Settings,
+        roles: &BTreeSet<Role>,
+        control: Control,
+        own: &str,
+        stages: &Stages,
+    ) -> anyhow::Result<Self> {
+        let passing =
+            |e: &acuvim_control::Error| e.kind() == acuvim_control::ErrorKind::Unavailable;
         let facts = async || control.log_facts(settings.log.partitions).await;
         let facts = stages.wait("control", passing, facts).await?;
         let log_passing = |e: &acuvim_log::Error| e.kind() == acuvim_log::ErrorKind::Unavailable;
@@ -281,8 +303,7 @@ impl Opened {
                     e.kind() == acuvim_lakehouse::ErrorKind::Unavailable
                 };
                 if roles.contains(&Role::Processor) {
-                    let own = lease_name(&names, instance);
-                    let mend = async || mend(settings, facts, &log, &control, &own).await;
+                    let mend = async || mend(settings, facts, &log, &control, own).await;
                     stages.wait("lake", passing, mend).await?;
                 }
                 let open = async || lake(settings, facts, engine.clone()).await;
@@ -292,7 +313,7 @@ impl Opened {
             }
             false => None,
         };
-        Ok((Self { control, facts, log, lake }, alive))
+        Ok(Self { control, facts, log, lake })
     }
 }
 

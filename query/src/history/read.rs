@@ -444,11 +444,12 @@ impl Buckets {
 /// Takes a counter's next reading, the newest first. A register that was stuck is one reading.
 fn look_at(found: &mut Vec<Reading>, reading: Option<Reading>) {
     let Some(reading) = reading else { return };
+    let full = found.len() >= LOOKED_AT;
     match found.last_mut() {
         #[expect(clippy::float_cmp, reason = "a register that is stuck shows the very same")]
         Some(last) if last.value == reading.value => last.ts = reading.ts,
-        _ if found.len() < LOOKED_AT => found.push(reading),
-        _ => {}
+        _ if full => {}
+        _ => found.push(reading),
     }
 }
 

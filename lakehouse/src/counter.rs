@@ -120,7 +120,8 @@ fn way(counter: Counter, terms: &MeterTerms, from: Reading, to: Reading) -> Way 
         Counter::Total if -plain <= terms.tolerance(from.value) => Way::Stays,
         Counter::Total => {
             let (high, low) = (terms.end * (1.0 - NEAR), terms.end * NEAR);
-            let over = from.value >= high && (0.0..=low).contains(&to.value);
+            // Zero itself is what a register shows that was not read.
+            let over = from.value >= high && to.value > 0.0 && to.value <= low;
             match over && terms.end + plain >= 0.0 {
                 true => within(terms.end + plain),
                 false => Way::None,
@@ -181,6 +182,17 @@ impl Track {
         Self { believed: Some(believed), seen, before: None, doubt }
     }
 
+    /// Goes on behind what is known to have come next. Where that was believed by then already, it is known
+    /// still what was before it; answers whether it was.
+    pub fn pass(&mut self, next: &Self) -> bool {
+        let same = self.believed == next.believed;
+        match same {
+            true => (self.seen, self.doubt) = (next.seen, next.doubt),
+            false => *self = *next,
+        }
+        same
+    }
+
     /// The last reading that is believed.
     #[must_use]
     pub const fn believed(&self) -> Option<Reading> {
@@ -239,7 +251,6 @@ impl Track {
     }
 
     /// Whether a net counter, which may go both ways, has only come back from a zero to where it was.
-    #[expect(clippy::float_cmp, reason = "a register that was not read shows zero itself")]
     fn was_a_lost_zero(&self, counter: Counter, at: Reading) -> bool {
         let (Some(zero), Some(before)) = (self.believed, self.before) else { return false };
         let far = before.stood.value.abs();
@@ -342,6 +353,7 @@ mod tests {
         assert_eq!(count(&[100.0, 100.1, 150.0, 0.0, 100.2]), (0.2, 2));
         // Near the end of the digits a zero looks like a roll-over.
         assert_eq!(count(&[99_999_990.0, 99_999_990.1, 0.0, 99_999_990.2]), (0.2, 1));
+        assert_eq!(count(&[99_999_990.0, 0.0, 0.0, 0.0, 99_999_990.2]), (0.2, 3));
     }
 
     #[test]

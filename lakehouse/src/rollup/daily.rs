@@ -153,7 +153,9 @@ impl<'a> Days<'a> {
         for (bucket, stood) in self.buckets.iter_mut().zip(&mut self.stood) {
             stood.sort_by_key(|carry| carry.last_ts);
             let mut end = Carry::default();
-            stood.iter().for_each(|carry| end.pass(carry));
+            for carry in stood.iter() {
+                end.pass(carry);
+            }
             for ((at, _), track) in counters().zip(&end.tracks) {
                 if let Some(cell) = bucket.cells.get_mut(at) {
                     cell.stood = track.believed();

@@ -85,15 +85,17 @@ pub(super) struct Carry {
 }
 
 impl Carry {
-    /// Goes on behind a bucket that stays as it is.
-    pub fn pass(&mut self, bucket: &Self) {
-        self.meter(bucket.serial.as_ref());
-        for (track, now) in self.tracks.iter_mut().zip(&bucket.tracks) {
-            if now.believed().is_some() {
-                *track = *now;
-            }
+    /// Goes on behind a bucket that stays as it is; answers for each counter whether it stands where it
+    /// stood.
+    pub fn pass(&mut self, bucket: &Self) -> [bool; COUNTERS] {
+        let another = self.meter(bucket.serial.as_ref());
+        let mut same = [!another; COUNTERS];
+        let tracks = self.tracks.iter_mut().zip(&bucket.tracks).zip(&mut same);
+        for ((track, now), same) in tracks.filter(|((_, now), _)| now.believed().is_some()) {
+            *same = track.pass(now);
         }
         self.last_ts = bucket.last_ts.or(self.last_ts);
+        same
     }
 
     /// True if it is another meter than before: its counters have nothing to do with those.
@@ -132,23 +134,24 @@ pub(super) struct Counting<'a> {
     pub corrections: Vec<Correction>,
     /// Times of readings that may have been suspect: their buckets must be made anew to tell.
     pub lacks: Vec<Micros>,
+    /// The beginnings of the buckets that have been passed.
+    passed: Vec<Micros>,
 }
 
 impl<'a> Counting<'a> {
     pub fn new(terms: MeterTerms, serials: &'a [(Micros, Arc<str>)]) -> Self {
         let (carry, counted_in) = (Carry::default(), [None; COUNTERS]);
-        Self { carry, counted_in, terms, serials, corrections: Vec::new(), lacks: Vec::new() }
+        let (corrections, lacks, passed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { carry, counted_in, terms, serials, corrections, lacks, passed }
     }
 
     /// Goes on behind a bucket that stays as it is.
-    pub fn pass(&mut self, bucket: &Carry) {
-        self.carry.pass(bucket);
-        let tracks = bucket.tracks.iter();
-        for (place, _) in
-            self.counted_in.iter_mut().zip(tracks).filter(|(_, t)| t.believed().is_some())
-        {
-            *place = None;
+    pub fn pass(&mut self, start: Micros, bucket: &Carry) {
+        let same = self.carry.pass(bucket);
+        for (place, same) in self.counted_in.iter_mut().zip(same) {
+            *place = place.filter(|_| same);
         }
+        self.passed.push(start);
     }
 
     /// Counts on through the readings of the bucket at a place.
@@ -191,6 +194,8 @@ impl<'a> Counting<'a> {
             if let Some(back) = told.taken_back {
                 match *counted_in {
                     Some(other) if other != place => {
+                        // What was passed since says of the counter what was not so.
+                        self.lacks.append(&mut self.passed);
                         self.corrections.push(Correction { place: other, reading: at, back });
                     }
                     _ => cell.take_back(reading, &back),
@@ -328,7 +333,7 @@ mod tests {
         let mut end = Carry { last_ts: Some(14 * MINUTE), ..Carry::default() };
         end.tracks[IMPORT] =
             Track::behind(crate::Reading { ts: 14 * MINUTE, value: 150.0 }, 14 * MINUTE, None);
-        stored.pass(&end);
+        stored.pass(0, &end);
         stored.count(1, &mut Bucket::default(), &mut minutes(&[(15, Some(10_020))]));
         assert_eq!(stored.lacks, [14 * MINUTE]);
     }
@@ -354,11 +359,11 @@ mod tests {
         let mut counting = Counting::new(MeterTerms::default(), &serials);
         run(&mut counting, &[(10, Some(10_000))]);
         let mut later = Carry { last_ts: Some(20 * MINUTE), ..Carry::default() };
-        counting.pass(&later);
+        counting.pass(15 * MINUTE, &later);
         let stood = |c: &Counting<'_>| c.carry.tracks[IMPORT].believed().map(|at| at.value);
         assert_eq!((counting.carry.last_ts, stood(&counting)), (Some(20 * MINUTE), Some(100.0)));
         later.serial = Some("m2".into());
-        counting.pass(&later);
+        counting.pass(30 * MINUTE, &later);
         assert_eq!(stood(&counting), None);
     }
 }

@@ -240,7 +240,7 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
         let before = open.len();
         let reads = open.iter().any(|at| stands(carry, *at));
         // What stands there in doubt says nothing yet.
-        open.retain(|at| !another && !(stands(carry, *at) && !doubts(carry, *at)));
+        open.retain(|at| !another && (!stands(carry, *at) || doubts(carry, *at)));
         if (open.len() < before || reads) && *start != first {
             followers.push(*start);
         }
@@ -277,13 +277,13 @@ fn count(
         ) else {
             continue;
         };
-        while let Some((_, before)) = stays.next_if(|(at, _)| *at < start) {
-            counting.pass(before);
+        while let Some((at, before)) = stays.next_if(|(at, _)| *at < start) {
+            counting.pass(*at, before);
         }
         // What is stored of this one is what it takes the place of, unless its readings are gone by now.
         let stored = stays.next_if(|(at, _)| *at == start);
         if bucket.samples == 0 {
-            stored.into_iter().for_each(|(_, carry)| counting.pass(carry));
+            stored.into_iter().for_each(|(at, carry)| counting.pass(*at, carry));
             continue;
         }
         counting.count(place, bucket, stands);

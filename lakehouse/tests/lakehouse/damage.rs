@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use acuvim_lakehouse::{Damage, ErrorKind, Lake};
+use acuvim_lakehouse::{Damage, ErrorKind, Lake, LakeOptions};
 use acuvim_schemas::tables::Table;
 
 use crate::support::{T0, count, dead, lake, options, pairs, push, query, reading};
@@ -99,6 +99,45 @@ async fn a_newest_commit_that_is_empty_or_cut_off_comes_again_from_the_log() {
         cut(&newest_commit(dir.path(), Table::Telemetry), length);
         recovered(dir.path(), 4, 5).await;
     }
+}
+
+/// Refused, with this in the reason, and nothing is moved.
+async fn is_refused(dir: &Path, table: Table, why: &str) {
+    let before = commits(dir, table);
+    let error = Damage::find(&options(dir)).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Setup);
+    assert!(error.to_string().contains(why), "{error}");
+    assert_eq!(commits(dir, table), before, "all is where it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_goes_back_only_to_what_is_there() {
+    let dir = tempfile::tempdir().expect("dir");
+    let path = dir.path();
+    write(&lake(path).await, 0..5).await;
+    let all: Vec<PathBuf> = commits(path, Table::Telemetry).into_iter().collect();
+    cut(all.last().expect("a commit"), 0);
+    // As if it had been merged into another file since, and cleaned away: an old commit names it, which is
+    // not looked at otherwise.
+    let old = added(path, Table::Telemetry, &all[1]);
+    std::fs::remove_file(&old).expect("removed");
+    for commit in &all[..all.len() - 1] {
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+        let file = std::fs::File::options().append(true).open(commit).expect("open");
+        file.set_modified(long_ago).expect("set");
+    }
+    is_refused(path, Table::Telemetry, "is gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_log_has_brought_is_not_given_up() {
+    let dir = tempfile::tempdir().expect("dir");
+    write(&lake(dir.path()).await, 0..5).await;
+    let commit = newest_commit(dir.path(), Table::Telemetry);
+    cut(&added(dir.path(), Table::Telemetry, &commit), 0);
+    let later = LakeOptions { epoch: 1, ..options(dir.path()) };
+    let error = Damage::find(&later).await.expect_err("refused");
+    assert!(error.to_string().contains("laid out anew"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,8 @@ enum Glitch {
     Zero,
     /// Another number.
     Jump(i64),
+    /// A register that is not read for so many readings.
+    Stuck(usize),
     /// The meter was reset.
     Reset,
 }
@@ -54,7 +56,8 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
     let energy = prop::option::weighted(0.9, 0..500_i64);
     let glitch = prop_oneof![
         12 => Just(Glitch::None), 1 => Just(Glitch::Zero), 1 => Just(Glitch::Reset),
-        1 => (1..1_000_000_000_i64).prop_map(Glitch::Jump),
+        1 => (1..1_000_000_000_i64).prop_map(Glitch::Jump), 1 => (1..1000_i64).prop_map(Glitch::Jump),
+        1 => (2..12_usize).prop_map(Glitch::Stuck),
     ];
     let one = (step, volts, energy, glitch);
     let device = move || prop::collection::vec(one.clone(), 1..40);
@@ -63,7 +66,7 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
         |(a, b, c, meters, mixed)| {
             let mut readings = Vec::new();
             for (device, story) in [("a", a), ("b", b), ("c", c)] {
-                let (mut ts, mut counter) = (T0, 9_999_990_000);
+                let (mut ts, mut counter, mut stuck) = (T0, 9_999_990_000, 0_usize);
                 for (step, volts, energy, glitch) in story {
                     ts += step * SECOND;
                     if ts > T0 + 6 * DAY {
@@ -71,8 +74,13 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
                     }
                     // Through the end of its digits.
                     counter = (counter + energy.unwrap_or(0)) % 10_000_000_000;
+                    stuck = match glitch {
+                        Glitch::Stuck(readings) => readings,
+                        _ => stuck.saturating_sub(1),
+                    };
                     let shown = match glitch {
-                        Glitch::None => counter,
+                        _ if stuck > 0 => 0,
+                        Glitch::None | Glitch::Stuck(_) => counter,
                         Glitch::Zero => 0,
                         Glitch::Jump(by) => (counter + by) % 10_000_000_000,
                         Glitch::Reset => {

@@ -96,7 +96,8 @@ watch_owner() {
 }
 
 java_quiet() {
-    java -Xmx256m -XX:TieredStopAtLevel=1 -Dlog4j2.level=WARN -cp "$kafka_libs/*" "$@"
+    java -Xmx256m -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Djava.io.tmpdir="$dir" \
+        -Dlog4j2.level=WARN -cp "$kafka_libs/*" "$@"
 }
 
 kafka() { # BROKERS
@@ -167,8 +168,8 @@ TEXT
 }
 
 start_kafka() { # NUMBER
-    start "kafka-$1" java -Xmx256m -XX:TieredStopAtLevel=1 -Dlog4j2.level=WARN \
-        -cp "$kafka_libs/*" kafka.Kafka "$dir/kafka-$1.properties"
+    start "kafka-$1" java -Xmx256m -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
+        -Djava.io.tmpdir="$dir" -Dlog4j2.level=WARN -cp "$kafka_libs/*" kafka.Kafka "$dir/kafka-$1.properties"
 }
 
 mosquitto_() {
@@ -282,7 +283,7 @@ TEXT
         -volume.port.grpc="$volume_grpc" -filer.port="$filer" -filer.port.grpc="$filer_grpc"
     await s3 "$s3"
     [ -z "$new_s3" ] || echo "s3.bucket.create -name acuvim" |
-        "$python/weed" shell -master="127.0.0.1:$master.$master_grpc" >>"$dir/s3-bucket.log" 2>&1 ||
+        TMPDIR=$dir "$python/weed" shell -master="127.0.0.1:$master.$master_grpc" >>"$dir/s3-bucket.log" 2>&1 ||
         fail "the bucket can't be made: $(cat "$dir/s3-bucket.log")"
     echo "http://127.0.0.1:$s3"
 }
@@ -323,6 +324,10 @@ stop() {
         rm -f "$file"
     done
     [ ! -s "$dir/postgres.path" ] || rm -rf "$(cat "$dir/postgres.path")"
+    # The S3 server puts its sockets beside everybody's, by port.
+    if [ -s "$dir/s3.ports" ]; then
+        for port in $(cat "$dir/s3.ports"); do rm -f /tmp/seaweedfs-*-"$port".sock; done
+    fi
 }
 
 command=${1:-help}

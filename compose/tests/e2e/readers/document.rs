@@ -59,5 +59,5 @@ async fn answers_are_as_the_document_says() {
 
 /// Requests of each kind: more of them by night.
 fn examples() -> String {
-    std::env::var("ACUVIM_CASES").unwrap_or_else(|_| "3".to_owned())
+    std::env::var("ACUVIM_CASES").unwrap_or_else(|_| "2".to_owned())
 }

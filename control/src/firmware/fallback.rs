@@ -50,7 +50,8 @@ impl Control {
                  AND d.beat_version IS NOT NULL AND d.beat_version <> m.version
                  AND NOT EXISTS (SELECT 1 FROM rollout_devices o WHERE o.device_id = m.device_id
                      AND o.rollout_id <> m.rollout_id AND o.since > m.since
-                     AND o.state NOT IN ('waiting', 'cancelled'))
+                     AND o.state <> 'waiting'
+                     AND (o.state <> 'cancelled' OR o.request_id IS NOT NULL))
              ORDER BY m.rollout_id, m.ordinal",
             vec![],
         )

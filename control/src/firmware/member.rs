@@ -202,10 +202,12 @@ impl Control {
                      d.heartbeat_interval_s AS beat_interval_s, r.from_version,
                      EXISTS (SELECT 1 FROM alerts a WHERE a.device_id = r.device_id
                          AND a.alert_type = 'crash_loop' AND a.origin = 'health'
-                         AND a.resolved_at IS NULL AND a.recorded_at > r.since) AS is_looping,
+                         AND a.resolved_at IS NULL
+                         AND a.recorded_at > COALESCE(c.created_at, r.since)) AS is_looping,
                      EXISTS (SELECT 1 FROM rollout_devices o WHERE o.device_id = r.device_id
                          AND o.rollout_id <> r.rollout_id AND o.since > r.since
-                         AND o.state NOT IN ('waiting', 'cancelled')) AS is_told_since,
+                         AND o.state <> 'waiting'
+                         AND (o.state <> 'cancelled' OR o.request_id IS NOT NULL)) AS is_told_since,
                      COALESCE(d.time_zone, g.time_zone) AS time_zone
                  FROM rollout_devices r LEFT JOIN commands c ON c.request_id = r.request_id
                  LEFT JOIN devices d ON d.device_id = r.device_id

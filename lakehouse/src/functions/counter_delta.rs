@@ -32,6 +32,9 @@ use crate::{Counter, MeterTerms, Reading, Track, meters::KnownMeters};
 
 pub(super) const NAME: &str = "counter_delta";
 
+/// The fourth argument, of counters that count both ways.
+pub(super) const NET: &str = "net";
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct CounterDelta {
@@ -77,13 +80,17 @@ impl AggregateUDFImpl for CounterDelta {
         match given {
             [_, _] => Ok(vec![DataType::Float64, timestamp()]),
             [_, _, _] => Ok(vec![DataType::Float64, timestamp(), DataType::Utf8]),
+            // As the rule that adds them has them.
+            [_, _, _, _] => {
+                Ok(vec![DataType::Float64, timestamp(), DataType::Utf8, DataType::Utf8])
+            }
             _ => plan_err!("counter_delta takes a counter's value, its time, and its device's id"),
         }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let value = args.exprs.first().map(ToString::to_string).unwrap_or_default();
-        let counter = if value.contains("_net_") { Counter::Net } else { Counter::Total };
+        let kind = args.exprs.get(3).map(ToString::to_string).unwrap_or_default();
+        let counter = if kind.contains(NET) { Counter::Net } else { Counter::Total };
         Ok(Box::new(Readings { known: self.known.clone(), counter, of: BTreeMap::new() }))
     }
 
@@ -165,8 +172,10 @@ impl Accumulator for Readings {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
         match columns {
             [values, times] => self.take(values, times, None),
-            [values, times, devices] => self.take(values, times, Some(devices)),
-            _ => return exec_err!("counter_delta takes two or three columns"),
+            [values, times, devices] | [values, times, devices, _] => {
+                self.take(values, times, Some(devices));
+            }
+            _ => return exec_err!("counter_delta takes two to four columns"),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::{
     common::{
         Column, DFSchema,
@@ -10,11 +11,11 @@ use datafusion::{
         tree_node::{Transformed, TreeNode as _},
     },
     error::Result,
-    logical_expr::{Aggregate, Expr, LogicalPlan, expr_rewriter::NamePreserver},
+    logical_expr::{Aggregate, Expr, LogicalPlan, Window, cast, expr_rewriter::NamePreserver, lit},
     optimizer::AnalyzerRule,
 };
 
-use super::counter_delta::NAME;
+use super::counter_delta::{NAME, NET};
 
 const DEVICE: &str = "device_id";
 
@@ -26,6 +27,7 @@ impl AnalyzerRule for KnowDevices {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::Aggregate(aggregate) => named(aggregate),
+            LogicalPlan::Window(window) => windowed(window),
             other => Ok(Transformed::no(other)),
         })
         .map(|done| done.data)
@@ -37,37 +39,57 @@ impl AnalyzerRule for KnowDevices {
 }
 
 fn named(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new_for_projection();
-    let mut changed = false;
-    let mut exprs = Vec::with_capacity(aggregate.aggr_expr.len());
-    for expr in &aggregate.aggr_expr {
-        // What is above knows the column by its name.
-        let name = names.save(expr);
-        let schema = aggregate.input.schema();
-        let done = expr.clone().transform_up(|expr| Ok(with_device(expr, schema)))?;
-        changed |= done.transformed;
-        exprs.push(if done.transformed { name.restore(done.data) } else { done.data });
-    }
-    if !changed {
+    let Some(exprs) = rewritten(&aggregate.aggr_expr, aggregate.input.schema())? else {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
-    }
+    };
     let Aggregate { input, group_expr, .. } = aggregate;
     Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, exprs)?)))
 }
 
-fn with_device(expr: Expr, schema: &Arc<DFSchema>) -> Transformed<Expr> {
-    let Expr::AggregateFunction(mut function) = expr else { return Transformed::no(expr) };
-    let device = match function.params.args.as_slice() {
-        [_, ts] if function.func.name() == NAME => device_beside(ts, schema),
-        _ => None,
+fn windowed(window: Window) -> Result<Transformed<LogicalPlan>> {
+    let Some(exprs) = rewritten(&window.window_expr, window.input.schema())? else {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
     };
-    match device {
-        Some(device) => {
-            function.params.args.push(Expr::Column(device));
-            Transformed::yes(Expr::AggregateFunction(function))
-        }
-        None => Transformed::no(Expr::AggregateFunction(function)),
+    Ok(Transformed::yes(LogicalPlan::Window(Window::try_new(exprs, window.input)?)))
+}
+
+/// The expressions with what they did not know; none if they lack nothing.
+fn rewritten(exprs: &[Expr], schema: &Arc<DFSchema>) -> Result<Option<Vec<Expr>>> {
+    let names = NamePreserver::new_for_projection();
+    let mut changed = false;
+    let mut all = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        // What is above knows the column by its name.
+        let name = names.save(expr);
+        let done = expr.clone().transform_up(|expr| Ok(with_device(expr, schema)))?;
+        changed |= done.transformed;
+        all.push(if done.transformed { name.restore(done.data) } else { done.data });
     }
+    Ok(changed.then_some(all))
+}
+
+fn with_device(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::AggregateFunction(mut function) if function.func.name() == NAME => {
+            let added = add_device(&mut function.params.args, schema);
+            Transformed::new_transformed(Expr::AggregateFunction(function), added)
+        }
+        Expr::WindowFunction(mut window) if window.fun.name() == NAME => {
+            let added = add_device(&mut window.params.args, schema);
+            Transformed::new_transformed(Expr::WindowFunction(window), added)
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// Adds the device and the kind of counter, which only the name of the column tells, to a value and its
+/// time; false if they are there.
+fn add_device(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
+    let [value, ts] = args.as_slice() else { return false };
+    let kind = if value.to_string().contains("_net_") { NET } else { "" };
+    let device = device_beside(ts, schema).map_or_else(|| lit(""), Expr::Column);
+    args.extend([cast(device, DataType::Utf8), lit(kind)]);
+    true
 }
 
 /// The column of the device's id in the relation that a time is of, or the only one there is.
@@ -81,7 +103,9 @@ fn device_beside(ts: &Expr, schema: &DFSchema) -> Option<Column> {
         .collect();
     let same = ids.iter().find(|id| id.relation.as_ref().is_some_and(|r| relations.contains(r)));
     match (same, ids.as_slice()) {
-        (Some(id), _) | (None, [id]) => Some(id.clone()),
+        (Some(id), _) => Some(id.clone()),
+        // Of another table's rows it would say nothing.
+        (None, [id]) if relations.is_empty() || id.relation.is_none() => Some(id.clone()),
         _ => None,
     }
 }

@@ -58,6 +58,8 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
                 Ok(None) => continue,
                 Err(error) => {
                     tracing::debug!(%error, "rollouts wait for control");
+                    // What devices said meanwhile could not be noted.
+                    listening.since = now();
                     continue;
                 }
             };

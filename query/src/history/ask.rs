@@ -117,7 +117,8 @@ impl Asked {
             limit,
             cursor: texts.cursor.map(cursor).transpose()?,
         };
-        let columns = asked.columns().len();
+        // Beside `ts`.
+        let columns = asked.columns().len().saturating_sub(1).max(1);
         if limit * columns > MAX_CELLS {
             let most = MAX_CELLS / columns;
             return Err(ApiError::field("limit", format!("{most} with {columns} columns")));

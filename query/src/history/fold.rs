@@ -191,6 +191,9 @@ impl Fold {
 
     /// Counts a column's reading, if it is a counter, and takes back what it contradicts.
     fn count(&mut self, at: usize, reading: Reading) -> Option<Told> {
+        if !self.aggregates.contains(&Aggregate::Delta) {
+            return None;
+        }
         let counter = self.columns.get(at)?.counter?;
         let count = self.counts.get_mut(at)?;
         let told = count.track.take(counter, &self.terms, reading);

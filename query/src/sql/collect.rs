@@ -37,11 +37,20 @@ impl Collected {
     fn take(&mut self, batch: &RecordBatch, room: usize) -> Result<bool, DataFusionError> {
         let kept = batch.num_rows().min(room);
         batch.columns().iter().try_for_each(check_times)?;
-        self.held.try_grow(batch.get_array_memory_size())?;
+        self.held.try_grow(bytes_of(batch))?;
         self.batches.push(batch.slice(0, kept));
         self.count += kept;
         Ok(kept < batch.num_rows())
     }
+}
+
+/// The bytes that a batch's rows take: it may be a part of a larger one.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let of = |column: &ArrayRef| {
+        let whole = column.get_array_memory_size();
+        column.to_data().get_slice_memory_size().map_or(whole, |slice| slice.min(whole))
+    };
+    batch.columns().iter().map(of).sum()
 }
 
 /// Refuses times that can't be written as RFC 3339 has them: `from_unixtime` and its like make them of any

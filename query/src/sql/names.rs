@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::{
     parser::Statement,
     sqlparser::ast::{
-        Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut as _, VisitorMut,
+        Distinct, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut as _,
+        VisitorMut,
     },
 };
 
@@ -28,8 +29,13 @@ impl VisitorMut for Names {
             Some(OrderByKind::Expressions(by)) => by.iter().map(|by| &by.expr),
             _ => return ControlFlow::Continue(()),
         };
-        let names: Vec<Ident> = by.filter_map(plain).cloned().collect();
-        if let Some(select) = first_select(&mut query.body) {
+        // One with its table's name before it is a column of that table, and no other.
+        let bare = by.filter(|by| matches!(by, Expr::Identifier(_)));
+        let names: Vec<Ident> = bare.filter_map(plain).cloned().collect();
+        // DISTINCT ON sorts what it chooses from, not what it answers.
+        if let Some(select) = first_select(&mut query.body)
+            && !matches!(select.distinct, Some(Distinct::On(_)))
+        {
             names.into_iter().for_each(|name| name_sorted(select, name));
         }
         ControlFlow::Continue(())

@@ -66,7 +66,7 @@ pub(crate) struct Notes {
     /// Where each device's last word is in what was said, if it was no more than a word; and what was
     /// said last of its clock.
     last_heard: HashMap<String, usize>,
-    last_clock: HashMap<String, usize>,
+    last_clock: HashMap<String, (usize, Option<usize>)>,
     /// Whose, and what, in the order in which it was said.
     pub said: Vec<(String, Said)>,
     /// Replays, in log order.
@@ -185,17 +185,35 @@ impl Notes {
         }
     }
 
-    /// Notes what a time of a device says of its clock: once for many that say the same.
+    /// Notes what a time of a device says of its clock: of many that say the same the first and the last,
+    /// which tell for how long it has been so.
     pub fn clock(&mut self, device_id: &str, ts: Micros, at: Micros) {
         let ahead = self.limits.is_ahead(ts, at).then_some(ts - at);
         let clock = Said::Clock { at, ahead };
-        let last = self.last_clock.get(device_id).and_then(|place| self.said.get_mut(*place));
-        match last {
-            Some((_, said)) if is_ahead(said) == ahead.is_some() => *said = clock,
+        let place = self.said.len();
+        let known = self.last_clock.get(device_id).copied();
+        let (first, last) = match known {
+            Some((first, last)) if self.said_ahead(first) == Some(ahead.is_some()) => (first, last),
             _ => {
-                self.last_clock.insert(device_id.to_owned(), self.said.len());
+                self.last_clock.insert(device_id.to_owned(), (place, None));
+                self.said.push((device_id.to_owned(), clock));
+                return;
+            }
+        };
+        match last.and_then(|last| self.said.get_mut(last)) {
+            Some((_, said)) => *said = clock,
+            None => {
+                self.last_clock.insert(device_id.to_owned(), (first, Some(place)));
                 self.said.push((device_id.to_owned(), clock));
             }
+        }
+    }
+
+    /// Whether what was said at a place is that a clock is ahead; none if it is not of clocks.
+    fn said_ahead(&self, place: usize) -> Option<bool> {
+        match self.said.get(place) {
+            Some((_, Said::Clock { ahead, .. })) => Some(ahead.is_some()),
+            _ => None,
         }
     }
 
@@ -259,10 +277,6 @@ impl Notes {
     }
 }
 
-const fn is_ahead(said: &Said) -> bool {
-    matches!(said, Said::Clock { ahead: Some(_), .. })
-}
-
 /// Counts fields that were odd and are kept aside.
 fn count_odd(extra: &serde_json::Map<String, serde_json::Value>) {
     let odd = extra.get(payload::ODD).and_then(serde_json::Value::as_object);
@@ -278,4 +292,27 @@ pub(crate) const fn names_device(kind: Kind) -> bool {
 pub(crate) fn moment(at: Micros) -> DateTime<Utc> {
     let at = time::to_datetime(at).unwrap_or_default();
     at.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_words_of_a_clock_the_first_and_the_last_are_told() {
+        let mut notes = Notes::new(Limits::default());
+        let second = |n: i64| n * time::SECOND;
+        for (at, ahead) in [(0, 120), (30, 120), (60, 121), (70, 0), (80, 0), (90, 0)] {
+            notes.clock("d", second(at + ahead), second(at));
+        }
+        let said: Vec<(i64, bool)> = notes
+            .said
+            .iter()
+            .filter_map(|(_, said)| match said {
+                Said::Clock { at, ahead } => Some((at / time::SECOND, ahead.is_some())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, [(0, true), (60, true), (70, false), (90, false)]);
+    }
 }

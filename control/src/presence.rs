@@ -1,9 +1,8 @@
 //! Changes of devices' status: in their row, as events, and as alerts of those that went.
 
 use acuvim_schemas::{
-    api::{AlertOrigin, DeviceStatus},
+    api::DeviceStatus,
     event::{DeviceEvent, Event, alert_id},
-    payload::Severity,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -167,23 +166,13 @@ async fn tell(
     tx.emit(&Event::Device(Box::new(event)), applying.now).await?;
     if step.to == DeviceStatus::Offline {
         let alert = NewAlert {
-            id: alert_id(device_id, OFFLINE, step.at.timestamp_micros()),
-            device_id: Some(device_id.to_owned()),
-            alert_type: OFFLINE.to_owned(),
-            severity: Severity::Warning,
             message: format!("{device_id} is offline ({})", step.reason),
-            value: None,
-            threshold: None,
-            metadata: None,
-            origin: AlertOrigin::Health,
-            rule: None,
-            marks: None,
-            subject: String::new(),
-            shadow: false,
-            backfilled: false,
-            created_at: step.at,
-            raised_at: step.at,
-            resolved_at: None,
+            ..NewAlert::of_health(
+                alert_id(device_id, OFFLINE, step.at.timestamp_micros()),
+                device_id,
+                OFFLINE,
+                step.at,
+            )
         };
         return applying.raise(tx, &alert).await;
     }

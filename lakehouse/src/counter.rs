@@ -211,8 +211,8 @@ impl Track {
         self.doubt
     }
 
-    /// Whether a fall to this value, now, might show that the believed reading was suspect, and only what
-    /// was before that can tell.
+    /// Whether the next reading may show that the believed one was suspect, which can be told only with the
+    /// reading before that, and this is not known.
     #[must_use]
     pub fn lacks_before(&self, counter: Counter, terms: &MeterTerms, to: Reading) -> bool {
         self.before.is_none()

@@ -3,19 +3,19 @@
 //! or one whose files are not there. The lake then goes back to the moment before the first of them,
 //! as after a kill at that moment, and the log has what came since.
 
+mod aside;
+mod table_log;
+
 use std::{
-    collections::{BTreeMap, HashSet},
-    fs::File,
-    io::ErrorKind as IoErrorKind,
-    path::{Path as FilePath, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use acuvim_schemas::tables::Table;
 use deltalake::DeltaTableBuilder;
-use object_store::path::Path;
-use parquet::{errors::ParquetError, file::metadata::ParquetMetaDataReader};
-use serde_json::Value;
+
+use aside::Aside;
+use table_log::{Changes, TableLog, length, log_files};
 
 use crate::{
     Covered, Error, ErrorKind, LakeOptions,
@@ -80,8 +80,8 @@ impl Damage {
         if what.is_empty() {
             return Ok(None);
         }
-        let back = plan(&tables);
         events_stay(&tables)?;
+        let back = plan(&tables);
         epochs_stay(&tables, &back, options.epoch)?;
         for one in &back {
             can_go_back(options, one, &tables).await?;
@@ -131,250 +131,6 @@ async fn off_thread<T: Send + 'static>(
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| Error::new(ErrorKind::Internal, format!("lake: {e}")))?
-}
-
-/// What can't be read may be whole.
-fn unreadable(path: &FilePath, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{} (lake.url): {error}", path.display()))
-}
-
-/// The newest commits of a table.
-struct TableLog {
-    table: Table,
-    folder: PathBuf,
-    /// When each version was made, by its file.
-    made: BTreeMap<i64, SystemTime>,
-    /// The first version that is damaged, and how.
-    damaged: Option<(i64, String)>,
-}
-
-impl TableLog {
-    /// None if there is no such table.
-    fn read(table: Table, folder: PathBuf) -> Result<Option<Self>, Error> {
-        let log = folder.join(LOG);
-        let Some(files) = log_files(&log)? else { return Ok(None) };
-        let mut made = BTreeMap::new();
-        for (version, name) in &files {
-            if name.ends_with(".json") {
-                let path = log.join(name);
-                let modified = path.metadata().and_then(|m| m.modified());
-                made.insert(*version, modified.map_err(|e| unreadable(&path, &e))?);
-            }
-        }
-        set_torn_checkpoint_aside(&folder, &files, &made)?;
-        Ok(Some(Self { table, folder, made, damaged: None }))
-    }
-
-    fn newest(&self) -> i64 {
-        self.made.keys().next_back().copied().unwrap_or(-1)
-    }
-
-    fn says(&self) -> Option<String> {
-        let (version, what) = self.damaged.as_ref()?;
-        Some(format!("{} is damaged from version {version} on: {what}", self.table.name()))
-    }
-
-    fn commit(&self, version: i64) -> PathBuf {
-        self.folder.join(LOG).join(format!("{version:020}.json"))
-    }
-
-    /// The first version that the table can't go on with. What a later one had removed is there again
-    /// once that one is taken out, so it is looked for until nothing new is found.
-    fn first_damage(&self, oldest: SystemTime) -> Result<Option<(i64, String)>, Error> {
-        let recent = self.made.iter().rev().take(MOST_COMMITS).take_while(|(_, at)| **at >= oldest);
-        let mut read = BTreeMap::new();
-        for (version, _) in recent {
-            read.insert(*version, Changes::read(&self.commit(*version))?);
-        }
-        let (mut first, mut end) = (None, i64::MAX);
-        while let Some((version, what)) = self.damage_before(&read, end)? {
-            end = version;
-            first = Some((version, what));
-        }
-        Ok(first)
-    }
-
-    fn damage_before(
-        &self,
-        recent: &BTreeMap<i64, Result<Changes, String>>,
-        end: i64,
-    ) -> Result<Option<(i64, String)>, Error> {
-        let mut gone: HashSet<&str> = HashSet::new();
-        let mut first = None;
-        for (version, changes) in recent.range(..end).rev() {
-            match changes {
-                Ok(changes) => {
-                    for (path, size) in
-                        changes.added.iter().filter(|(path, _)| !gone.contains(path.as_str()))
-                    {
-                        if let Some(what) = self.damage_of(path, *size)? {
-                            first = Some((*version, what));
-                            break;
-                        }
-                    }
-                    gone.extend(changes.removed.iter().map(String::as_str));
-                }
-                Err(what) => first = Some((*version, what.clone())),
-            }
-        }
-        Ok(first)
-    }
-
-    /// What is wrong with a data file. A disk that does not answer says nothing of it.
-    fn damage_of(&self, path: &str, size: u64) -> Result<Option<String>, Error> {
-        let relative = match Path::from_url_path(path) {
-            Ok(relative) => relative,
-            Err(error) => return Ok(Some(error.to_string())),
-        };
-        let name: &str = relative.as_ref();
-        let place = self.folder.join(name);
-        let Some(found) = length(&place)? else { return Ok(Some(format!("{path}: it is gone"))) };
-        if found != size {
-            return Ok(Some(format!("{path}: {found} bytes, not {size}")));
-        }
-        let file = File::open(&place).map_err(|e| unreadable(&place, &e))?;
-        match ParquetMetaDataReader::new().parse_and_finish(&file) {
-            Ok(_) => Ok(None),
-            Err(ParquetError::External(error)) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{} (lake.url): {error}", place.display()),
-            )),
-            Err(error) => Ok(Some(format!("{path}: {error}"))),
-        }
-    }
-
-    /// When a version was committed, in milliseconds: as it says itself, which a copy of the folder
-    /// does not change.
-    fn time(&self, version: i64) -> i64 {
-        let read = Changes::read(&self.commit(version)).ok().and_then(Result::ok);
-        let said = read.and_then(|changes| changes.at);
-        said.unwrap_or_else(|| {
-            let made = self.made.get(&version).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            let made = made.and_then(|made| i64::try_from(made.as_millis()).ok()).unwrap_or(0);
-            // A file's time is of another clock than what commits say of themselves.
-            made - self.clocks_apart()
-        })
-    }
-
-    /// By how much the times of the newest commits' files are later, at most, than what they say
-    /// themselves, in milliseconds.
-    fn clocks_apart(&self) -> i64 {
-        let apart = |(version, at): (&i64, &SystemTime)| {
-            let said = Changes::read(&self.commit(*version)).ok()?.ok()?.at?;
-            let made = at.duration_since(UNIX_EPOCH).ok()?.as_millis();
-            Some(i64::try_from(made).ok()? - said)
-        };
-        let newest = self.made.iter().rev().take(MOST_COMMITS);
-        newest.filter_map(apart).max().unwrap_or(OTHER_CLOCK)
-    }
-
-    /// The newest version that was made before a moment.
-    fn before(&self, moment: i64) -> i64 {
-        let first = self.made.keys().find(|version| self.time(**version) >= moment);
-        first.map_or(self.newest(), |first| first - 1)
-    }
-}
-
-/// What a commit says that it did.
-#[derive(Debug, Default)]
-struct Changes {
-    /// The files that it added, with their sizes.
-    added: Vec<(String, u64)>,
-    removed: Vec<String>,
-    /// The ids of whoever has noted how far it had come.
-    apps: Vec<String>,
-    /// When, in milliseconds.
-    at: Option<i64>,
-}
-
-impl Changes {
-    /// What a commit says, or what is wrong with it.
-    fn read(path: &FilePath) -> Result<Result<Self, String>, Error> {
-        let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
-        let mut changes = Self::default();
-        let mut actions = 0;
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice::<Value>(line) {
-                Ok(action) => changes.note(&action),
-                Err(error) => return Ok(Err(format!("the commit is cut off or no JSON: {error}"))),
-            }
-            actions += 1;
-        }
-        Ok(match actions {
-            0 => Err("the commit is empty".to_owned()),
-            _ => Ok(changes),
-        })
-    }
-
-    fn note(&mut self, action: &Value) {
-        let path = |of: &str| action.pointer(of).and_then(Value::as_str).map(str::to_owned);
-        if let Some(added) = path("/add/path") {
-            let size = action.pointer("/add/size").and_then(Value::as_u64).unwrap_or(0);
-            self.added.push((added, size));
-        }
-        self.removed.extend(path("/remove/path"));
-        self.apps.extend(path("/txn/appId"));
-        let at = action.pointer("/commitInfo/timestamp").and_then(Value::as_i64);
-        self.at = at.or(self.at);
-    }
-}
-
-/// The files of a table's log that are of a version, with it; none if there is no log.
-fn log_files(log: &FilePath) -> Result<Option<Vec<(i64, String)>>, Error> {
-    let entries = match std::fs::read_dir(log) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(log, &error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|e| unreadable(log, &e))?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        // `#` is in the names of what was being written.
-        let version = name.get(..20).and_then(|digits| digits.parse::<i64>().ok());
-        if let Some(version) = version.filter(|_| !name.contains('#')) {
-            files.push((version, name.to_owned()));
-        }
-    }
-    files.sort();
-    Ok(Some(files))
-}
-
-/// A checkpoint repeats what the commits say: without it they are read instead, as long as they are
-/// all there from an older one on, or from the first.
-fn set_torn_checkpoint_aside(
-    folder: &FilePath,
-    files: &[(i64, String)],
-    made: &BTreeMap<i64, SystemTime>,
-) -> Result<(), Error> {
-    let mut checkpoints =
-        files.iter().filter(|(_, name)| name.ends_with(".checkpoint.parquet")).rev();
-    let Some((version, name)) = checkpoints.next() else { return Ok(()) };
-    let path = folder.join(LOG).join(name);
-    let file = File::open(&path).map_err(|e| unreadable(&path, &e))?;
-    let error = match ParquetMetaDataReader::new().parse_and_finish(&file) {
-        Ok(_) => return Ok(()),
-        Err(ParquetError::External(error)) => {
-            let text = format!("{} (lake.url): {error}", path.display());
-            return Err(Error::new(ErrorKind::Unavailable, text));
-        }
-        Err(error) => error,
-    };
-    let from = checkpoints.next().map_or(0, |(older, _)| older + 1);
-    if !(from..=*version).all(|version| made.contains_key(&version)) {
-        return Err(Error::new(
-            ErrorKind::Setup,
-            format!(
-                "{} (lake.url) is damaged ({error}) and the commits that it sums up are gone: put it \
-                 back from a copy of the lake",
-                path.display()
-            ),
-        ));
-    }
-    tracing::warn!(path = %path.display(), %error, "a damaged checkpoint is set aside");
-    let aside = Aside::new(folder, DurableFiles::new());
-    aside.take_hint_beyond(version - 1)?;
-    aside.take(name)
 }
 
 /// Finds the damage of all tables, among what was committed shortly before the newest commit of the lake.
@@ -469,15 +225,6 @@ async fn can_go_back(options: &LakeOptions, back: &Back, tables: &[TableLog]) ->
     Ok(())
 }
 
-/// How long a file is; none if there is none.
-fn length(path: &FilePath) -> Result<Option<u64>, Error> {
-    match path.metadata() {
-        Ok(found) => Ok(Some(found.len())),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(path, &error)),
-    }
-}
-
 /// The moment before which all commits of some tables are whole; none if all are.
 fn moment(tables: &[TableLog], of: &[Table]) -> Option<i64> {
     let these = tables.iter().filter(|t| of.contains(&t.table));
@@ -486,7 +233,7 @@ fn moment(tables: &[TableLog], of: &[Table]) -> Option<i64> {
 
 /// Which tables go back, and in which order. What is written from the log goes back together, so that
 /// it is a lake that there was: `telemetry` says for all of them from where on the log is read. The
-/// rollups say which versions of it they have seen, and go with it. Events have no other source.
+/// rollups say which versions of it they have seen, and go with it. Events stay.
 fn plan(tables: &[TableLog]) -> Vec<Back> {
     let stream = moment(tables, &Table::COMMIT_ORDER);
     let rollups = [stream, moment(tables, &Table::ROLLUPS)].into_iter().flatten().min();
@@ -497,8 +244,9 @@ fn plan(tables: &[TableLog]) -> Vec<Back> {
             table if Table::ROLLUPS.contains(&table) => rollups,
             _ => None,
         };
+        let Some(moment) = moment else { continue };
         let whole = log.damaged.as_ref().map_or(i64::MAX, |(version, _)| version - 1);
-        let to = moment.map_or(i64::MAX, |moment| log.before(moment)).min(whole);
+        let to = log.before(moment).min(whole);
         if to < log.newest() {
             // Broken off, it must be found again: the oldest damage goes last, the rollups first.
             let rank = match log.damaged.as_ref() {
@@ -542,40 +290,5 @@ impl Back {
             }
         }
         Ok(())
-    }
-}
-
-/// The folder that the damaged files of a table go to.
-struct Aside {
-    log: PathBuf,
-    to: PathBuf,
-    files: DurableFiles,
-}
-
-impl Aside {
-    fn new(table: &FilePath, files: DurableFiles) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let to = table.join(ASIDE).join(now.as_millis().to_string());
-        Self { log: table.join(LOG), to, files }
-    }
-
-    fn take(&self, name: &str) -> Result<(), Error> {
-        let from = self.log.join(name);
-        let taken = std::fs::create_dir_all(&self.to)
-            .and_then(|()| std::fs::rename(&from, self.to.join(name)))
-            .and_then(|()| self.files.keep_folder(&self.to))
-            .and_then(|()| self.files.keep_folder(&self.log));
-        taken.map_err(|e| unreadable(&from, &e))
-    }
-
-    /// Takes the file that names the newest checkpoint, unless that one stays.
-    fn take_hint_beyond(&self, to: i64) -> Result<(), Error> {
-        let Ok(hint) = std::fs::read(self.log.join(HINT)) else { return Ok(()) };
-        let hint: Option<Value> = serde_json::from_slice(&hint).ok();
-        let version = hint.as_ref().and_then(|hint| hint.get("version")).and_then(Value::as_i64);
-        match version {
-            Some(version) if version <= to => Ok(()),
-            _ => self.take(HINT),
-        }
     }
 }

@@ -28,9 +28,7 @@ impl Meters {
     pub fn terms_of(&self, device_id: &str) -> MeterTerms {
         self.0.get(device_id).copied().unwrap_or_default()
     }
-}
 
-impl Meters {
     /// The devices whose counters could do something else before.
     #[must_use]
     pub fn others_than(&self, before: &Self) -> Vec<Arc<str>> {
@@ -39,19 +37,46 @@ impl Meters {
         let others: BTreeSet<&Arc<str>> = all.filter(other).collect();
         others.into_iter().map(Arc::clone).collect()
     }
+
+    /// The same with what others say of some devices.
+    #[must_use]
+    pub fn with_terms_of(mut self, others: &Self, some: &[Arc<str>]) -> Self {
+        for device in some {
+            match others.0.get(device) {
+                Some(terms) => self.0.insert(Arc::clone(device), *terms),
+                None => self.0.remove(device),
+            };
+        }
+        self
+    }
 }
 
 /// Both as they are known at present, for whoever counts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KnownMeters(Arc<RwLock<(Arc<Meters>, Arc<MeterChanges>)>>);
+pub(crate) struct KnownMeters(Arc<RwLock<Known>>);
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// None before anything was learnt.
+    meters: Option<Arc<Meters>>,
+    changes: Arc<MeterChanges>,
+}
 
 impl KnownMeters {
+    fn known(&self) -> Known {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn learnt(&self) -> Option<Arc<Meters>> {
+        self.known().meters
+    }
+
     pub fn meters(&self) -> Arc<Meters> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).0)
+        self.learnt().unwrap_or_default()
     }
 
     pub fn changes(&self) -> Arc<MeterChanges> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).1)
+        self.known().changes
     }
 
     /// What is known of some devices alone.
@@ -59,18 +84,19 @@ impl KnownMeters {
         let (meters, changes) = (self.meters(), self.changes());
         let id = |device: &String| Arc::<str>::from(device.as_str());
         let terms = devices.iter().filter_map(|d| Some((id(d), *meters.0.get(d.as_str())?)));
-        let ours = Meters(terms.collect());
+        let meters = Some(Arc::new(Meters(terms.collect())));
         let changed =
             devices.iter().filter_map(|d| Some((id(d), changes.get(d.as_str())?.clone())));
-        Self(Arc::new(RwLock::new((Arc::new(ours), Arc::new(changed.collect())))))
+        let changes = Arc::new(changed.collect());
+        Self(Arc::new(RwLock::new(Known { meters, changes })))
     }
 
     pub fn set_meters(&self, meters: Meters) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(meters);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).meters = Some(Arc::new(meters));
     }
 
     pub fn set_changes(&self, changes: MeterChanges) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).1 = Arc::new(changes);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).changes = Arc::new(changes);
     }
 }
 
@@ -82,27 +108,31 @@ const RECENT: Micros = 3 * DAY;
 
 impl Lake {
     /// Learns from heartbeats when meters took each other's place, for `counter_delta`; nothing if that
-    /// was done a moment ago.
-    ///
-    /// # Errors
-    /// When files can't be read.
-    pub async fn learn_meter_changes(&self, now: Micros) -> Result<(), Error> {
+    /// was done a moment ago. Where it can't be learnt, what was known before holds.
+    pub async fn learn_meter_changes(&self, now: Micros) {
         let mut learnt = self.learnt_changes.lock().await;
         if learnt.is_some_and(|at| at.elapsed() < FRESH) {
-            return Ok(());
+            return;
         }
         let begun = Instant::now();
+        match self.meter_changes(now).await {
+            Ok(changes) => {
+                self.engine().known_meters().set_changes(changes);
+                *learnt = Some(begun);
+            }
+            Err(error) => tracing::debug!(%error, "counters go by the meters that were known"),
+        }
+    }
+
+    async fn meter_changes(&self, now: Micros) -> Result<MeterChanges, Error> {
         let devices = self.with_several_serials(now).await?;
-        let changes = if devices.is_empty() {
-            MeterChanges::new()
-        } else {
-            let names: Vec<&str> = devices.iter().map(|device| &**device).collect();
-            let Some(heartbeats) = self.view(true)?.table(Table::Heartbeats) else { return Ok(()) };
-            changes_of(&self.serials_among(heartbeats, &names, &(Micros::MIN..Micros::MAX)).await?)
+        let heartbeats = self.view(true)?.table(Table::Heartbeats);
+        let Some(heartbeats) = heartbeats.filter(|_| !devices.is_empty()) else {
+            return Ok(MeterChanges::new());
         };
-        self.engine().known_meters().set_changes(changes);
-        *learnt = Some(begun);
-        Ok(())
+        let names: Vec<&str> = devices.iter().map(|device| &**device).collect();
+        let all = Micros::MIN..Micros::MAX;
+        Ok(changes_of(&self.serials_among(heartbeats, &names, &all).await?))
     }
 
     /// Devices that have had more than one meter: of most days the rollups know.

@@ -75,6 +75,12 @@ impl Engine {
         self.known.meters()
     }
 
+    /// The same, once it has been learnt.
+    #[must_use]
+    pub fn known_terms(&self) -> Option<Arc<Meters>> {
+        self.known.learnt()
+    }
+
     /// Learns what the fleet's counters can do: whatever is counted from now on is counted by it.
     pub fn set_meters(&self, meters: Meters) {
         self.known.set_meters(meters);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -34,7 +35,7 @@ const MOST_READINGS: usize = 100_000;
 /// Devices that are asked for at once.
 const DEVICES: usize = 50;
 
-/// Times of one device that are asked for one by one, rather than all between the first and the last.
+/// Times of one device that are asked for at once.
 const TIMES: usize = 1000;
 
 impl Lake {
@@ -92,13 +93,8 @@ impl Lake {
         from: Micros,
         to: Micros,
     ) -> Result<(RecordBatch, bool), Error> {
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
         let rows = self
-            .engine
-            .session()
-            .read_table(telemetry as _)?
-            .filter(col("device_id").eq(lit(device_id)))?
-            .filter(col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(to))))?
+            .of_device(device_id, from..to)?
             .sort(vec![col("ts").sort(true, false)])?
             .limit(0, Some(MOST_READINGS + 1))?
             .collect()
@@ -106,6 +102,15 @@ impl Lake {
         let rows = concat_batches(&Table::Telemetry.schema(), &rows)?;
         let more = rows.num_rows() > MOST_READINGS;
         Ok((rows.slice(0, rows.num_rows().min(MOST_READINGS)), more))
+    }
+
+    /// A device's readings of a time, stored or in the tail.
+    fn of_device(&self, device_id: &str, times: Range<Micros>) -> Result<DataFrame, Error> {
+        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let within =
+            col("ts").gt_eq(timestamp(times.start)).and(col("ts").lt(timestamp(times.end)));
+        let rows = self.engine.session().read_table(telemetry as _)?;
+        Ok(rows.filter(col("device_id").eq(lit(device_id)))?.filter(within)?)
     }
 
     /// The readings of devices at some times, stored or in the tail.
@@ -181,13 +186,8 @@ impl Lake {
         to: Micros,
         last: usize,
     ) -> Result<Vec<Micros>, Error> {
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
         let rows = self
-            .engine
-            .session()
-            .read_table(telemetry as _)?
-            .filter(col("device_id").eq(lit(device_id)))?
-            .filter(col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(to))))?
+            .of_device(device_id, from..to)?
             .filter(self.is_of_now())?
             .select_columns(&["ts"])?
             .sort(vec![col("ts").sort(false, false)])?

@@ -11,6 +11,7 @@ mod flusher;
 mod follower;
 mod guard;
 mod judging;
+mod meters;
 mod notes;
 mod notify;
 mod outbox;
@@ -228,6 +229,8 @@ impl Processor {
             let follow = follower::run(lake, state.clone(), stop.clone(), give_up.clone());
             tasks.spawn(watched("the follower", follow, state.clone()));
         }
+        let meters = meters::follow(parts.clone(), options.rollup_interval, stop.clone());
+        tasks.spawn(watched("what is known of meters", meters, state.clone()));
         if let Some(claim) = &duties.claim {
             let (mut trouble, told) = (claim.trouble(), state.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(async move {

@@ -57,6 +57,14 @@ pub(crate) struct Replayed {
     pub has_row: bool,
 }
 
+/// Where among what was said the first and the last word of a device's clock are, of those that say the
+/// same.
+#[derive(Debug, Clone, Copy)]
+struct ClockPlaces {
+    first: usize,
+    last: Option<usize>,
+}
+
 /// Gathers the notes of a run of records.
 #[derive(Debug)]
 pub(crate) struct Notes {
@@ -66,7 +74,7 @@ pub(crate) struct Notes {
     /// Where each device's last word is in what was said, if it was no more than a word; and what was
     /// said last of its clock.
     last_heard: HashMap<String, usize>,
-    last_clock: HashMap<String, (usize, Option<usize>)>,
+    last_clock: HashMap<String, ClockPlaces>,
     /// Whose, and what, in the order in which it was said.
     pub said: Vec<(String, Said)>,
     /// Replays, in log order.
@@ -192,21 +200,18 @@ impl Notes {
         let clock = Said::Clock { at, ahead };
         let place = self.said.len();
         let known = self.last_clock.get(device_id).copied();
-        let (first, last) = match known {
-            Some((first, last)) if self.said_ahead(first) == Some(ahead.is_some()) => (first, last),
-            _ => {
-                self.last_clock.insert(device_id.to_owned(), (place, None));
-                self.said.push((device_id.to_owned(), clock));
-                return;
-            }
-        };
-        match last.and_then(|last| self.said.get_mut(last)) {
-            Some((_, said)) => *said = clock,
-            None => {
-                self.last_clock.insert(device_id.to_owned(), (first, Some(place)));
-                self.said.push((device_id.to_owned(), clock));
-            }
+        let same = known.filter(|known| self.said_ahead(known.first) == Some(ahead.is_some()));
+        let last = same.and_then(|same| same.last).and_then(|last| self.said.get_mut(last));
+        if let Some((_, said)) = last {
+            *said = clock;
+            return;
         }
+        let places = match same {
+            Some(same) => ClockPlaces { last: Some(place), ..same },
+            None => ClockPlaces { first: place, last: None },
+        };
+        self.last_clock.insert(device_id.to_owned(), places);
+        self.said.push((device_id.to_owned(), clock));
     }
 
     /// Whether what was said at a place is that a clock is ahead; none if it is not of clocks.

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_control::DeviceMeter;
 use acuvim_lakehouse::{Error, MeterTerms, Meters, Zones};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +13,9 @@ use crate::{Parts, ProcessorOptions, upkeep::Holder};
 
 /// Where control keeps by what the counters of stored buckets were counted.
 const COUNTED_BY: &str = "rollups.counted_by";
+
+/// Devices that are counted anew before the lease is asked for again.
+const AT_ONCE: usize = 50;
 
 /// How long it goes on before the lease is asked for again.
 const TURN: Duration = Duration::from_secs(20);
@@ -32,11 +34,6 @@ pub(crate) async fn run(
         loop {
             tokio::time::sleep(pause).await;
             pause = options.rollup_interval;
-            // Every process judges counters as they come.
-            match parts.control.device_meters().await {
-                Ok(meters) => parts.lake.engine().set_meters(meters_of(meters)),
-                Err(error) => tracing::debug!(%error, "meters are not known anew"),
-            }
             if options.shared && !holder.holds(&parts).await {
                 applied = None;
                 continue;
@@ -58,26 +55,18 @@ enum Ended {
 
 async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Error> {
     let (begun, lake) = (Instant::now(), &parts.lake);
-    let (zones, counted) = match known(parts).await {
-        Ok(known) => known,
-        Err(error) => {
-            tracing::debug!(%error, "the rollups wait for control");
-            return Ok(Ended::UpToDate);
-        }
+    let known = (lake.engine().known_terms(), zones(parts).await);
+    let (Some(meters), Some(zones)) = known else {
+        tracing::debug!("the rollups wait for control");
+        return Ok(Ended::UpToDate);
     };
     lake.catch_up().await?;
     if applied.as_ref() != Some(&zones) {
         lake.rezone(&lake.zoned_otherwise(&zones).await?, &zones).await?;
         *applied = Some(zones.clone());
     }
-    let meters = lake.engine().meters();
-    let others = meters.others_than(&counted);
-    if !others.is_empty() {
-        tracing::info!(devices = others.len(), "counters are counted anew by what meters can do");
-        lake.recount(&others, &zones).await?;
-        if let Err(error) = parts.control.remember(COUNTED_BY, &as_text(&meters)).await {
-            tracing::debug!(%error, "what counters are counted by is noted the next time");
-        }
+    if recount(parts, &meters, &zones).await? {
+        return Ok(Ended::TurnOver);
     }
     let mut buckets = 0;
     while let Some(done) = lake.roll_up(&zones).await? {
@@ -96,11 +85,40 @@ async fn keep_up(parts: &Parts, applied: &mut Option<Zones>) -> Result<Ended, Er
     Ok(Ended::UpToDate)
 }
 
-/// Whose days are whose calendar's, and by what the stored buckets' counters were counted.
-async fn known(parts: &Parts) -> Result<(Zones, Meters), acuvim_control::Error> {
-    let zones = zones_of(parts.control.device_zones().await?);
-    let counted = parts.control.remembered(COUNTED_BY).await?;
-    Ok((zones, counted.map(|text| of_text(&text)).unwrap_or_default()))
+/// Counts some devices' counters anew that were counted by something else than what their meters can do;
+/// true if there are more of them.
+async fn recount(parts: &Parts, meters: &Meters, zones: &Zones) -> Result<bool, Error> {
+    let stored = match parts.control.remembered(COUNTED_BY).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::debug!(%error, "counters are counted anew once control answers");
+            return Ok(false);
+        }
+    };
+    let counted = match &stored {
+        Some(text) => of_text(text),
+        // All that there is was, or is being, made by what is known now.
+        None => meters.clone(),
+    };
+    let others = meters.others_than(&counted);
+    let some = others.get(..AT_ONCE).unwrap_or(&others);
+    if some.is_empty() && stored.is_some() {
+        return Ok(false);
+    }
+    if !some.is_empty() {
+        tracing::info!(devices = others.len(), "counters are counted anew by what meters can do");
+        parts.lake.recount(some, zones).await?;
+    }
+    let text = as_text(&counted.with_terms_of(meters, some));
+    if let Err(error) = parts.control.remember(COUNTED_BY, &text).await {
+        tracing::debug!(%error, "these counters are counted anew once more");
+    }
+    Ok(others.len() > some.len())
+}
+
+/// Whose days are whose calendar's; none while control does not answer.
+async fn zones(parts: &Parts) -> Option<Zones> {
+    parts.control.device_zones().await.ok().map(zones_of)
 }
 
 /// The end and the most in an hour of each device's counters, where they are not as all are.
@@ -117,14 +135,6 @@ fn of_text(text: &str) -> Meters {
     let of =
         |(id, (end, per_hour)): (String, (f64, f64))| (Arc::from(id), MeterTerms { end, per_hour });
     Meters(all.into_iter().map(of).collect())
-}
-
-fn meters_of(meters: Vec<DeviceMeter>) -> Meters {
-    let terms = |meter: DeviceMeter| {
-        let terms = MeterTerms::of(meter.nominal_voltage_v, meter.max_power_kw, meter.counter_end);
-        (Arc::from(meter.device_id), terms)
-    };
-    Meters(meters.into_iter().map(terms).collect())
 }
 
 fn zones_of(zones: Vec<(String, String)>) -> Zones {

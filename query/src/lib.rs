@@ -15,7 +15,6 @@ mod history;
 mod import;
 mod listen;
 mod live;
-mod meters;
 mod modem;
 mod problem;
 mod routes;

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use acuvim_schemas::address::network;
 use axum::{
     Router,
     extract::{ConnectInfo, Request},
@@ -28,7 +29,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::guard::{TrustedProxies, network};
+use crate::guard::TrustedProxies;
 
 /// Bytes of a request's head.
 const HEAD: usize = 64 << 10;
@@ -89,7 +90,7 @@ impl Places {
     }
 
     fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let network = network(from.to_canonical());
+        let network = network(from);
         let any = self.limits.of_one_address == 0 || self.proxies.trusts(from.to_canonical());
         let most = if any { usize::MAX } else { self.limits.of_one_address };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

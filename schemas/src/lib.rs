@@ -1,6 +1,7 @@
 //! Every format that crosses a process or a restart: topics, payloads, commands, log records, the decoder
 //! from telemetry JSON to Arrow, table schemas, API types and the problem type. No IO, no clock.
 
+pub mod address;
 pub mod api;
 pub mod command;
 pub mod config;

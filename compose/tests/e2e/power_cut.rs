@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -87,17 +88,19 @@ async fn files_are_on_the_disk_before_a_commit_names_them() {
         .args(["-f", "-y", "-s", "400", "-e", calls, "-o"])
         .arg(&trace)
         .args(["-p", &server.pid().to_string()])
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn();
-    let Ok(mut tracer) = tracer else {
-        println!("there is no strace here");
-        return;
-    };
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    if tracer.try_wait().expect("wait").is_some() {
-        println!("strace may not look at another process here");
-        return;
-    }
+    let mut tracer = tracer.expect("strace, which `./dev setup` installs");
+    let told = tracer.stderr.take().expect("what it says");
+    let (say, said) = tokio::sync::oneshot::channel();
+    // Read to its end: a tracer that can't speak ends.
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(told).lines().map_while(Result::ok);
+        let _ = say.send(lines.next());
+        lines.for_each(drop);
+    });
+    let attached = said.await.ok().flatten().unwrap_or_default();
+    assert!(attached.contains(" attached"), "strace can't look at a process here: {attached}");
     let device = server.device("d1").await;
     device.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("ack");
     let begun = Instant::now();

@@ -61,6 +61,32 @@ pub struct NewAlert {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
+impl NewAlert {
+    /// One of a device's health, which begins and is known at a moment.
+    #[must_use]
+    pub fn of_health(id: Uuid, device_id: &str, alert_type: &str, at: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            device_id: Some(device_id.to_owned()),
+            alert_type: alert_type.to_owned(),
+            severity: Severity::Warning,
+            message: String::new(),
+            value: None,
+            threshold: None,
+            metadata: None,
+            origin: AlertOrigin::Health,
+            rule: None,
+            marks: None,
+            subject: String::new(),
+            shadow: false,
+            backfilled: false,
+            created_at: at,
+            raised_at: at,
+            resolved_at: None,
+        }
+    }
+}
+
 /// What changes about alerts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlertChange {

@@ -1,11 +1,7 @@
 //! Devices that left the version of a rollout after it was over: each is a failure of that version,
 //! and an alert.
 
-use acuvim_schemas::{
-    api::{AlertOrigin, UpdateState},
-    event::alert_id,
-    payload::Severity,
-};
+use acuvim_schemas::{api::UpdateState, event::alert_id, payload::Severity};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
@@ -102,29 +98,17 @@ impl Control {
 fn alert(one: &Strayed, now: DateTime<Utc>) -> NewAlert {
     let Strayed { rollout_id, version, device_id, from_version, running } = one;
     let what = format!("{FALLBACK}/{rollout_id}");
+    let id = alert_id(device_id, &what, now.timestamp_micros());
     NewAlert {
-        id: alert_id(device_id, &what, now.timestamp_micros()),
-        device_id: Some(device_id.clone()),
-        alert_type: FALLBACK.to_owned(),
         severity: Severity::Critical,
         message: format!(
             "{device_id}: it runs firmware {running}, after it had confirmed {version} in a rollout"
         ),
-        value: None,
-        threshold: None,
         metadata: Some(json!({
             "rollout_id": rollout_id, "version": version, "from_version": from_version,
             "running": running,
         })),
-        origin: AlertOrigin::Health,
-        rule: None,
-        marks: None,
-        subject: String::new(),
-        shadow: false,
-        backfilled: false,
-        created_at: now,
-        raised_at: now,
-        resolved_at: None,
+        ..NewAlert::of_health(id, device_id, FALLBACK, now)
     }
 }
 

@@ -8,8 +8,8 @@ use acuvim_control::{
 };
 use acuvim_schemas::{
     api::{
-        AlertOrigin, Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan,
-        RolloutState, Scope, UpdateState,
+        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutState, Scope,
+        UpdateState,
     },
     payload::{Heartbeat, Registration, Severity},
 };
@@ -479,23 +479,9 @@ async fn a_member_is_known_with_what_it_is_watched_by() {
         assert_eq!(before.from_version.as_deref(), Some("1.1.0"));
         assert!(!before.is_looping && !before.is_told_since);
         let alert = NewAlert {
-            id: Uuid::now_v7(),
-            device_id: Some("d1".into()),
-            alert_type: "crash_loop".into(),
             severity: Severity::Critical,
             message: "5 restarts within an hour".into(),
-            value: None,
-            threshold: None,
-            metadata: None,
-            origin: AlertOrigin::Health,
-            rule: None,
-            marks: None,
-            subject: String::new(),
-            shadow: false,
-            backfilled: false,
-            created_at: at(20),
-            raised_at: at(20),
-            resolved_at: None,
+            ..NewAlert::of_health(Uuid::now_v7(), "d1", "crash_loop", at(20))
         };
         let raised = Changes {
             alerts: vec![AlertChange::Raise(Box::new(alert))],

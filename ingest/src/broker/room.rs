@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use acuvim_schemas::address::network;
 use mqtt5::{MqttError, broker::transport::WebSocketTransport};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -325,14 +326,6 @@ impl Drop for SilentPlace {
             Some(here) if *here > 1 => *here -= 1,
             _ => drop(of.remove(&self.network)),
         }
-    }
-}
-
-/// The one who has an address: in IPv6 a site has a whole network of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

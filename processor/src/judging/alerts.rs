@@ -82,22 +82,10 @@ pub(crate) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertCha
         | Anomaly::SdFailure => Severity::Warning,
     };
     AlertChange::Raise(Box::new(NewAlert {
-        id,
-        device_id: Some(device_id.to_owned()),
-        alert_type: name.to_owned(),
         severity,
         message: format!("{device_id}: {}", condition.message),
         value: condition.value,
         threshold: condition.threshold,
-        metadata: None,
-        origin: AlertOrigin::Health,
-        rule: None,
-        marks: None,
-        subject: String::new(),
-        shadow: false,
-        backfilled: false,
-        created_at: moment(condition.ts),
-        raised_at: moment(condition.ts),
-        resolved_at: None,
+        ..NewAlert::of_health(id, device_id, name, moment(condition.ts))
     }))
 }

@@ -10,7 +10,7 @@ use acuvim_lakehouse::{Dedup, Rows, Wanted};
 use acuvim_schemas::{
     DeadLetter, Kind, Micros, Position, Reason,
     tables::Table,
-    telemetry::{DeadLetterRows, RecordFacts, differing, item_of, named},
+    telemetry::{DeadLetterRows, RecordFacts, differing, item_of, items_of, named},
 };
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
@@ -206,6 +206,8 @@ fn letters(
     };
     let (readings, offsets) = (pairs(rows)?, offsets(rows));
     let mut letters = DeadLetterRows::default();
+    // Rows of one message come one behind the other: it is taken apart once.
+    let mut apart: Option<(i64, Vec<&[u8]>)> = None;
     for (row, fields) in others {
         let offset = offsets.get(*row).copied().unwrap_or(0);
         let at = messages.binary_search_by_key(&offset, |message| message.offset);
@@ -222,7 +224,12 @@ fn letters(
             epoch: epochs.get(*row).copied().unwrap_or(0),
             position: Position { partition, offset },
         };
-        let bytes = item_of(&message.payload, item, most);
+        let parts = match apart.take().filter(|(of, _)| *of == offset) {
+            Some((_, parts)) => parts,
+            None => items_of(&message.payload, most),
+        };
+        let bytes = item_of(&message.payload, &parts, item);
+        apart = Some((offset, parts));
         let detail = Some(named(fields));
         letters.push(&facts, &DeadLetter::whole(Reason::SameTs, detail, item, bytes));
     }

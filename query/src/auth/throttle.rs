@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::guard::network;
+use acuvim_schemas::address::network;
 
 /// How many wrong passwords cost nothing but the time of their check, and the longest wait behind them.
 #[derive(Debug, Clone, Copy)]

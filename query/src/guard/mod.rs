@@ -20,7 +20,7 @@ use crate::{
 
 pub(crate) use address::ClientAddress;
 pub use address::TrustedProxies;
-pub(crate) use rate::{Rates, network, retry_after};
+pub(crate) use rate::{Rates, retry_after};
 
 /// How much is taken from whom.
 #[derive(Debug, Clone)]

@@ -1,13 +1,13 @@
 //! How often an address, a user or a key may ask.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use acuvim_schemas::problem::Code;
+use acuvim_schemas::{address::network, problem::Code};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use uuid::Uuid;
 
@@ -65,14 +65,6 @@ fn check<K: std::hash::Hash + Eq + Clone>(
     limiter.check_key(key).map_err(|not| not.wait_time_from(limiter.clock().now()))
 }
 
-/// The one who has an address: in IPv6 a household or a site has a whole network of them.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
 /// A 429 that says when to come back.
 pub(crate) fn retry_after(wait: Duration, detail: &str) -> ApiError {
     let seconds = wait.as_secs() + 1;
@@ -84,6 +76,7 @@ pub(crate) fn retry_after(wait: Duration, detail: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn a_burst_is_let_through_and_then_the_rate_holds_for_each_by_itself() {

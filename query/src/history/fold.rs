@@ -58,6 +58,15 @@ pub(crate) struct Row {
     pub cells: Vec<Option<f64>>,
 }
 
+/// What is known of the meter behind the readings.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meter {
+    /// What its counters can do.
+    pub terms: MeterTerms,
+    /// When another was connected, in order.
+    pub changes: Vec<Micros>,
+}
+
 /// Folds readings into rows.
 #[derive(Debug)]
 pub(crate) struct Fold {
@@ -117,8 +126,9 @@ impl Fold {
         buckets: Buckets,
         columns: Vec<Column>,
         aggregates: Vec<Aggregate>,
-        (terms, changes): (MeterTerms, Vec<Micros>),
+        meter: Meter,
     ) -> Self {
+        let Meter { terms, changes } = meter;
         let counts = vec![Count::default(); columns.len()];
         let (open, over) = (None, VecDeque::new());
         Self { buckets, columns, aggregates, changes, terms, last: None, counts, open, over }
@@ -332,7 +342,7 @@ mod tests {
         let buckets =
             Buckets::new(Interval::Fixed(60 * SECOND), chrono_tz::Tz::UTC).expect("regular");
         let column = Column { counter: Some(Counter::Total), scale: 2 };
-        let meter = (MeterTerms::default(), changes.to_vec());
+        let meter = Meter { changes: changes.to_vec(), ..Meter::default() };
         Fold::new(buckets, vec![column], aggregates.to_vec(), meter)
     }
 

@@ -3,6 +3,7 @@
 mod ask;
 mod fill;
 mod fold;
+mod neighbours;
 mod page;
 mod read;
 mod rolled;

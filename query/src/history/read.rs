@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_lakehouse::{MeterTerms, NotRolledUp, Reading, View, timestamp};
-use acuvim_schemas::{
-    Micros, api::Device, payload::serial_of, problem::Code, tables::Table, time::DAY,
-};
+use acuvim_lakehouse::{NotRolledUp, View, timestamp};
+use acuvim_schemas::{Micros, api::Device, problem::Code, tables::Table};
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
 use axum::body::Body;
@@ -21,30 +19,19 @@ use serde_json::{Value, json};
 use super::{
     ask::{Asked, Cursor, Order, Shape},
     fill::Fill,
-    fold::{Aggregate, Column, Fold},
+    fold::{Aggregate, Fold, Meter},
     page::Answer,
-    rolled::{Source, last_quarter},
+    rolled::Source,
 };
 use crate::{
     App,
     export::Lines,
-    meters,
     problem::ApiError,
     sql::{Found, Pieces, as_answer, object_with, pieces_of, session_over, turn},
 };
 
 /// Loggers that replaced each other, at most.
 const LOGGERS: usize = 32;
-
-/// How far back the readings are looked for that counters count on from, and how far ahead those that
-/// contradict the last of them.
-const LOOK_BACK: Micros = 7 * DAY;
-
-/// Readings of each counter that are looked back at: enough to tell which of them are suspect.
-const LOOKED_AT: usize = 8;
-
-/// Readings that are looked through for them, once each counter has one.
-const LOOKED_THROUGH: usize = 5000;
 
 /// The loggers that stood at a site one after another, each with the times from and up to which it
 /// did.
@@ -124,28 +111,22 @@ pub(crate) async fn history(
             _ => None,
         };
         if asked.counts() {
-            meters::learn(&app).await;
+            app.lake().learn_meter_changes(now).await;
         }
         // The newest logger's: the meter behind it stays.
         let newest = site.0.first().map_or("", |(device_id, _)| device_id);
-        let terms = app.parts.engine.meters().terms_of(newest);
-        let changes = app.parts.engine.meter_changes(newest);
+        let engine = &app.parts.engine;
+        let meter = Meter {
+            terms: engine.meters().terms_of(newest),
+            changes: engine.meter_changes(newest),
+        };
         let view = app.lake().view(true)?;
         let context = session_over(&app, &view)?;
         let page = match asked.shape.clone() {
             Shape::Raw => raw(&context, &site, &asked).await,
             Shape::Buckets { buckets, aggregates, fill, .. } => {
-                let page = Buckets {
-                    site,
-                    asked,
-                    buckets,
-                    aggregates,
-                    fill,
-                    now,
-                    terms,
-                    changes,
-                    not_rolled_up,
-                };
+                let page =
+                    Buckets { site, asked, buckets, aggregates, fill, now, meter, not_rolled_up };
                 page.read(&context).await
             }
         };
@@ -235,9 +216,8 @@ pub(super) struct Buckets {
     pub aggregates: Vec<Aggregate>,
     pub fill: Fill,
     now: Micros,
-    terms: MeterTerms,
-    /// When its meter was another, as far as that is known of all time.
-    changes: Vec<Micros>,
+    /// What is known of its meter, of all time.
+    meter: Meter,
     /// Which readings are in no rollup; unknown where rollups are of no use.
     pub not_rolled_up: Option<NotRolledUp>,
 }
@@ -247,11 +227,12 @@ impl Buckets {
         let (from, to) = self.range();
         let names: Vec<&str> = self.asked.fields.iter().map(|r| r.name).collect();
         let counts = self.aggregates.contains(&Aggregate::Delta);
-        let mut changes = if counts { self.changes(context, from, to).await? } else { Vec::new() };
-        changes.extend(&self.changes);
-        changes.sort_unstable();
-        changes.dedup();
-        let meter = (self.terms, changes);
+        let mut meter = self.meter.clone();
+        if counts {
+            meter.changes.extend(self.changes(context, from, to).await?);
+            meter.changes.sort_unstable();
+            meter.changes.dedup();
+        }
         let mut fold = Fold::new(self.buckets, self.asked.folded(), self.aggregates.clone(), meter);
         let mut page = Answer::new(self, from);
         for (part, of) in self.parts(context, from, to).await? {
@@ -317,139 +298,12 @@ impl Buckets {
             (Some(cursor), Order::Descending) => (from, to.min(cursor.at)),
         }
     }
-
-    /// Learns where counters stood before a time.
-    async fn look_back(
-        &self,
-        context: &SessionContext,
-        from: Micros,
-        names: &[&str],
-        fold: &mut Fold,
-    ) -> EngineResult<()> {
-        let near = (from.saturating_sub(LOOK_BACK), from);
-        let mut before = self.last_readings(context, near, names).await?;
-        if before.is_none()
-            && let Some((device_id, _)) = self.site.0.first()
-        {
-            // What a meter has counted while its logger was away for long is counted too.
-            let far = (Micros::MIN, near.0);
-            if let Some(quarter) = last_quarter(context, device_id, far).await? {
-                let far = (quarter.saturating_sub(DAY), from);
-                before = self.last_readings(context, far, names).await?;
-            }
-        }
-        match before {
-            Some((newest, found)) => fold.begin_behind(newest, &found),
-            None => fold.begin(),
-        }
-        Ok(())
-    }
-
-    /// The time of the last reading in a time, and of each counter its last few, the newest first.
-    async fn last_readings(
-        &self,
-        context: &SessionContext,
-        range: (Micros, Micros),
-        names: &[&str],
-    ) -> EngineResult<Option<(Micros, Vec<Vec<Reading>>)>> {
-        let table = Table::Telemetry;
-        let rows = site_rows(context, table, &self.site, range, names, Order::Descending).await?;
-        let mut rows = rows.execute_stream().await?;
-        // Some readings are sent more seldom than others: each counts on from its own last ones.
-        let counters = self.asked.folded();
-        let mut found: Vec<Vec<Reading>> = vec![Vec::new(); names.len()];
-        let (mut newest, mut looked) = (None, 0);
-        while let Some(batch) = rows.try_next().await? {
-            let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
-            for (row, ts) in times(&batch).iter().enumerate() {
-                newest = newest.or(Some(*ts));
-                for (found, column) in found.iter_mut().zip(&columns) {
-                    look_at(found, column.get(row).map(|value| Reading { ts: *ts, value }));
-                }
-            }
-            looked += batch.num_rows();
-            let lacks = |(found, of): (&Vec<_>, &Column)| of.counter.is_some() && found.is_empty();
-            let wants =
-                |(found, of): (&Vec<_>, &Column)| of.counter.is_some() && found.len() < LOOKED_AT;
-            let (lacks, wants) =
-                (found.iter().zip(&counters).any(lacks), found.iter().zip(&counters).any(wants));
-            // An idle counter shows the same for long.
-            if !wants || (looked > LOOKED_THROUGH && !lacks) {
-                break;
-            }
-        }
-        Ok(newest.map(|newest| (newest, found)))
-    }
-
-    /// Looks at the readings behind a time until none of what is counted before it can be taken back.
-    async fn look_ahead(
-        &self,
-        context: &SessionContext,
-        from: Micros,
-        names: &[&str],
-        fold: &mut Fold,
-    ) -> EngineResult<()> {
-        if fold.is_settled() {
-            return Ok(());
-        }
-        let range = (from, from.saturating_add(LOOK_BACK));
-        let table = Table::Telemetry;
-        let rows = site_rows(context, table, &self.site, range, names, Order::Ascending).await?;
-        let mut rows = rows.execute_stream().await?;
-        while let Some(batch) = rows.try_next().await? {
-            let columns: Vec<Floats<'_>> = batch.columns().iter().skip(1).map(Floats::of).collect();
-            for (row, ts) in times(&batch).iter().enumerate() {
-                fold.look_at(*ts, columns.iter().map(|c| c.get(row)));
-                if fold.is_settled() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// When another meter was connected, as heartbeats say.
-    async fn changes(
-        &self,
-        context: &SessionContext,
-        from: Micros,
-        to: Micros,
-    ) -> EngineResult<Vec<Micros>> {
-        let range = (from.saturating_sub(LOOK_BACK), to);
-        let (table, order) = (Table::Heartbeats, Order::Ascending);
-        let rows = site_rows(context, table, &self.site, range, &["meter_serial"], order).await?;
-        let mut rows = rows.filter(col("meter_serial").is_not_null())?.execute_stream().await?;
-        let (mut changes, mut serial) = (Vec::new(), None::<String>);
-        while let Some(batch) = rows.try_next().await? {
-            let serials = batch.column(1).as_string::<i32>();
-            let told = times(&batch).iter().zip(serials.iter().flatten());
-            // Rows of before may have what registers pad, or hold when they can't be read.
-            for (ts, now) in told.filter_map(|(ts, now)| Some((ts, serial_of(now)?))) {
-                if serial.as_deref() != Some(now) {
-                    changes.extend(serial.replace(now.to_owned()).map(|_| *ts));
-                }
-            }
-        }
-        Ok(changes)
-    }
 }
 
 impl Buckets {
     /// The aggregate of each cell of a row.
     pub fn cells(&self) -> Vec<Aggregate> {
         self.asked.fields.iter().flat_map(|_| self.aggregates.iter().copied()).collect()
-    }
-}
-
-/// Takes a counter's next reading, the newest first. A register that was stuck is one reading.
-fn look_at(found: &mut Vec<Reading>, reading: Option<Reading>) {
-    let Some(reading) = reading else { return };
-    let full = found.len() >= LOOKED_AT;
-    match found.last_mut() {
-        #[expect(clippy::float_cmp, reason = "a register that is stuck shows the very same")]
-        Some(last) if last.value == reading.value => last.ts = reading.ts,
-        _ if full => {}
-        _ => found.push(reading),
     }
 }
 

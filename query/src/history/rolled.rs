@@ -71,7 +71,7 @@ impl Buckets {
         let mut end = floor(end);
         if self.aggregates.contains(&Aggregate::Delta) {
             // What the last quarter ends with may be contradicted by what is in none yet.
-            end = last_quarter(context, device_id, (begin, end)).await?.unwrap_or(begin);
+            end = last_quarter(context, device_id, begin..end).await?.unwrap_or(begin);
         }
         if begin >= end {
             return Ok(whole);
@@ -141,9 +141,9 @@ impl Buckets {
 pub(super) async fn last_quarter(
     context: &SessionContext,
     device_id: &str,
-    (from, to): (Micros, Micros),
+    times: std::ops::Range<Micros>,
 ) -> EngineResult<Option<Micros>> {
-    let within = col("ts").gt_eq(timestamp(from)).and(col("ts").lt(timestamp(to)));
+    let within = col("ts").gt_eq(timestamp(times.start)).and(col("ts").lt(timestamp(times.end)));
     let last = context
         .table(Table::Rollup15m.name())
         .await?

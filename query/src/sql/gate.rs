@@ -5,6 +5,7 @@
 //! outside of any pool), recursion without end, and texts whose plan takes longer than the query.
 
 mod bounds;
+mod patterns;
 
 use std::ops::ControlFlow;
 
@@ -15,7 +16,7 @@ use datafusion::sql::{
         ast::{
             self, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
             FunctionArguments, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor,
-            Visit, Visitor, visit_expressions,
+            Visit, Visitor,
         },
         dialect::GenericDialect,
         keywords::Keyword,
@@ -25,6 +26,7 @@ use datafusion::sql::{
 use serde_json::Value;
 
 use super::names::name_casts;
+use patterns::{is_match, is_regex};
 
 /// How large a query may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,57 +257,6 @@ impl Gate {
         ControlFlow::Continue(())
     }
 
-    /// Bounds a pattern or a format. What stands elsewhere, as a column, can be as long as the longest
-    /// text of the query.
-    fn check_pattern(&self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
-        let (mut written, mut longest) = (0_usize, 0);
-        let _: ControlFlow<()> = visit_expressions(pattern, |part| {
-            match part {
-                Expr::Value(value) => {
-                    let text = value.to_string();
-                    written += match text.starts_with('$') {
-                        true => size_of_named(&text, &self.sizes),
-                        false => text.len(),
-                    };
-                }
-                Expr::BinaryOp { .. } | Expr::Nested(_) | Expr::Cast { .. } => {}
-                _ => longest = self.longest,
-            }
-            ControlFlow::Continue(())
-        });
-        match written.max(longest) > self.limits.pattern {
-            true => {
-                Self::stop(format!("a pattern or format of over {} bytes", self.limits.pattern))
-            }
-            false => ControlFlow::Continue(()),
-        }
-    }
-
-    /// A regular expression is compiled for each value that it has, which takes much more memory than its
-    /// text: it is the same for every row, and all of a query's together are short.
-    fn check_regex(&mut self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
-        self.check_pattern(pattern)?;
-        let mut is_constant = true;
-        let _: ControlFlow<()> = visit_expressions(pattern, |part| {
-            is_constant &= matches!(
-                part,
-                Expr::Value(_) | Expr::Nested(_) | Expr::Cast { .. } | Expr::BinaryOp { .. }
-            );
-            ControlFlow::Continue(())
-        });
-        if !is_constant {
-            return Self::stop("a regular expression must be a text, not a column or a function");
-        }
-        self.regexes += pattern.to_string().len();
-        match self.regexes > 4 * self.limits.pattern {
-            true => Self::stop(format!(
-                "regular expressions of over {} bytes together",
-                4 * self.limits.pattern
-            )),
-            false => ControlFlow::Continue(()),
-        }
-    }
-
     fn check_function(&mut self, function: &Function) -> ControlFlow<Box<Problem>> {
         let name = name_of(&function.name).filter(|name| FUNCTIONS.contains(&name.as_str()));
         let Some(name) = name else {
@@ -432,32 +383,6 @@ impl Visitor for Gate {
             _ => ControlFlow::Continue(()),
         }
     }
-}
-
-/// Whether its right side is a regular expression.
-const fn is_regex(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::PGRegexMatch
-            | BinaryOperator::PGRegexIMatch
-            | BinaryOperator::PGRegexNotMatch
-            | BinaryOperator::PGRegexNotIMatch
-    )
-}
-
-/// Whether its right side is a pattern.
-const fn is_match(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::PGRegexMatch
-            | BinaryOperator::PGRegexIMatch
-            | BinaryOperator::PGRegexNotMatch
-            | BinaryOperator::PGRegexNotIMatch
-            | BinaryOperator::PGLikeMatch
-            | BinaryOperator::PGILikeMatch
-            | BinaryOperator::PGNotLikeMatch
-            | BinaryOperator::PGNotILikeMatch
-    )
 }
 
 /// A type whose values have a size of their own: lists and fixed sizes take memory for nothing.

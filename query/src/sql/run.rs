@@ -14,6 +14,7 @@ use acuvim_schemas::{
 };
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use axum::body::Body;
+use chrono::Utc;
 use datafusion::{
     catalog::TableProvider,
     error::DataFusionError,
@@ -33,7 +34,7 @@ use super::{
     order::wants_order,
     tables,
 };
-use crate::{App, GateLimits, meters, problem::ApiError};
+use crate::{App, GateLimits, problem::ApiError};
 
 /// What one query may take.
 #[derive(Debug, Clone)]
@@ -173,7 +174,7 @@ async fn answer(
         None => app.lake().view(asked.hot)?,
     };
     if asked.query.to_ascii_lowercase().contains("counter_delta") {
-        meters::learn(&app).await;
+        app.lake().learn_meter_changes(Utc::now().timestamp_micros()).await;
     }
     let devices = match &asked.scope {
         Some(scope) => Some(app.control().scoped_device_ids(scope).await?),

@@ -9,7 +9,7 @@ mod split;
 
 pub use decode::{Checker, Decoded, Decoder, MOST_UNKNOWN, Source, Unknown};
 pub use repair::Repair;
-pub use repeat::{differing, item_of, named};
+pub use repeat::{differing, item_of, items_of, named};
 pub use rows::{DeadLetterRows, RecordFacts};
 
 use std::collections::HashMap;

@@ -66,13 +66,17 @@ pub fn named(fields: &[String]) -> String {
     }
 }
 
-/// The bytes of one item of a payload, as a dead letter of its own would keep them.
+/// The items of a payload, at most so many.
 #[must_use]
-pub fn item_of(payload: &Bytes, item: i32, most: usize) -> Bytes {
-    let items = split(payload, most);
-    let list = items.as_ref().map_or(&[][..], |items| items.list());
-    match usize::try_from(item).ok().and_then(|item| list.get(item)) {
-        Some(item) if list.len() > 1 => Bytes::copy_from_slice(item),
+pub fn items_of(payload: &[u8], most: usize) -> Vec<&[u8]> {
+    split(payload, most).map(|items| items.list().to_vec()).unwrap_or_default()
+}
+
+/// The bytes of one of a payload's items, as a dead letter of its own would keep them.
+#[must_use]
+pub fn item_of(payload: &Bytes, items: &[&[u8]], item: i32) -> Bytes {
+    match usize::try_from(item).ok().and_then(|item| items.get(item)) {
+        Some(item) if items.len() > 1 => Bytes::copy_from_slice(item),
         _ => payload.clone(),
     }
 }
@@ -146,8 +150,8 @@ mod tests {
     #[test]
     fn an_item_is_found_in_its_payload() {
         let batch = Bytes::from_static(b"{\"batch\":[{\"ts\":1},{\"ts\":2}]}");
-        assert_eq!(item_of(&batch, 1, 500).as_ref(), b"{\"ts\":2}");
+        assert_eq!(item_of(&batch, &items_of(&batch, 500), 1).as_ref(), b"{\"ts\":2}");
         let one = Bytes::from_static(b"{\"ts\":1}\0");
-        assert_eq!(item_of(&one, 0, 500), one);
+        assert_eq!(item_of(&one, &items_of(&one, 500), 0), one);
     }
 }

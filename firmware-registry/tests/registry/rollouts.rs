@@ -376,6 +376,8 @@ fn live(member: &mut RolloutMember, habit: Habit, now: DateTime<Utc>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Whatever a fleet does: nobody is told before their stage, a rollout ends in the end, and no
     /// stage begins after more have failed than may.
     #[test]

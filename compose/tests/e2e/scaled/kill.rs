@@ -30,7 +30,7 @@ async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing
     for process in PROCESSES {
         servers.push(serve(&stack, process).await);
     }
-    let load = Load::start(stack.mqtt, 6, Duration::from_millis(30));
+    let load = Load::start(stack.mqtt, 6, Duration::from_millis(60));
     for kill in 0..kills {
         // Spread over what a flush and a start take, the same in every run.
         let pause = 300 + (u64::from(kill) * 7919) % 900;

@@ -44,7 +44,7 @@ async fn all_kafka_brokers_away_for_long_lose_nothing_and_memory_stays_bounded()
         expect_outages(&mut server);
         servers.push(server);
     }
-    let load = Load::start(stack.mqtt, 6, Duration::from_millis(20));
+    let load = Load::start(stack.mqtt, 6, Duration::from_millis(40));
     until("the load runs", async || load.acknowledged() > 1000).await;
     let before: Vec<u64> = servers.iter().map(|s| resident_mb(s.pid())).collect();
     let brokers = ["kafka-1", "kafka-2", "kafka-3"];
@@ -84,7 +84,7 @@ async fn each_component_that_is_away_or_hangs_is_named_and_all_goes_on_by_itself
     let mut server = stack.serve("all", "ingest,processor,query", &FAST).await;
     expect_outages(&mut server);
     server.expect("connections were still busy");
-    let load = Load::start(stack.mqtt, 4, Duration::from_millis(20));
+    let load = Load::start(stack.mqtt, 4, Duration::from_millis(40));
     for (part, component) in
         [("mosquitto", "mqtt"), ("kafka-1", "log"), ("s3", "lake"), ("postgres", "control")]
     {

@@ -4,39 +4,21 @@
 //! A [`Lake`] is given decoded rows by partition and offset; it keeps them in its [`Tail`], writes
 //! them as sorted Parquet, and commits them together with the offsets they cover.
 
-mod arrivals;
-mod clean;
-mod compact;
+mod bootstrap;
 mod counter;
-mod damage;
-mod dedup;
-mod durable;
+mod delta;
 mod error;
-mod events;
-mod files;
-mod flush;
-mod functions;
-mod grow;
-mod inspect;
 mod lake;
-mod latest;
-mod learn;
-mod letters;
-mod meters;
-mod newest;
-mod prune;
-mod retain;
+mod memory;
 mod rollup;
-mod scoped;
-mod session;
-mod snapshot;
-mod store;
-mod stored;
-mod table;
-mod tail;
-mod travel;
-mod union;
-mod writer;
+mod upkeep;
+mod view;
+
+use delta::{damage, durable, schema_evolution as grow, scan as files, snapshot, store, table, writer};
+use memory::{arrivals, dedup, flush, latest, newest, tail};
+use upkeep::{cleaning as clean, compaction as compact, inspection as inspect, retention as retain};
+use view::{dead_letters as letters, functions, meters, scoped, session, union};
+use delta::prune;
 
 pub use arrivals::{Arrivals, Arrived};
 pub use clean::Cleaned;

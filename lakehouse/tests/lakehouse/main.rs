@@ -9,7 +9,7 @@
 )]
 
 mod damage;
-mod grow;
+mod schema_evolution;
 mod life;
 mod model;
 mod rollups;

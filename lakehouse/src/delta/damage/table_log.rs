@@ -13,7 +13,7 @@ use object_store::path::Path;
 use parquet::{errors::ParquetError, file::metadata::ParquetMetaDataReader};
 use serde_json::Value;
 
-use super::{LOG, MOST_COMMITS, OTHER_CLOCK, aside::set_torn_checkpoint_aside};
+use super::{LOG, MOST_COMMITS, OTHER_CLOCK, quarantine::set_torn_checkpoint_aside};
 use crate::{Error, ErrorKind};
 
 /// What can't be read may be whole.

@@ -3,7 +3,7 @@
 //! or one whose files are not there. The lake then goes back to the moment before the first of them,
 //! as after a kill at that moment, and the log has what came since.
 
-mod aside;
+mod quarantine;
 mod table_log;
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use acuvim_schemas::tables::Table;
 use deltalake::DeltaTableBuilder;
 
-use aside::Aside;
+use quarantine::Aside;
 use table_log::{Changes, TableLog, length, log_files};
 
 use crate::{

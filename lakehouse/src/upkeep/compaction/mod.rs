@@ -1,6 +1,5 @@
 //! Compaction: many small files of a day into few that are sorted, without touching the offsets.
 
-mod aside;
 mod cut;
 mod plan;
 
@@ -8,7 +7,6 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use acuvim_schemas::{tables::Table, time::Micros};
 use arrow::array::RecordBatch;
-pub(crate) use aside::Aside;
 use cut::CutWriter;
 use datafusion::physical_plan::{
     ExecutionPlan, execute_stream, sorts::sort_preserving_merge::SortPreservingMergeExec,

@@ -24,7 +24,7 @@ use deltalake::{
 };
 use url::Url;
 
-use crate::{Covered, Error, ErrorKind, Snapshot, compact::Aside, grow::grow, store};
+use crate::{Covered, Error, ErrorKind, Snapshot, delta::cooldown::Aside, grow::grow, store};
 
 /// A partition's step in one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

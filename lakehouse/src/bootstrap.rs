@@ -1,5 +1,5 @@
-//! What a process learns of the tables before it follows a partition: the newest of each device, and
-//! the latest readings. However old the tables are, little of them is read for it.
+//! What a process reads from the tables before it follows partitions: the newest time and the latest
+//! reading of each device. It reads little, however old the tables are.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,187 +7,195 @@ use acuvim_schemas::{
     tables::Table,
     time::{DAY, Micros, SECOND},
 };
-use arrow::datatypes::DataType;
 use datafusion::{
     functions_aggregate::expr_fn::max,
-    logical_expr::{Expr, cast},
+    logical_expr::Expr,
     prelude::{col, lit},
 };
 use futures::TryStreamExt as _;
 
 use crate::{
-    Covered, Error, Lake, Newest, Snapshot, UnionTable, View,
-    lake::{device_times, timestamp},
+    batch::{device_times, timestamp},
+    delta::{Covered, Snapshot},
+    error::Error,
+    memory::{LiveState, Newest},
+    rollup::Rollups,
+    view::{Reader, UnionTable},
 };
 
-/// So many devices are many.
-const MANY: usize = 50;
+/// The most devices in the condition of one query. From as many on, devices whose latest readings fall
+/// into one minute are read by that minute.
+const MAX_DEVICES: usize = 50;
 
 const MINUTE: Micros = 60 * SECOND;
 
-/// Days of heartbeats that are learnt; whether an older one is there is looked up when it comes.
+/// The days of heartbeats that are read. An older heartbeat that arrives late is looked up when it comes.
 const HEARTBEAT_DAYS: i32 = 30;
 
-impl Lake {
-    /// Learns of the readings of a version: the newest of each device, from its days as far as these
-    /// are made, and from the readings beyond.
-    pub(crate) async fn learn_readings(
-        &self,
-        telemetry: &Arc<Snapshot>,
-        partitions: &BTreeSet<u32>,
-    ) -> Result<(), Error> {
-        let table = self.table(Table::Telemetry)?;
-        let view = View::of_files(table, telemetry);
-        let newest = self.newest();
-        let known = match self.days_behind(telemetry).await? {
+/// A device with a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct DeviceTime {
+    device: String,
+    ts: Micros,
+}
+
+/// Fills the memory of some partitions from the tables.
+pub(crate) struct Bootstrap<'a> {
+    pub reader: &'a Reader,
+    pub rollups: &'a Rollups,
+    pub live: &'a LiveState,
+    pub partitions: &'a BTreeSet<u32>,
+}
+
+impl Bootstrap<'_> {
+    /// Reads the newest time and the latest reading of each device at a version of `telemetry`.
+    pub async fn load_readings(&self, telemetry: &Arc<Snapshot>) -> Result<(), Error> {
+        let rows = self.reader.files(Table::Telemetry, telemetry)?;
+        let found = match self.days_behind(telemetry).await? {
             Some(days) => {
                 let beyond = self.beyond(days.covered());
-                let days = View::of_files(self.table(Table::RollupDaily)?, &days);
-                let unseen = View::of_files(table, &self.not_seen(telemetry).await?);
-                let mut known = learn(self, days, "last_ts", lit(true), partitions, newest).await?;
-                known.extend(learn(self, unseen, "ts", beyond, partitions, newest).await?);
-                known
+                let unseen = self.rollups.unseen(telemetry).await?;
+                let unseen = self.reader.files(Table::Telemetry, &unseen)?;
+                let days = self.reader.files(Table::RollupDaily, &days)?;
+                let newest = &self.live.newest;
+                let mut found = self.load_newest(days, "last_ts", lit(true), newest).await?;
+                found.extend(self.load_newest(unseen, "ts", beyond, newest).await?);
+                found
             }
-            None => learn(self, Arc::clone(&view), "ts", lit(true), partitions, newest).await?,
+            None => {
+                let all = Arc::clone(&rows);
+                self.load_newest(all, "ts", lit(true), &self.live.newest).await?
+            }
         };
-        let newest = |(device, _): (String, Micros)| {
-            let ts = newest.get(&device)?;
-            Some((device, ts))
+        let devices: BTreeSet<String> = found.into_iter().map(|found| found.device).collect();
+        let newest = |device: &String| {
+            let ts = self.live.newest.get(device)?;
+            Some(DeviceTime { device: device.clone(), ts })
         };
-        let mut known: Vec<_> = known.into_iter().filter_map(newest).collect();
-        known.sort();
-        known.dedup();
-        let devices: Vec<String> = known.iter().map(|(device, _)| device.clone()).collect();
-        self.learn_latest(&view, known).await?;
-        // Whose newest is of a clock that is wrong has an older one that is its latest.
-        let without = |device: &String| !self.latest().has(device);
+        self.load_latest(&rows, devices.iter().filter_map(newest).collect()).await?;
+        // If the newest reading of a device came from a wrong clock, its latest is an older one.
+        let without = |device: &String| !self.live.latest.has(device);
         let without: Vec<String> = devices.into_iter().filter(without).collect();
-        let of_now = self.newest_of_now(&view, &without).await?;
-        self.learn_latest(&view, of_now).await
+        let plausible = self.newest_plausible(&rows, &without).await?;
+        self.load_latest(&rows, plausible).await
     }
 
-    /// The newest reading of each of some devices that is not ahead of its arrival.
-    async fn newest_of_now(
-        &self,
-        telemetry: &Arc<UnionTable>,
-        devices: &[String],
-    ) -> Result<Vec<(String, Micros)>, Error> {
-        let mut found = Vec::new();
-        for some in devices.chunks(MANY) {
-            let theirs = some.iter().map(|device| lit(device.as_str())).collect();
-            let rows = self.engine().session().read_table(Arc::clone(telemetry) as _)?;
-            let rows = rows
-                .filter(col("device_id").in_list(theirs, false).and(self.is_of_now()))?
-                .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
-                .collect()
-                .await?;
-            let own = |(device, ts): (&str, Micros)| (device.to_owned(), ts);
-            found.extend(device_times(&rows)?.into_iter().map(own));
-        }
-        Ok(found)
-    }
-
-    /// Whether a reading is not ahead of its arrival by more than clocks differ.
-    pub(crate) fn is_of_now(&self) -> Expr {
-        let whole = |name: &str| cast(col(name), DataType::Int64);
-        whole("ts").lt_eq(whole("received_at") + lit(self.options.max_ahead))
-    }
-
-    /// Learns of the newest heartbeat of each device of late.
-    pub(crate) async fn learn_heartbeats(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
-        let heartbeats = self.snapshot(Table::Heartbeats)?;
-        let Some(last) = self.newest_day(Table::Heartbeats) else { return Ok(()) };
+    /// Reads the time of the newest heartbeat of each device.
+    pub async fn load_heartbeats(&self) -> Result<(), Error> {
+        let heartbeats = self.reader.tables.snapshot(Table::Heartbeats)?;
+        let Some(last) = heartbeats.files.iter().map(|f| f.date).max() else { return Ok(()) };
         let from = i64::from(last - HEARTBEAT_DAYS) * DAY;
-        let view = View::of_files(self.table(Table::Heartbeats)?, &heartbeats);
-        let newest = self.newest_heartbeats();
+        let rows = self.reader.files(Table::Heartbeats, &heartbeats)?;
+        let newest = &self.live.newest_heartbeats;
         newest.know_from(from - 1);
-        learn(self, view, "ts", col("ts").gt_eq(timestamp(from)), partitions, newest).await?;
+        self.load_newest(rows, "ts", col("ts").gt_eq(timestamp(from)), newest).await?;
         Ok(())
     }
 
-    /// The days, if they are made and cover no more than a version of `telemetry` does.
+    /// The daily rollups, if they are complete and cover no more than a version of `telemetry`.
     async fn days_behind(&self, telemetry: &Snapshot) -> Result<Option<Arc<Snapshot>>, Error> {
-        if !self.options.skip_by_offset || !self.rollups_are_built().await? {
+        if !self.reader.tables.options.skip_by_offset || !self.rollups.are_built().await? {
             return Ok(None);
         }
-        let days = self.snapshot(Table::RollupDaily)?;
+        let days = self.reader.tables.snapshot(Table::RollupDaily)?;
         let at = |p: &u32| telemetry.covered().get(p).copied().unwrap_or(0);
         let behind = days.covered().iter().all(|(p, next)| *next <= at(p));
         Ok(behind.then_some(days))
     }
 
-    /// The readings beyond some offsets.
+    /// The condition that a reading lies beyond the offsets that the rollups cover.
     fn beyond(&self, covered: &Covered) -> Expr {
         let at = |p: u32| covered.get(&p).copied().unwrap_or(0);
-        let beyond = |p: u32| self.of_partition(p, at(p), i64::MAX);
-        (0..self.options.partitions).map(beyond).reduce(Expr::or).unwrap_or_else(|| lit(false))
+        let beyond = |p: u32| self.reader.is_from(p, at(p)..i64::MAX);
+        let partitions = 0..self.reader.tables.options.partitions;
+        partitions.map(beyond).reduce(Expr::or).unwrap_or_else(|| lit(false))
     }
 
-    /// Reads the latest rows of devices whose newest `ts` are known: those of one minute together, if
-    /// they are many, and the others by name.
-    async fn learn_latest(
+    /// Records the newest time of each device of the partitions, and returns these devices.
+    async fn load_newest(
+        &self,
+        rows: Arc<UnionTable>,
+        time: &str,
+        which: Expr,
+        newest: &Newest,
+    ) -> Result<Vec<DeviceTime>, Error> {
+        let mut rows = self
+            .reader
+            .query(rows)?
+            .filter(which)?
+            .aggregate(vec![col("device_id")], vec![max(col(time)).alias("ts")])?
+            .execute_stream()
+            .await?;
+        let mut found = Vec::new();
+        while let Some(batch) = rows.try_next().await? {
+            for (device, ts) in device_times(std::slice::from_ref(&batch))? {
+                if self.partitions.contains(&newest.partition(device)) {
+                    newest.note(device, ts);
+                    found.push(DeviceTime { device: device.to_owned(), ts });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest reading of each device that does not lie ahead of its arrival.
+    async fn newest_plausible(
         &self,
         telemetry: &Arc<UnionTable>,
-        mut known: Vec<(String, Micros)>,
+        devices: &[String],
+    ) -> Result<Vec<DeviceTime>, Error> {
+        let mut found = Vec::new();
+        for some in devices.chunks(MAX_DEVICES) {
+            let theirs = some.iter().map(|device| lit(device.as_str())).collect();
+            let rows = self
+                .reader
+                .query(Arc::clone(telemetry))?
+                .filter(col("device_id").in_list(theirs, false).and(self.reader.is_plausible()))?
+                .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
+                .collect()
+                .await?;
+            let owned = |(device, ts): (&str, Micros)| DeviceTime { device: device.to_owned(), ts };
+            found.extend(device_times(&rows)?.into_iter().map(owned));
+        }
+        Ok(found)
+    }
+
+    /// Reads the rows with the given times. Of a whole fleet that is online, most fall into the same few
+    /// minutes and are read together; the others are read by device.
+    async fn load_latest(
+        &self,
+        telemetry: &Arc<UnionTable>,
+        mut wanted: Vec<DeviceTime>,
     ) -> Result<(), Error> {
-        known.sort_by_key(|(_, ts)| *ts);
+        wanted.sort_by_key(|of| of.ts);
         let mut single = Vec::new();
-        for minute in known.chunk_by(|a, b| a.1 / MINUTE == b.1 / MINUTE) {
+        for minute in wanted.chunk_by(|a, b| a.ts / MINUTE == b.ts / MINUTE) {
             match minute {
-                [(_, first), .., (_, last)] if minute.len() >= MANY => {
-                    let from_to =
-                        col("ts").gt_eq(timestamp(*first)).and(col("ts").lt_eq(timestamp(*last)));
-                    self.note_latest(telemetry, from_to).await?;
+                [first, .., last] if minute.len() >= MAX_DEVICES => {
+                    let from = col("ts").gt_eq(timestamp(first.ts));
+                    let within = from.and(col("ts").lt_eq(timestamp(last.ts)));
+                    self.note_latest(telemetry, within).await?;
                 }
                 _ => single.extend_from_slice(minute),
             }
         }
-        for some in single.chunks(MANY) {
-            let pair = |(device, ts): &(String, Micros)| {
-                col("device_id").eq(lit(device.as_str())).and(col("ts").eq(timestamp(*ts)))
+        for some in single.chunks(MAX_DEVICES) {
+            let is_it = |of: &DeviceTime| {
+                col("device_id").eq(lit(of.device.as_str())).and(col("ts").eq(timestamp(of.ts)))
             };
-            if let Some(any) = some.iter().map(pair).reduce(Expr::or) {
+            if let Some(any) = some.iter().map(is_it).reduce(Expr::or) {
                 self.note_latest(telemetry, any).await?;
             }
         }
         Ok(())
     }
 
-    async fn note_latest(&self, telemetry: &Arc<UnionTable>, filter: Expr) -> Result<(), Error> {
-        let rows = self.engine().session().read_table(Arc::clone(telemetry) as _)?;
-        let mut rows = rows.filter(filter)?.execute_stream().await?;
+    async fn note_latest(&self, telemetry: &Arc<UnionTable>, which: Expr) -> Result<(), Error> {
+        let mut rows =
+            self.reader.query(Arc::clone(telemetry))?.filter(which)?.execute_stream().await?;
         while let Some(batch) = rows.try_next().await? {
-            self.latest().note(&batch)?;
+            self.live.latest.note(&batch)?;
         }
         Ok(())
     }
-}
-
-/// Notes the newest of each device of some partitions; answers with them.
-async fn learn(
-    lake: &Lake,
-    rows: Arc<UnionTable>,
-    time: &str,
-    which: Expr,
-    partitions: &BTreeSet<u32>,
-    newest: &Newest,
-) -> Result<Vec<(String, Micros)>, Error> {
-    let mut rows = lake
-        .engine()
-        .session()
-        .read_table(rows as _)?
-        .filter(which)?
-        .aggregate(vec![col("device_id")], vec![max(col(time)).alias("ts")])?
-        .execute_stream()
-        .await?;
-    let mut known = Vec::new();
-    while let Some(batch) = rows.try_next().await? {
-        for (device, ts) in device_times(std::slice::from_ref(&batch))? {
-            if partitions.contains(&newest.partition(device)) {
-                newest.note(device, ts);
-                known.push((device.to_owned(), ts));
-            }
-        }
-    }
-    Ok(known)
 }

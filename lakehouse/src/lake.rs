@@ -1,373 +1,459 @@
-//! The lake as a whole: its tables, its tail, and the views that queries read.
+//! The lake as other crates see it. Every method delegates to the module that does the work.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
-    time::Instant,
+    sync::Arc,
+    time::Duration,
 };
 
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, Micros},
-};
-use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::TimestampMicrosecondType,
-};
-use datafusion::prelude::{col, lit};
-use futures::TryStreamExt as _;
-use object_store::path::Path;
-use url::Url;
+use acuvim_schemas::{event::Event, ledger::LedgerRow, tables::Table, time::Micros};
+use arrow::array::RecordBatch;
 
 use crate::{
-    Engine, Error, ErrorKind, Latest, Newest, Snapshot, Tail, TailBatch, UnionTable, View, Wanted,
-    rollup::Seen,
-    store,
-    table::{LakeTable, table_url},
-    tail::beyond,
-    writer::column,
+    bootstrap::Bootstrap,
+    delta::{Snapshot, events, tables::Tables},
+    error::Error,
+    memory::{Arrivals, Flushed, Latest, LiveState, Newest, Tail, TailBatch, Wanted, flush::flush},
+    options::LakeOptions,
+    rollup::{NotRolledUp, RolledUp, Rollups, Zones},
+    upkeep::{
+        Cleaned, Compacted, CompactionPolicy, Retained, cleaning, compaction, inspection, retention,
+    },
+    view::{Engine, Letter, LetterFilter, Reader, View},
 };
 
-/// Where a lake is and what log it belongs to.
-#[derive(Debug, Clone)]
-pub struct LakeOptions {
-    /// The folder of the tables: `file://` or `s3://`.
-    pub url: Url,
-    /// Partitions of the log.
-    pub partitions: u32,
-    /// The log's epoch.
-    pub epoch: i32,
-    /// Skip rows that a table's offsets say it has. Off only to prove that it matters.
-    pub skip_by_offset: bool,
-    /// Write nothing that another writer has written. Off only to prove that it matters.
-    pub fence: bool,
-    /// How far ahead of its arrival a reading may be and still be its device's latest.
-    pub max_ahead: Micros,
-}
-
-/// See the crate.
+/// The tables of a lake, the rows that are not in them yet, and the views that queries read.
 #[derive(Debug)]
 pub struct Lake {
-    pub(crate) tables: BTreeMap<&'static str, Arc<LakeTable>>,
-    pub(crate) options: LakeOptions,
-    pub(crate) engine: Engine,
-    /// Partitions whose rows this process writes.
-    owned: Mutex<BTreeSet<u32>>,
-    tail: Tail,
-    latest: Latest,
-    arrivals: crate::Arrivals,
-    newest: Newest,
-    newest_heartbeats: Newest,
-    /// The rollups are built, which they stay.
-    pub(crate) rolled_up: AtomicBool,
-    /// What the rollups have seen, at a version of theirs.
-    pub(crate) seen: tokio::sync::Mutex<Option<(i64, Seen)>>,
-    /// The files that they had not, when the table was opened.
-    pub(crate) missed: tokio::sync::OnceCell<Option<Arc<HashSet<Path>>>>,
-    /// When it was last learnt which meters took each other's place.
-    pub(crate) learnt_changes: tokio::sync::Mutex<Option<Instant>>,
+    tables: Arc<Tables>,
+    live: LiveState,
+    reader: Reader,
+    rollups: Rollups,
 }
 
 impl Lake {
-    /// Opens every table and makes what is missing. No partition is followed or written yet.
+    /// Opens every table, and creates those that do not exist. No partition is followed or written yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Setup`] when the URL can't be used, [`ErrorKind::Unavailable`] when the store
-    /// is away.
+    /// [`crate::ErrorKind::Setup`] if the URL can't be used, [`crate::ErrorKind::Unavailable`] if the store
+    /// can't be reached.
     pub async fn open(options: LakeOptions, engine: Engine) -> Result<Self, Error> {
-        let mut tables = BTreeMap::new();
-        store::register();
-        if store::is_s3(&options.url) {
-            let first = table_url(&options.url, Table::Telemetry)?;
-            store::check_conditional_puts(&first).await?;
-        }
-        for table in Table::ALL {
-            let log = (options.epoch, options.partitions);
-            let url = table_url(&options.url, table)?;
-            store::keep_commits(&url).await?;
-            let opened = LakeTable::open(url, table, log).await?;
-            tables.insert(table.name(), Arc::new(opened));
-        }
-        let (tail, newest) = (Tail::new(options.partitions), Newest::new(options.partitions));
-        let newest_heartbeats = Newest::new(options.partitions);
-        let latest = Latest::new(options.partitions, options.max_ahead);
-        let (owned, rolled_up) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self {
-            tables,
-            options,
-            engine,
-            owned,
-            tail,
-            latest,
-            arrivals: crate::Arrivals::default(),
-            newest,
-            newest_heartbeats,
-            rolled_up,
-            seen: tokio::sync::Mutex::default(),
-            missed: tokio::sync::OnceCell::new(),
-            learnt_changes: tokio::sync::Mutex::default(),
-        })
+        let live = LiveState::new(options.partitions, options.max_ahead);
+        let tables = Arc::new(Tables::open(options).await?);
+        let tail = Arc::clone(&live.tail);
+        let reader = Reader { tables: Arc::clone(&tables), tail, engine };
+        let rollups = Rollups::new(reader.clone(), live.newest.clone());
+        Ok(Self { tables, live, reader, rollups })
     }
 
-    /// The log's epoch that it is written from.
+    /// The epoch of the log that the lake is written from.
     #[must_use]
-    pub const fn epoch(&self) -> i32 {
-        self.options.epoch
+    pub fn epoch(&self) -> i32 {
+        self.tables.options.epoch
     }
 
     /// The rows that are not in the tables yet.
     #[must_use]
-    pub const fn tail(&self) -> &Tail {
-        &self.tail
+    pub fn tail(&self) -> &Tail {
+        &self.live.tail
     }
 
-    /// What its queries and merges run on.
+    /// The engine of its queries and merges.
     #[must_use]
     pub const fn engine(&self) -> &Engine {
-        &self.engine
+        &self.reader.engine
     }
 
-    /// The latest reading of every device that is followed.
+    /// The latest reading of every device in the partitions that are followed.
     #[must_use]
     pub const fn latest(&self) -> &Latest {
-        &self.latest
+        &self.live.latest
     }
 
-    /// What has just arrived, for whoever shows it live.
+    /// What has just arrived, for the live feed.
     #[must_use]
-    pub const fn arrivals(&self) -> &crate::Arrivals {
-        &self.arrivals
+    pub const fn arrivals(&self) -> &Arrivals {
+        &self.live.arrivals
     }
 
-    /// Adds what the next records of a partition came to, to the tail and to what is latest.
-    ///
-    /// # Errors
-    /// Only if rows and schemas have come apart.
-    pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
-        let changed = self.latest.note(&batch.rows.telemetry)?;
-        let heartbeats = batch.rows.heartbeats.clone();
-        self.tail.push(partition, batch);
-        match self.arrivals.is_listened_to() {
-            true => self.arrivals.note(changed, &heartbeats),
-            false => Ok(()),
-        }
-    }
-
-    /// The newest `ts` of every device.
+    /// The newest `ts` of every device's readings.
     #[must_use]
     pub const fn newest(&self) -> &Newest {
-        &self.newest
+        &self.live.newest
     }
 
     /// The time of every device's newest heartbeat.
     #[must_use]
     pub const fn newest_heartbeats(&self) -> &Newest {
-        &self.newest_heartbeats
+        &self.live.newest_heartbeats
     }
 
-    /// Begins to follow partitions from where `telemetry` is: their tails start there, and the
-    /// newest `ts` of their devices are learnt of exactly that version.
+    /// Adds the rows of the next records of a partition. From now on hot views contain them.
     ///
     /// # Errors
-    /// When the store fails; the partitions are then not followed.
+    /// Only if rows do not match the schema.
+    pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
+        self.live.push(partition, batch)
+    }
+
+    /// Begins to follow partitions from the offsets that `telemetry` covers. What is known of their
+    /// devices is read from exactly that version.
+    ///
+    /// # Errors
+    /// When the store fails. The partitions are then not followed.
     pub async fn follow(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
         self.catch_up().await?;
         let snapshot = self.snapshot(Table::Telemetry)?;
+        partitions.iter().for_each(|partition| self.live.forget(*partition));
+        let (reader, rollups, live) = (&self.reader, &self.rollups, &self.live);
+        let bootstrap = Bootstrap { reader, rollups, live, partitions };
+        bootstrap.load_readings(&snapshot).await?;
+        bootstrap.load_heartbeats().await?;
         for partition in partitions {
-            self.latest.forget(*partition);
-            self.newest.forget(*partition);
-            self.newest_heartbeats.forget(*partition);
-        }
-        self.learn_readings(&snapshot, partitions).await?;
-        self.learn_heartbeats(partitions).await?;
-        for partition in partitions {
-            self.tail.start(*partition, self.covered(&snapshot, *partition));
+            self.live.tail.start(*partition, self.tables.next_offset(&snapshot, *partition));
         }
         Ok(())
     }
 
-    /// Stops following a partition: its rows beyond the tables are in no view any more.
+    /// Stops following a partition. Views no longer contain its rows beyond the tables.
     pub fn unfollow(&self, partition: u32) {
-        self.own(partition, false);
-        self.tail.stop(partition);
-        self.latest.forget(partition);
-        self.newest.forget(partition);
-        self.newest_heartbeats.forget(partition);
+        self.live.own(partition, false);
+        self.live.tail.stop(partition);
+        self.live.forget(partition);
     }
 
-    /// Says whether flushes write a partition that is followed. The rows are the same whoever
-    /// writes them, since they are a function of the log and the tables alone.
+    /// Sets whether flushes of this process write a partition that it follows. The rows do not depend on
+    /// who writes them, since they are a function of the log and the tables.
     pub fn own(&self, partition: u32, own: bool) {
-        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        if own {
-            owned.insert(partition);
-        } else {
-            owned.remove(&partition);
-        }
+        self.live.own(partition, own);
     }
 
-    pub(crate) fn owned(&self) -> BTreeSet<u32> {
-        self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Rows in the tail that this process has yet to write.
+    /// The number of rows in the tail that this process has to write.
     #[must_use]
     pub fn rows_owed(&self) -> usize {
-        self.owned().into_iter().map(|partition| self.tail.rows(partition)).sum()
+        self.live.owned().into_iter().map(|partition| self.live.tail.rows(partition)).sum()
     }
 
-    /// Where the stream goes on: the next offset that `telemetry` does not cover.
+    /// Where reading the log continues: the first offset that `telemetry` does not cover.
     #[must_use]
     pub fn next_offset(&self, partition: u32) -> i64 {
-        self.snapshot(Table::Telemetry).map_or(0, |snapshot| self.covered(&snapshot, partition))
+        self.next_offset_of(Table::Telemetry, partition)
     }
 
-    /// The next offset that a table does not cover.
+    /// The first offset that a table does not cover.
     #[must_use]
     pub fn next_offset_of(&self, table: Table, partition: u32) -> i64 {
-        self.snapshot(table).map_or(0, |snapshot| self.covered(&snapshot, partition))
+        let snapshot = self.snapshot(table);
+        snapshot.map_or(0, |snapshot| self.tables.next_offset(&snapshot, partition))
     }
 
-    fn covered(&self, snapshot: &Snapshot, partition: u32) -> i64 {
-        if !self.options.skip_by_offset {
-            return 0;
-        }
-        snapshot.covered().get(&partition).copied().unwrap_or(0)
-    }
-
-    /// Learns of what other processes have committed, and lets go of rows that the tables have.
+    /// Reads what other processes have committed, and drops rows of the tail that the tables have.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn catch_up(&self) -> Result<(), Error> {
-        // `telemetry` commits last: what it covers the other tables have by then.
-        let telemetry = self.table(Table::Telemetry)?.catch_up().await?;
-        for table in self.tables.values().filter(|t| t.table != Table::Telemetry) {
-            table.catch_up().await?;
-        }
-        if !self.options.skip_by_offset {
+        let telemetry = self.tables.catch_up().await?;
+        let options = &self.tables.options;
+        if !options.skip_by_offset {
             return Ok(());
         }
-        // Without the fence a writer holds on to what it has read until it has written it itself.
-        let kept = if self.options.fence { BTreeSet::new() } else { self.owned() };
+        // Without the fence, a writer keeps the rows of its partitions until it has written them itself.
+        let kept = if options.fence { BTreeSet::new() } else { self.live.owned() };
         for (partition, next) in telemetry.covered().iter().filter(|(p, _)| !kept.contains(p)) {
-            self.tail.trim(*partition, *next);
+            self.live.tail.trim(*partition, *next);
         }
         Ok(())
     }
 
-    /// The newest snapshot of a table.
+    /// The newest snapshot of a table that this process knows.
     ///
     /// # Errors
     /// Never for a table of [`Table::ALL`].
     pub fn snapshot(&self, table: Table) -> Result<Arc<Snapshot>, Error> {
-        Ok(self.table(table)?.current())
+        self.tables.snapshot(table)
     }
 
-    /// What a query sees from now on. Hot, it has every row read from the log so far; otherwise
-    /// what the tables have.
+    /// Commits the rows that the tail holds now of the partitions that this process owns. A few records
+    /// without rows wait for more, unless this is the `last` flush.
     ///
     /// # Errors
-    /// Only if rows and schemas have come apart.
+    /// When the store fails. The tail keeps its rows, and the next flush tries again.
+    pub async fn flush(&self, last: bool) -> Result<Flushed, Error> {
+        flush(&self.tables, &self.live.tail, &self.live.owned(), last).await
+    }
+
+    /// Commits events, each with its number in the outbox, to their tables. Repeated deliveries change
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the store fails. Delivering them again is safe.
+    pub async fn deliver(&self, events: &[(i64, Event)]) -> Result<(), Error> {
+        events::deliver(&self.tables, events).await
+    }
+}
+
+/// Views and queries.
+impl Lake {
+    /// What a query sees from now on. A hot view contains all rows that were read from the log, any other
+    /// only those of the tables.
+    ///
+    /// # Errors
+    /// Only if rows do not match the schema.
     pub fn view(&self, hot: bool) -> Result<View, Error> {
-        // The tail first: a flush in between then shows its rows twice here, and the cut removes
-        // one of them. The other way round they could be in neither.
-        let (tail, next) = if hot {
-            // The offsets before the rows: a watermark never claims rows that are not there.
-            let next = self.tail.next_offsets();
-            (self.tail.batches(), next)
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        self.view_of(&tail, &next)
+        self.reader.view(hot)
     }
 
-    fn view_of(&self, tail: &[Vec<TailBatch>], next: &[Option<i64>]) -> Result<View, Error> {
-        let mut tables = Vec::with_capacity(self.tables.len());
-        for table in self.tables.values() {
-            let snapshot = table.current();
-            let rows = beyond(table.table, tail, snapshot.covered(), &|_| true)?;
-            tables.push((Arc::clone(table), snapshot, rows));
-        }
-        let telemetry = self.table(Table::Telemetry)?.table;
-        let at = tables.iter().find(|(t, ..)| t.table == telemetry).map(|(_, s, _)| Arc::clone(s));
-        let at = at.ok_or_else(no_table)?;
-        let reach = |partition: u32| {
-            let read = usize::try_from(partition).ok().and_then(|p| next.get(p).copied().flatten());
-            let stored = at.covered().get(&partition).copied().unwrap_or(0);
-            read.unwrap_or(stored).max(stored)
-        };
-        Ok(View {
-            version: at.version(),
-            watermark: (0..self.options.partitions).map(reach).collect(),
-            tables: tables
-                .into_iter()
-                .map(|(table, snapshot, rows)| Arc::new(UnionTable::new(table, snapshot, rows)))
-                .collect(),
-        })
+    /// `telemetry` at a version, without a tail; the only table of the view. Old versions can be read for
+    /// as long as [`Self::clean`] keeps their files.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoVersion`] if there is no such version, or not any more.
+    pub async fn view_at(&self, version: i64) -> Result<View, Error> {
+        self.reader.view_at(version).await
     }
 
-    /// The stored times, in lake and tail, of devices' days: what [`crate::Dedup`] asks for.
+    /// The stored times of device days, in tables and tail: what [`crate::Dedup`] asks for.
     ///
     /// # Errors
     /// When files can't be read.
     pub async fn stored_times(
         &self,
         table: Table,
-        wanted: &std::collections::HashSet<Wanted>,
+        wanted: &HashSet<Wanted>,
     ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
-        let mut by_day: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
-        for (device, day) in wanted {
-            by_day.entry(*day).or_default().push(device);
-        }
-        let mut found: HashMap<Wanted, Vec<Micros>> =
-            wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
-        let rows_of = self.view(true)?.table(table).ok_or_else(no_table)?;
-        for (day, devices) in by_day {
-            let start = timestamp(i64::from(day) * DAY);
-            let end = timestamp((i64::from(day) + 1) * DAY);
-            let devices = devices.into_iter().map(lit).collect();
-            let rows = self
-                .engine
-                .session()
-                .read_table(Arc::clone(&rows_of) as _)?
-                .filter(col("ts").gt_eq(start).and(col("ts").lt(end)))?
-                .filter(col("device_id").in_list(devices, false))?
-                .select_columns(&["device_id", "ts"])?
-                .execute_stream()
-                .await?;
-            let rows: Vec<RecordBatch> = rows.try_collect().await?;
-            for (device, ts) in device_times(&rows)? {
-                if let Some(times) = found.get_mut(&(device.into(), day)) {
-                    times.push(ts);
-                }
-            }
-        }
-        Ok(found)
+        self.reader.stored_times(table, wanted).await
     }
 
-    pub(crate) fn table(&self, table: Table) -> Result<&Arc<LakeTable>, Error> {
-        self.tables.get(table.name()).ok_or_else(no_table)
+    /// The committed readings of a partition's records from one offset up to another, in log order. A
+    /// stream that is behind the lake would decode those records to the same rows.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn stored_readings(
+        &self,
+        partition: u32,
+        from: i64,
+        to: i64,
+    ) -> Result<RecordBatch, Error> {
+        self.reader.stored_readings(partition, from..to).await
+    }
+
+    /// The newest `ts` of each device among the committed readings of a partition before an offset,
+    /// leaving out readings from wrong clocks.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn newest_before(
+        &self,
+        partition: u32,
+        offset: i64,
+    ) -> Result<HashMap<Arc<str>, Micros>, Error> {
+        self.reader.newest_before(&self.live.newest, partition, offset).await
+    }
+
+    /// A device's readings from one time up to another, in tables and tail, by time; and whether there are
+    /// more than were returned.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn device_readings(
+        &self,
+        device_id: &str,
+        from: Micros,
+        to: Micros,
+    ) -> Result<(RecordBatch, bool), Error> {
+        self.reader.device_readings(device_id, from..to).await
+    }
+
+    /// The readings of devices at given times, in tables and tail.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn readings_at(
+        &self,
+        wanted: &BTreeMap<Arc<str>, BTreeSet<Micros>>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        self.reader.readings_at(wanted).await
+    }
+
+    /// The times of devices' readings in order, in tables and tail, each from `span` before the given time
+    /// up to that time; without readings from wrong clocks.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn times_up_to(
+        &self,
+        wanted: &[(Arc<str>, Micros)],
+        span: Micros,
+    ) -> Result<HashMap<Arc<str>, Vec<Micros>>, Error> {
+        self.reader.times_up_to(wanted, span).await
+    }
+
+    /// The times of a device's readings from one time up to another, in tables and tail, in order; without
+    /// readings from wrong clocks. Only the `last` ones of them.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn device_times(
+        &self,
+        device_id: &str,
+        from: Micros,
+        to: Micros,
+        last: usize,
+    ) -> Result<Vec<Micros>, Error> {
+        self.reader.device_times(device_id, from..to, last).await
+    }
+
+    /// The ledger's rows of a partition from an offset on.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn ledger_from(&self, partition: u32, from: i64) -> Result<Vec<LedgerRow>, Error> {
+        self.reader.ledger_from(partition, from).await
+    }
+
+    /// The number of a table's rows for each of a partition's records, from one offset up to another.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn rows_by_offset(
+        &self,
+        table: Table,
+        partition: u32,
+        from: i64,
+        to: i64,
+    ) -> Result<HashMap<i64, i64>, Error> {
+        self.reader.rows_by_offset(table, partition, from..to).await
+    }
+
+    /// The approximate number of committed rows of the UTC day of a time.
+    ///
+    /// # Errors
+    /// Never for a table of [`Table::ALL`].
+    pub fn rows_of_day(&self, table: Table, at: Micros) -> Result<usize, Error> {
+        self.reader.rows_of_day(table, at)
+    }
+
+    /// Dead letters in tables and tail, in log order.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn dead_letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>, Error> {
+        self.reader.dead_letters(filter).await
     }
 }
 
-/// The pairs of `device_id` and `ts` in batches that have them.
-pub(crate) fn device_times(rows: &[RecordBatch]) -> Result<Vec<(&str, Micros)>, Error> {
-    let mut pairs = Vec::with_capacity(rows.iter().map(RecordBatch::num_rows).sum());
-    for batch in rows {
-        let devices = column(batch, "device_id")?.as_string::<i32>();
-        let times = column(batch, "ts")?.as_primitive::<TimestampMicrosecondType>();
-        pairs.extend(devices.iter().flatten().zip(times.values().iter().copied()));
+/// Rollups.
+impl Lake {
+    /// Brings the rollups one step nearer to `telemetry`; none if there is nothing to do. Only one process
+    /// may do this at a time.
+    ///
+    /// # Errors
+    /// When the store fails, or another writer was faster. The next step repeats the work.
+    pub async fn roll_up(&self, zones: &Zones) -> Result<Option<RolledUp>, Error> {
+        self.rollups.step(zones).await
     }
-    Ok(pairs)
+
+    /// Whether the rollups contain all readings that `telemetry` had when building them began.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn rollups_are_built(&self) -> Result<bool, Error> {
+        self.rollups.are_built().await
+    }
+
+    /// Which readings of a device are in no rollup yet; none while history is being built.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn not_rolled_up(&self, device_id: &str) -> Result<Option<NotRolledUp>, Error> {
+        self.rollups.not_rolled_up(device_id).await
+    }
+
+    /// Recomputes all buckets of devices whose readings still exist, because the limits of their counters
+    /// have changed.
+    ///
+    /// # Errors
+    /// As [`Self::roll_up`].
+    pub async fn recount(&self, devices: &[Arc<str>], zones: &Zones) -> Result<(), Error> {
+        self.rollups.recount(devices, zones).await
+    }
+
+    /// Devices whose stored days were computed for another time zone than they have now.
+    ///
+    /// # Errors
+    /// When files can't be read.
+    pub async fn zoned_otherwise(&self, zones: &Zones) -> Result<Vec<Arc<str>>, Error> {
+        self.rollups.zoned_otherwise(zones).await
+    }
+
+    /// Recomputes all days of devices, because their time zone has changed.
+    ///
+    /// # Errors
+    /// As [`Self::roll_up`].
+    pub async fn rezone(&self, devices: &[Arc<str>], zones: &Zones) -> Result<(), Error> {
+        self.rollups.rezone(devices, zones).await
+    }
+
+    /// Looks up in heartbeats when meters were replaced, for `counter_delta`, unless that was done a
+    /// moment ago. If it fails, what was known before stays.
+    pub async fn learn_meter_changes(&self, now: Micros) {
+        self.rollups.refresh_meter_changes(now).await;
+    }
 }
 
-/// A time as the engine's literal.
-#[must_use]
-pub fn timestamp(micros: Micros) -> datafusion::logical_expr::Expr {
-    lit(datafusion::common::ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
-}
+/// Upkeep.
+impl Lake {
+    /// Merges the files that are due; none if there are none. Rows and offsets do not change.
+    ///
+    /// # Errors
+    /// When the store fails. Nothing has changed then.
+    pub async fn compact(
+        &self,
+        policy: CompactionPolicy,
+        now: Micros,
+    ) -> Result<Option<Compacted>, Error> {
+        compaction::compact(&self.tables, self.engine(), policy, now).await
+    }
 
-pub(crate) fn no_table() -> Error {
-    Error::new(ErrorKind::Internal, "the lake has no such table")
+    /// Removes the days of a table before one, given in days since 1970-01-01. The commit records the time
+    /// `now`. Older versions have the rows until [`Self::clean`] deletes the files.
+    ///
+    /// # Errors
+    /// When the store fails, or another writer was faster. Nothing has changed then.
+    pub async fn retain(&self, table: Table, before: i32, now: Micros) -> Result<Retained, Error> {
+        retention::retain(&self.tables, table, before, now).await
+    }
+
+    /// When days of a table were last removed. Rows from before may be missing for that reason.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn retained_at(&self, table: Table) -> Result<Option<Micros>, Error> {
+        retention::retained_at(&self.tables, table).await
+    }
+
+    /// The newest day of a table, in days since 1970-01-01.
+    #[must_use]
+    pub fn newest_day(&self, table: Table) -> Option<i32> {
+        self.snapshot(table).ok()?.data_files().map(|file| file.day).max()
+    }
+
+    /// Deletes what no version younger than `keep` needs. `keep` must be longer than any query reads and
+    /// any flush writes.
+    ///
+    /// # Errors
+    /// When the store fails. What is needed is untouched.
+    pub async fn clean(&self, keep: Duration) -> Result<Cleaned, Error> {
+        cleaning::clean(&self.tables, keep).await
+    }
+
+    /// Reads the files of the newest snapshots, the newest days first, for a limited time. Returns the
+    /// paths of damaged files below the lake.
+    ///
+    /// # Errors
+    /// When the store is away, which says nothing about the files.
+    pub async fn damaged_files(&self, time: Duration) -> Result<Vec<String>, Error> {
+        inspection::damaged_files(&self.tables, time).await
+    }
 }

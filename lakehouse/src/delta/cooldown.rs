@@ -1,5 +1,4 @@
-//! Files that are left alone for a while: those whose merge failed, so that one damaged file does not
-//! hold up all others, and those that a merge has made no fewer.
+//! Files that compaction skips for a while.
 
 use std::{
     collections::HashMap,
@@ -9,26 +8,28 @@ use std::{
 
 use object_store::path::Path;
 
-use crate::snapshot::File;
+use super::snapshot::File;
 
-/// For how long.
-const REST: Duration = Duration::from_secs(3600);
+/// Long enough that a file which fails every merge costs little, short enough that one whose trouble
+/// has passed is merged soon.
+const COOLDOWN: Duration = Duration::from_secs(3600);
 
-/// See the module.
+/// The files of a table that compaction skips: inputs of a merge that failed, so that one damaged file
+/// does not hold up all others, and outputs of a merge that would come out the same again.
 #[derive(Debug, Default)]
-pub(crate) struct Aside(Mutex<HashMap<Path, Instant>>);
+pub(crate) struct CompactionCooldown(Mutex<HashMap<Path, Instant>>);
 
-impl Aside {
-    /// Leaves files alone from now on.
-    pub fn put(&self, files: Vec<Path>) {
-        let mut aside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.extend(files.into_iter().map(|file| (file, Instant::now())));
+impl CompactionCooldown {
+    /// Skips files from now on.
+    pub fn add(&self, files: Vec<Path>) {
+        let mut cooling = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cooling.extend(files.into_iter().map(|file| (file, Instant::now())));
     }
 
-    /// The files that are not left alone.
-    pub fn others(&self, files: &[File]) -> Vec<File> {
-        let mut aside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.retain(|_, since| since.elapsed() < REST);
-        files.iter().filter(|f| !aside.contains_key(&f.meta.location)).cloned().collect()
+    /// The files that are not skipped.
+    pub fn available(&self, files: &[File]) -> Vec<File> {
+        let mut cooling = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cooling.retain(|_, since| since.elapsed() < COOLDOWN);
+        files.iter().filter(|f| !cooling.contains_key(&f.meta.location)).cloned().collect()
     }
 }

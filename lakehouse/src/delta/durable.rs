@@ -1,6 +1,8 @@
-//! Local files that survive a power cut: a write is answered only once its bytes and its name are on
-//! the disk. object_store's own store of local files leaves that to the kernel, which takes half a
-//! minute for it, while the log may let go of records as soon as a commit has their rows.
+//! An object store over local files that survives a power cut: a write returns only when the bytes of
+//! the file and its directory entry are on the disk.
+//!
+//! object_store's `LocalFileSystem` leaves syncing to the kernel, which may take half a minute. The log
+//! may delete records as soon as a commit covers them, so the commit must not be lost after that.
 
 use std::{
     collections::HashSet,
@@ -21,16 +23,15 @@ use object_store::{
     UploadPart, local::LocalFileSystem, path::Path,
 };
 
-/// What makes files stay.
+/// Syncs files. Tests that simulate power cuts replace it.
 pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
-    /// Returns once the bytes of a file, or the entries of a folder, would survive a power cut.
+    /// Returns when the bytes of a file, or the entries of a folder, would survive a power cut.
     ///
     /// # Errors
-    /// When the disk says that they might not.
+    /// When the disk reports that they might not.
     fn sync(&self, path: &FilePath) -> io::Result<()>;
 }
 
-/// The disk that there is.
 #[derive(Debug)]
 struct RealDisk;
 
@@ -42,82 +43,82 @@ impl Disk for RealDisk {
 
 static DISK: OnceLock<Arc<dyn Disk>> = OnceLock::new();
 
-/// Puts another disk under the local files of this process, before its first lake is opened; answers
-/// whether it came early enough. For tests that cut the power.
+/// Replaces the disk below the local files of this process. Returns false if a lake was opened before.
+/// For tests that simulate power cuts.
 pub fn put_under(disk: Arc<dyn Disk>) -> bool {
     DISK.set(disk).is_ok()
 }
 
-/// Local files, each synced with the folders that lead to it.
+/// Local files, each synced together with the folders on its path.
 #[derive(Debug, Clone)]
 pub(crate) struct DurableFiles {
     files: LocalFileSystem,
     disk: Arc<dyn Disk>,
-    /// Folders that were synced up to the root: their own entries are on the disk. A folder is put
-    /// here by who has synced it, not by who has made it, which may be a process that was killed.
-    rooted: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Folders whose own directory entries are synced up to the root, so that they need no further
+    /// syncs. Creating a folder does not add it here: its creator may have been killed before syncing.
+    synced_folders: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl DurableFiles {
     pub fn new() -> Self {
         let disk = Arc::clone(DISK.get_or_init(|| Arc::new(RealDisk)));
-        Self { files: LocalFileSystem::new(), disk, rooted: Arc::default() }
+        Self { files: LocalFileSystem::new(), disk, synced_folders: Arc::default() }
     }
 
-    /// Syncs what a folder names, and the folder's own place.
-    pub fn keep_folder(&self, folder: &FilePath) -> io::Result<()> {
-        sync_folder(self.disk.as_ref(), folder)?;
+    /// Syncs the entries of a folder, and the entries that lead to it.
+    pub fn sync_folder(&self, folder: &FilePath) -> io::Result<()> {
+        sync_entries(self.disk.as_ref(), folder)?;
         let mut synced = Vec::new();
         let mut at = folder;
-        while let Some(parent) = at.parent().filter(|_| !self.is_rooted(at)) {
-            match sync_folder(self.disk.as_ref(), parent) {
+        while let Some(parent) = at.parent().filter(|_| !self.is_synced(at)) {
+            match sync_entries(self.disk.as_ref(), parent) {
                 Ok(()) => {}
-                // Who may not read a folder has made none in it.
+                // A process without the right to read a folder cannot have created one in it.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
             }
             synced.push(at.to_path_buf());
             at = parent;
         }
-        self.rooted.lock().unwrap_or_else(PoisonError::into_inner).extend(synced);
+        self.synced_folders.lock().unwrap_or_else(PoisonError::into_inner).extend(synced);
         Ok(())
     }
 
-    fn is_rooted(&self, folder: &FilePath) -> bool {
-        self.rooted.lock().unwrap_or_else(PoisonError::into_inner).contains(folder)
+    fn is_synced(&self, folder: &FilePath) -> bool {
+        self.synced_folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder)
     }
 
-    fn keep_name(&self, path: &FilePath) -> io::Result<()> {
-        path.parent().map_or(Ok(()), |folder| self.keep_folder(folder))
+    fn sync_name(&self, path: &FilePath) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
     }
 
-    /// Syncs a file that has its name already.
-    fn keep(&self, path: &FilePath) -> io::Result<()> {
+    /// Syncs a file that already has its final name.
+    fn sync_file(&self, path: &FilePath) -> io::Result<()> {
         self.disk.sync(path)?;
-        self.keep_name(path)
+        self.sync_name(path)
     }
 
-    /// Writes a file whole: under its name there is nothing or all of it, also after a power cut.
+    /// Writes a file atomically: even after a power cut it is either complete or absent.
     fn write(&self, path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
         let (mut file, staged) = stage(path)?;
         let written = payload.iter().try_for_each(|part| file.write_all(part));
         drop(file);
         let named = written.and_then(|()| self.disk.sync(&staged)).and_then(|()| match create {
-            // Unlike a rename, a link replaces nothing.
+            // Unlike a rename, a link fails if the name is taken.
             true => std::fs::hard_link(&staged, path),
             false => std::fs::rename(&staged, path),
         });
         if create || named.is_err() {
-            // Left behind, it is in nobody's way: no listing shows it.
+            // A leftover is harmless: no listing shows it.
             let _ = std::fs::remove_file(&staged);
         }
         named?;
-        self.keep_name(path)
+        self.sync_name(path)
     }
 }
 
-/// Some file systems keep their folders by themselves, and refuse to be asked for it.
-fn sync_folder(disk: &dyn Disk, folder: &FilePath) -> io::Result<()> {
+/// Some file systems persist directory entries by themselves and reject the request to sync them.
+fn sync_entries(disk: &dyn Disk, folder: &FilePath) -> io::Result<()> {
     match disk.sync(folder) {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             Ok(())
@@ -126,7 +127,7 @@ fn sync_folder(disk: &dyn Disk, folder: &FilePath) -> io::Result<()> {
     }
 }
 
-/// A new file beside another, in the shape that object_store uses for uploads and never lists.
+/// Creates a temporary file beside another, named as object_store names uploads, which it never lists.
 fn stage(path: &FilePath) -> io::Result<(File, PathBuf)> {
     let mut number = 1_u64;
     loop {
@@ -154,7 +155,7 @@ fn failed(path: &FilePath, error: io::Error) -> object_store::Error {
     }
 }
 
-/// Runs what waits for the disk where it holds up nobody.
+/// Runs work that waits for the disk on a thread where it blocks no other task.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -179,7 +180,7 @@ impl ObjectStore for DurableFiles {
         opts: PutOptions,
     ) -> Result<PutResult> {
         if matches!(opts.mode, PutMode::Update(_)) || !opts.attributes.is_empty() {
-            // Files have neither; it says so.
+            // Local files support neither. The inner store reports that.
             return self.files.put_opts(location, payload, opts).await;
         }
         let path = self.files.path_to_filesystem(location)?;
@@ -211,7 +212,8 @@ impl ObjectStore for DurableFiles {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        // What comes back after a power cut is in no version, and is removed again.
+        // Not synced: a file that reappears after a power cut belongs to no version, and cleaning
+        // deletes it again.
         self.files.delete_stream(locations)
     }
 
@@ -235,7 +237,7 @@ impl ObjectStore for DurableFiles {
         let path = self.files.path_to_filesystem(to)?;
         self.files.copy_opts(from, to, options).await?;
         let store = self.clone();
-        blocking(move || store.keep(&path).map_err(|e| failed(&path, e))).await
+        blocking(move || store.sync_file(&path).map_err(|e| failed(&path, e))).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
@@ -244,16 +246,16 @@ impl ObjectStore for DurableFiles {
         self.files.rename_opts(from, to, options).await?;
         let store = self.clone();
         blocking(move || {
-            // The new name first: in between, the file may have both, but never none.
-            let kept = store.keep(&path).and_then(|()| store.keep_name(&old));
-            kept.map_err(|e| failed(&path, e))
+            // The new name first: the file may have both names in between, but never none.
+            let synced = store.sync_file(&path).and_then(|()| store.sync_name(&old));
+            synced.map_err(|e| failed(&path, e))
         })
         .await
     }
 }
 
-/// A file that comes in parts. No commit names it before it is complete, so it may have its name a
-/// moment before it is on the disk.
+/// A file that is uploaded in parts. No commit refers to it before `complete` returns, so its name may
+/// appear before its bytes are synced.
 #[derive(Debug)]
 struct DurableUpload {
     upload: Box<dyn MultipartUpload>,
@@ -270,7 +272,7 @@ impl MultipartUpload for DurableUpload {
     async fn complete(&mut self) -> Result<PutResult> {
         let done = self.upload.complete().await?;
         let (store, path) = (self.store.clone(), self.path.clone());
-        blocking(move || store.keep(&path).map_err(|e| failed(&path, e))).await?;
+        blocking(move || store.sync_file(&path).map_err(|e| failed(&path, e))).await?;
         Ok(done)
     }
 

@@ -1,4 +1,4 @@
-//! Which files of a snapshot can have rows that pass a predicate, by their day and their bounds.
+//! File pruning: which files of a snapshot can contain rows that match a predicate.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -23,9 +23,9 @@ use datafusion::{
     physical_optimizer::pruning::PruningPredicateBuilder,
 };
 
-use crate::snapshot::File;
+use super::snapshot::File;
 
-/// The files that may have rows that pass.
+/// The files that can contain matching rows.
 pub(crate) fn prune(
     table: Table,
     files: Vec<File>,
@@ -40,8 +40,9 @@ pub(crate) fn prune(
     Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
 }
 
-/// What is known of a file's columns, for the engine: to order files by and to skip them while a
-/// query learns what it does not need. Never exact, since Delta's statistics may be wider.
+/// The statistics of a file in the engine's form. The engine orders files by them, and skips files
+/// once a running query has narrowed its filters. Marked inexact, since Delta's bounds may be wider
+/// than the data.
 pub(crate) fn statistics(table: Table, file: &File, schema: &SchemaRef) -> Statistics {
     let mut all = Statistics::new_unknown(schema);
     all.num_rows = file.rows.map_or(Precision::Absent, Precision::Exact);
@@ -67,8 +68,8 @@ pub(crate) fn statistics(table: Table, file: &File, schema: &SchemaRef) -> Stati
     all
 }
 
-/// A file's `date` is its day, its time column lies within that day and its bounds, and its first
-/// sort column and its place in the log within theirs.
+/// The bounds of several files, column by column: `date` is exact, the time column lies within the
+/// day and its own bounds, the first sort column and `offset` within theirs.
 struct Files<'a> {
     table: Table,
     files: &'a [File],

@@ -1,5 +1,6 @@
-//! Schemas only grow: a table that an earlier version wrote gets the columns it lacks, and no file is
-//! written anew for that.
+//! Schema evolution: tables only gain columns, and no file is rewritten for that.
+
+use std::sync::Arc;
 
 use acuvim_schemas::tables::Table;
 use arrow::datatypes::{Field, Schema};
@@ -10,10 +11,14 @@ use deltalake::{
     },
 };
 
-use crate::{Error, ErrorKind, Snapshot};
+use super::snapshot::Snapshot;
+use crate::error::{Error, ErrorKind};
 
-/// Adds the columns that this version has and the table lacks. Its rows have nothing there.
-pub(crate) async fn grow(delta: DeltaTable, table: Table) -> Result<DeltaTable, Error> {
+/// Adds the columns that this version writes and the table lacks. Existing rows are null there.
+pub(super) async fn add_missing_columns(
+    delta: DeltaTable,
+    table: Table,
+) -> Result<DeltaTable, Error> {
     let missing = missing(&delta, table)?;
     if missing.is_empty() {
         return Ok(delta);
@@ -26,17 +31,18 @@ pub(crate) async fn grow(delta: DeltaTable, table: Table) -> Result<DeltaTable, 
         ));
     }
     let columns: StructType = (&Schema::new(missing)).try_into_kernel()?;
-    let grown = delta
+    let added = delta
         .clone()
         .add_columns()
         .with_fields(columns.fields().cloned().collect::<Vec<_>>())
-        // Another process of this version may be adding them at this moment.
+        // Another process may be adding the same columns. The loser reloads the table below instead of
+        // adding them again.
         .with_commit_properties(CommitProperties::default().with_max_retries(0))
         .await;
-    match grown {
-        Ok(grown) => {
-            tracing::info!(table = table.name(), columns = ?names, "the table has grown");
-            Ok(grown)
+    match added {
+        Ok(added) => {
+            tracing::info!(table = table.name(), columns = ?names, "columns were added to the table");
+            Ok(added)
         }
         Err(error) => {
             let mut again = delta;
@@ -51,12 +57,12 @@ pub(crate) async fn grow(delta: DeltaTable, table: Table) -> Result<DeltaTable, 
 
 fn missing(delta: &DeltaTable, table: Table) -> Result<Vec<Field>, Error> {
     let stored = delta.snapshot()?.snapshot().arrow_schema();
-    let lacks = |field: &&std::sync::Arc<Field>| stored.field_with_name(field.name()).is_err();
+    let lacks = |field: &&Arc<Field>| stored.field_with_name(field.name()).is_err();
     Ok(table.schema().fields().iter().filter(lacks).map(|f| f.as_ref().clone()).collect())
 }
 
-/// Whether a later version of this program has added columns that this one does not know: what it
-/// writes anew would lose them.
+/// Whether a later version of this program has added columns that this one does not know. This version
+/// must not rewrite files of such a table: the values in those columns would be lost.
 pub(crate) fn is_of_later_version(table: Table, snapshot: &Snapshot) -> bool {
     let ours = table.schema();
     let stored = snapshot.state.snapshot().arrow_schema();

@@ -1,4 +1,4 @@
-//! A version of a table: its files with what is known of them, and the offsets that they cover.
+//! A version of a table: its data files with their statistics, and the log offsets they cover.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,13 +19,13 @@ use object_store::{ObjectMeta, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Error;
+use crate::error::Error;
 
-/// The next offset behind what a table holds, per partition; a partition it has never seen is not
-/// in it.
+/// For each partition of the log, the first offset that a table does not cover. A partition without
+/// rows in the table has no entry.
 pub type Covered = BTreeMap<u32, i64>;
 
-/// A version of a table: its files, and the log offsets that their rows cover. Never changes.
+/// An immutable version of a table: its files, and the log offsets that their rows cover.
 #[derive(Debug)]
 pub struct Snapshot {
     pub(crate) state: DeltaTableState,
@@ -33,16 +33,16 @@ pub struct Snapshot {
     pub(crate) covered: Covered,
 }
 
-/// A data file of a snapshot, for those who look after storage.
+/// A data file of a snapshot, as reported to those who watch the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataFile<'a> {
     /// The day of its rows, in days since 1970-01-01.
     pub day: i32,
-    /// How many rows it has, if the table says.
+    /// The number of its rows, if the Delta log states it.
     pub rows: Option<usize>,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// The first and the last of its devices, if the table says and every row names one.
+    /// The least and the greatest device id, if the Delta log states them and no row lacks one.
     pub devices: Option<(&'a str, &'a str)>,
 }
 
@@ -54,24 +54,28 @@ pub(crate) struct File {
     pub date: i32,
     pub rows: Option<usize>,
     pub bounds: Arc<Bounds>,
-    /// The version by which this process knew of it: it came with that one, or before.
+    /// The version at which this process first saw the file. It was added by that version or an
+    /// earlier one.
     pub since: i64,
 }
 
-/// The least and the greatest of what files are pruned and ordered by; none where nothing is known.
-/// The greatest time may be a little greater: Delta's statistics have milliseconds.
+/// The minimum and maximum of the columns that files are pruned and ordered by; none if unknown.
+///
+/// The maximum of a time may be up to a millisecond too large, since Delta's statistics cut times to
+/// milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Of the first sort column; none also if one row has none.
+    /// Of the first sort column. None also if a row is null there.
     pub by: Option<(String, String)>,
-    /// Of the second, the time.
+    /// Of the second sort column, the time.
     pub time: Option<(Micros, Micros)>,
-    /// Of the place in the log.
+    /// Of the offset in the log.
     pub offset: Option<(i64, i64)>,
 }
 
 impl Snapshot {
-    /// A version of a table; what is known of files that the version before had is taken from it.
+    /// Builds a snapshot. Statistics of files that `before` contains are taken from it, because parsing
+    /// those of all files at every commit would cost more than the commit.
     pub(crate) fn new(
         table: Table,
         state: DeltaTableState,
@@ -92,7 +96,7 @@ impl Snapshot {
         Ok(Self { state, files, covered })
     }
 
-    /// The same with some of its files alone.
+    /// The same version with only some of its files.
     pub(crate) fn only(&self, which: impl Fn(&File) -> bool) -> Self {
         let files = self.files.iter().filter(|file| which(file)).cloned().collect();
         Self { state: self.state.clone(), files, covered: self.covered.clone() }
@@ -104,13 +108,13 @@ impl Snapshot {
         i64::try_from(self.state.version()).unwrap_or(i64::MAX)
     }
 
-    /// The next offset behind its rows, per partition.
+    /// The first offset that it does not cover, per partition.
     #[must_use]
     pub const fn covered(&self) -> &Covered {
         &self.covered
     }
 
-    /// How many data files it has.
+    /// The number of its data files.
     #[must_use]
     pub fn file_count(&self) -> usize {
         self.files.len()
@@ -126,7 +130,7 @@ impl Snapshot {
         })
     }
 
-    /// What takes files out of the table; `data_change` says whether rows go with them.
+    /// The actions that remove files. `data_change` is false if other files keep their rows.
     pub(crate) fn removes<'a>(
         &self,
         files: impl IntoIterator<Item = &'a File>,
@@ -138,7 +142,7 @@ impl Snapshot {
         gone.map(|view| Action::Remove(view.remove_action(data_change))).collect()
     }
 
-    /// Bytes of its data files.
+    /// The size of its data files in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.meta.size).sum()
@@ -158,13 +162,12 @@ impl File {
     }
 }
 
-/// What the Delta log says of a file; nothing where it says nothing that can be read.
+/// The statistics of a file. Missing or malformed ones count as unknown, which only costs pruning.
 fn statistics(view: &LogicalFileView) -> Statistics {
     view.stats().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-/// The statistics of an entry of the Delta log (Delta protocol, "Per-file statistics"). Its times are
-/// cut to milliseconds.
+/// The statistics of an entry of the Delta log (Delta protocol, "Per-file Statistics").
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Statistics {
@@ -173,7 +176,7 @@ struct Statistics {
     null_count: HashMap<String, Value>,
 }
 
-/// What a cut to milliseconds may have taken off.
+/// What cutting a time to milliseconds can have removed.
 const CUT: Micros = 999;
 
 impl Statistics {

@@ -1,5 +1,4 @@
-//! The object store that the lake lies on: how it is spoken to, and whether it can be trusted with
-//! two writers.
+//! The object store that the lake lies on: how it is opened, and whether two writers are safe on it.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,13 +17,14 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{Error, ErrorKind, durable::DurableFiles};
+use super::durable::DurableFiles;
+use crate::error::{Error, ErrorKind};
 
 /// The URL schemes of S3.
 const S3: [&str; 2] = ["s3", "s3a"];
 
-/// How a lake on S3 is opened: by object_store, which signs requests itself, with keys, region and
-/// endpoint from the environment. delta-rs has the same behind a feature that compiles the AWS SDK.
+/// Opens stores on S3 with object_store, which signs requests with keys, region and endpoint from the
+/// environment. delta-rs offers the same behind a feature that compiles the AWS SDK.
 #[derive(Debug, Clone, Copy)]
 struct S3Factory;
 
@@ -32,10 +32,9 @@ impl ObjectStoreFactory for S3Factory {
     fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
         let store = AmazonS3Builder::from_env()
             .with_url(url.as_str())
-            // A commit is a conditional put, whatever the environment says.
+            // Commits rely on conditional puts, so the environment must not switch them off.
             .with_conditional_put(S3ConditionalPut::ETagMatch)
-            // A request is answered or given up within half a minute, so that its caller learns that
-            // the store is away.
+            // Half a minute with all retries, after which the caller learns that the store is away.
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "20s")
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "5s")
             .with_retry(retries())
@@ -57,7 +56,7 @@ impl LogStoreFactory for S3Factory {
     }
 }
 
-/// How a lake of local files is opened.
+/// Opens stores of local files.
 #[derive(Debug, Clone, Copy)]
 struct FilesFactory;
 
@@ -80,7 +79,7 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// Tells delta-rs how the stores that a lake may lie on are opened; it keeps that for the process.
+/// Registers both factories with delta-rs, which keeps them in process-wide maps.
 pub(crate) fn register() {
     if let Ok(url) = Url::parse("file://") {
         object_store_factories().insert(url, Arc::new(FilesFactory));
@@ -93,34 +92,46 @@ pub(crate) fn register() {
     }
 }
 
-/// The folder of a lake or table of local files.
-pub(crate) fn local_folder(url: &Url) -> Option<PathBuf> {
+/// The folder of a `file://` URL.
+pub(super) fn local_folder(url: &Url) -> Option<PathBuf> {
     (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
 }
 
-/// Syncs the names of a table's commits. A process that was killed may have made one whose name is
-/// not on the disk yet, and what it covers is about to be believed.
-pub(crate) async fn keep_commits(table: &Url) -> Result<(), Error> {
+/// Syncs the directory entries of a table's commits.
+///
+/// A process that was killed may have written a commit whose entry is not on the disk yet. The offsets
+/// in it are about to be trusted, so it must not disappear any more.
+pub(super) async fn sync_commits(table: &Url) -> Result<(), Error> {
     let Some(log) = local_folder(table).map(|folder| folder.join("_delta_log")) else {
         return Ok(());
     };
-    let kept = tokio::task::spawn_blocking(move || match DurableFiles::new().keep_folder(&log) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
-            ErrorKind::Setup,
-            format!("{} (lake.url) can't be synced: {error}", log.display()),
-        )),
+    let work = move || match DurableFiles::new().sync_folder(&log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let text = format!("{} (lake.url) can't be synced: {error}", log.display());
+            Err(Error::new(ErrorKind::Setup, text).caused_by(error))
+        }
         _ => Ok(()),
-    });
-    kept.await.map_err(|e| Error::new(ErrorKind::Internal, format!("lake: {e}")))?
+    };
+    off_thread(work).await
 }
 
-pub(crate) fn is_s3(url: &Url) -> bool {
+/// Runs work that blocks on the disk.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let panicked = |e: tokio::task::JoinError| {
+        Error::new(ErrorKind::Internal, format!("lake: {e}")).caused_by(e)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?
+}
+
+pub(super) fn is_s3(url: &Url) -> bool {
     S3.contains(&url.scheme())
 }
 
-/// Tries whether the store refuses to overwrite: on one that does not, two commits of one version
-/// could both seem to succeed, and one be gone.
-pub(crate) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
+/// Checks that a conditional put fails where an object exists. On a store that overwrites it instead,
+/// two commits of one version could both succeed, and the first would be lost.
+pub(super) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
     let away = |e: DeltaTableError| Error::from(e).at(table);
     let log_store =
         DeltaTableBuilder::from_url(table.clone()).map_err(away)?.build_storage().map_err(away)?;
@@ -128,9 +139,9 @@ pub(crate) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
     let probe = Path::from(format!("_acuvim_probe/{}", uuid::Uuid::new_v4()));
     let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     let put = async || store.put_opts(&probe, PutPayload::from_static(b"probe"), create()).await;
-    put().await.map_err(|e| Error::from(e).at(table))?;
+    put().await.map_err(|e| first_put(e).at(table))?;
     let again = put().await;
-    // Left behind, it is in nobody's way.
+    // A leftover is harmless, so a failure to delete is ignored.
     let _ = store.delete(&probe).await;
     match again {
         Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
@@ -145,20 +156,12 @@ pub(crate) async fn check_conditional_puts(table: &Url) -> Result<(), Error> {
     }
 }
 
-/// What a store's error means: rights and names are for a person, the rest passes.
-pub(crate) fn kind(error: &object_store::Error) -> ErrorKind {
-    use object_store::Error as E;
-    match error {
-        E::PermissionDenied { .. }
-        | E::Unauthenticated { .. }
-        | E::NotImplemented { .. }
-        | E::NotSupported { .. }
-        | E::InvalidPath { .. }
-        | E::UnknownConfigurationKey { .. } => ErrorKind::Setup,
-        // The bucket: what we ask for by name is there.
-        E::NotFound { source, .. } if source.to_string().contains("NoSuchBucket") => {
-            ErrorKind::Setup
-        }
-        _ => ErrorKind::Unavailable,
+/// A put creates its object, so all that can be missing is the bucket.
+fn first_put(error: object_store::Error) -> Error {
+    let no_bucket = matches!(error, object_store::Error::NotFound { .. });
+    let error = Error::from(error);
+    match no_bucket {
+        true => error.of_kind(ErrorKind::Setup),
+        false => error,
     }
 }

@@ -1,6 +1,5 @@
-//! What has just arrived, for whoever shows it live: which devices have a newer latest reading, and
-//! their newest heartbeats. Only the newest of each device waits here, so that nobody who is slow to
-//! look makes it grow beyond the fleet.
+//! What has arrived since the live feed last asked: devices with a newer latest reading, and the newest
+//! heartbeat of each device.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,22 +12,23 @@ use std::{
 use arrow::array::{AsArray as _, RecordBatch};
 use tokio::sync::Notify;
 
-use crate::{Error, writer::column};
+use crate::{batch::column, error::Error};
 
-/// What arrived since it was last taken. Nothing is gathered until somebody listens.
+/// What has arrived and was not taken yet. Keeps only the newest of each device, so a slow reader
+/// can't make it grow beyond the fleet. Records nothing until the first [`Self::take`].
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    listened_to: AtomicBool,
+    has_listener: AtomicBool,
     waiting: Mutex<Arrived>,
     some: Notify,
 }
 
-/// What arrived.
+/// What has arrived.
 #[derive(Debug, Default)]
 pub struct Arrived {
-    /// Devices that have a newer latest reading: [`crate::Latest`] has it.
+    /// Devices with a newer latest reading, which is in [`crate::Latest`].
     pub readings: HashSet<Arc<str>>,
-    /// The newest heartbeat of each device that sent one: a row of `heartbeats`.
+    /// The newest heartbeat of each device that sent one: a row of a batch of `heartbeats`.
     pub heartbeats: HashMap<Arc<str>, (RecordBatch, usize)>,
 }
 
@@ -41,7 +41,7 @@ impl Arrived {
 impl Arrivals {
     /// Waits until something has arrived, and takes it.
     pub async fn take(&self) -> Arrived {
-        self.listened_to.store(true, Ordering::Relaxed);
+        self.has_listener.store(true, Ordering::Relaxed);
         loop {
             let arrived = std::mem::take(&mut *self.lock());
             if !arrived.is_empty() {
@@ -51,11 +51,11 @@ impl Arrivals {
         }
     }
 
-    pub(crate) fn is_listened_to(&self) -> bool {
-        self.listened_to.load(Ordering::Relaxed)
+    pub(super) fn has_listener(&self) -> bool {
+        self.has_listener.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note(
+    pub(super) fn note(
         &self,
         readings: Vec<Arc<str>>,
         heartbeats: &RecordBatch,

@@ -1,9 +1,10 @@
-//! Exact dedup: two readings with the same device and `ts` are one, and the first stored wins.
+//! Exact deduplication: of readings with the same device and `ts` only the first is stored.
 //!
-//! The decision is a pure function of the lake at a version and the records after it. A reading
-//! newer than its device's newest passes at once; one that equals it is a duplicate at once; an
-//! older one is looked up among the stored times of its device and day, loaded when first asked
-//! for. Nothing here reads anything: [`Dedup::wanted`] says what has to be loaded first.
+//! The decision is a pure function of a version of the lake and the records behind it. A reading newer
+//! than its device's newest is new, and one that equals it is a duplicate. An older one is looked up
+//! among the stored times of its device and day. This module does no IO: [`Dedup::wanted`] says which
+//! times the caller has to load first. They are loaded by device and day, because a logger that uploads
+//! an old SD card must not load that day of all devices.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,15 +13,15 @@ use std::{
 
 use acuvim_schemas::time::{Micros, day_of};
 
-use crate::Newest;
+use super::newest::Newest;
 
-/// A device's day, as days since 1970-01-01: what stored times are loaded by.
+/// A device and a UTC day in days since 1970-01-01: the unit in which stored times are loaded.
 pub type Wanted = (Arc<str>, i32);
 
-/// How much memory the loaded times may take.
+/// Bounds on the memory of loaded times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupLimits {
-    /// Times held beyond one batch's needs.
+    /// The most times that are kept after a batch.
     pub max_times: usize,
 }
 
@@ -30,7 +31,7 @@ impl Default for DedupLimits {
     }
 }
 
-/// The state of one partition's dedup.
+/// The deduplication of one partition.
 #[derive(Debug)]
 pub struct Dedup {
     newest: Newest,
@@ -47,15 +48,15 @@ struct Day {
 }
 
 impl Dedup {
-    /// Begins with the newest `ts` of every device of the partition.
+    /// Starts from the newest `ts` of every device of the partition.
     #[must_use]
     pub fn new(newest: Newest, limits: DedupLimits) -> Self {
         Self { newest, days: HashMap::new(), times: 0, clock: 0, limits }
     }
 
-    /// The device days whose stored times must be loaded before these readings can be judged.
+    /// The device days whose stored times must be loaded before these readings are judged.
     pub fn wanted<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> HashSet<Wanted> {
-        // The newest of these readings themselves.
+        // A reading is also compared with those before it in the same call.
         let mut newest: HashMap<&str, Micros> = HashMap::new();
         let mut wanted = HashSet::new();
         for (device, ts) in readings {
@@ -72,8 +73,8 @@ impl Dedup {
         wanted
     }
 
-    /// Which of these readings are stored already, before any of them is judged. What
-    /// [`Dedup::wanted`] asked for must have been loaded.
+    /// For each reading, whether it is stored already, without regard to the others. Times that
+    /// [`Dedup::wanted`] named must have been loaded.
     pub fn stored<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> Vec<bool> {
         readings.map(|(device, ts)| self.is_stored(device, ts)).collect()
     }
@@ -82,13 +83,13 @@ impl Dedup {
         if self.newest.get(device) == Some(ts) {
             return true;
         }
-        // Most are newer than all there is, and need no look.
+        // Most readings are newer than anything stored, and need no lookup.
         let late = !self.newest.is_newer(device, ts);
         let day = || self.days.get(&(Arc::from(device), day_of(ts)));
         late && day().is_some_and(|day| day.times.contains(&ts))
     }
 
-    /// Takes in the stored times of a device's day.
+    /// Adds the stored times of a device day.
     pub fn load(&mut self, day: Wanted, times: impl IntoIterator<Item = Micros>) {
         let entry = self.days.entry(day).or_default();
         let before = entry.times.len();
@@ -97,8 +98,8 @@ impl Dedup {
         self.times += entry.times.len() - before;
     }
 
-    /// Judges readings in log order: true is new and counts as stored from here on. What
-    /// [`Dedup::wanted`] asked for must have been loaded.
+    /// Judges readings in log order: true means new, and counts as stored from then on. Times that
+    /// [`Dedup::wanted`] named must have been loaded.
     pub fn judge<'a>(&mut self, readings: impl Iterator<Item = (&'a str, Micros)>) -> Vec<bool> {
         self.clock += 1;
         let verdicts = readings.map(|(device, ts)| self.is_new(device, ts)).collect();
@@ -120,7 +121,8 @@ impl Dedup {
                 self.times += usize::from(new);
                 new
             }
-            // A late reading of a day that was not loaded: refused rather than stored twice.
+            // A late reading of a day that was not loaded. Treated as a duplicate: storing a reading
+            // twice could not be corrected later.
             None => !late,
         };
         if new {
@@ -129,7 +131,8 @@ impl Dedup {
         new
     }
 
-    /// Lets go of the days least recently used, down to the limit.
+    /// Drops the least recently used days once there are too many times. Down to half the limit, so that
+    /// not every batch sorts all days.
     fn forget(&mut self) {
         if self.times <= self.limits.max_times {
             return;
@@ -154,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// Runs readings in batches as the stream does, with `stored` as the lake.
+    /// Runs readings in batches as the stream does, with a set in place of the lake.
     fn run(batches: &[Vec<(String, Micros)>], limits: DedupLimits) -> BTreeSet<(String, Micros)> {
         let mut stored = BTreeSet::new();
         let mut dedup = Dedup::new(Newest::new(1), limits);

@@ -1,123 +1,151 @@
-//! A flush: the tail's rows into the tables, each with the offsets it covers, `telemetry` last.
+//! A flush: writes rows of the tail to the tables, and commits them with the offsets they cover.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
 
 use acuvim_schemas::tables::Table;
+use arrow::array::RecordBatch;
 
+use super::{
+    tail::{Tail, TailBatch},
+    uncommitted::{MovedByOther, ledger_beyond, rows_beyond},
+};
 use crate::{
-    Covered, Error, Lake, TailBatch,
-    table::{Committed, Step},
-    tail::{Moved, beyond, ledger_beyond},
-    writer::write_sorted,
+    delta::{
+        Covered,
+        commit::{Committed, Step},
+        tables::Tables,
+        writer::write_sorted,
+    },
+    error::{Error, ErrorKind},
 };
 
-/// What became of a flush.
+/// The outcome of a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flushed {
-    /// There was nothing new to cover.
+    /// There was nothing new to commit.
     Nothing,
-    /// All of it is in the tables.
+    /// Everything is in the tables.
     Done {
-        /// The next offset behind what `telemetry` covers now, per partition that moved.
+        /// The first offset that `telemetry` does not cover now, for each partition that moved.
         covered: Covered,
-        /// Rows written, by table name.
+        /// The number of rows written, by table name.
         rows: HashMap<&'static str, usize>,
     },
-    /// Another writer has moved this partition in between. Nothing was committed; the next flush
-    /// begins at what that one left.
+    /// Another writer has moved this partition in the meantime. Its rows were not committed, and the
+    /// next flush begins where the other writer ended.
     Overtaken {
-        /// Which partition.
+        /// The partition.
         partition: u32,
     },
 }
 
-impl Lake {
-    /// Writes and commits what the tail has at this moment of the partitions that are owned. A few
-    /// records without rows wait for more, unless it is the `last` flush.
-    ///
-    /// # Errors
-    /// When the store fails; the tail keeps its rows, and the next flush tries again.
-    pub async fn flush(&self, last: bool) -> Result<Flushed, Error> {
-        let owned = self.owned();
-        let batches = self.tail().batches();
-        let ends: Covered = (0..)
-            .zip(&batches)
-            .filter(|(p, _)| owned.contains(p))
-            .filter_map(|(p, b)| b.last().map(|last| (p, last.next)))
-            .collect();
-        if ends.is_empty() || (!last && is_idle(&batches, &ends)) {
-            return Ok(Flushed::Nothing);
-        }
-        // The other tables' offsets move only with rows, so `telemetry` speaks for them.
-        check_no_gap(&batches, self.snapshot(Table::Telemetry)?.covered(), &ends)?;
-        let mut rows = HashMap::new();
-        for table in Table::COMMIT_ORDER {
-            match self.flush_table(table, &batches, &ends).await? {
-                TableFlush::Wrote(count) => rows.insert(table.name(), count),
-                TableFlush::Overtaken(partition) => return Ok(Flushed::Overtaken { partition }),
-            };
-        }
-        for (partition, next) in &ends {
-            self.tail().trim(*partition, *next);
-        }
-        Ok(Flushed::Done { covered: ends, rows })
+/// Commits the rows that the tail holds now of some partitions. A few records without rows wait for
+/// more, unless this is the last flush. After an error the tail keeps its rows.
+pub(crate) async fn flush(
+    tables: &Tables,
+    tail: &Tail,
+    owned: &BTreeSet<u32>,
+    last: bool,
+) -> Result<Flushed, Error> {
+    let batches = tail.batches();
+    let ends: Covered = (0..)
+        .zip(&batches)
+        .filter(|(p, _)| owned.contains(p))
+        .filter_map(|(p, b)| b.last().map(|last| (p, last.next)))
+        .collect();
+    if ends.is_empty() || (!last && is_idle(&batches, &ends)) {
+        return Ok(Flushed::Nothing);
     }
+    // Only `telemetry` is checked: it moves with every flush, the other tables only when they get rows.
+    check_no_gap(&batches, tables.snapshot(Table::Telemetry)?.covered(), &ends)?;
+    let flush = Flush { tables, batches: &batches, ends: &ends };
+    let mut rows = HashMap::new();
+    for table in Table::COMMIT_ORDER {
+        match flush.table(table).await? {
+            TableFlush::Wrote(count) => rows.insert(table.name(), count),
+            TableFlush::Overtaken(partition) => return Ok(Flushed::Overtaken { partition }),
+        };
+    }
+    for (partition, next) in &ends {
+        tail.trim(*partition, *next);
+    }
+    Ok(Flushed::Done { covered: ends, rows })
+}
 
-    async fn flush_table(
-        &self,
-        table: Table,
-        batches: &[Vec<TailBatch>],
-        ends: &Covered,
-    ) -> Result<TableFlush, Error> {
+/// The rows of one flush.
+struct Flush<'a> {
+    tables: &'a Tables,
+    batches: &'a [Vec<TailBatch>],
+    /// Where the rows of each partition end.
+    ends: &'a Covered,
+}
+
+enum TableFlush {
+    Wrote(usize),
+    Overtaken(u32),
+}
+
+impl Flush<'_> {
+    async fn table(&self, kind: Table) -> Result<TableFlush, Error> {
         let begun = Instant::now();
-        let lake_table = self.table(table)?;
-        let snapshot = lake_table.current();
+        let options = &self.tables.options;
+        let table = self.tables.get(kind)?;
+        let snapshot = table.current();
         let covered = snapshot.covered();
         let nothing = Covered::new();
-        let (skip, steps) = if self.options.skip_by_offset && self.options.fence {
-            (covered, steps(covered, ends))
-        } else {
-            (&nothing, forced_steps(covered, ends))
+        let (skip, steps) = match options.skip_by_offset && options.fence {
+            true => (covered, steps(covered, self.ends)),
+            false => (&nothing, forced_steps(covered, self.ends)),
         };
-        let wanted = |partition| ends.contains_key(&partition);
-        let rows = match table {
-            Table::Ledger => match ledger_beyond(batches, skip, &wanted) {
-                Ok(counted) => counted
-                    .iter()
-                    .map(|(partition, ledger)| ledger.rows(self.options.epoch, *partition))
-                    .collect::<Result<_, _>>()?,
-                Err(Moved(partition)) => return Ok(TableFlush::Overtaken(partition)),
-            },
-            _ => beyond(table, batches, skip, &wanted)?,
+        let rows = match self.rows(kind, skip)? {
+            Ok(rows) => rows,
+            Err(MovedByOther { partition }) => return Ok(TableFlush::Overtaken(partition)),
         };
         let count = rows.iter().map(|r| r.num_rows()).sum();
-        if steps.is_empty() || (count == 0 && table != Table::Telemetry) {
+        if steps.is_empty() || (count == 0 && kind != Table::Telemetry) {
             return Ok(TableFlush::Wrote(0));
         }
-        let adds = write_sorted(lake_table, &rows).await?;
-        tracing::debug!(table = table.name(), rows = count, files = adds.len(), "flush written");
-        let mut committed = lake_table.append(adds.clone(), &steps).await?;
-        while let (Committed::Overtaken(_), false) = (&committed, self.options.fence) {
-            let steps = forced_steps(lake_table.current().covered(), ends);
-            committed = lake_table.append(adds.clone(), &steps).await?;
+        let adds = write_sorted(table, &rows).await?;
+        tracing::debug!(table = kind.name(), rows = count, files = adds.len(), "flush written");
+        let mut committed = table.append(adds.clone(), &steps).await?;
+        while let (Committed::Overtaken(_), false) = (&committed, options.fence) {
+            let steps = forced_steps(table.current().covered(), self.ends);
+            committed = table.append(adds.clone(), &steps).await?;
         }
         if let Committed::Overtaken(partition) = committed {
             return Ok(TableFlush::Overtaken(partition));
         }
-        metrics::counter!("acuvim_rows_stored_total", "table" => table.name())
+        metrics::counter!("acuvim_rows_stored_total", "table" => kind.name())
             .increment(count as u64);
-        metrics::histogram!("acuvim_flush_seconds", "table" => table.name())
-            .record(begun.elapsed());
-        tracing::debug!(table = table.name(), rows = count, "flush committed");
+        metrics::histogram!("acuvim_flush_seconds", "table" => kind.name()).record(begun.elapsed());
+        tracing::debug!(table = kind.name(), rows = count, "flush committed");
         Ok(TableFlush::Wrote(count))
+    }
+
+    fn rows(
+        &self,
+        table: Table,
+        skip: &Covered,
+    ) -> Result<Result<Vec<RecordBatch>, MovedByOther>, Error> {
+        let wanted = |partition| self.ends.contains_key(&partition);
+        if table != Table::Ledger {
+            return rows_beyond(table, self.batches, skip, &wanted).map(Ok);
+        }
+        let counted = match ledger_beyond(self.batches, skip, &wanted) {
+            Ok(counted) => counted,
+            Err(moved) => return Ok(Err(moved)),
+        };
+        let epoch = self.tables.options.epoch;
+        let rows = counted.iter().map(|of| of.ledger.rows(epoch, of.partition));
+        Ok(Ok(rows.collect::<Result<_, _>>()?))
     }
 }
 
-/// A tail that begins behind what `telemetry` covers has lost what lies between: nothing may be
-/// committed over that.
+/// Checks that the tail begins no later than `telemetry` ends. The rows of a gap would be missing for
+/// good once a commit covers their offsets.
 fn check_no_gap(
     batches: &[Vec<TailBatch>],
     covered: &Covered,
@@ -127,7 +155,7 @@ fn check_no_gap(
         let at = covered.get(&partition).copied().unwrap_or(0);
         if let Some(first) = batches.first().filter(|first| first.from > at) {
             return Err(Error::new(
-                crate::ErrorKind::Internal,
+                ErrorKind::Internal,
                 format!(
                     "partition {partition} is covered to {at} and its tail begins at {}: the \
                      tables were replaced or set back",
@@ -139,11 +167,11 @@ fn check_no_gap(
     Ok(())
 }
 
-/// Records without rows that may wait for a flush: a log in which nobody but ingest says anything
-/// needs no new versions of the tables.
-const IDLE: i64 = 256;
+/// The number of records without rows that wait for a flush with rows. Ingest appends a pulse to every
+/// partition every few seconds, which alone should not make new versions of the tables.
+const MAX_IDLE_RECORDS: i64 = 256;
 
-/// Whether there are no rows to write, and few records without any.
+/// Whether the tail has no rows to write, and only a few records without any.
 fn is_idle(batches: &[Vec<TailBatch>], ends: &Covered) -> bool {
     let ours = || (0_u32..).zip(batches).filter(|(p, _)| ends.contains_key(p)).flat_map(|(_, b)| b);
     let records: i64 = ours().map(|b| b.next - b.from).sum();
@@ -153,15 +181,10 @@ fn is_idle(batches: &[Vec<TailBatch>], ends: &Covered) -> bool {
         let rows: usize = Table::COMMIT_ORDER.into_iter().map(rows).sum();
         rows == 0 && total.received == 0 && total.internal >= total.records
     };
-    records <= IDLE && ours().all(quiet)
+    records <= MAX_IDLE_RECORDS && ours().all(quiet)
 }
 
-enum TableFlush {
-    Wrote(usize),
-    Overtaken(u32),
-}
-
-/// A step for every partition that has come further than the table covers.
+/// A step for every partition of which the tail has more than the table.
 fn steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
     ends.iter()
         .map(|(p, next)| (*p, Step { expected: covered.get(p).copied(), next: *next }))
@@ -169,7 +192,8 @@ fn steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
         .collect()
 }
 
-/// A step for every partition, never back: what a writer that ignores offsets would commit.
+/// A step for every partition, never backwards: what a writer without the offset check would commit.
+/// Only used while tests switch the checks off.
 fn forced_steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
     ends.iter()
         .map(|(p, next)| {

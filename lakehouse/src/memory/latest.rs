@@ -1,5 +1,7 @@
-//! The latest reading of every device, in memory: the row with the highest `ts`, whenever it came. What
-//! is ahead of its arrival is of a clock that is wrong, and not the latest.
+//! The latest reading of every device: the row with the highest `ts`, whenever it arrived.
+//!
+//! A reading whose `ts` lies ahead of its arrival comes from a device with a wrong clock. It is stored,
+//! but it is never the latest: it would stay so until its time comes.
 
 use std::{
     collections::HashMap,
@@ -10,16 +12,18 @@ use acuvim_schemas::{device::partition_of, tables::Table, time::Micros};
 use arrow::{
     array::{AsArray as _, RecordBatch, UInt32Array},
     compute::{interleave_record_batch, take_record_batch},
-    datatypes::TimestampMicrosecondType,
 };
 
-use crate::{Error, writer::column};
+use crate::{
+    batch::{column, times},
+    error::Error,
+};
 
-/// Rows that are held beyond twice what there is before they are put together anew.
+/// How many rows more than twice the number of devices are held before the batches are compacted.
 const SLACK: usize = 1024;
 
-/// Pieces of a partition, at most: one of a single row takes as much memory as one of many.
-const PIECES: usize = 256;
+/// The most batches of a partition: a batch of one row takes almost as much memory as one of many.
+const MAX_BATCHES: usize = 256;
 
 /// The latest rows, by partition.
 #[derive(Debug)]
@@ -28,24 +32,34 @@ pub struct Latest {
     max_ahead: Micros,
 }
 
-/// The devices of one partition. Rows that a later one has replaced stay in their pieces until these
-/// are put together.
+/// The devices of one partition. Rows that were superseded stay in their batches until these are
+/// compacted.
 #[derive(Debug, Default)]
 struct Shard {
-    at: HashMap<Arc<str>, Place>,
-    pieces: Vec<RecordBatch>,
-    held: usize,
+    devices: HashMap<Arc<str>, RowPosition>,
+    batches: Vec<RecordBatch>,
+    /// The number of rows in all batches.
+    rows: usize,
 }
 
+/// Where the latest row of a device is.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct RowPosition {
     ts: Micros,
-    piece: usize,
+    batch: usize,
+    row: usize,
+}
+
+/// A row that may be the latest of its device.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    device: &'a str,
+    ts: Micros,
     row: usize,
 }
 
 impl Latest {
-    pub(crate) fn new(partitions: u32, max_ahead: Micros) -> Self {
+    pub(super) fn new(partitions: u32, max_ahead: Micros) -> Self {
         Self { partitions: (0..partitions).map(|_| RwLock::default()).collect(), max_ahead }
     }
 
@@ -53,14 +67,15 @@ impl Latest {
     #[must_use]
     pub fn ts(&self, device: &str) -> Option<Micros> {
         let shard = self.shard_of(device).and_then(|shard| self.partitions.get(shard))?;
-        shard.read().unwrap_or_else(PoisonError::into_inner).at.get(device).map(|place| place.ts)
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+        shard.devices.get(device).map(|position| position.ts)
     }
 
-    /// The latest rows of these devices, in their order, with the columns of `telemetry`; those that
-    /// have none are left out.
+    /// The latest rows of some devices, in their order, with the columns of `telemetry`. Devices without
+    /// a latest row are left out.
     ///
     /// # Errors
-    /// Only if rows and schemas have come apart.
+    /// Only if rows do not match the schema.
     pub fn rows<'a>(
         &self,
         devices: impl IntoIterator<Item = &'a str>,
@@ -70,30 +85,30 @@ impl Latest {
             .iter()
             .map(|p| p.read().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let mut first = Vec::with_capacity(held.len());
-        let mut pieces: Vec<&RecordBatch> = Vec::new();
+        let mut first_batches = Vec::with_capacity(held.len());
+        let mut batches: Vec<&RecordBatch> = Vec::new();
         for shard in &held {
-            first.push(pieces.len());
-            pieces.extend(&shard.pieces);
+            first_batches.push(batches.len());
+            batches.extend(&shard.batches);
         }
-        let place = |device: &str| {
+        let find = |device: &str| {
             let shard = self.shard_of(device)?;
-            let place = held.get(shard)?.at.get(device)?;
-            Some((first.get(shard)? + place.piece, place.row))
+            let position = held.get(shard)?.devices.get(device)?;
+            Some((first_batches.get(shard)? + position.batch, position.row))
         };
-        let places: Vec<(usize, usize)> = devices.into_iter().filter_map(place).collect();
-        if places.is_empty() {
+        let rows: Vec<(usize, usize)> = devices.into_iter().filter_map(find).collect();
+        if rows.is_empty() {
             return Ok(RecordBatch::new_empty(Table::Telemetry.schema()));
         }
-        Ok(interleave_record_batch(&pieces, &places)?)
+        Ok(interleave_record_batch(&batches, &rows)?)
     }
 
-    /// Every device that has a latest row, in no order.
+    /// All devices that have a latest row, in no particular order.
     #[must_use]
     pub fn devices(&self) -> Vec<Arc<str>> {
         let ids = |shard: &RwLock<Shard>| {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.at.keys().cloned().collect::<Vec<_>>()
+            shard.devices.keys().cloned().collect::<Vec<_>>()
         };
         self.partitions.iter().flat_map(ids).collect()
     }
@@ -101,47 +116,50 @@ impl Latest {
     /// Whether a device has a latest row.
     #[must_use]
     pub fn has(&self, device: &str) -> bool {
-        let shard = self.shard_of(device).and_then(|shard| self.partitions.get(shard));
-        shard.is_some_and(|shard| {
-            shard.read().unwrap_or_else(PoisonError::into_inner).at.contains_key(device)
-        })
+        self.ts(device).is_some()
     }
 
-    /// Takes what is later than what is known, of rows that are stored or in the tail; answers with
-    /// the devices that it changed.
+    /// Takes over the rows that are later than the known ones. Returns the devices that changed.
     pub(crate) fn note(&self, rows: &RecordBatch) -> Result<Vec<Arc<str>>, Error> {
-        let devices = column(rows, "device_id")?.as_string::<i32>();
-        let times = column(rows, "ts")?.as_primitive::<TimestampMicrosecondType>().values();
-        let received = column(rows, "received_at")?.as_primitive::<TimestampMicrosecondType>();
-        let times = times.iter().zip(received.values());
-        let mut newest: HashMap<&str, (Micros, usize)> = HashMap::new();
-        for (row, (device, (ts, received))) in devices.iter().flatten().zip(times).enumerate() {
-            if *ts > received.saturating_add(self.max_ahead) {
-                continue;
-            }
-            let known = newest.entry(device).or_insert((*ts, row));
-            if *ts > known.0 {
-                *known = (*ts, row);
-            }
-        }
-        let mut by_shard: HashMap<usize, Vec<(&str, Micros, usize)>> = HashMap::new();
-        for (device, (ts, row)) in newest {
-            if let Some(shard) = self.shard_of(device) {
-                by_shard.entry(shard).or_default().push((device, ts, row));
+        let mut by_shard: HashMap<usize, Vec<Candidate<'_>>> = HashMap::new();
+        for candidate in self.candidates(rows)? {
+            if let Some(shard) = self.shard_of(candidate.device) {
+                by_shard.entry(shard).or_default().push(candidate);
             }
         }
         let mut changed = Vec::new();
-        for (shard, found) in by_shard {
+        for (shard, candidates) in by_shard {
             if let Some(shard) = self.partitions.get(shard) {
                 let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-                shard.take(rows, found, &mut changed)?;
+                shard.take(rows, candidates, &mut changed)?;
             }
         }
         Ok(changed)
     }
 
-    /// Lets go of a partition's devices.
-    pub(crate) fn forget(&self, partition: u32) {
+    /// The latest row of each device within a batch.
+    fn candidates<'a>(
+        &self,
+        rows: &'a RecordBatch,
+    ) -> Result<impl Iterator<Item = Candidate<'a>> + use<'a>, Error> {
+        let devices = column(rows, "device_id")?.as_string::<i32>();
+        let pairs = times(rows, "ts")?.iter().zip(times(rows, "received_at")?);
+        let mut latest: HashMap<&str, Candidate<'_>> = HashMap::new();
+        for (row, (device, (ts, received))) in devices.iter().flatten().zip(pairs).enumerate() {
+            if *ts > received.saturating_add(self.max_ahead) {
+                continue;
+            }
+            let this = Candidate { device, ts: *ts, row };
+            let known = latest.entry(device).or_insert(this);
+            if *ts > known.ts {
+                *known = this;
+            }
+        }
+        Ok(latest.into_values())
+    }
+
+    /// Drops the devices of a partition.
+    pub(super) fn forget(&self, partition: u32) {
         if let Some(shard) = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p)) {
             *shard.write().unwrap_or_else(PoisonError::into_inner) = Shard::default();
         }
@@ -157,41 +175,42 @@ impl Shard {
     fn take(
         &mut self,
         rows: &RecordBatch,
-        mut found: Vec<(&str, Micros, usize)>,
+        mut candidates: Vec<Candidate<'_>>,
         changed: &mut Vec<Arc<str>>,
     ) -> Result<(), Error> {
-        found.retain(|(device, ts, _)| self.at.get(*device).is_none_or(|known| *ts > known.ts));
-        if found.is_empty() {
+        candidates.retain(|c| self.devices.get(c.device).is_none_or(|known| c.ts > known.ts));
+        if candidates.is_empty() {
             return Ok(());
         }
-        let wanted = found.iter().filter_map(|(.., row)| u32::try_from(*row).ok());
-        let piece = take_record_batch(rows, &UInt32Array::from_iter_values(wanted))?;
-        for (row, (device, ts, _)) in found.into_iter().enumerate() {
-            let place = Place { ts, piece: self.pieces.len(), row };
-            let id = match self.at.get_key_value(device) {
+        let wanted = candidates.iter().filter_map(|c| u32::try_from(c.row).ok());
+        let batch = take_record_batch(rows, &UInt32Array::from_iter_values(wanted))?;
+        for (row, candidate) in candidates.into_iter().enumerate() {
+            let position = RowPosition { ts: candidate.ts, batch: self.batches.len(), row };
+            let id = match self.devices.get_key_value(candidate.device) {
                 Some((id, _)) => Arc::clone(id),
-                None => device.into(),
+                None => candidate.device.into(),
             };
-            self.at.insert(Arc::clone(&id), place);
+            self.devices.insert(Arc::clone(&id), position);
             changed.push(id);
         }
-        self.held += piece.num_rows();
-        self.pieces.push(piece);
-        if self.held > 2 * self.at.len() + SLACK || self.pieces.len() > PIECES {
-            self.put_together()?;
+        self.rows += batch.num_rows();
+        self.batches.push(batch);
+        if self.rows > 2 * self.devices.len() + SLACK || self.batches.len() > MAX_BATCHES {
+            self.compact()?;
         }
         Ok(())
     }
 
-    fn put_together(&mut self) -> Result<(), Error> {
-        let pieces: Vec<&RecordBatch> = self.pieces.iter().collect();
-        let places: Vec<(usize, usize)> = self.at.values().map(|p| (p.piece, p.row)).collect();
-        let whole = interleave_record_batch(&pieces, &places)?;
-        for (row, place) in self.at.values_mut().enumerate() {
-            (place.piece, place.row) = (0, row);
+    /// Puts the latest rows into one batch, and drops all others.
+    fn compact(&mut self) -> Result<(), Error> {
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let rows: Vec<(usize, usize)> = self.devices.values().map(|p| (p.batch, p.row)).collect();
+        let whole = interleave_record_batch(&batches, &rows)?;
+        for (row, position) in self.devices.values_mut().enumerate() {
+            (position.batch, position.row) = (0, row);
         }
-        self.held = whole.num_rows();
-        self.pieces = vec![whole];
+        self.rows = whole.num_rows();
+        self.batches = vec![whole];
         Ok(())
     }
 }
@@ -199,14 +218,17 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{StringArray, TimestampMicrosecondArray, new_null_array};
+    use arrow::{
+        array::{StringArray, TimestampMicrosecondArray, new_null_array},
+        datatypes::TimestampMicrosecondType,
+    };
 
     fn batch(rows: &[(&str, Micros)]) -> RecordBatch {
         let rows: Vec<_> = rows.iter().map(|(device, ts)| (*device, *ts, *ts)).collect();
         arrived(&rows)
     }
 
-    /// Readings with the times of their arrival.
+    /// Readings as (device, ts, received_at).
     fn arrived(rows: &[(&str, Micros, Micros)]) -> RecordBatch {
         let schema = Table::Telemetry.schema();
         let times = |get: fn(&(&str, Micros, Micros)) -> Micros| {
@@ -236,7 +258,7 @@ mod tests {
     fn what_is_ahead_of_its_arrival_is_not_the_latest() {
         let latest = Latest::new(4, 10);
         latest.note(&arrived(&[("a", 100, 100), ("a", 220, 101), ("b", 111, 101)])).expect("note");
-        assert_eq!(times(&latest, &["a", "b"]), [100, 111], "ten are within what clocks differ by");
+        assert_eq!(times(&latest, &["a", "b"]), [100, 111], "10 is within the tolerance");
         assert_eq!((latest.ts("a"), latest.ts("none")), (Some(100), None));
         let changed = latest.note(&arrived(&[("a", 110, 110), ("c", 999, 1)])).expect("note");
         assert_eq!(changed, ["a".into()]);
@@ -254,7 +276,7 @@ mod tests {
             latest.note(&batch(&[("a", 100 + n), ("c", n)])).expect("note");
         }
         assert_eq!(times(&latest, &["a", "b", "c"]), [10_099, 2, 9_999]);
-        let held: usize = latest.partitions.iter().map(|p| p.read().expect("lock").held).sum();
+        let held: usize = latest.partitions.iter().map(|p| p.read().expect("lock").rows).sum();
         assert!(held <= 4 * (SLACK + 8), "{held} rows for three devices");
     }
 }

@@ -1,8 +1,19 @@
-//! What a process holds in memory: the tail, and what is newest of each device.
+//! What a process holds in memory: rows that are not in the tables yet, and the newest reading and
+//! heartbeat of every device.
 
-pub(crate) mod arrivals;
+mod arrivals;
 pub(crate) mod dedup;
 pub(crate) mod flush;
-pub(crate) mod latest;
-pub(crate) mod newest;
-pub(crate) mod tail;
+mod latest;
+mod live;
+mod newest;
+mod tail;
+pub(crate) mod uncommitted;
+
+pub use arrivals::{Arrivals, Arrived};
+pub use dedup::{Dedup, DedupLimits, Wanted};
+pub use flush::Flushed;
+pub use latest::Latest;
+pub(crate) use live::LiveState;
+pub use newest::Newest;
+pub use tail::{Rows, Tail, TailBatch, TailSize};

@@ -1,4 +1,4 @@
-//! The newest `ts` of every device: what "latest" means, and the first question of dedup.
+//! The newest `ts` of every device, which decides most questions of deduplication.
 
 use std::{
     collections::HashMap,
@@ -10,45 +10,45 @@ use std::{
 
 use acuvim_schemas::{device::partition_of, time::Micros};
 
-/// The newest `ts` per device, by partition. Shared: the stream moves it on, queries look it up.
+/// The newest `ts` of every device, by partition. Clones share their state: the stream updates it,
+/// queries read it.
 #[derive(Debug, Clone)]
 pub struct Newest {
     partitions: Arc<Vec<Shard>>,
-    /// Up to where only what came since the start is known.
+    /// Of times up to this one only those since the start of the process are known.
     floor: Arc<AtomicI64>,
 }
 
-/// The devices of one partition.
 type Shard = RwLock<HashMap<Arc<str>, Micros>>;
 
 impl Newest {
-    /// Knows no device yet.
+    /// Knows no device.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| RwLock::default()).collect();
         Self { partitions: Arc::new(partitions), floor: Arc::new(AtomicI64::new(Micros::MIN)) }
     }
 
-    /// The highest `ts` stored or in the tail.
+    /// The highest `ts` of a device in the tables and the tail.
     #[must_use]
     pub fn get(&self, device_id: &str) -> Option<Micros> {
         self.read(device_id, |devices| devices.get(device_id).copied())
     }
 
-    /// Says that of what is as old as this, or older, not all is known: nobody who asks whether
-    /// something is there may rely on it.
+    /// Declares that times up to `ts` are known only in part, so that [`Self::is_newer`] does not answer
+    /// from them.
     pub fn know_from(&self, ts: Micros) {
         self.floor.fetch_max(ts, Ordering::Relaxed);
     }
 
-    /// Whether something is newer than all that is stored of its device.
+    /// Whether a time is certainly newer than all stored ones of its device.
     #[must_use]
     pub fn is_newer(&self, device_id: &str, ts: Micros) -> bool {
         let floor = self.floor.load(Ordering::Relaxed);
         ts > floor && self.get(device_id).is_none_or(|newest| ts > newest)
     }
 
-    /// Notes a stored reading; an older one changes nothing.
+    /// Records a time that is stored. An older one than the newest changes nothing.
     pub fn note(&self, device_id: &str, ts: Micros) {
         let Some(shard) = self.shard(device_id) else { return };
         let mut devices = shard.write().unwrap_or_else(PoisonError::into_inner);
@@ -60,14 +60,14 @@ impl Newest {
         }
     }
 
-    /// Lets go of a partition's devices.
+    /// Drops the devices of a partition.
     pub fn forget(&self, partition: u32) {
         if let Some(shard) = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p)) {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
-    /// The partition that a device is in.
+    /// The partition of a device.
     #[must_use]
     pub fn partition(&self, device_id: &str) -> u32 {
         partition_of(device_id.as_bytes(), u32::try_from(self.partitions.len()).unwrap_or(u32::MAX))

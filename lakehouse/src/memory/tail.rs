@@ -1,4 +1,4 @@
-//! The tail: rows that are in the log and not yet in the lake, in memory, by partition and offset.
+//! The tail: rows that are in the log and not in the tables yet, in memory by partition and offset.
 
 use std::{
     collections::VecDeque,
@@ -6,14 +6,9 @@ use std::{
 };
 
 use acuvim_schemas::{ledger::Ledger, tables::Table};
-use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::Int64Type,
-};
+use arrow::array::RecordBatch;
 
-use crate::{Covered, Error, writer::column};
-
-/// Rows of every table that a run of records came to.
+/// The rows of every table that consecutive records were decoded to.
 #[derive(Debug, Clone)]
 pub struct Rows {
     /// Readings, in log order.
@@ -22,7 +17,7 @@ pub struct Rows {
     pub dead_letters: RecordBatch,
     /// Heartbeats, in log order.
     pub heartbeats: RecordBatch,
-    /// What the records came to, counted.
+    /// The counts of the records and their rows.
     pub ledger: Ledger,
 }
 
@@ -39,7 +34,7 @@ impl Rows {
         }
     }
 
-    /// The rows for one table; none for those that have no tail.
+    /// The rows of one table; none for tables that have no tail.
     #[must_use]
     pub const fn of(&self, table: Table) -> Option<&RecordBatch> {
         match table {
@@ -58,7 +53,7 @@ impl Rows {
         self.all().iter().map(|rows| rows.num_rows()).sum()
     }
 
-    /// Asks every column of every table: too dear for more than once in and once out.
+    /// Visits every column of every table, so it is called only when a batch enters and leaves.
     fn size(&self) -> TailSize {
         let bytes: usize = self.all().iter().map(|rows| rows.get_array_memory_size()).sum();
         TailSize { bytes: bytes + self.ledger.memory(), rows: self.count() }
@@ -69,27 +64,27 @@ impl Rows {
     }
 }
 
-/// How much a tail holds.
+/// The size of a tail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TailSize {
-    /// Bytes of memory.
+    /// Memory in bytes.
     pub bytes: usize,
-    /// Rows of all tables.
+    /// Number of rows of all tables.
     pub rows: usize,
 }
 
-/// The rows of the records from one offset up to but not including another.
+/// The rows of the records from one offset up to, but not including, another.
 #[derive(Debug, Clone)]
 pub struct TailBatch {
-    /// The first offset it stands for.
+    /// The offset of the first record.
     pub from: i64,
-    /// The offset behind its last.
+    /// The offset behind the last record.
     pub next: i64,
-    /// What they came to; may be none at all.
+    /// Their rows; possibly none.
     pub rows: Rows,
 }
 
-/// All partitions' tails.
+/// The tails of all partitions.
 #[derive(Debug)]
 pub struct Tail {
     partitions: Vec<RwLock<Partition>>,
@@ -99,26 +94,26 @@ pub struct Tail {
 #[derive(Debug, Default)]
 struct Partition {
     batches: VecDeque<TailBatch>,
-    /// Rows of all batches.
+    /// The number of rows of all batches.
     rows: usize,
-    /// How far the partition has been read; none before its first record.
+    /// The first offset that has not been read; none while the partition is not followed.
     next: Option<i64>,
 }
 
 impl Tail {
-    /// An empty tail of so many partitions.
+    /// An empty tail.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| RwLock::default()).collect();
         Self { partitions, size: tokio::sync::watch::Sender::default() }
     }
 
-    /// Begins a partition anew at an offset, with no rows.
+    /// Empties a partition, and begins it at an offset.
     pub fn start(&self, partition: u32, next: i64) {
         self.clear(partition, Some(next));
     }
 
-    /// Lets go of a partition, rows and place.
+    /// Empties a partition that is no longer followed.
     pub fn stop(&self, partition: u32) {
         self.clear(partition, None);
     }
@@ -131,7 +126,7 @@ impl Tail {
         self.freed(freed.iter().flatten());
     }
 
-    /// Adds what the next records came to.
+    /// Adds the rows of the next records.
     pub fn push(&self, partition: u32, batch: TailBatch) {
         let size = batch.rows.size();
         self.with_mut(partition, |p| {
@@ -145,7 +140,7 @@ impl Tail {
         });
     }
 
-    /// Everything held, partition by partition.
+    /// All batches by partition. Copies references to the columns, not the columns.
     #[must_use]
     pub fn batches(&self) -> Vec<Vec<TailBatch>> {
         let copy = |p: &RwLock<Partition>| {
@@ -154,21 +149,21 @@ impl Tail {
         self.partitions.iter().map(copy).collect()
     }
 
-    /// Rows held of a partition.
+    /// The number of rows of a partition.
     #[must_use]
     pub fn rows(&self, partition: u32) -> usize {
         let partition = usize::try_from(partition).ok().and_then(|p| self.partitions.get(p));
         partition.map_or(0, |p| p.read().unwrap_or_else(PoisonError::into_inner).rows)
     }
 
-    /// How far each partition has been read; none where nothing has been since the start.
+    /// The first offset of each partition that has not been read; none where it is not followed.
     #[must_use]
     pub fn next_offsets(&self) -> Vec<Option<i64>> {
         let next = |p: &RwLock<Partition>| p.read().unwrap_or_else(PoisonError::into_inner).next;
         self.partitions.iter().map(next).collect()
     }
 
-    /// Lets go of what the lake's every table has.
+    /// Drops batches that every table covers.
     pub fn trim(&self, partition: u32, before: i64) {
         let freed = self.with_mut(partition, |p| {
             let gone = p.batches.iter().take_while(|b| b.next <= before).count();
@@ -188,7 +183,7 @@ impl Tail {
         });
     }
 
-    /// How much is held, to wait for room with.
+    /// The size, for readers of the log that wait for room.
     #[must_use]
     pub fn size(&self) -> tokio::sync::watch::Receiver<TailSize> {
         self.size.subscribe()
@@ -200,64 +195,6 @@ impl Tail {
     }
 }
 
-/// The rows of a table that lie behind what a snapshot covers, cut inside a batch where needed, of
-/// the partitions that are wanted.
-pub(crate) fn beyond(
-    table: Table,
-    batches: &[Vec<TailBatch>],
-    covered: &Covered,
-    wanted: &dyn Fn(u32) -> bool,
-) -> Result<Vec<RecordBatch>, Error> {
-    let mut rows = Vec::new();
-    for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
-        let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
-        for batch in batches.iter().filter(|b| b.next > covered) {
-            let Some(held) = batch.rows.of(table) else { continue };
-            let held = if batch.from >= covered { held.clone() } else { cut(held, covered)? };
-            if held.num_rows() > 0 {
-                rows.push(held);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// The counts of the batches that lie behind what `ledger` covers. A batch can't be cut: whoever
-/// counted it knew where the table was, and if that has moved since into its middle, the partition
-/// has another owner.
-pub(crate) fn ledger_beyond(
-    batches: &[Vec<TailBatch>],
-    covered: &Covered,
-    wanted: &dyn Fn(u32) -> bool,
-) -> Result<Vec<(u32, Ledger)>, Moved> {
-    let mut all = Vec::new();
-    for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
-        let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
-        let mut ledger = Ledger::default();
-        for batch in batches.iter().filter(|b| b.next > covered) {
-            if batch.rows.ledger.first_offset().is_some_and(|first| first < covered) {
-                return Err(Moved(partition));
-            }
-            ledger.merge(&batch.rows.ledger);
-        }
-        if !ledger.is_empty() {
-            all.push((partition, ledger));
-        }
-    }
-    Ok(all)
-}
-
-/// Another writer has moved this partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved(pub u32);
-
-/// The rows from an offset on; rows are in offset order.
-fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {
-    let offsets = column(rows, "offset")?.as_primitive::<Int64Type>();
-    let first = offsets.values().partition_point(|o| *o < from);
-    Ok(rows.slice(first, offsets.len() - first))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -267,13 +204,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_takes_room_as_rows_do() {
+    fn the_ledger_counts_towards_the_size() {
         let tail = Tail::new(1);
         tail.start(0, 0);
         let mut rows = Rows::none();
         let without = rows.size().bytes;
         for offset in 0..1000 {
-            // A duplicate: no row, but the ledger names its device.
+            // A duplicate has no row, but the ledger names its device.
             let device: Arc<str> = format!("d{offset}").into();
             rows.ledger.count(Some(&device), 0, offset, &Counts::default());
         }

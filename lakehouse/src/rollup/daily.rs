@@ -1,4 +1,6 @@
-//! Days of the site's calendar, added up from quarters of an hour.
+//! Days of the site's calendar, added up from quarters.
+
+use std::sync::Arc;
 
 use acuvim_schemas::{
     reading::READINGS,
@@ -10,134 +12,130 @@ use arrow::{
     array::{Array as _, AsArray as _, Int32Array, RecordBatch},
     datatypes::{Decimal128Type, Float64Type, Int32Type},
 };
-use chrono_tz::Tz;
 use futures::TryStreamExt as _;
 
 use super::{
-    Zones,
-    chunk::scaled,
-    columns::Rows,
-    fold::{Bucket, Carry, counters},
-    keys::{Keys, Places, note, retain_made, spans},
-    stored::{carries, carry_columns},
+    bucket::{Bucket, counters, scaled},
+    calendar::{Zones, days},
+    counting::Carry,
+    keys::{BucketIndex, BucketKeys, retain_filled, spans},
+    rows::BucketRows,
+    sources::{Selection, carries, carry_columns},
+    store::RollupStore,
 };
-use crate::{Buckets, Error, Interval, Lake, lake::device_times, writer::column};
+use crate::{
+    batch::{column, device_times},
+    error::Error,
+};
 
-/// The longest day that a calendar has, clocks set back.
-const LONGEST: Micros = DAY + 3 * HOUR;
+/// No local day is longer, even where clocks are set back.
+const LONGEST_DAY: Micros = DAY + 3 * HOUR;
 
-/// The days that quarters lie in.
-pub(super) fn local_days(quarters: &Keys, zones: &Zones) -> Keys {
-    let mut days = Keys::new();
-    for (device, starts) in quarters {
-        let Some(calendar) = calendar(zones.of(device)) else { continue };
-        for day in starts.iter().filter_map(|start| calendar.start(*start)) {
-            note(&mut days, device, day);
-        }
-    }
-    days
-}
-
-fn calendar(zone: Tz) -> Option<Buckets> {
-    Buckets::new(Interval::Days(1), zone)
-}
-
-impl Lake {
-    /// Makes days; none if none of them has a quarter. Those that have none are taken out of the keys.
-    pub(super) async fn make_days(
+impl RollupStore {
+    /// Computes days; none if none of them has a quarter. Keys without quarters are removed.
+    pub(super) async fn compute_days(
         &self,
-        keys: &mut Keys,
+        keys: &mut BucketKeys,
         zones: &Zones,
     ) -> Result<Option<RecordBatch>, Error> {
-        let table = Table::Rollup15m;
-        let snapshot = self.snapshot(table)?;
+        let snapshot = self.snapshot(Table::Rollup15m)?;
         let mut days = Days::new(keys, zones);
         let devices: Vec<&str> = keys.keys().map(|name| &**name).collect();
-        let (carry, spans) = (carry_columns(), spans(keys, LONGEST));
+        let (carry, spans) = (carry_columns(), spans(keys, LONGEST_DAY));
         let mut names: Vec<&str> = carry.iter().map(String::as_str).collect();
         names.push("samples");
         names.extend(columns().iter().filter(|c| c.said != Said::Last).map(|c| c.name.as_str()));
-        let mut rows = self.read_spans((table, &snapshot), &devices, &spans, &names).await?;
+        let selection = Selection {
+            table: Table::Rollup15m,
+            snapshot: &snapshot,
+            devices: &devices,
+            spans: &spans,
+        };
+        let mut rows = self.select(&selection, &names).await?;
         while let Some(batch) = rows.try_next().await? {
-            days.take(&batch)?;
+            days.add(&batch)?;
         }
-        retain_made(keys, &days.places, &days.buckets);
+        retain_filled(keys, &days.index, &days.buckets);
         days.rows()
     }
 }
 
 /// Days that are being added up.
 struct Days<'a> {
-    places: Places,
+    index: BucketIndex,
     buckets: Vec<Bucket>,
-    /// Of each day where counters stood at the ends of its quarters, in no order.
-    stood: Vec<Vec<Carry>>,
+    /// The states of counters at the ends of the quarters of each day, in no particular order.
+    ends: Vec<Vec<Carry>>,
     zones: &'a Zones,
 }
 
 impl<'a> Days<'a> {
-    fn new(keys: &Keys, zones: &'a Zones) -> Self {
-        let places = Places::new(keys);
-        let count = places.all.len();
-        let (buckets, stood) = (vec![Bucket::default(); count], vec![Vec::new(); count]);
-        Self { places, buckets, stood, zones }
+    fn new(keys: &BucketKeys, zones: &'a Zones) -> Self {
+        let index = BucketIndex::new(keys);
+        let count = index.all.len();
+        Self {
+            index,
+            buckets: vec![Bucket::default(); count],
+            ends: vec![Vec::new(); count],
+            zones,
+        }
     }
 
-    fn take(&mut self, rows: &RecordBatch) -> Result<(), Error> {
-        let places = self.places_of(rows)?;
+    /// Adds stored quarters. Those of other days are ignored.
+    fn add(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        let days = self.days_of(rows)?;
         let samples = column(rows, "samples")?.as_primitive::<Int32Type>();
-        for ((place, carry), samples) in places.iter().zip(carries(rows)?).zip(samples) {
-            let Some(place) = *place else { continue };
-            if let (Some(bucket), Some(stood)) =
-                (self.buckets.get_mut(place), self.stood.get_mut(place))
+        for ((day, carry), samples) in days.iter().zip(carries(rows)?).zip(samples) {
+            let Some(day) = *day else { continue };
+            if let (Some(bucket), Some(ends)) = (self.buckets.get_mut(day), self.ends.get_mut(day))
             {
                 bucket.samples += samples.unwrap_or(0);
-                stood.push(carry);
+                ends.push(carry);
             }
         }
         for of in columns().iter().filter(|c| c.said != Said::Last) {
-            self.take_column(rows, of, &places)?;
+            self.add_column(rows, of, &days)?;
         }
         Ok(())
     }
 
-    /// The place of the day of each row.
-    fn places_of(&self, rows: &RecordBatch) -> Result<Vec<Option<usize>>, Error> {
-        let mut places = Vec::with_capacity(rows.num_rows());
-        let (mut of, mut span, mut place) = ("", 0..0, None);
+    /// The index of the day of each row. It is looked up only when the device or the day changes.
+    fn days_of(&self, rows: &RecordBatch) -> Result<Vec<Option<usize>>, Error> {
+        let mut found = Vec::with_capacity(rows.num_rows());
+        let (mut of, mut span, mut day) = ("", 0..0, None);
         for (device, ts) in device_times(std::slice::from_ref(rows))? {
             if device != of || !span.contains(&ts) {
                 of = device;
-                let day = calendar(self.zones.of(device));
-                let day = day.and_then(|days| {
-                    let start = days.start(ts)?;
-                    Some(start..days.next(start)?)
+                let calendar = days(self.zones.of(device));
+                let around = calendar.and_then(|calendar| {
+                    let start = calendar.start(ts)?;
+                    Some(start..calendar.next(start)?)
                 });
-                span = day.unwrap_or(0..0);
-                place = self.places.find(&self.places.of(device), span.start);
+                span = around.unwrap_or(0..0);
+                day = self.index.find(&self.index.of(device), span.start);
             }
-            places.push(place.filter(|_| span.contains(&ts)));
+            found.push(day.filter(|_| span.contains(&ts)));
         }
-        Ok(places)
+        Ok(found)
     }
 
-    fn take_column(
+    fn add_column(
         &mut self,
         rows: &RecordBatch,
         of: &RollupColumn,
-        places: &[Option<usize>],
+        days: &[Option<usize>],
     ) -> Result<(), Error> {
         let values = column(rows, &of.name)?;
         let counts = counts_of(rows, of)?;
-        for (row, place) in places.iter().enumerate().filter(|(row, _)| values.is_valid(*row)) {
-            let bucket = place.and_then(|place| self.buckets.get_mut(place));
+        for (row, day) in days.iter().enumerate().filter(|(row, _)| values.is_valid(*row)) {
+            let bucket = day.and_then(|day| self.buckets.get_mut(day));
             let Some(cell) = bucket.and_then(|b| b.cells.get_mut(of.reading)) else { continue };
             let decimal = || scaled(values.as_primitive::<Decimal128Type>().value(row));
             match of.said {
                 Said::Count => cell.count += counts.value(row),
                 Said::Suspect => cell.suspects += values.as_primitive::<Int32Type>().value(row),
-                Said::Min => cell.least(decimal()),
-                Said::Max => cell.greatest(decimal()),
+                Said::Min => cell.lower_min(decimal()),
+                Said::Max => cell.raise_max(decimal()),
                 Said::Avg => {
                     let avg = values.as_primitive::<Float64Type>().value(row);
                     cell.sum += avg * f64::from(counts.value(row)) * factor(of);
@@ -150,31 +148,32 @@ impl<'a> Days<'a> {
     }
 
     fn rows(mut self) -> Result<Option<RecordBatch>, Error> {
-        for (bucket, stood) in self.buckets.iter_mut().zip(&mut self.stood) {
-            stood.sort_by_key(|carry| carry.last_ts);
+        for (bucket, ends) in self.buckets.iter_mut().zip(&mut self.ends) {
+            ends.sort_by_key(|carry| carry.last_ts);
             let mut end = Carry::default();
-            for carry in stood.iter() {
+            for carry in ends.iter() {
                 end.pass(carry);
             }
             for ((at, _), track) in counters().zip(&end.tracks) {
                 if let Some(cell) = bucket.cells.get_mut(at) {
-                    cell.stood = track.believed();
+                    cell.last = track.believed();
                 }
             }
             (bucket.last_ts, bucket.serial) = (end.last_ts, end.serial);
         }
-        let there = || self.places.all.iter().zip(&self.buckets).filter(|(_, b)| b.samples > 0);
-        let rows = Rows {
+        let filled = || self.index.all.iter().zip(&self.buckets).filter(|(_, b)| b.samples > 0);
+        let zone = |device: &Arc<str>| self.zones.of(device);
+        let rows = BucketRows {
             table: Table::RollupDaily,
-            keys: there().map(|(key, _)| key).collect(),
-            buckets: there().map(|(_, bucket)| bucket).collect(),
-            zones: Some(there().map(|((device, _), _)| self.zones.of(device)).collect()),
+            keys: filled().map(|(key, _)| key).collect(),
+            buckets: filled().map(|(_, bucket)| bucket).collect(),
+            zones: Some(filled().map(|((device, _), _)| zone(device)).collect()),
         };
-        (!rows.keys.is_empty()).then(|| rows.batch()).transpose()
+        rows.batch()
     }
 }
 
-/// How many values the mean of a column is of.
+/// The column with the number of values of the same reading, by which its mean is weighted.
 fn counts_of<'a>(rows: &'a RecordBatch, of: &RollupColumn) -> Result<&'a Int32Array, Error> {
     let same = |c: &&RollupColumn| c.reading == of.reading && c.said == Said::Count;
     let name = columns().iter().find(same).map_or("", |c| c.name.as_str());

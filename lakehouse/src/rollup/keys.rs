@@ -1,4 +1,4 @@
-//! Buckets by device and beginning, and the portions in which they are made. Pure.
+//! The buckets of a rollup by device and beginning, and the portions in which they are computed. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,23 +6,26 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::time::{Micros, day_of};
+use acuvim_schemas::time::{HOUR, Micros, day_of};
 
-use super::{QUARTER, fold::Bucket};
+use super::bucket::Bucket;
 
-/// Buckets: of each device their beginnings.
-pub(super) type Keys = BTreeMap<Arc<str>, BTreeSet<Micros>>;
+/// A quarter hour. The days of all time zones consist of whole quarters.
+pub const QUARTER: Micros = HOUR / 4;
 
-/// So many buckets are made at a time: their readings are in memory, in part.
-const CHUNK: usize = 4000;
+/// The beginnings of buckets, by device.
+pub(super) type BucketKeys = BTreeMap<Arc<str>, BTreeSet<Micros>>;
 
-/// The quarter of an hour that a time lies in.
+/// The number of buckets that are computed at a time. All their counter values are in memory meanwhile.
+const PORTION: usize = 4000;
+
+/// The beginning of the quarter hour of a time.
 pub(super) const fn quarter_of(ts: Micros) -> Micros {
     ts - ts.rem_euclid(QUARTER)
 }
 
-/// Notes a bucket.
-pub(super) fn note(keys: &mut Keys, device: &str, start: Micros) {
+/// Adds a bucket.
+pub(super) fn add_key(keys: &mut BucketKeys, device: &str, start: Micros) {
     match keys.get_mut(device) {
         Some(starts) => {
             starts.insert(start);
@@ -33,10 +36,10 @@ pub(super) fn note(keys: &mut Keys, device: &str, start: Micros) {
     }
 }
 
-/// Portions of one UTC day each, the oldest day first, so that what counters count on from is made
-/// before it is needed, and so that no more is read than is wanted.
-pub(super) fn chunks(keys: Keys) -> Vec<Keys> {
-    let mut days: BTreeMap<i32, Keys> = BTreeMap::new();
+/// Divides buckets into portions within one UTC day each, so that each reads only files of its day. The
+/// oldest day comes first, because counters of a day continue from those of the day before.
+pub(super) fn portions(keys: BucketKeys) -> Vec<BucketKeys> {
+    let mut days: BTreeMap<i32, BucketKeys> = BTreeMap::new();
     for (device, starts) in keys {
         for start in starts {
             let day = days.entry(day_of(start)).or_default();
@@ -45,23 +48,23 @@ pub(super) fn chunks(keys: Keys) -> Vec<Keys> {
     }
     let mut all = Vec::new();
     for day in days.into_values() {
-        let (mut chunk, mut count) = (Keys::new(), 0);
+        let (mut portion, mut count) = (BucketKeys::new(), 0);
         for (device, starts) in day {
-            if count > 0 && count + starts.len() > CHUNK {
-                all.push(std::mem::take(&mut chunk));
+            if count > 0 && count + starts.len() > PORTION {
+                all.push(std::mem::take(&mut portion));
                 count = 0;
             }
             count += starts.len();
-            chunk.insert(device, starts);
+            portion.insert(device, starts);
         }
-        all.push(chunk);
+        all.push(portion);
     }
     all
 }
 
-/// Takes out what has no readings.
-pub(super) fn retain_made(keys: &mut Keys, places: &Places, buckets: &[Bucket]) {
-    for ((device, start), bucket) in places.all.iter().zip(buckets) {
+/// Removes the keys of buckets without readings.
+pub(super) fn retain_filled(keys: &mut BucketKeys, index: &BucketIndex, buckets: &[Bucket]) {
+    for ((device, start), bucket) in index.all.iter().zip(buckets) {
         if bucket.samples == 0
             && let Some(starts) = keys.get_mut(device)
         {
@@ -71,8 +74,8 @@ pub(super) fn retain_made(keys: &mut Keys, places: &Places, buckets: &[Bucket]) 
     keys.retain(|_, starts| !starts.is_empty());
 }
 
-/// The times that buckets of a length span: neighbours together, so that a few ranges say it.
-pub(super) fn spans(keys: &Keys, length: Micros) -> Vec<Range<Micros>> {
+/// The time ranges of buckets of a length. Close ones are merged, to keep the conditions of queries short.
+pub(super) fn spans(keys: &BucketKeys, length: Micros) -> Vec<Range<Micros>> {
     let starts: BTreeSet<Micros> = keys.values().flatten().copied().collect();
     let mut spans: Vec<Range<Micros>> = Vec::new();
     for start in starts {
@@ -84,15 +87,15 @@ pub(super) fn spans(keys: &Keys, length: Micros) -> Vec<Range<Micros>> {
     spans
 }
 
-/// Buckets in the order of the tables, and where each is among them.
+/// Buckets in the order of the tables, with a lookup by device and beginning.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct BucketIndex {
     pub all: Vec<(Arc<str>, Micros)>,
     devices: HashMap<Arc<str>, Range<usize>>,
 }
 
-impl Places {
-    pub fn new(keys: &Keys) -> Self {
+impl BucketIndex {
+    pub fn new(keys: &BucketKeys) -> Self {
         let (mut all, mut devices) = (Vec::new(), HashMap::new());
         for (device, starts) in keys {
             let from = all.len();
@@ -102,12 +105,12 @@ impl Places {
         Self { all, devices }
     }
 
-    /// Where a device's buckets are.
+    /// The indexes of a device's buckets.
     pub fn of(&self, device: &str) -> Range<usize> {
         self.devices.get(device).cloned().unwrap_or(0..0)
     }
 
-    /// Where among them the one is that begins at a time.
+    /// The index of the bucket that begins at a time, among some buckets of a device.
     pub fn find(&self, of: &Range<usize>, start: Micros) -> Option<usize> {
         let theirs = self.all.get(of.clone())?;
         theirs.binary_search_by_key(&start, |(_, start)| *start).ok().map(|at| of.start + at)
@@ -119,29 +122,26 @@ mod tests {
     use super::*;
     use acuvim_schemas::time::DAY;
 
-    fn keys(all: &[(&str, i64)]) -> Keys {
-        let mut keys = Keys::new();
-        all.iter().for_each(|(device, n)| note(&mut keys, device, n * QUARTER));
+    fn keys(all: &[(&str, i64)]) -> BucketKeys {
+        let mut keys = BucketKeys::new();
+        all.iter().for_each(|(device, n)| add_key(&mut keys, device, n * QUARTER));
         keys
     }
 
     #[test]
-    fn days_are_made_in_order_and_portions_have_an_end() {
+    fn portions_are_bounded_and_in_the_order_of_days() {
         let all = keys(&[("a", 0), ("a", 96), ("b", 1), ("b", 97)]);
-        assert_eq!(chunks(all), [keys(&[("a", 0), ("b", 1)]), keys(&[("a", 96), ("b", 97)])]);
+        assert_eq!(portions(all), [keys(&[("a", 0), ("b", 1)]), keys(&[("a", 96), ("b", 97)])]);
         let many: Vec<String> = (0..100).map(|n| format!("{n:03}")).collect();
         let many: Vec<(&str, i64)> =
             many.iter().flat_map(|d| (0..96).map(move |n| (d.as_str(), n))).collect();
-        let portions = chunks(keys(&many));
-        assert!(portions.iter().all(|p| p.values().map(BTreeSet::len).sum::<usize>() <= CHUNK));
-        assert_eq!(
-            portions.iter().flat_map(|p| p.values()).map(BTreeSet::len).sum::<usize>(),
-            9600
-        );
+        let divided = portions(keys(&many));
+        assert!(divided.iter().all(|p| p.values().map(BTreeSet::len).sum::<usize>() <= PORTION));
+        assert_eq!(divided.iter().flat_map(|p| p.values()).map(BTreeSet::len).sum::<usize>(), 9600);
     }
 
     #[test]
-    fn spans_leave_out_what_nobody_asked_for() {
+    fn spans_leave_out_long_gaps() {
         let all = keys(&[("a", 0), ("b", 1), ("a", 3), ("a", 40)]);
         let wanted = [0..4 * QUARTER, 40 * QUARTER..41 * QUARTER];
         assert_eq!(spans(&all, QUARTER), wanted);
@@ -150,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn places_are_those_of_the_tables_order() {
+    fn buckets_are_found_in_the_order_of_the_table() {
         let all = keys(&[("b", 1), ("a", 3), ("a", 0)]);
-        let places = Places::new(&all);
-        assert_eq!(places.all[1], ("a".into(), 3 * QUARTER));
-        assert_eq!(places.find(&places.of("b"), QUARTER), Some(2));
-        assert_eq!(places.find(&places.of("a"), QUARTER), None);
-        assert_eq!(places.find(&places.of("c"), QUARTER), None);
+        let index = BucketIndex::new(&all);
+        assert_eq!(index.all[1], ("a".into(), 3 * QUARTER));
+        assert_eq!(index.find(&index.of("b"), QUARTER), Some(2));
+        assert_eq!(index.find(&index.of("a"), QUARTER), None);
+        assert_eq!(index.find(&index.of("c"), QUARTER), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Quarters of an hour, made of all readings that lie in them.
+//! Quarters of an hour, computed from all readings within them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,130 +8,153 @@ use std::{
 use acuvim_schemas::{
     reading::READINGS,
     tables::Table,
-    time::{HOUR, Micros},
+    time::{DAY, HOUR, Micros},
 };
 use arrow::array::RecordBatch;
 use futures::TryStreamExt as _;
 
 use super::{
-    LOOK_BACK, QUARTER,
-    chunk::Chunk,
-    columns::Rows,
-    fold::{Bucket, COUNTERS, Carry, Correction, Counting},
-    keys::{Keys, note, quarter_of, retain_made, spans},
-    stored::{Nearest, Neighbours, Serials, reading_columns},
+    bucket::{Bucket, COUNTERS},
+    counting::{Carry, Correction, Counting},
+    followers::add_followers,
+    keys::{BucketKeys, QUARTER, add_key, quarter_of, retain_filled, spans},
+    portion::Portion,
+    rows::BucketRows,
+    sources::{Nearest, Selection, Serials, StoredQuarters, reading_columns},
+    store::RollupStore,
 };
-use crate::{Error, Lake, Snapshot};
+use crate::{delta::Snapshot, error::Error};
 
-/// Most buckets follow another this soon: further back is looked only for those that don't.
+/// Most quarters follow another within this time. Only for the others is more searched.
 const NEAR: Micros = 2 * HOUR;
 
-/// How often buckets before are added to what is made, at most.
-const MOST_TURNS: usize = 3;
+/// The range in which quarters are searched that counters continue from or to. Beyond it, only the
+/// nearest quarter of the device is looked up.
+const LOOK_BACK: Micros = 7 * DAY;
 
-impl Lake {
-    /// Makes buckets, and those behind them whose counters count on from them, which are added to the
-    /// keys; none if there are no readings.
-    pub(super) async fn make_quarters(
+/// How often earlier quarters are added to those that are computed, at most.
+const MAX_ROUNDS: usize = 3;
+
+/// Quarters that were computed, and earlier ones that must be computed with them.
+struct Computed {
+    portion: Portion,
+    undecided: BucketKeys,
+}
+
+impl RollupStore {
+    /// Computes quarters, and those behind them whose counters continue from them, which are added to
+    /// the keys. None if there are no readings.
+    pub(super) async fn compute_quarters(
         &self,
         telemetry: &Arc<Snapshot>,
-        keys: &mut Keys,
+        keys: &mut BucketKeys,
     ) -> Result<Option<RecordBatch>, Error> {
-        let mut made = self.make_once(telemetry, keys).await?;
-        for _ in 0..MOST_TURNS {
-            if !add(keys, &made.lacks) {
+        let mut computed = self.compute_once(telemetry, keys).await?;
+        for _ in 0..MAX_ROUNDS {
+            if !add_keys(keys, &computed.undecided) {
                 break;
             }
-            made = self.make_once(telemetry, keys).await?;
+            computed = self.compute_once(telemetry, keys).await?;
         }
-        let chunk = made.chunk;
-        retain_made(keys, &chunk.places, &chunk.buckets);
-        let there = || chunk.places.all.iter().zip(&chunk.buckets).filter(|(_, b)| b.samples > 0);
-        let rows = Rows {
+        let Portion { index, buckets, .. } = computed.portion;
+        retain_filled(keys, &index, &buckets);
+        let filled = || index.all.iter().zip(&buckets).filter(|(_, b)| b.samples > 0);
+        let rows = BucketRows {
             table: Table::Rollup15m,
-            keys: there().map(|(key, _)| key).collect(),
-            buckets: there().map(|(_, bucket)| bucket).collect(),
+            keys: filled().map(|(key, _)| key).collect(),
+            buckets: filled().map(|(_, bucket)| bucket).collect(),
             zones: None,
         };
-        (!rows.keys.is_empty()).then(|| rows.batch()).transpose()
+        rows.batch()
     }
 
-    /// Makes buckets of what is known of those before them.
-    async fn make_once(&self, telemetry: &Arc<Snapshot>, keys: &mut Keys) -> Result<Made, Error> {
+    async fn compute_once(
+        &self,
+        telemetry: &Arc<Snapshot>,
+        keys: &mut BucketKeys,
+    ) -> Result<Computed, Error> {
         let names: Vec<Arc<str>> = keys.keys().cloned().collect();
         let devices: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let mut stored = self.around(keys, &devices).await?;
-        self.behind(keys, &mut stored).await?;
+        let mut stored = self.stored_around(keys, &devices).await?;
+        self.add_next_beyond(keys, &mut stored).await?;
         let first = first_of(keys);
-        add_neighbours(keys, &stored);
+        add_followers(keys, &stored);
         if let (Some(now), Some(first)) = (first_of(keys), first)
             && now < first
         {
-            self.neighbours(&devices, &(now - NEAR..first), &mut stored).await?;
+            self.add_stored(&devices, &(now - NEAR..first), &mut stored).await?;
         }
-        let mut chunk = Chunk::new(keys);
-        let table = (Table::Telemetry, telemetry);
+        let mut portion = Portion::new(keys);
         let spans = spans(keys, QUARTER);
-        let mut rows = self.read_spans(table, &devices, &spans, &reading_columns()).await?;
+        let selection = Selection {
+            table: Table::Telemetry,
+            snapshot: telemetry,
+            devices: &devices,
+            spans: &spans,
+        };
+        let mut rows = self.select(&selection, &reading_columns()).await?;
         while let Some(batch) = rows.try_next().await? {
-            chunk.take(&batch)?;
+            portion.add(&batch)?;
         }
-        self.before(keys, &chunk, &mut stored).await?;
+        self.add_last_before(keys, &portion, &mut stored).await?;
         let serials = self.serials_of(keys, &stored).await?;
-        let meters = self.engine().meters();
-        let mut lacks = Keys::new();
+        let meters = self.reader.engine.meters();
+        let mut undecided = BucketKeys::new();
         for device in &names {
             let serials = serials.get(device).map_or(&[][..], Vec::as_slice);
             let counting = Counting::new(meters.terms_of(device), serials);
-            for ts in count(&mut chunk, device, stored.get(device), counting) {
-                note(&mut lacks, device, quarter_of(ts));
+            for ts in count(&mut portion, device, stored.get(device), counting) {
+                add_key(&mut undecided, device, quarter_of(ts));
             }
         }
-        Ok(Made { chunk, lacks })
+        Ok(Computed { portion, undecided })
     }
 
-    /// What heartbeats said of the meters: since the bucket before, where that knows which it was.
-    async fn serials_of(&self, keys: &Keys, stored: &Neighbours) -> Result<Serials, Error> {
-        let (mut known, mut unknown) = ((Vec::new(), Micros::MAX), (Vec::new(), Micros::MAX));
+    /// The serial numbers that heartbeats report: since the quarter before, if that knows the meter, and
+    /// otherwise from further back.
+    async fn serials_of(
+        &self,
+        keys: &BucketKeys,
+        stored: &StoredQuarters,
+    ) -> Result<Serials, Error> {
+        let (mut known, mut unknown) = (DevicesSince::default(), DevicesSince::default());
         for (device, starts) in keys {
             let Some(first) = starts.first().copied() else { continue };
             let before = stored.get(device).and_then(|theirs| theirs.range(..first).next_back());
             match before {
-                Some((start, carry)) if carry.serial.is_some() => {
-                    known.0.push(&**device);
-                    known.1 = known.1.min(*start);
-                }
-                _ => {
-                    unknown.0.push(&**device);
-                    unknown.1 = unknown.1.min(first - LOOK_BACK);
-                }
+                Some((start, carry)) if carry.serial.is_some() => known.add(device, *start),
+                _ => unknown.add(device, first - LOOK_BACK),
             }
         }
         let end = keys.values().filter_map(|starts| starts.last()).max().copied();
         let mut serials = Serials::new();
-        for (devices, from) in [known, unknown] {
-            let Some(end) = end.filter(|_| !devices.is_empty()) else { continue };
+        for DevicesSince { devices, from } in [known, unknown] {
+            let (Some(end), Some(from)) = (end, from) else { continue };
             serials.extend(self.serials(&devices, &(from..end + QUARTER)).await?);
         }
         Ok(serials)
     }
 
-    /// The buckets around some: all behind them, and a few before.
-    async fn around(&self, keys: &Keys, devices: &[&str]) -> Result<Neighbours, Error> {
-        let mut stored = Neighbours::new();
+    /// The stored quarters around some: all behind them, and a few before.
+    async fn stored_around(
+        &self,
+        keys: &BucketKeys,
+        devices: &[&str],
+    ) -> Result<StoredQuarters, Error> {
+        let mut stored = StoredQuarters::new();
         if let Some(first) = first_of(keys) {
             let last = keys.values().flatten().max().copied().unwrap_or(first);
-            self.neighbours(devices, &(first - NEAR..last + LOOK_BACK), &mut stored).await?;
+            self.add_stored(devices, &(first - NEAR..last + LOOK_BACK), &mut stored).await?;
         }
         Ok(stored)
     }
 
-    /// Looks further back for those whose counters count on from further back.
-    async fn before(
+    /// Adds earlier quarters of devices whose counters continue from further back.
+    async fn add_last_before(
         &self,
-        keys: &Keys,
-        chunk: &Chunk,
-        stored: &mut Neighbours,
+        keys: &BucketKeys,
+        portion: &Portion,
+        stored: &mut StoredQuarters,
     ) -> Result<(), Error> {
         let Some(first) = first_of(keys) else { return Ok(()) };
         let wants = |(device, starts): &(&Arc<str>, &BTreeSet<Micros>)| {
@@ -142,47 +165,60 @@ impl Lake {
                 let tracks = known.iter_mut().zip(&carry.tracks);
                 tracks.for_each(|(known, t)| *known |= t.believed().is_some());
             }
-            chunk.reads_any(device, &known.map(|known| !known))
+            portion.reads_any(device, &known.map(|known| !known))
         };
         let far: Vec<&str> = keys.iter().filter(wants).map(|(device, _)| &**device).collect();
         if far.is_empty() {
             return Ok(());
         }
-        self.neighbours(&far, &(first - LOOK_BACK..first - NEAR), stored).await?;
-        // What a meter has counted while its logger was away for long is counted too.
-        let none = |device: &&str| {
+        self.add_stored(&far, &(first - LOOK_BACK..first - NEAR), stored).await?;
+        // The consumption during a long absence of the logger counts too.
+        let has_none = |device: &&str| {
             let first = keys.get(*device).and_then(|starts| starts.first());
             let before = |first: &Micros| {
                 stored.get(*device).is_some_and(|theirs| theirs.range(..first).next().is_some())
             };
             !first.is_some_and(before)
         };
-        let none: Vec<&str> = far.into_iter().filter(none).collect();
-        self.nearest(&none, &(Micros::MIN..first - LOOK_BACK), Nearest::Last, stored).await
+        let none: Vec<&str> = far.into_iter().filter(has_none).collect();
+        self.add_nearest(&none, &(Micros::MIN..first - LOOK_BACK), Nearest::Last, stored).await
     }
 
-    /// The same ahead, for readings that came late into a long outage.
-    async fn behind(&self, keys: &Keys, stored: &mut Neighbours) -> Result<(), Error> {
+    /// Adds the next quarter of devices whose counters continue further ahead: late readings can fall
+    /// into a long absence.
+    async fn add_next_beyond(
+        &self,
+        keys: &BucketKeys,
+        stored: &mut StoredQuarters,
+    ) -> Result<(), Error> {
         let Some(last) = keys.values().flatten().max().copied() else { return Ok(()) };
         let end = last + LOOK_BACK;
-        let goes_on = |(device, starts): &(&Arc<str>, &BTreeSet<Micros>)| {
+        let continues = |(device, starts): &(&Arc<str>, &BTreeSet<Micros>)| {
             let last = starts.last().copied().unwrap_or(Micros::MAX);
             let next = stored.get(*device).and_then(|theirs| theirs.range(last + 1..).next());
-            next.is_none() && self.newest().get(device).is_some_and(|newest| newest >= end)
+            next.is_none() && self.newest.get(device).is_some_and(|newest| newest >= end)
         };
-        let far: Vec<&str> = keys.iter().filter(goes_on).map(|(device, _)| &**device).collect();
-        self.nearest(&far, &(end..Micros::MAX), Nearest::First, stored).await
+        let far: Vec<&str> = keys.iter().filter(continues).map(|(device, _)| &**device).collect();
+        self.add_nearest(&far, &(end..Micros::MAX), Nearest::First, stored).await
     }
 }
 
-/// Buckets that were made, and those before them that would have to be made with them.
-struct Made {
-    chunk: Chunk,
-    lacks: Keys,
+/// Devices that are read together, from the earliest of their times.
+#[derive(Default)]
+struct DevicesSince<'a> {
+    devices: Vec<&'a str>,
+    from: Option<Micros>,
 }
 
-/// Adds buckets to others; false if all are there.
-fn add(keys: &mut Keys, more: &Keys) -> bool {
+impl<'a> DevicesSince<'a> {
+    fn add(&mut self, device: &'a str, from: Micros) {
+        self.devices.push(device);
+        self.from = Some(self.from.map_or(from, |earlier| earlier.min(from)));
+    }
+}
+
+/// Adds keys to others. Returns false if all of them were there.
+fn add_keys(keys: &mut BucketKeys, more: &BucketKeys) -> bool {
     let mut new = false;
     for (device, starts) in more {
         let theirs = keys.entry(Arc::clone(device)).or_default();
@@ -193,122 +229,58 @@ fn add(keys: &mut Keys, more: &Keys) -> bool {
     new
 }
 
-fn first_of(keys: &Keys) -> Option<Micros> {
+fn first_of(keys: &BucketKeys) -> Option<Micros> {
     keys.values().flatten().min().copied()
 }
 
-/// Adds the stored buckets that may count on from some: the next of each counter, and those behind
-/// them, which may contradict what they end with. And the ones before those that found something suspect.
-fn add_neighbours(keys: &mut Keys, stored: &Neighbours) {
-    for (device, starts) in keys {
-        let Some(stored) = stored.get(device) else { continue };
-        for _ in 0..2 {
-            let followers: BTreeSet<Micros> =
-                starts.iter().flat_map(|start| followers(*start, stored)).collect();
-            starts.extend(followers);
-        }
-        add_suspected(starts, stored);
-    }
-}
-
-/// Adds the buckets before those that found something suspect, as far as these did too.
-fn add_suspected(starts: &mut BTreeSet<Micros>, stored: &BTreeMap<Micros, Carry>) {
-    let mut look: Vec<Micros> = starts.iter().copied().collect();
-    while let Some(start) = look.pop() {
-        if stored.get(&start).is_none_or(|bucket| bucket.suspects == 0) {
-            continue;
-        }
-        let before = stored.range(..start).next_back().map(|(before, _)| *before);
-        look.extend(before.filter(|before| starts.insert(*before)));
-    }
-}
-
-/// The bucket that follows one, and those behind it until each counter that goes on has been read
-/// again, or the meter is another.
-fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
-    let mut behind = stored.range(start + 1..).peekable();
-    let Some(first) = behind.peek().map(|(start, _)| **start) else { return Vec::new() };
-    let goes_on = |at: usize| {
-        let stands = |carry: &Carry| stands(carry, at);
-        stored.range(start + 1..).any(|(_, carry)| stands(carry))
-    };
-    let mut open: Vec<usize> = (0..COUNTERS).filter(|at| goes_on(*at)).collect();
-    let mut followers = vec![first];
-    let mut serial = None;
-    for (start, carry) in behind {
-        let another = serial.is_some_and(|serial| serial != &carry.serial);
-        let before = open.len();
-        let reads = open.iter().any(|at| stands(carry, *at));
-        // What stands there in doubt says nothing yet.
-        open.retain(|at| !another && (!stands(carry, *at) || doubts(carry, *at)));
-        if (open.len() < before || reads) && *start != first {
-            followers.push(*start);
-        }
-        if open.is_empty() {
-            break;
-        }
-        serial = Some(&carry.serial);
-    }
-    followers
-}
-
-fn doubts(carry: &Carry, at: usize) -> bool {
-    carry.tracks.get(at).is_some_and(|track| track.doubt().is_some())
-}
-
-fn stands(carry: &Carry, at: usize) -> bool {
-    carry.tracks.get(at).is_some_and(|track| track.believed().is_some())
-}
-
-/// Counts through a device's buckets and those that stay between them; answers with the times of
-/// readings whose buckets would have to be made anew too.
+/// Counts through a device's quarters and the stored ones between them. Returns the times of readings
+/// whose quarters must be recomputed too.
 fn count(
-    chunk: &mut Chunk,
+    portion: &mut Portion,
     device: &Arc<str>,
     stored: Option<&BTreeMap<Micros, Carry>>,
     mut counting: Counting<'_>,
 ) -> Vec<Micros> {
-    let mut stays = stored.into_iter().flatten().peekable();
-    for place in chunk.places.of(device) {
-        let (Some((_, start)), Some(bucket), Some(stands)) = (
-            chunk.places.all.get(place),
-            chunk.buckets.get_mut(place),
-            chunk.stands.get_mut(place),
-        ) else {
+    let mut stored = stored.into_iter().flatten().peekable();
+    for at in portion.index.of(device) {
+        let (Some((_, start)), Some(bucket), Some(readings)) =
+            (portion.index.all.get(at), portion.buckets.get_mut(at), portion.counters.get_mut(at))
+        else {
             continue;
         };
-        while let Some((at, before)) = stays.next_if(|(at, _)| *at < start) {
+        while let Some((at, before)) = stored.next_if(|(at, _)| *at < start) {
             counting.pass(*at, before);
         }
-        // What is stored of this one is what it takes the place of, unless its readings are gone by now.
-        let stored = stays.next_if(|(at, _)| *at == start);
+        // The stored version of this quarter is replaced, unless retention has dropped its readings.
+        let same = stored.next_if(|(at, _)| *at == start);
         if bucket.samples == 0 {
-            stored.into_iter().for_each(|(at, carry)| counting.pass(*at, carry));
+            same.into_iter().for_each(|(at, carry)| counting.pass(*at, carry));
             continue;
         }
-        counting.count(place, bucket, stands);
+        counting.count(at, bucket, readings);
     }
-    let end = chunk.places.of(device).end;
+    let end = portion.index.of(device).end;
     for correction in counting.corrections {
-        correct(chunk.buckets.get_mut(correction.place..end).unwrap_or_default(), &correction);
+        let buckets = portion.buckets.get_mut(correction.bucket..end);
+        correct(buckets.unwrap_or_default(), &correction);
     }
-    counting.lacks
+    counting.undecided
 }
 
-/// Takes back what a suspect reading seemed to have counted, in its bucket, and in those behind it that the
-/// counter stood there.
+/// Takes back the consumption up to a suspect reading: in its quarter, and in those behind it that end
+/// with the same reading.
 fn correct(buckets: &mut [Bucket], correction: &Correction) {
     let Some(reading) = READINGS.get(correction.reading) else { return };
     let mut suspect = None;
     for cell in buckets.iter_mut().filter_map(|b| b.cells.get_mut(correction.reading)) {
         match suspect {
             None => {
-                suspect = Some(cell.stood);
+                suspect = Some(cell.last);
                 cell.take_back(reading, &correction.back);
             }
-            Some(stood) if stood.is_some() && cell.stood == stood => {
+            Some(last) if last.is_some() && cell.last == last => {
                 let back = correction.back.stood;
-                (cell.stood, cell.seen) = (Some(back), back.ts);
+                (cell.last, cell.seen) = (Some(back), back.ts);
             }
             Some(_) => {}
         }

@@ -1,4 +1,4 @@
-//! A commit that puts buckets in the place of what was there, and moves what the table covers.
+//! The commit that replaces buckets of a rollup table, and moves the offsets it covers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,57 +9,77 @@ use acuvim_schemas::{
 use arrow::{
     array::{AsArray as _, BooleanArray, RecordBatch},
     compute::filter_record_batch,
-    datatypes::TimestampMicrosecondType,
 };
 use datafusion::physical_plan::execute_stream;
 use deltalake::{
-    kernel::{Action, Add, Transaction, transaction::CommitBuilder},
+    kernel::{Add, Transaction},
     protocol::DeltaOperation,
 };
 use futures::TryStreamExt as _;
 
-use super::keys::Keys;
+use super::{keys::BucketKeys, store::RollupStore};
 use crate::{
-    Covered, Error, ErrorKind, Lake,
-    files::{FileScan, Order},
-    snapshot::File,
-    table::{LakeTable, properties},
-    writer::{column, delta_writer, write_sorted},
+    batch::{column, times},
+    delta::{
+        Covered,
+        commit::Replacement,
+        scan::FileScan,
+        snapshot::File,
+        table::LakeTable,
+        writer::{delta_writer, write_sorted},
+    },
+    error::{Error, ErrorKind},
 };
 
-/// What takes its leave.
-pub(super) enum Gone<'a> {
+/// Rows per batch while the remaining rows of a file are copied.
+const COPY_BATCH: usize = 1024;
+
+/// The buckets that a commit removes.
+pub(super) enum Removed<'a> {
     Nothing,
-    /// These buckets.
-    Keys(&'a Keys),
-    /// All of these devices from a time on.
+    /// Certain buckets.
+    Keys(&'a BucketKeys),
+    /// All buckets of some devices from a time on.
     Since(&'a BTreeMap<Arc<str>, Micros>),
 }
 
-/// What a commit moves, and what it was worked out of.
+/// How far a commit moves a rollup table.
 #[derive(Debug, Default)]
-pub(super) struct Moves {
-    /// What the table covered by then: if it is something else now, another process was at work.
+pub(super) struct Progress {
+    /// The offsets that the table covered when the work began. If they have changed since, another
+    /// process is at work, and the commit is refused.
     pub expected: Covered,
-    /// What it covers behind the commit.
+    /// The offsets that it covers behind the commit; empty if they do not move.
     pub covered: Covered,
-    /// Up to which day all is made.
-    pub made: Option<i64>,
-    /// The version of `telemetry` all of which is covered.
+    /// The first day of history that is not built yet, or [`BUILT`].
+    pub next_day: Option<i64>,
+    /// The version of `telemetry` whose readings are all covered.
     pub seen: Option<i64>,
 }
 
-pub(super) fn made_id(epoch: i32) -> String {
-    // Counted as they are counted now: what an earlier version made is made anew.
+impl Progress {
+    /// No progress, for commits that only change buckets.
+    pub fn none(expected: &Covered) -> Self {
+        Self { expected: expected.clone(), ..Self::default() }
+    }
+}
+
+/// The value of [`Progress::next_day`] once all history is built.
+pub(super) const BUILT: i64 = i64::MAX;
+
+/// The app id under which the table records [`Progress::next_day`]. The number in it is raised when
+/// rollups are computed differently, so that they are built again.
+pub(super) fn next_day_id(epoch: i32) -> String {
     format!("rollup_made_2:{epoch}")
 }
 
+/// The app id under which the table records [`Progress::seen`].
 pub(super) fn seen_id(epoch: i32) -> String {
     format!("rollup_seen:{epoch}")
 }
 
-impl Gone<'_> {
-    fn has(&self, device: &str, start: Micros) -> bool {
+impl Removed<'_> {
+    fn contains(&self, device: &str, start: Micros) -> bool {
         match self {
             Self::Nothing => false,
             Self::Keys(keys) => keys.get(device).is_some_and(|starts| starts.contains(&start)),
@@ -67,7 +87,7 @@ impl Gone<'_> {
         }
     }
 
-    /// Whether a file could have any of it.
+    /// Whether a file can contain one of the buckets.
     fn may_be_in(&self, file: &File) -> bool {
         let within = |device: &str| {
             file.bounds.by.as_ref().is_none_or(|(a, b)| (a.as_str()..=b).contains(&device))
@@ -84,118 +104,78 @@ impl Gone<'_> {
         }
     }
 
-    fn rest_of(&self, rows: &RecordBatch) -> Result<RecordBatch, Error> {
+    /// The rows that stay.
+    fn filter(&self, rows: &RecordBatch) -> Result<RecordBatch, Error> {
         let devices = column(rows, "device_id")?.as_string::<i32>();
-        let times = column(rows, "ts")?.as_primitive::<TimestampMicrosecondType>().values();
-        let stay = devices.iter().flatten().zip(times).map(|(device, ts)| !self.has(device, *ts));
-        Ok(filter_record_batch(
-            rows,
-            &stay.collect::<Vec<bool>>().into_iter().map(Some).collect::<BooleanArray>(),
-        )?)
+        let pairs = devices.iter().flatten().zip(times(rows, "ts")?);
+        let stay: Vec<bool> = pairs.map(|(device, ts)| !self.contains(device, *ts)).collect();
+        Ok(filter_record_batch(rows, &BooleanArray::from(stay))?)
     }
 }
 
-impl Lake {
-    /// Commits rows in the place of what is gone. Whatever reads the table meanwhile sees the one or
-    /// the other.
+impl RollupStore {
+    /// Replaces buckets by rows in one commit, so that no reader sees neither or both.
     pub(super) async fn replace(
         &self,
-        table: Table,
-        gone: &Gone<'_>,
+        kind: Table,
+        removed: &Removed<'_>,
         rows: &[RecordBatch],
-        moves: &Moves,
+        progress: &Progress,
     ) -> Result<(), Error> {
-        let table = self.table(table)?;
-        let _alone = table.rewriting.lock().await;
+        let table = self.table(kind)?;
+        let _removing = table.removing.lock().await;
         let base = table.current();
-        if *base.covered() != moves.expected {
-            let text = format!("another process brings {} up to date", table.table.name());
+        if *base.covered() != progress.expected {
+            let text = format!("another process brings {} up to date", kind.name());
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
-        let old: Vec<&File> = base.files.iter().filter(|f| gone.may_be_in(f)).collect();
+        let old: Vec<&File> = base.files.iter().filter(|f| removed.may_be_in(f)).collect();
         let mut adds = Vec::new();
         for file in &old {
-            adds.extend(self.rest_of(table, file, gone).await?);
+            adds.extend(self.copy_rest(table, file, removed).await?);
         }
         if !rows.is_empty() {
             adds.extend(write_sorted(table, rows).await?);
         }
         let removes = base.removes(old, true);
         let epoch = self.epoch();
-        let mut notes: Vec<Transaction> = Vec::new();
-        notes.extend(moves.made.map(|day| Transaction::new(made_id(epoch), day)));
-        notes.extend(moves.seen.map(|version| Transaction::new(seen_id(epoch), version)));
-        if adds.is_empty() && removes.is_empty() && notes.is_empty() && moves.covered.is_empty() {
+        let mut transactions: Vec<Transaction> = Vec::new();
+        transactions.extend(progress.next_day.map(|day| Transaction::new(next_day_id(epoch), day)));
+        transactions.extend(progress.seen.map(|v| Transaction::new(seen_id(epoch), v)));
+        let moves = !progress.covered.is_empty() || !transactions.is_empty();
+        if adds.is_empty() && removes.is_empty() && !moves {
             return Ok(());
         }
-        table.commit_replaced(&base, removes, adds, (&moves.covered, notes)).await
+        let replacement = Replacement {
+            removes,
+            adds,
+            covered: progress.covered.clone(),
+            transactions,
+            operation: DeltaOperation::Update { predicate: None },
+        };
+        let committing = table.committing.lock().await;
+        table.replace(&committing, &base, replacement).await
     }
 
-    /// What stays of a file, written anew in the same order.
-    async fn rest_of(
+    /// Writes the rows of a file that stay to a new one, in the same order.
+    async fn copy_rest(
         &self,
         table: &LakeTable,
         file: &File,
-        gone: &Gone<'_>,
+        removed: &Removed<'_>,
     ) -> Result<Vec<Add>, Error> {
-        let session = self.engine().merging(1024);
-        let scan = FileScan {
-            table,
-            files: vec![file.clone()],
-            projection: None,
-            filters: &[],
-            limit: None,
-            order: Order::PerFile,
-        };
-        let Some(scan) = scan.plan(&session.state())? else { return Ok(Vec::new()) };
+        let session = self.reader.engine.merging(COPY_BATCH);
+        let scan = FileScan::merging(table, vec![file.clone()]).plan(&session.state())?;
+        let Some(scan) = scan else { return Ok(Vec::new()) };
         let mut rows = execute_stream(scan, session.task_ctx())?;
         let mut writer = delta_writer(table)?;
         while let Some(batch) = rows.try_next().await? {
-            let rest = gone.rest_of(&batch)?;
+            let rest = removed.filter(&batch)?;
             if rest.num_rows() > 0 {
                 let columns = rest.columns().to_vec();
-                writer.write(&RecordBatch::try_new(table.table.schema(), columns)?).await?;
+                writer.write(&RecordBatch::try_new(table.kind.schema(), columns)?).await?;
             }
         }
         Ok(writer.close().await?)
-    }
-}
-
-impl LakeTable {
-    async fn commit_replaced(
-        &self,
-        base: &crate::Snapshot,
-        removes: Vec<Action>,
-        adds: Vec<Add>,
-        (moves, notes): (&Covered, Vec<Transaction>),
-    ) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        // The same as a compaction's, so that of the two on the same files one fails.
-        let mut transactions = vec![Transaction::new(self.rewrite_id(), base.version())];
-        let covers = |(p, next): (&u32, &i64)| Transaction::new(self.app_id(*p), next - 1);
-        transactions.extend(moves.iter().map(covers));
-        transactions.extend(notes);
-        let newest = self.current();
-        let actions = removes.into_iter().chain(adds.into_iter().map(Action::Add)).collect();
-        let committed =
-            CommitBuilder::from(properties().with_application_transactions(transactions))
-                .with_actions(actions)
-                .build(
-                    Some(&base.state),
-                    Arc::clone(&self.log_store),
-                    DeltaOperation::Update { predicate: None },
-                )
-                .await;
-        match committed {
-            Ok(commit) => {
-                let mut covered = newest.covered.clone();
-                covered.extend(moves);
-                self.settle(&newest, commit.snapshot(), covered).await
-            }
-            Err(error) => {
-                self.refresh(&newest).await?;
-                Err(error.into())
-            }
-        }
     }
 }

@@ -1,107 +1,76 @@
-//! Retention: days that are older than a table keeps are dropped whole, by their files.
+//! Retention: removes whole days that are older than a table keeps.
+
+use std::collections::HashSet;
 
 use acuvim_schemas::{
     tables::Table,
     time::{Micros, day_text},
 };
-use deltalake::{
-    kernel::{Transaction, transaction::CommitBuilder},
-    protocol::DeltaOperation,
-};
-use std::sync::Arc;
+use deltalake::{kernel::Transaction, protocol::DeltaOperation};
 
 use crate::{
-    Error, Lake,
-    snapshot::File,
-    table::{LakeTable, properties},
+    delta::{Covered, commit::Replacement, snapshot::File, tables::Tables},
+    error::Error,
 };
 
-/// What retention let go of. Its bytes are free once no version within reach has its files.
+/// What retention removed. The space is free once cleaning has deleted the files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retained {
-    /// Days dropped.
+    /// The number of days.
     pub days: usize,
-    /// Their files.
+    /// The number of their files.
     pub files: usize,
-    /// Their rows.
+    /// The number of their rows.
     pub rows: usize,
-    /// Their bytes.
+    /// The size of their files in bytes.
     pub bytes: u64,
 }
 
-impl Lake {
-    /// Drops the days of a table before one, given in days since 1970-01-01; at a time that is kept
-    /// with the commit. Readers of older versions see them until [`Lake::clean`] removes the files.
-    ///
-    /// # Errors
-    /// When the store fails, or another writer was faster; nothing has changed then.
-    pub async fn retain(&self, table: Table, before: i32, now: Micros) -> Result<Retained, Error> {
-        self.table(table)?.drop_days(before, now).await
+/// Removes the days of a table before one, given in days since 1970-01-01. The commit records the time
+/// `now`.
+pub(crate) async fn retain(
+    tables: &Tables,
+    kind: Table,
+    before: i32,
+    now: Micros,
+) -> Result<Retained, Error> {
+    let table = tables.get(kind)?;
+    let _removing = table.removing.lock().await;
+    let committing = table.committing.lock().await;
+    let base = table.current();
+    let gone: Vec<_> = base.files.iter().filter(|f| is_expired(f, before)).collect();
+    if gone.is_empty() {
+        return Ok(Retained::default());
     }
+    let days: HashSet<i32> = gone.iter().map(|f| f.date).collect();
+    let retained = Retained {
+        days: days.len(),
+        files: gone.len(),
+        rows: gone.iter().filter_map(|f| f.rows).sum(),
+        bytes: gone.iter().map(|f| f.meta.size).sum(),
+    };
+    let predicate = Some(format!("date < '{}'", day_text(before)));
+    let replacement = Replacement {
+        removes: base.removes(gone, true),
+        adds: Vec::new(),
+        covered: Covered::new(),
+        transactions: vec![Transaction::new(retention_id(kind), now)],
+        operation: DeltaOperation::Delete { predicate },
+    };
+    table.replace(&committing, &base, replacement).await?;
+    Ok(retained)
+}
 
-    /// When days of a table were last dropped: what came before then may be gone by right.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn retained_at(&self, table: Table) -> Result<Option<Micros>, Error> {
-        self.table(table)?.transaction(&retention_id(table)).await
-    }
-
-    /// The newest day of a table, in days since 1970-01-01.
-    #[must_use]
-    pub fn newest_day(&self, table: Table) -> Option<i32> {
-        self.snapshot(table).ok()?.files.iter().map(|f| f.date).max()
-    }
+/// When days of a table were last removed. The check of the ledger does not expect rows from before.
+pub(crate) async fn retained_at(tables: &Tables, table: Table) -> Result<Option<Micros>, Error> {
+    tables.get(table)?.transaction(&retention_id(table)).await
 }
 
 fn retention_id(table: Table) -> String {
     format!("retention:{}", table.name())
 }
 
-/// A file whose day can't be read, which counts as the first there was, is nobody's to drop.
-fn is_dropped(file: &File, before: i32) -> bool {
+/// A file whose day could not be parsed counts as 1970-01-01. It is kept, since its age is unknown.
+fn is_expired(file: &File, before: i32) -> bool {
     file.date > 0 && file.date < before
-}
-
-impl LakeTable {
-    async fn drop_days(&self, before: i32, now: Micros) -> Result<Retained, Error> {
-        let _alone = self.rewriting.lock().await;
-        let _turn = self.turn.lock().await;
-        let base = self.current();
-        let gone: Vec<_> = base.files.iter().filter(|f| is_dropped(f, before)).collect();
-        if gone.is_empty() {
-            return Ok(Retained::default());
-        }
-        let days: std::collections::HashSet<i32> = gone.iter().map(|f| f.date).collect();
-        let retained = Retained {
-            days: days.len(),
-            files: gone.len(),
-            rows: gone.iter().filter_map(|f| f.rows).sum(),
-            bytes: gone.iter().map(|f| f.meta.size).sum(),
-        };
-        let removes = base.removes(gone.iter().copied(), true);
-        // The same as a compaction's, so that of the two on the same files one fails.
-        let turn = Transaction::new(self.rewrite_id(), base.version());
-        let dropped = Transaction::new(retention_id(self.table), now);
-        let predicate = Some(format!("date < '{}'", day_text(before)));
-        let committed =
-            CommitBuilder::from(properties().with_application_transactions(vec![turn, dropped]))
-                .with_actions(removes)
-                .build(
-                    Some(&base.state),
-                    Arc::clone(&self.log_store),
-                    DeltaOperation::Delete { predicate },
-                )
-                .await;
-        match committed {
-            Ok(commit) => {
-                self.settle(&base, commit.snapshot(), base.covered.clone()).await?;
-                Ok(retained)
-            }
-            Err(error) => {
-                self.refresh(&base).await?;
-                Err(error.into())
-            }
-        }
-    }
 }

@@ -1,72 +1,119 @@
-//! Dead letters as they are stored, to be brought again.
+//! Dead letters as they are stored, for replaying them.
 
 use acuvim_schemas::{
     DeviceKind, Identity, Kind, Record, record::Headers, tables::Table, time::Micros,
 };
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
-    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{Int32Type, Int64Type},
 };
 use bytes::Bytes;
 use datafusion::{
-    logical_expr::utils::disjunction,
+    logical_expr::{Expr, utils::disjunction},
     prelude::{col, lit},
 };
 
-use crate::{Error, Lake, lake::no_table, lake::timestamp, writer::column};
+use super::reader::Reader;
+use crate::{
+    batch::{column, times, timestamp},
+    error::Error,
+};
 
-/// Which dead letters. What is absent does not matter.
+/// Selects dead letters. Absent conditions do not restrict.
 #[derive(Debug, Clone, Default)]
 pub struct LetterFilter {
-    /// Of this device.
+    /// Only of this device.
     pub device_id: Option<String>,
-    /// With this reason.
+    /// Only with this reason.
     pub reason: Option<String>,
-    /// Of this kind.
+    /// Only of this kind.
     pub kind: Option<String>,
-    /// Received from then on.
+    /// Only received at or after this time.
     pub from: Option<Micros>,
-    /// Received before.
+    /// Only received before this time.
     pub to: Option<Micros>,
-    /// Exactly these.
+    /// Only these, if there are any.
     pub identities: Vec<Identity>,
-    /// Only of these devices, where not all may be seen.
+    /// Only of these devices, for a caller who may not see all.
     pub devices: Option<Vec<String>>,
-    /// Only from behind this one.
+    /// Only those behind this one in the order of the list, for paging.
     pub after: Option<(Micros, Identity)>,
-    /// At most so many, the oldest first.
+    /// The most that are returned, the oldest first.
     pub limit: usize,
+}
+
+impl LetterFilter {
+    fn conditions(&self) -> Vec<Expr> {
+        let mut all = Vec::new();
+        for (name, value) in
+            [("device_id", &self.device_id), ("reason", &self.reason), ("kind", &self.kind)]
+        {
+            all.extend(value.as_ref().map(|value| col(name).eq(lit(value.as_str()))));
+        }
+        all.extend(self.from.map(|from| col("received_at").gt_eq(timestamp(from))));
+        all.extend(self.to.map(|to| col("received_at").lt(timestamp(to))));
+        all.extend(self.devices.as_ref().map(|devices| {
+            let devices = devices.iter().map(|d| lit(d.as_str())).collect();
+            col("device_id").in_list(devices, false)
+        }));
+        if !self.identities.is_empty() {
+            let any = disjunction(self.identities.iter().map(has_identity));
+            all.push(any.unwrap_or_else(|| lit(false)));
+        }
+        all.extend(self.after.as_ref().map(|(received_at, after)| is_behind(*received_at, after)));
+        all
+    }
+}
+
+fn has_identity(identity: &Identity) -> Expr {
+    col("offset")
+        .eq(lit(identity.offset))
+        .and(col("partition").eq(lit(identity.partition)))
+        .and(col("epoch").eq(lit(identity.epoch)))
+        .and(col("item").eq(lit(identity.item)))
+}
+
+/// The condition that a letter comes later in the list than another. Epochs are not compared: letters
+/// of two epochs are never received at the same time.
+fn is_behind(received_at: Micros, other: &Identity) -> Expr {
+    let at = timestamp(received_at);
+    let later_item = col("offset").eq(lit(other.offset)).and(col("item").gt(lit(other.item)));
+    let later_offset = col("partition")
+        .eq(lit(other.partition))
+        .and(col("offset").gt(lit(other.offset)).or(later_item));
+    let behind = col("partition").gt(lit(other.partition)).or(later_offset);
+    col("received_at").gt(at.clone()).or(col("received_at").eq(at).and(behind))
 }
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// What it is known by.
+    /// The identity of the record's item.
     pub identity: Identity,
-    /// Whose; empty if nobody knows.
+    /// The device; empty if it is unknown.
     pub device_id: String,
-    /// When it came.
+    /// When the record was received.
     pub received_at: Micros,
-    /// What it was.
+    /// The kind of the record.
     pub kind: Kind,
-    /// The topic it came on.
+    /// The MQTT topic of the message.
     pub topic: String,
-    /// Its bytes.
+    /// The stored bytes of the payload.
     pub payload: Bytes,
-    /// Whether all of its bytes are there.
+    /// Whether these are all bytes of the payload. Of a large one only the beginning is stored.
     pub whole: bool,
 }
 
 impl Letter {
-    /// Whether it can be brought again.
+    /// Whether it can be replayed. Answers to commands can't: the command is over.
     #[must_use]
     pub fn can_be_replayed(&self) -> bool {
-        // An answer to a command is of its moment.
         let again = self.kind.of_device().is_some_and(|kind| kind != DeviceKind::Resp);
         self.whole && again && !self.device_id.is_empty()
     }
 
-    /// The record that brings it again, with its time where that became known.
+    /// The record that replays it. `resolved_ts` is the time of the reading, where it became known
+    /// later.
     #[must_use]
     pub fn into_record(self, resolved_ts: Option<Micros>, received_at: Micros) -> Record {
         Record {
@@ -85,60 +132,16 @@ impl Letter {
     }
 }
 
-impl Lake {
-    /// Dead letters, stored or in the tail, in the order of the log.
-    ///
-    /// # Errors
-    /// When files can't be read.
+impl Reader {
+    /// Dead letters in tables and tail, in log order.
     pub async fn dead_letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>, Error> {
-        let table = self.view(true)?.table(Table::DeadLetters).ok_or_else(no_table)?;
-        let mut rows = self.engine.session().read_table(table as _)?;
-        for (name, value) in
-            [("device_id", &filter.device_id), ("reason", &filter.reason), ("kind", &filter.kind)]
-        {
-            if let Some(value) = value {
-                rows = rows.filter(col(name).eq(lit(value.as_str())))?;
-            }
+        let mut rows = self.query(self.hot(Table::DeadLetters)?)?;
+        for condition in filter.conditions() {
+            rows = rows.filter(condition)?;
         }
-        if let Some(from) = filter.from {
-            rows = rows.filter(col("received_at").gt_eq(timestamp(from)))?;
-        }
-        if let Some(to) = filter.to {
-            rows = rows.filter(col("received_at").lt(timestamp(to)))?;
-        }
-        if let Some(devices) = &filter.devices {
-            let devices = devices.iter().map(|d| lit(d.as_str())).collect();
-            rows = rows.filter(col("device_id").in_list(devices, false))?;
-        }
-        if !filter.identities.is_empty() {
-            let these = filter.identities.iter().map(|i| {
-                col("offset")
-                    .eq(lit(i.offset))
-                    .and(col("partition").eq(lit(i.partition)))
-                    .and(col("epoch").eq(lit(i.epoch)))
-                    .and(col("item").eq(lit(i.item)))
-            });
-            rows = rows.filter(disjunction(these).unwrap_or_else(|| lit(false)))?;
-        }
-        if let Some((received_at, after)) = &filter.after {
-            // In the order of the list; epochs do not mix within a moment.
-            let at = timestamp(*received_at);
-            let behind =
-                col("partition").gt(lit(after.partition)).or(col("partition")
-                    .eq(lit(after.partition))
-                    .and(col("offset").gt(lit(after.offset)).or(
-                        col("offset").eq(lit(after.offset)).and(col("item").gt(lit(after.item))),
-                    )));
-            let later = col("received_at").gt(at.clone());
-            rows = rows.filter(later.or(col("received_at").eq(at).and(behind)))?;
-        }
+        let order = ["received_at", "partition", "offset", "item"];
         let rows = rows
-            .sort(vec![
-                col("received_at").sort(true, false),
-                col("partition").sort(true, false),
-                col("offset").sort(true, false),
-                col("item").sort(true, false),
-            ])?
+            .sort(Vec::from(order.map(|name| col(name).sort(true, false))))?
             .limit(0, Some(filter.limit))?
             .collect()
             .await?;
@@ -155,11 +158,11 @@ fn read(batch: &RecordBatch) -> Result<Vec<Letter>, Error> {
     let int = |name: &str| Ok::<_, Error>(column(batch, name)?.as_primitive::<Int32Type>());
     let long = |name: &str| Ok::<_, Error>(column(batch, name)?.as_primitive::<Int64Type>());
     let (devices, kinds, topics) = (text("device_id")?, text("kind")?, text("topic")?);
-    let received = column(batch, "received_at")?.as_primitive::<TimestampMicrosecondType>();
+    let received = times(batch, "received_at")?;
     let payloads = column(batch, "payload")?.as_binary::<i32>();
     let (lengths, offsets) = (long("payload_length")?, long("offset")?);
     let (epochs, partitions, items) = (int("epoch")?, int("partition")?, int("item")?);
-    let letter = |row: usize| {
+    let letter = |(row, received_at): (usize, &Micros)| {
         let payload = Bytes::copy_from_slice(payloads.value(row));
         Letter {
             identity: Identity {
@@ -172,12 +175,12 @@ fn read(batch: &RecordBatch) -> Result<Vec<Letter>, Error> {
                 true => devices.value(row).to_owned(),
                 false => String::new(),
             },
-            received_at: received.value(row),
+            received_at: *received_at,
             kind: Kind::parse(kinds.value(row)).unwrap_or(Kind::Reject),
             topic: topics.value(row).to_owned(),
             whole: i64::try_from(payload.len()).is_ok_and(|n| n == lengths.value(row)),
             payload,
         }
     };
-    Ok((0..batch.num_rows()).map(letter).collect())
+    Ok(received.iter().enumerate().map(letter).collect())
 }

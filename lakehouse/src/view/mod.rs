@@ -1,10 +1,20 @@
-//! What queries see: tables and tail as one, and the engine that they run on.
+//! What queries see: the tables and the tail as one, older versions, the engine with its functions, and
+//! the queries that the stream itself needs.
 
 pub(crate) mod dead_letters;
-pub(crate) mod functions;
-pub(crate) mod meters;
-pub(crate) mod scoped;
-pub(crate) mod session;
+mod functions;
+mod meters;
+mod reader;
+mod scoped;
+mod session;
 pub(crate) mod stored;
-pub(crate) mod time_travel;
-pub(crate) mod union;
+mod time_travel;
+mod union;
+
+pub use dead_letters::{Letter, LetterFilter};
+pub use functions::{Buckets, IRREGULAR, Interval};
+pub use meters::{MeterChanges, Meters};
+pub(crate) use reader::Reader;
+pub use scoped::OfDevices;
+pub use session::{Engine, EngineLimits};
+pub use union::{UnionTable, View};

@@ -1,10 +1,9 @@
-//! The rows of some devices of a table, for a caller who sees no others.
+//! A table restricted to some devices, for a caller who may not see the others.
 //!
-//! Which rows the caller sees is decided below everything that the caller wrote. An expression that
-//! fails on a row (`10 / x` where x is 0) says something about that row, so none may be computed on a
-//! row of somebody else's device: neither as a filter that was pushed down, nor as a limit that a sort
-//! or a join has learnt, nor as a column. Only comparisons of a column with a value, which can't fail,
-//! reach the files, so that they still prune.
+//! The restriction is applied below every expression of the caller. An expression that fails on a row
+//! (`10 / x` where x is 0) reveals something about that row, so it must not be evaluated on rows of other
+//! devices: not as a pushed-down filter, not as a dynamic filter of a sort or a join, not as a projected
+//! column. Only comparisons of a column with a value, which can't fail, reach the files for pruning.
 
 use std::{fmt, sync::Arc};
 
@@ -26,10 +25,10 @@ use datafusion::{
     prelude::{col, lit},
 };
 
-/// The column that says whose a row is.
+/// The column with the id of a row's device.
 const DEVICE: &str = "device_id";
 
-/// The rows of a table that are of these devices; what names no device is nobody's to see.
+/// A table's rows of some devices. Rows without a device id are never among them.
 #[derive(Debug)]
 pub struct OfDevices {
     table: Arc<dyn TableProvider>,
@@ -37,16 +36,16 @@ pub struct OfDevices {
 }
 
 impl OfDevices {
-    /// A table's rows of some devices.
+    /// Restricts a table to some devices.
     #[must_use]
     pub fn new(table: Arc<dyn TableProvider>, devices: &[String]) -> Self {
         Self { table, devices: devices.to_vec() }
     }
 
-    /// The condition that a row is of one of the devices.
-    fn theirs(&self) -> Expr {
+    /// The condition that a row belongs to one of the devices.
+    fn condition(&self) -> Expr {
         match self.devices.as_slice() {
-            // As an equality it also says that the rows are of one device, which come sorted.
+            // An equality lets the scan below know that there is only one device: its rows come sorted.
             [one] => col(DEVICE).eq(lit(one.as_str())),
             all => col(DEVICE).in_list(all.iter().map(|id| lit(id.as_str())).collect(), false),
         }
@@ -80,7 +79,7 @@ impl TableProvider for OfDevices {
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        // A limit counts the rows that are left, not those that are read.
+        // Not passed on: it counts rows behind the restriction, not those that are read.
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let whole = self.schema();
@@ -96,11 +95,11 @@ impl TableProvider for OfDevices {
         if !read.contains(&device) {
             read.push(device);
         }
-        let mut pruning = vec![self.theirs()];
+        let mut pruning = vec![self.condition()];
         pruning.extend(filters.iter().filter(|f| cannot_fail(f, &whole)).cloned());
         let rows = self.table.scan(session, Some(&read), &pruning, None).await?;
         let schema = DFSchema::try_from(rows.schema())?;
-        let theirs = session.create_physical_expr(self.theirs(), &schema)?;
+        let theirs = session.create_physical_expr(self.condition(), &schema)?;
         let theirs = FilterExecBuilder::new(theirs, rows)
             .apply_projection(Some((0..wanted.len()).collect()))?
             .build()?;
@@ -108,7 +107,7 @@ impl TableProvider for OfDevices {
     }
 }
 
-/// Whether a filter is computed without an error whatever the row.
+/// Whether a filter can be evaluated on any row without an error.
 fn cannot_fail(filter: &Expr, schema: &Schema) -> bool {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
@@ -128,15 +127,15 @@ const fn compares(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
-/// Whether these are a column and a value of the column's own type: nothing has to be cast.
+/// Whether these are a column and a value of exactly its type, so that nothing is cast.
 fn alike(column: &Expr, value: &Expr, schema: &Schema) -> bool {
     let (Expr::Column(column), Expr::Literal(value, _)) = (column, value) else { return false };
     schema.field_with_name(&column.name).is_ok_and(|f| *f.data_type() == value.data_type())
 }
 
-/// Hands its input's rows on, and lets no expression of the plan above below it: no filter, no
-/// projection and no limit, since what an execution plan does not say that it supports stays above.
-/// Nor does it hand statistics on: they are of all devices.
+/// Passes rows on, and stops the optimizer from moving filters, projections or limits below it: they
+/// stay above a plan that does not declare support for them. Statistics are not passed on either, since
+/// they describe all devices.
 #[derive(Debug)]
 struct Barrier {
     input: Arc<dyn ExecutionPlan>,
@@ -220,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// Two readings of `mine`, one of `theirs` on which a division fails, and one of no device.
+    /// Two readings of `mine`, one of `theirs` on which a division fails, and one without a device.
     fn readings() -> RecordBatch {
         let schema = Arc::new(Schema::new(vec![
             Field::new("x", DataType::Int64, false),
@@ -234,7 +233,7 @@ mod tests {
         RecordBatch::try_new(schema, columns).expect("rows")
     }
 
-    /// A session whose readers take filters over, as the lake's do.
+    /// A session whose Parquet readers evaluate filters, as those of the lake do.
     fn session() -> SessionContext {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
@@ -288,7 +287,7 @@ mod tests {
             ] {
                 let found = ask(&mine, sql).await;
                 assert!(found.is_ok(), "{sql}: {found:?}");
-                // Which is no wonder of the question: where the row is the caller's, it fails.
+                // The query does fail for a caller who may see the row.
                 let seen = ask(&all, sql).await;
                 assert!(seen.is_err(), "{sql}: {seen:?}");
             }
@@ -321,6 +320,7 @@ mod tests {
         assert!(!below.contains("10 / x") && !below.contains("100 / x"), "{shown}");
         assert!(!below.contains("DynamicFilter"), "{shown}");
     }
+
     #[test]
     fn comparisons_of_a_column_with_a_value_of_its_type_are_let_through() {
         let table = OfDevices::new(in_memory(), &["mine".to_owned()]);

@@ -1,4 +1,4 @@
-//! DataFusion sessions over the lake: one runtime, with its memory and spill bounded, for all.
+//! The query engine: DataFusion sessions that share one runtime with bounded memory and spill space.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -21,18 +21,21 @@ use datafusion::{
 };
 use stores::Stores;
 
-use crate::{Meters, functions, meters::KnownMeters};
+use super::{
+    functions,
+    meters::{KnownMeters, Meters},
+};
 
-/// What all queries together may take.
+/// The resources that all queries together may use.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
-    /// Bytes of memory for sorts, joins and aggregates.
+    /// Memory for sorts, joins and aggregates, in bytes.
     pub memory: usize,
-    /// Bytes of disk for what does not fit.
+    /// Disk space for spilling, in bytes.
     pub spill: u64,
-    /// Where it spills to; the system's temporary folder if none.
+    /// The spill folder; the system's temporary folder if none.
     pub spill_path: Option<PathBuf>,
-    /// Threads of one query.
+    /// The number of threads of one query.
     pub parallelism: usize,
 }
 
@@ -42,7 +45,7 @@ impl Default for EngineLimits {
     }
 }
 
-/// Makes sessions that share a runtime.
+/// Creates sessions that share a runtime. Clones share it too.
 #[derive(Debug, Clone)]
 pub struct Engine {
     runtime: Arc<RuntimeEnv>,
@@ -51,7 +54,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A runtime under these limits. Its object stores are the lake's alone.
+    /// A runtime with these limits. Queries can reach no object stores but the lake's.
     ///
     /// # Errors
     /// When the spill folder can't be used.
@@ -69,30 +72,30 @@ impl Engine {
         Ok(Self { runtime, parallelism: limits.parallelism, known: KnownMeters::default() })
     }
 
-    /// What the fleet's counters can do, as it is known at present.
+    /// The limits of the fleet's counters, as they are known now.
     #[must_use]
     pub fn meters(&self) -> Arc<Meters> {
         self.known.meters()
     }
 
-    /// The same, once it has been learnt.
+    /// The same; none until they were loaded.
     #[must_use]
     pub fn known_terms(&self) -> Option<Arc<Meters>> {
-        self.known.learnt()
+        self.known.loaded()
     }
 
-    /// Learns what the fleet's counters can do: whatever is counted from now on is counted by it.
+    /// Sets the limits of the fleet's counters, which queries and rollups use from now on.
     pub fn set_meters(&self, meters: Meters) {
         self.known.set_meters(meters);
     }
 
-    /// When a device's meter was another, in order, as far as that was learnt.
+    /// The times at which a device's meter was replaced, in order, as far as they are known.
     #[must_use]
     pub fn meter_changes(&self, device_id: &str) -> Vec<Micros> {
         self.known.changes().get(device_id).cloned().unwrap_or_default()
     }
 
-    /// A session whose functions know nothing of the meters of others than these devices.
+    /// A session for a caller who may see only these devices: its functions know no other meters.
     #[must_use]
     pub fn session_of(&self, devices: &[String]) -> SessionContext {
         let known = Self { known: self.known.of(devices), ..self.clone() };
@@ -109,7 +112,7 @@ impl Engine {
         self.session_with(self.parallelism, 8192)
     }
 
-    /// A session for merges: narrow batches, since many files are open at once.
+    /// A session for merges. Batches are small, because a merge holds one of each file.
     pub(crate) fn merging(&self, batch_size: usize) -> SessionContext {
         self.session_with(1, batch_size)
     }
@@ -122,10 +125,10 @@ impl Engine {
             .with_parquet_pruning(true);
         let options = config.options_mut();
         options.execution.time_zone = Some("UTC".to_owned());
-        // It makes room for as many rows as a LIMIT says before it has any, outside the pool.
+        // It reserves memory for all rows of a LIMIT in advance, outside the memory pool.
         options.optimizer.enable_topk_aggregation = false;
-        // Under a limit DataFusion 55 forgets that a scan's streams are sorted, and lets one that is
-        // done read on in another's files: rows in no order, of which a limit takes the wrong ones.
+        // Under a LIMIT, DataFusion 55 ignores that the streams of a scan are sorted, and lets an idle
+        // one read files of another. The rows are then unordered, and the LIMIT takes the wrong ones.
         options.execution.enable_file_stream_work_stealing = false;
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
@@ -135,7 +138,7 @@ impl Engine {
             .with_default_features()
             .build();
         let context = SessionContext::new_with_state(state);
-        // Registering fails only for a planner that the state refuses; ours it takes.
+        // Registering fails only for planners that the state does not accept.
         let state = context.state_ref();
         let registered = datafusion::execution::FunctionRegistry::register_expr_planner(
             &mut *state.write(),
@@ -147,11 +150,10 @@ impl Engine {
     }
 }
 
-/// How many of the largest consumers an out-of-memory error names.
+/// The number of largest memory consumers that an out-of-memory error names.
 const TOP_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN;
 
-/// Readings are decimals, and a decimal division cuts digits off: a division of two of them is a
-/// float division.
+/// Divides decimals as floats. Readings are decimals, and decimal division truncates digits.
 #[derive(Debug)]
 struct FloatDivision;
 
@@ -179,7 +181,7 @@ impl ExprPlanner for FloatDivision {
     }
 }
 
-/// An object-store registry that holds what the lake registers, and no local files.
+/// An object-store registry without the local file system that DataFusion registers by default.
 mod stores {
     use std::{
         collections::HashMap,

@@ -1,8 +1,8 @@
-//! What is stored, read back for the stream: rows by their place in the log, a device's readings by
-//! their time, and counts for the ledger's check.
+//! Queries that the stream makes itself: rows by their place in the log, readings of a device by time,
+//! and counts for the check of the ledger.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
     sync::Arc,
 };
@@ -10,150 +10,154 @@ use std::{
 use acuvim_schemas::{
     ledger::{LedgerRow, rows_of},
     tables::Table,
-    time::Micros,
+    time::{DAY, Micros, day_of},
 };
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute::concat_batches,
-    datatypes::{Int64Type, TimestampMicrosecondType},
+    datatypes::Int64Type,
 };
 use datafusion::{
-    functions_aggregate::expr_fn::max,
+    functions_aggregate::expr_fn::{count, max},
     logical_expr::Expr,
     prelude::{DataFrame, col, lit},
 };
 
+use super::reader::Reader;
 use crate::{
-    Error, Lake, UnionTable, View,
-    lake::{device_times, no_table, timestamp},
-    writer::column,
+    batch::{column, device_times, times, timestamp},
+    error::Error,
+    memory::{Newest, Wanted},
 };
 
-/// Readings of one device that come in one piece at most: a day of one a second, and some.
-const MOST_READINGS: usize = 100_000;
+/// The most readings of a device that are returned at once: a day with one a second, and some more.
+const MAX_READINGS: usize = 100_000;
 
-/// Devices that are asked for at once.
-const DEVICES: usize = 50;
+/// The most devices in the condition of one query.
+const MAX_DEVICES: usize = 50;
 
-/// Times of one device that are asked for at once.
-const TIMES: usize = 1000;
+/// The most times of one device in the condition of one query.
+const MAX_TIMES: usize = 1000;
 
-impl Lake {
-    /// The committed readings of a partition's records from one offset up to another, in log order:
-    /// what a stream that is behind the lake would have made of those records.
-    ///
-    /// # Errors
-    /// When files can't be read.
+impl Reader {
+    /// The stored times of device days, in tables and tail.
+    pub async fn stored_times(
+        &self,
+        table: Table,
+        wanted: &HashSet<Wanted>,
+    ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
+        let mut by_day: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
+        for (device, day) in wanted {
+            by_day.entry(*day).or_default().push(device);
+        }
+        let mut found: HashMap<Wanted, Vec<Micros>> =
+            wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
+        let rows_of = self.hot(table)?;
+        for (day, devices) in by_day {
+            let start = i64::from(day) * DAY;
+            let devices = devices.into_iter().map(lit).collect();
+            let rows = self
+                .query(Arc::clone(&rows_of))?
+                .filter(is_within(&(start..start + DAY)))?
+                .filter(col("device_id").in_list(devices, false))?
+                .select_columns(&["device_id", "ts"])?
+                .collect()
+                .await?;
+            for (device, ts) in device_times(&rows)? {
+                if let Some(times) = found.get_mut(&(device.into(), day)) {
+                    times.push(ts);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The committed readings of some records of a partition, in log order.
     pub async fn stored_readings(
         &self,
         partition: u32,
-        from: i64,
-        to: i64,
+        offsets: Range<i64>,
     ) -> Result<RecordBatch, Error> {
         let rows = self
             .committed(Table::Telemetry)?
-            .filter(self.of_partition(partition, from, to))?
+            .filter(self.is_from(partition, offsets))?
             .sort(vec![col("offset").sort(true, false), col("item").sort(true, false)])?
             .collect()
             .await?;
         Ok(concat_batches(&Table::Telemetry.schema(), &rows)?)
     }
 
-    /// The newest `ts` of each device among the committed readings of a partition before an offset,
-    /// but for those that were ahead of their arrival.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The newest plausible `ts` of each device of a partition among committed readings before an
+    /// offset. Readings of earlier epochs count as before it.
     pub async fn newest_before(
         &self,
+        newest: &Newest,
         partition: u32,
         offset: i64,
     ) -> Result<HashMap<Arc<str>, Micros>, Error> {
-        let behind = self.of_partition(partition, offset, i64::MAX);
+        let later = self.is_from(partition, offset..i64::MAX);
         let rows = self
             .committed(Table::Telemetry)?
-            .filter(Expr::Not(Box::new(behind)).and(self.is_of_now()))?
+            .filter(Expr::Not(Box::new(later)).and(self.is_plausible()))?
             .aggregate(vec![col("device_id")], vec![max(col("ts")).alias("ts")])?
             .collect()
             .await?;
         let ours = |(device, ts): (&str, Micros)| {
-            (self.newest().partition(device) == partition).then(|| (device.into(), ts))
+            (newest.partition(device) == partition).then(|| (device.into(), ts))
         };
         Ok(device_times(&rows)?.into_iter().filter_map(ours).collect())
     }
 
-    /// A device's readings, stored or in the tail, from one time up to another, by time: no more
-    /// than so many, and whether there are more.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// A device's readings by time, and whether there are more than were returned.
     pub async fn device_readings(
         &self,
         device_id: &str,
-        from: Micros,
-        to: Micros,
+        times: Range<Micros>,
     ) -> Result<(RecordBatch, bool), Error> {
         let rows = self
-            .of_device(device_id, from..to)?
+            .of_device(device_id, &times)?
             .sort(vec![col("ts").sort(true, false)])?
-            .limit(0, Some(MOST_READINGS + 1))?
+            .limit(0, Some(MAX_READINGS + 1))?
             .collect()
             .await?;
         let rows = concat_batches(&Table::Telemetry.schema(), &rows)?;
-        let more = rows.num_rows() > MOST_READINGS;
-        Ok((rows.slice(0, rows.num_rows().min(MOST_READINGS)), more))
+        let more = rows.num_rows() > MAX_READINGS;
+        Ok((rows.slice(0, rows.num_rows().min(MAX_READINGS)), more))
     }
 
-    /// A device's readings of a time, stored or in the tail.
-    fn of_device(&self, device_id: &str, times: Range<Micros>) -> Result<DataFrame, Error> {
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
-        let within =
-            col("ts").gt_eq(timestamp(times.start)).and(col("ts").lt(timestamp(times.end)));
-        let rows = self.engine.session().read_table(telemetry as _)?;
-        Ok(rows.filter(col("device_id").eq(lit(device_id)))?.filter(within)?)
+    fn of_device(&self, device_id: &str, times: &Range<Micros>) -> Result<DataFrame, Error> {
+        let rows = self.query(self.hot(Table::Telemetry)?)?;
+        Ok(rows.filter(col("device_id").eq(lit(device_id)))?.filter(is_within(times))?)
     }
 
-    /// The readings of devices at some times, stored or in the tail.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The readings of devices at given times.
     pub async fn readings_at(
         &self,
         wanted: &BTreeMap<Arc<str>, BTreeSet<Micros>>,
     ) -> Result<Vec<RecordBatch>, Error> {
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
-        let of_device = |(device, times): &(&Arc<str>, Vec<Micros>)| {
-            let (first, last) = (times.first().copied()?, times.last().copied()?);
-            let within = col("ts").gt_eq(timestamp(first)).and(col("ts").lt_eq(timestamp(last)));
-            let times = times.iter().map(|ts| timestamp(*ts)).collect();
-            let theirs = col("device_id").eq(lit(device.as_ref())).and(within);
-            Some(theirs.and(col("ts").in_list(times, false)))
-        };
-        let mut found = Vec::new();
-        let mut pieces: Vec<(&Arc<str>, Vec<Micros>)> = Vec::new();
+        let telemetry = self.hot(Table::Telemetry)?;
+        let mut portions: Vec<(&Arc<str>, Vec<Micros>)> = Vec::new();
         for (device, times) in wanted {
             let times: Vec<Micros> = times.iter().copied().collect();
-            pieces.extend(times.chunks(TIMES).map(|some| (device, some.to_vec())));
+            portions.extend(times.chunks(MAX_TIMES).map(|some| (device, some.to_vec())));
         }
-        for some in pieces.chunks(DEVICES) {
-            let Some(any) = some.iter().filter_map(of_device).reduce(Expr::or) else { continue };
-            let rows = self.engine.session().read_table(Arc::clone(&telemetry) as _)?;
-            found.extend(rows.filter(any)?.collect().await?);
+        let mut found = Vec::new();
+        for some in portions.chunks(MAX_DEVICES) {
+            let each = some.iter().filter_map(|(device, times)| is_at(device, times));
+            let Some(any) = each.reduce(Expr::or) else { continue };
+            found.extend(self.query(Arc::clone(&telemetry))?.filter(any)?.collect().await?);
         }
         Ok(found)
     }
 
-    /// The times of devices' readings, stored or in the tail, in order, each up to the time that is
-    /// given with it and from so long before; not of those that were ahead of their arrival.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The times of devices' plausible readings in order, each from `span` before the time given with it
+    /// up to that time.
     pub async fn times_up_to(
         &self,
         wanted: &[(Arc<str>, Micros)],
         span: Micros,
     ) -> Result<HashMap<Arc<str>, Vec<Micros>>, Error> {
-        let telemetry = self.view(true)?.table(Table::Telemetry).ok_or_else(no_table)?;
+        let telemetry = self.hot(Table::Telemetry)?;
         let of_device = |(device, newest): &(Arc<str>, Micros)| {
             let (from, to) = (timestamp(newest.saturating_sub(span)), timestamp(*newest));
             col("device_id")
@@ -161,10 +165,9 @@ impl Lake {
                 .and(col("ts").gt_eq(from).and(col("ts").lt_eq(to)))
         };
         let mut found: HashMap<Arc<str>, Vec<Micros>> = HashMap::new();
-        for some in wanted.chunks(DEVICES) {
+        for some in wanted.chunks(MAX_DEVICES) {
             let Some(any) = some.iter().map(of_device).reduce(Expr::or) else { continue };
-            let rows = self.engine.session().read_table(Arc::clone(&telemetry) as _)?;
-            let rows = rows.filter(any.and(self.is_of_now()))?;
+            let rows = self.query(Arc::clone(&telemetry))?.filter(any.and(self.is_plausible()))?;
             let rows = rows.select_columns(&["device_id", "ts"])?.collect().await?;
             for (device, ts) in device_times(&rows)? {
                 found.entry(device.into()).or_default().push(ts);
@@ -174,43 +177,34 @@ impl Lake {
         Ok(found)
     }
 
-    /// The times of a device's readings, stored or in the tail, from one up to another, in order; not
-    /// of those that were ahead of their arrival. The last so many.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The times of a device's plausible readings in order; only the last `limit` of them.
     pub async fn device_times(
         &self,
         device_id: &str,
-        from: Micros,
-        to: Micros,
-        last: usize,
+        within: Range<Micros>,
+        limit: usize,
     ) -> Result<Vec<Micros>, Error> {
         let rows = self
-            .of_device(device_id, from..to)?
-            .filter(self.is_of_now())?
+            .of_device(device_id, &within)?
+            .filter(self.is_plausible())?
             .select_columns(&["ts"])?
             .sort(vec![col("ts").sort(false, false)])?
-            .limit(0, Some(last))?
+            .limit(0, Some(limit))?
             .collect()
             .await?;
-        let mut times = Vec::new();
+        let mut found = Vec::new();
         for batch in &rows {
-            let column = column(batch, "ts")?.as_primitive::<TimestampMicrosecondType>();
-            times.extend_from_slice(column.values());
+            found.extend_from_slice(times(batch, "ts")?);
         }
-        times.reverse();
-        Ok(times)
+        found.reverse();
+        Ok(found)
     }
 
-    /// The ledger's rows of a partition that begin at an offset or behind it.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The ledger's rows of a partition from an offset on.
     pub async fn ledger_from(&self, partition: u32, from: i64) -> Result<Vec<LedgerRow>, Error> {
         let rows = self
             .committed(Table::Ledger)?
-            .filter(self.of_partition(partition, from, i64::MAX))?
+            .filter(self.is_from(partition, from..i64::MAX))?
             .filter(col("device_id").is_null())?
             .sort(vec![col("first_offset").sort(true, false), col("minute").sort(true, false)])?
             .collect()
@@ -218,21 +212,16 @@ impl Lake {
         Ok(rows.iter().flat_map(rows_of).collect())
     }
 
-    /// How many rows a table has of each of a partition's records, from one offset up to another.
-    ///
-    /// # Errors
-    /// When files can't be read.
+    /// The number of a table's rows for each of some records of a partition, by offset.
     pub async fn rows_by_offset(
         &self,
         table: Table,
         partition: u32,
-        from: i64,
-        to: i64,
+        offsets: Range<i64>,
     ) -> Result<HashMap<i64, i64>, Error> {
-        use datafusion::functions_aggregate::expr_fn::count;
         let rows = self
             .committed(table)?
-            .filter(self.of_partition(partition, from, to))?
+            .filter(self.is_from(partition, offsets))?
             .aggregate(vec![col("offset")], vec![count(lit(1)).alias("n")])?
             .collect()
             .await?;
@@ -245,29 +234,24 @@ impl Lake {
         Ok(counts)
     }
 
-    /// About how many committed rows a table has of the UTC day of a time.
-    ///
-    /// # Errors
-    /// Never for a table of [`Table::ALL`].
+    /// The approximate number of committed rows of the UTC day of a time.
     pub fn rows_of_day(&self, table: Table, at: Micros) -> Result<usize, Error> {
-        let day = acuvim_schemas::time::day_of(at);
-        let snapshot = self.snapshot(table)?;
+        let day = day_of(at);
+        let snapshot = self.tables.snapshot(table)?;
         Ok(snapshot.files.iter().filter(|f| f.date == day).filter_map(|f| f.rows).sum())
     }
+}
 
-    /// The rows of a partition's records from one offset up to another.
-    pub(crate) fn of_partition(&self, partition: u32, from: i64, to: i64) -> Expr {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        col("partition")
-            .eq(lit(partition))
-            .and(col("epoch").eq(lit(self.options.epoch)))
-            .and(col("offset").gt_eq(lit(from)))
-            .and(col("offset").lt(lit(to)))
-    }
+/// The condition that `ts` lies within a range.
+pub(crate) fn is_within(times: &Range<Micros>) -> Expr {
+    col("ts").gt_eq(timestamp(times.start)).and(col("ts").lt(timestamp(times.end)))
+}
 
-    fn committed(&self, table: Table) -> Result<DataFrame, Error> {
-        let snapshot = self.snapshot(table)?;
-        let rows: Arc<UnionTable> = View::of_files(self.table(table)?, &snapshot);
-        Ok(self.engine.session().read_table(rows as _)?)
-    }
+/// The condition that a reading is a device's and has one of some times, which are in order. The range
+/// is for pruning: a long list does not prune files.
+fn is_at(device: &str, times: &[Micros]) -> Option<Expr> {
+    let (first, last) = (times.first().copied()?, times.last().copied()?);
+    let within = col("ts").gt_eq(timestamp(first)).and(col("ts").lt_eq(timestamp(last)));
+    let times = times.iter().map(|ts| timestamp(*ts)).collect();
+    Some(col("device_id").eq(lit(device)).and(within).and(col("ts").in_list(times, false)))
 }

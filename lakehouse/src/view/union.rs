@@ -1,4 +1,4 @@
-//! The union of a snapshot and the tail beyond exactly its offsets, as a DataFusion table.
+//! A DataFusion table over a snapshot and the rows of the tail that it does not cover.
 
 use std::sync::Arc;
 
@@ -20,21 +20,24 @@ use datafusion::{
 };
 
 use crate::{
-    Snapshot,
-    files::{FileScan, Order, one_device, ordering},
-    snapshot::File,
-    table::LakeTable,
-    writer::column,
+    batch::column,
+    delta::{
+        Snapshot,
+        file_groups::{Order, ordering},
+        scan::{FileScan, one_device},
+        snapshot::File,
+        table::LakeTable,
+    },
 };
 
-/// One moment of the lake: what a query sees, however long it runs.
+/// The lake at one moment. A query sees this, however long it runs.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The Delta version of `telemetry`.
     pub version: i64,
-    /// The next log offset behind its rows, per partition.
+    /// The first log offset whose rows it does not contain, per partition.
     pub watermark: Vec<i64>,
-    /// The tables.
+    /// Its tables.
     pub tables: Vec<Arc<UnionTable>>,
 }
 
@@ -44,18 +47,18 @@ pub struct UnionTable {
     table: Arc<LakeTable>,
     snapshot: Arc<Snapshot>,
     tail: Vec<RecordBatch>,
-    /// Whether a scan of many devices says in which order its rows come.
+    /// Whether scans of many devices keep the order of the files.
     ordered: bool,
 }
 
 impl View {
-    /// The table of that kind.
+    /// The table of a kind.
     #[must_use]
     pub fn table(&self, table: Table) -> Option<Arc<UnionTable>> {
-        self.tables.iter().find(|t| t.table.table == table).cloned()
+        self.tables.iter().find(|t| t.table.kind == table).cloned()
     }
 
-    /// A snapshot's rows alone.
+    /// The rows of a snapshot without a tail.
     pub(crate) fn of_files(table: &Arc<LakeTable>, snapshot: &Arc<Snapshot>) -> Arc<UnionTable> {
         Arc::new(UnionTable::new(Arc::clone(table), Arc::clone(snapshot), Vec::new()))
     }
@@ -74,7 +77,7 @@ impl UnionTable {
 #[async_trait]
 impl TableProvider for UnionTable {
     fn schema(&self) -> SchemaRef {
-        self.table.table.schema()
+        self.table.kind.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -96,7 +99,7 @@ impl TableProvider for UnionTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let device = one_device(filters);
-        // In memory nothing is sorted; one device's rows are few enough to be.
+        // Rows of the tail are not sorted. Those of one device are few enough to sort here.
         let order = match (self.tail.is_empty() && self.ordered, device) {
             (true, _) | (_, Some(_)) => Order::IfCheap,
             (false, None) => Order::None,
@@ -123,21 +126,21 @@ impl TableProvider for UnionTable {
 }
 
 impl UnionTable {
-    /// The same with some of its files alone.
+    /// The same table with only some of its files.
     pub(crate) fn only(&self, which: impl Fn(&File) -> bool) -> Self {
         let snapshot = Arc::new(self.snapshot.only(which));
         Self::new(Arc::clone(&self.table), snapshot, self.tail.clone())
     }
 
-    /// The same for a question that has no use for the order of many devices' rows: aggregates over
-    /// sorted rows cost twice what they do over rows in any order.
+    /// The same table without the order of rows, for queries that do not need it: aggregating sorted
+    /// rows takes twice as long as aggregating by hash.
     #[must_use]
     pub fn in_any_order(&self) -> Self {
         let (table, snapshot) = (Arc::clone(&self.table), Arc::clone(&self.snapshot));
         Self { table, snapshot, tail: self.tail.clone(), ordered: false }
     }
 
-    /// The tail's rows; of one device only its own, sorted as in the files.
+    /// A plan of the tail's rows. If the query is for one device, only its rows, sorted as in the files.
     fn plan_tail(
         &self,
         device: Option<&str>,
@@ -155,10 +158,10 @@ impl UnionTable {
         if theirs.is_empty() {
             return Ok(None);
         }
-        let rows = sorted(self.table.table, &theirs)?;
+        let rows = sorted(self.table.kind, &theirs)?;
         let source =
             MemorySourceConfig::try_new(&[vec![rows]], self.schema(), projection.cloned())?
-                .try_with_sort_information(vec![ordering(self.table.table)?])?;
+                .try_with_sort_information(vec![ordering(self.table.kind)?])?;
         Ok(Some(DataSourceExec::from_data_source(source)))
     }
 }
@@ -169,7 +172,7 @@ fn rows_of(tail: &[RecordBatch], device: &str) -> Result<Vec<RecordBatch>> {
     for rows in tail {
         let ids = column(rows, "device_id").map_err(|e| DataFusionError::External(Box::new(e)))?;
         let theirs = eq(ids, &device)?;
-        // Most batches have none of a device, and forty columns to find that out in.
+        // Most batches have no row of the device. Filtering all their forty columns would be wasted.
         if theirs.true_count() > 0 {
             found.push(filter_record_batch(rows, &theirs)?);
         }

@@ -9,10 +9,10 @@
 )]
 
 mod damage;
-mod schema_evolution;
 mod life;
 mod model;
 mod rollups;
+mod schema_evolution;
 mod support;
 
 use std::collections::HashSet;

@@ -1,73 +1,79 @@
-//! What the newest commits of a table say, and whether it is so.
+//! The newest commits of a table: what they claim, and whether the files they name are intact.
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
-    io::ErrorKind as IoErrorKind,
     path::{Path as FilePath, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use acuvim_schemas::tables::Table;
 use object_store::path::Path;
-use parquet::{errors::ParquetError, file::metadata::ParquetMetaDataReader};
 use serde_json::Value;
 
-use super::{LOG, MOST_COMMITS, OTHER_CLOCK, quarantine::set_torn_checkpoint_aside};
-use crate::{Error, ErrorKind};
+use super::{
+    log_files::{LOG, file_length, io_failed, log_files},
+    quarantine::{quarantine_torn_checkpoint, read_footer},
+};
+use crate::error::Error;
 
-/// What can't be read may be whole.
-pub(super) fn unreadable(path: &FilePath, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{} (lake.url): {error}", path.display()))
-}
+/// The number of commits of a table that are checked. Older ones have been on the disk for long.
+const MAX_COMMITS: usize = 64;
+
+/// The assumed difference, in milliseconds, between the clock of file times and that of commits where
+/// no commit shows it.
+const DEFAULT_CLOCK_SKEW_MS: i64 = 60_000;
 
 /// The newest commits of a table.
 pub(super) struct TableLog {
     pub(super) table: Table,
     pub(super) folder: PathBuf,
-    /// When each version was made, by its file.
-    pub(super) made: BTreeMap<i64, SystemTime>,
-    /// The first version that is damaged, and how.
+    /// The modification time of each commit's file, by version.
+    pub(super) commits: BTreeMap<i64, SystemTime>,
+    /// The first damaged version, and what is wrong with it.
     pub(super) damaged: Option<(i64, String)>,
 }
 
 impl TableLog {
-    /// None if there is no such table.
+    /// Reads the log of a table; none if the table does not exist.
     pub(super) fn read(table: Table, folder: PathBuf) -> Result<Option<Self>, Error> {
         let log = folder.join(LOG);
         let Some(files) = log_files(&log)? else { return Ok(None) };
-        let mut made = BTreeMap::new();
+        let mut commits = BTreeMap::new();
         for (version, name) in &files {
             if name.ends_with(".json") {
                 let path = log.join(name);
                 let modified = path.metadata().and_then(|m| m.modified());
-                made.insert(*version, modified.map_err(|e| unreadable(&path, &e))?);
+                commits.insert(*version, modified.map_err(|e| io_failed(&path, e))?);
             }
         }
-        set_torn_checkpoint_aside(&folder, &files, &made)?;
-        Ok(Some(Self { table, folder, made, damaged: None }))
+        quarantine_torn_checkpoint(&folder, &files, &commits)?;
+        Ok(Some(Self { table, folder, commits, damaged: None }))
     }
 
     pub(super) fn newest(&self) -> i64 {
-        self.made.keys().next_back().copied().unwrap_or(-1)
+        self.commits.keys().next_back().copied().unwrap_or(-1)
     }
 
-    pub(super) fn says(&self) -> Option<String> {
+    /// The damage in words.
+    pub(super) fn description(&self) -> Option<String> {
         let (version, what) = self.damaged.as_ref()?;
         Some(format!("{} is damaged from version {version} on: {what}", self.table.name()))
     }
 
-    pub(super) fn commit(&self, version: i64) -> PathBuf {
+    pub(super) fn commit_path(&self, version: i64) -> PathBuf {
         self.folder.join(LOG).join(format!("{version:020}.json"))
     }
 
-    /// The first version that the table can't go on with. What a later one had removed is there again
-    /// once that one is taken out, so it is looked for until nothing new is found.
+    /// The first version that the table can't keep.
+    ///
+    /// Giving up a version brings back the files that it had removed. They may be missing by now, which
+    /// makes an earlier version damaged too, so the search repeats until it finds nothing new.
     pub(super) fn first_damage(&self, oldest: SystemTime) -> Result<Option<(i64, String)>, Error> {
-        let recent = self.made.iter().rev().take(MOST_COMMITS).take_while(|(_, at)| **at >= oldest);
+        let recent =
+            self.commits.iter().rev().take(MAX_COMMITS).take_while(|(_, at)| **at >= oldest);
         let mut read = BTreeMap::new();
         for (version, _) in recent {
-            read.insert(*version, Changes::read(&self.commit(*version))?);
+            read.insert(*version, Changes::read(&self.commit_path(*version))?);
         }
         let (mut first, mut end) = (None, i64::MAX);
         while let Some((version, what)) = self.damage_before(&read, end)? {
@@ -77,25 +83,25 @@ impl TableLog {
         Ok(first)
     }
 
-    pub(super) fn damage_before(
+    /// The first damaged version before `end`, if `end` and everything after it are given up.
+    fn damage_before(
         &self,
         recent: &BTreeMap<i64, Result<Changes, String>>,
         end: i64,
     ) -> Result<Option<(i64, String)>, Error> {
-        let mut gone: HashSet<&str> = HashSet::new();
+        let mut removed: HashSet<&str> = HashSet::new();
         let mut first = None;
         for (version, changes) in recent.range(..end).rev() {
             match changes {
                 Ok(changes) => {
-                    for (path, size) in
-                        changes.added.iter().filter(|(path, _)| !gone.contains(path.as_str()))
-                    {
-                        if let Some(what) = self.damage_of(path, *size)? {
+                    let kept = |file: &&AddedFile| !removed.contains(file.path.as_str());
+                    for file in changes.added.iter().filter(kept) {
+                        if let Some(what) = self.damage_of(file)? {
                             first = Some((*version, what));
                             break;
                         }
                     }
-                    gone.extend(changes.removed.iter().map(String::as_str));
+                    removed.extend(changes.removed.iter().map(String::as_str));
                 }
                 Err(what) => first = Some((*version, what.clone())),
             }
@@ -103,82 +109,81 @@ impl TableLog {
         Ok(first)
     }
 
-    /// What is wrong with a data file. A disk that does not answer says nothing of it.
-    pub(super) fn damage_of(&self, path: &str, size: u64) -> Result<Option<String>, Error> {
+    /// What is wrong with a data file; none if it exists with its length and ends as Parquet files do.
+    fn damage_of(&self, file: &AddedFile) -> Result<Option<String>, Error> {
+        let path = &file.path;
         let relative = match Path::from_url_path(path) {
             Ok(relative) => relative,
             Err(error) => return Ok(Some(error.to_string())),
         };
-        let name: &str = relative.as_ref();
-        let place = self.folder.join(name);
-        let Some(found) = length(&place)? else { return Ok(Some(format!("{path}: it is gone"))) };
-        if found != size {
-            return Ok(Some(format!("{path}: {found} bytes, not {size}")));
+        let relative: &str = relative.as_ref();
+        let absolute = self.folder.join(relative);
+        let Some(found) = file_length(&absolute)? else {
+            return Ok(Some(format!("{path}: it is gone")));
+        };
+        if found != file.size {
+            return Ok(Some(format!("{path}: {found} bytes, not {}", file.size)));
         }
-        let file = File::open(&place).map_err(|e| unreadable(&place, &e))?;
-        match ParquetMetaDataReader::new().parse_and_finish(&file) {
-            Ok(_) => Ok(None),
-            Err(ParquetError::External(error)) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{} (lake.url): {error}", place.display()),
-            )),
-            Err(error) => Ok(Some(format!("{path}: {error}"))),
-        }
+        Ok(read_footer(&absolute)?.err().map(|error| format!("{path}: {error}")))
     }
 
-    /// When a version was committed, in milliseconds: as it says itself, which a copy of the folder
-    /// does not change.
+    /// The time of a commit in milliseconds. The commit's own statement counts, because copying the
+    /// folder changes the times of its files.
     pub(super) fn time(&self, version: i64) -> i64 {
-        let read = Changes::read(&self.commit(version)).ok().and_then(Result::ok);
-        let said = read.and_then(|changes| changes.at);
-        said.unwrap_or_else(|| {
-            let made = self.made.get(&version).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            let made = made.and_then(|made| i64::try_from(made.as_millis()).ok()).unwrap_or(0);
-            // A file's time is of another clock than what commits say of themselves.
-            made - self.clocks_apart()
+        let read = Changes::read(&self.commit_path(version)).ok().and_then(Result::ok);
+        read.and_then(|changes| changes.committed_at).unwrap_or_else(|| {
+            let file = self.commits.get(&version).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let file = file.and_then(|file| i64::try_from(file.as_millis()).ok()).unwrap_or(0);
+            file - self.clock_skew()
         })
     }
 
-    /// By how much the times of the newest commits' files are later, at most, than what they say
-    /// themselves, in milliseconds.
-    pub(super) fn clocks_apart(&self) -> i64 {
-        let apart = |(version, at): (&i64, &SystemTime)| {
-            let said = Changes::read(&self.commit(*version)).ok()?.ok()?.at?;
-            let made = at.duration_since(UNIX_EPOCH).ok()?.as_millis();
-            Some(i64::try_from(made).ok()? - said)
+    /// By how many milliseconds, at most, the files of the newest commits are later than the commits
+    /// themselves say. File times come from another clock, for example that of a file server.
+    fn clock_skew(&self) -> i64 {
+        let skew = |(version, at): (&i64, &SystemTime)| {
+            let stated = Changes::read(&self.commit_path(*version)).ok()?.ok()?.committed_at?;
+            let file = at.duration_since(UNIX_EPOCH).ok()?.as_millis();
+            Some(i64::try_from(file).ok()? - stated)
         };
-        let newest = self.made.iter().rev().take(MOST_COMMITS);
-        newest.filter_map(apart).max().unwrap_or(OTHER_CLOCK)
+        let newest = self.commits.iter().rev().take(MAX_COMMITS);
+        newest.filter_map(skew).max().unwrap_or(DEFAULT_CLOCK_SKEW_MS)
     }
 
-    /// The newest version that was made before a moment.
-    pub(super) fn before(&self, moment: i64) -> i64 {
-        let first = self.made.keys().find(|version| self.time(**version) >= moment);
+    /// The newest version that was committed before a time.
+    pub(super) fn newest_before(&self, time: i64) -> i64 {
+        let first = self.commits.keys().find(|version| self.time(**version) >= time);
         first.map_or(self.newest(), |first| first - 1)
     }
 }
 
-/// What a commit says that it did.
+/// A data file as its commit describes it.
+#[derive(Debug)]
+struct AddedFile {
+    path: String,
+    size: u64,
+}
+
+/// The contents of a commit.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The files that it added, with their sizes.
-    added: Vec<(String, u64)>,
+    added: Vec<AddedFile>,
     removed: Vec<String>,
-    /// The ids of whoever has noted how far it had come.
-    pub(super) apps: Vec<String>,
-    /// When, in milliseconds.
-    at: Option<i64>,
+    /// The app ids of its transactions.
+    pub(super) app_ids: Vec<String>,
+    /// Its own time in milliseconds.
+    committed_at: Option<i64>,
 }
 
 impl Changes {
-    /// What a commit says, or what is wrong with it.
+    /// Reads a commit. The inner error says what is wrong with it.
     pub(super) fn read(path: &FilePath) -> Result<Result<Self, String>, Error> {
-        let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+        let bytes = std::fs::read(path).map_err(|e| io_failed(path, e))?;
         let mut changes = Self::default();
         let mut actions = 0;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<Value>(line) {
-                Ok(action) => changes.note(&action),
+                Ok(action) => changes.add(&action),
                 Err(error) => return Ok(Err(format!("the commit is cut off or no JSON: {error}"))),
             }
             actions += 1;
@@ -189,45 +194,15 @@ impl Changes {
         })
     }
 
-    pub(super) fn note(&mut self, action: &Value) {
-        let path = |of: &str| action.pointer(of).and_then(Value::as_str).map(str::to_owned);
-        if let Some(added) = path("/add/path") {
+    fn add(&mut self, action: &Value) {
+        let text = |of: &str| action.pointer(of).and_then(Value::as_str).map(str::to_owned);
+        if let Some(path) = text("/add/path") {
             let size = action.pointer("/add/size").and_then(Value::as_u64).unwrap_or(0);
-            self.added.push((added, size));
+            self.added.push(AddedFile { path, size });
         }
-        self.removed.extend(path("/remove/path"));
-        self.apps.extend(path("/txn/appId"));
+        self.removed.extend(text("/remove/path"));
+        self.app_ids.extend(text("/txn/appId"));
         let at = action.pointer("/commitInfo/timestamp").and_then(Value::as_i64);
-        self.at = at.or(self.at);
-    }
-}
-
-/// The files of a table's log that are of a version, with it; none if there is no log.
-pub(super) fn log_files(log: &FilePath) -> Result<Option<Vec<(i64, String)>>, Error> {
-    let entries = match std::fs::read_dir(log) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(log, &error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|e| unreadable(log, &e))?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        // `#` is in the names of what was being written.
-        let version = name.get(..20).and_then(|digits| digits.parse::<i64>().ok());
-        if let Some(version) = version.filter(|_| !name.contains('#')) {
-            files.push((version, name.to_owned()));
-        }
-    }
-    files.sort();
-    Ok(Some(files))
-}
-
-/// How long a file is; none if there is none.
-pub(super) fn length(path: &FilePath) -> Result<Option<u64>, Error> {
-    match path.metadata() {
-        Ok(found) => Ok(Some(found.len())),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(path, &error)),
+        self.committed_at = at.or(self.committed_at);
     }
 }

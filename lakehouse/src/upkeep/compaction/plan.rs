@@ -1,30 +1,30 @@
-//! Which files are merged next. Pure.
+//! Decides which files are merged next. Pure.
 //!
-//! While a day lasts, small files become larger ones by classes of size. When it is over, and has
-//! been quiet for a while, what overlaps is merged into files whose ranges of devices follow each
-//! other; what comes late is folded in the same way.
+//! During a day, small files of a size class are merged into larger ones. Once the day is over and no
+//! file has come for a while, overlapping files are merged into files with consecutive device ranges.
+//! Late rows are folded in the same way.
 
 use std::collections::BTreeMap;
 
 use acuvim_schemas::time::{DAY, Micros};
 
-use super::CompactionPolicy;
-use crate::snapshot::File;
+use super::policy::CompactionPolicy;
+use crate::delta::snapshot::File;
 
-/// Late rows are folded in at once if they are at least one part in so many of what has to be
-/// rewritten for them; fewer wait, a day at most.
-const WORTHWHILE: u64 = 16;
+/// Late rows are folded in soon if they are at least one part in this many of the bytes that have to be
+/// rewritten. Fewer wait for up to a day.
+const LATE_SHARE: u64 = 16;
 
-/// The files to merge now; none if all is well.
+/// The files to merge now, if any.
 pub(super) fn due(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
     small(files, policy, now).or_else(|| unsettled(files, policy, now))
 }
 
-/// In a day that is over only files up to this class are merged by class, so that what is in order
-/// stays so: 2 MiB.
+/// In a past day only size classes up to this one, 2 MiB, are merged by class: larger files may be in
+/// order already.
 const LATE_CLASS: u32 = 1;
 
-/// The fullest class of a day that has enough files.
+/// The size class of a day with the most files, if it has enough.
 fn small(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
     let mut classes: BTreeMap<(u32, i32), Vec<&File>> = BTreeMap::new();
     let wanted = |file: &&File| {
@@ -48,13 +48,13 @@ fn is_over(day: i32, now: Micros) -> bool {
     (i64::from(day) + 1) * DAY <= now
 }
 
-/// Sizes within a factor of eight are one class, from 256 KiB: each row is rewritten a few times,
-/// and a day has at most `fan_in` files in each of a few classes.
+/// Sizes within a factor of eight are one class, from 256 KiB on. So each row is rewritten only a few
+/// times, and a day has at most `fan_in` files in each of a few classes.
 fn size_class(bytes: u64) -> u32 {
     (bytes >> 18).checked_ilog2().map_or(0, |log| 1 + log / 3)
 }
 
-/// Files of a day that is over which overlap, or are more than they need be; the oldest day first.
+/// Files of a past day that overlap, or are more than necessary; the oldest day first.
 fn unsettled(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<File>> {
     let mut days: BTreeMap<i32, Vec<&File>> = BTreeMap::new();
     for file in files.iter().filter(|f| is_over(f.date, now)) {
@@ -64,21 +64,22 @@ fn unsettled(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Ve
     clusters.filter(|cluster| is_ripe(cluster, policy, now)).map(owned(policy)).next()
 }
 
-/// Whether files that one merge made would be merged with each other again.
-pub(super) fn is_unparted(made: &[File], policy: CompactionPolicy) -> bool {
-    !clusters(made.iter().collect(), policy.file_bytes).is_empty()
+/// Whether files that one merge has written would be merged with each other again.
+pub(super) fn would_merge_again(merged: &[File], policy: CompactionPolicy) -> bool {
+    !clusters(merged.iter().collect(), policy.file_bytes).is_empty()
 }
 
-/// The first of a cluster that may be merged at once, by their ranges: what is left over the next
-/// time begins behind them.
+/// The first files of a cluster, as many as may be merged at once. The next merge continues behind their
+/// ranges.
 fn owned(policy: CompactionPolicy) -> impl Fn(Vec<&File>) -> Vec<File> {
     move |cluster| cluster.into_iter().take(policy.max_files.max(2)).cloned().collect()
 }
 
-/// Groups of two files or more that should be fewer: such whose ranges overlap, and neighbours that
-/// together are no larger than one file may be.
+/// Groups of at least two files that should be fewer: files whose device ranges overlap, and neighbours
+/// that together fit into one file.
 fn clusters(mut day: Vec<&File>, file_bytes: u64) -> Vec<Vec<&File>> {
-    // A file whose range is not known could have anything: alone it is left, with others merged.
+    // A file without min/max statistics may contain any device, so rewriting it alone gains nothing. It is
+    // only merged together with others.
     day.sort_by(|a, b| a.bounds.by.cmp(&b.bounds.by).then_with(|| b.meta.size.cmp(&a.meta.size)));
     let mut clusters: Vec<Vec<&File>> = Vec::new();
     for file in day {
@@ -94,15 +95,15 @@ fn clusters(mut day: Vec<&File>, file_bytes: u64) -> Vec<Vec<&File>> {
 fn belongs(cluster: &[&File], file: &File, file_bytes: u64) -> bool {
     let bytes: u64 = cluster.iter().map(|f| f.meta.size).sum();
     let fits = bytes + file.meta.size <= file_bytes * 4 / 5;
-    // Merging such as could have anything does not part them: only their number can get less.
+    // Merging files without statistics does not separate their ranges. It can only reduce their number.
     let known = |f: &&&File| f.bounds.by.is_some();
     let overlaps =
         known(&&file) && cluster.iter().filter(known).any(|f| !follows(f, file, file_bytes));
     fits || overlaps
 }
 
-/// Whether one file follows another. A device that has more than a file holds ends one and begins the
-/// next.
+/// Whether the device range of one file follows that of another. A device with more rows than fit into a
+/// file ends one and begins the next.
 fn follows(before: &File, file: &File, file_bytes: u64) -> bool {
     let (Some((_, last)), Some((next, _))) = (&before.bounds.by, &file.bounds.by) else {
         return false;
@@ -111,7 +112,7 @@ fn follows(before: &File, file: &File, file_bytes: u64) -> bool {
     last < next || (last == next && full)
 }
 
-/// Whether it is time: nothing has come for a while, or some of it has waited for long.
+/// Whether it is time to merge a cluster: no file has come for a while, or one has waited for long.
 fn is_ripe(cluster: &[&File], policy: CompactionPolicy, now: Micros) -> bool {
     let settle = i64::try_from(policy.settle.as_micros()).unwrap_or(i64::MAX);
     let age = |f: &&File| now - f.meta.last_modified.timestamp_micros();
@@ -121,7 +122,7 @@ fn is_ripe(cluster: &[&File], policy: CompactionPolicy, now: Micros) -> bool {
     let folded = bytes(&mut cluster.iter()) - late;
     let quiet = cluster.iter().map(age).min().is_some_and(|age| age >= settle);
     let waited = cluster.iter().filter(is_late).map(age).max().unwrap_or(i64::MAX);
-    if late * WORTHWHILE >= folded {
+    if late * LATE_SHARE >= folded {
         quiet || waited >= settle.saturating_mul(6)
     } else {
         waited >= settle.saturating_mul(6).max(DAY.min(settle.saturating_mul(144)))

@@ -1,9 +1,8 @@
-//! Buckets of time: fixed lengths, days and months, by the calendar of a time zone. Pure.
+//! Buckets of time by the calendar of a time zone: fixed lengths, days and months. Pure.
 //!
-//! A bucket begins where a clock on the wall of that zone shows a multiple of the interval, counted
-//! from midnight of 1970-01-01 there (weeks from a Monday). When clocks are set back, the hour that
-//! comes twice is two buckets; when they are set forward, a beginning that does not exist is the
-//! moment of the change.
+//! A bucket begins when the local time is a multiple of the interval, counted from midnight of
+//! 1970-01-01 (weeks from a Monday). When clocks are set back, the repeated hour is two buckets. When
+//! they are set forward, a bucket whose beginning is skipped begins at the moment of the change.
 
 use acuvim_schemas::time::{DAY, HOUR, Micros, SECOND, to_datetime};
 use chrono::{
@@ -15,34 +14,34 @@ use chrono_tz::Tz;
 /// The length of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
-    /// So many microseconds.
+    /// A number of microseconds.
     Fixed(Micros),
-    /// So many days of the calendar, whatever their hours.
+    /// A number of calendar days, which can have 23 to 25 hours.
     Days(i32),
-    /// So many months of the calendar.
+    /// A number of calendar months.
     Months(i32),
 }
 
-/// The Monday that weeks are counted from: 1970-01-05.
+/// 1970-01-05, a Monday, as days since 1970-01-01.
 const MONDAY: i32 = 4;
 
-/// The longest interval: a hundred years.
-const MOST_DAYS: i64 = 36_525;
+/// The longest interval, a hundred years, in days.
+const MAX_DAYS: i64 = 36_525;
 
 impl Interval {
-    /// An interval of months, days and microseconds, of which one is positive and the others are
-    /// nothing; none otherwise.
+    /// An interval of months, days or microseconds; none unless exactly one is positive and the others
+    /// are zero.
     #[must_use]
     pub fn new(months: i32, days: i32, micros: Micros) -> Option<Self> {
         match (months, days, micros) {
-            (0, 0, 1..) if micros <= MOST_DAYS * DAY => Some(Self::Fixed(micros)),
-            (0, 1.., 0) if i64::from(days) <= MOST_DAYS => Some(Self::Days(days)),
+            (0, 0, 1..) if micros <= MAX_DAYS * DAY => Some(Self::Fixed(micros)),
+            (0, 1.., 0) if i64::from(days) <= MAX_DAYS => Some(Self::Days(days)),
             (1..=1200, 0, 0) => Some(Self::Months(months)),
             _ => None,
         }
     }
 
-    /// Reads `10s`, `5m`, `1h`, `1d`, `1w`, `1mo` or `1y`.
+    /// Parses `10s`, `5m`, `1h`, `1d`, `1w`, `1mo` or `1y`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -62,20 +61,20 @@ impl Interval {
     }
 }
 
-/// Buckets of one length in one zone.
+/// Buckets of one length in one time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buckets {
     interval: Interval,
     tz: Tz,
 }
 
-/// Why some intervals have no buckets in a time zone.
+/// The message for intervals that have no buckets in a time zone.
 pub const IRREGULAR: &str =
     "with a time zone an interval divides half an hour, or is whole hours, days, months or years";
 
 impl Buckets {
-    /// Buckets, if each moment is in one of them in every zone: where clocks change, only lengths that
-    /// divide half an hour, or are whole hours, follow each other.
+    /// Buckets of a length that is regular in a time zone: where clocks change, fixed lengths must divide
+    /// half an hour or be whole hours, otherwise some buckets would end before they begin.
     #[must_use]
     pub fn new(interval: Interval, tz: Tz) -> Option<Self> {
         let regular = match interval {
@@ -87,26 +86,26 @@ impl Buckets {
         regular.then_some(Self { interval, tz })
     }
 
-    /// Whose calendar they follow.
+    /// Their time zone.
     #[must_use]
     pub const fn tz(&self) -> Tz {
         self.tz
     }
 
-    /// Whether the buckets of a time, from one moment up to another, are made of whole parts of a
-    /// length, such as those of UTC have.
+    /// Whether every bucket between two times consists of whole UTC buckets of the length `part`, so that
+    /// it can be added up from them.
     #[must_use]
     pub fn is_made_of(&self, part: Micros, from: Micros, to: Micros) -> bool {
         let regular = match self.interval {
             Interval::Fixed(length) => length % part == 0,
             Interval::Days(_) | Interval::Months(_) => true,
         };
-        // Some zones were off by minutes and seconds before there was a standard time.
+        // Before standard time some zones differed from UTC by odd minutes and seconds.
         let begins = |ts| self.start(ts).is_some_and(|start| start.rem_euclid(part) == 0);
         regular && begins(from) && begins(to)
     }
 
-    /// The beginning of the bucket that a time lies in; none outside the calendar.
+    /// The beginning of the bucket of a time; none outside the supported calendar.
     #[must_use]
     pub fn start(&self, ts: Micros) -> Option<Micros> {
         if let (Interval::Fixed(length), Tz::UTC) = (self.interval, self.tz) {
@@ -135,7 +134,8 @@ impl Buckets {
         self.moment(start, at)
     }
 
-    /// The beginning of the bucket behind the one that begins at a time; none outside the calendar.
+    /// The beginning of the bucket after the one that begins at `start`; none outside the supported
+    /// calendar.
     #[must_use]
     pub fn next(&self, start: Micros) -> Option<Micros> {
         let guess = match self.interval {
@@ -147,7 +147,7 @@ impl Buckets {
                 date.checked_add_months(Months::new(months.unsigned_abs()))
             })?,
         };
-        // Where clocks are set back a bucket is longer than its length, by a few hours at most.
+        // Where clocks are set back, a bucket is up to a few hours longer than its interval.
         (0..=16).find_map(|quarters| {
             let next = self.start(guess.checked_add(quarters * HOUR / 4)?)?;
             (next > start).then_some(next)
@@ -165,21 +165,21 @@ impl Buckets {
         self.moment(next, DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The moment at which a wall clock shows a time: of two the last that is not behind `at`; if it
-    /// shows it never, the moment at which it was set forward over it.
+    /// The moment of a local time. If it occurs twice, the last occurrence that is not after `at`. If it
+    /// was skipped, the moment at which clocks were set forward over it.
     fn moment(&self, local: NaiveDateTime, at: DateTime<Utc>) -> Option<Micros> {
         let micros = |t: DateTime<Tz>| t.timestamp_micros();
         match self.tz.from_local_datetime(&local) {
             MappedLocalTime::Single(one) => Some(micros(one)),
             MappedLocalTime::Ambiguous(first, second) if second <= at => {
-                // Only an hour comes twice as a whole; a day that begins twice begins once.
+                // A repeated hour is two buckets. A longer bucket that begins in it begins only once.
                 let whole = matches!(self.interval, Interval::Fixed(length) if length <= HOUR);
                 Some(micros(if whole { second } else { first }))
             }
             MappedLocalTime::Ambiguous(first, _) => Some(micros(first)),
             MappedLocalTime::None => {
-                // With the offset from before the change the time lies behind it by as much as it
-                // lies behind the change on the wall.
+                // By the offset from before the change, the skipped time is as far behind the change as
+                // its local time is behind the last valid one, which is found minute by minute.
                 let before = self.tz.offset_from_utc_datetime(&(local - TimeDelta::hours(24)));
                 let moment = (local - before.fix()).and_utc();
                 let over = (1..=180).find(|minutes| {

@@ -1,8 +1,8 @@
-//! `counter_delta(value, ts)`: what counters have counted over a group's readings, in the order of their
-//! times, by the same rules as the rollups.
+//! `counter_delta(value, ts)`: the consumption that counters show over the readings of a group, by the
+//! same rules as in the rollups.
 //!
-//! Which device a reading is of is the third argument, which is added where it is known (see
-//! [`super::devices`]): each device is counted by itself, and another meter's counters are its own.
+//! [`super::devices`] adds the device as a third argument where it is known. Each device is counted
+//! separately, and counting starts over where its meter was replaced.
 
 use std::{
     collections::BTreeMap,
@@ -28,14 +28,17 @@ use datafusion::{
     },
 };
 
-use crate::{Counter, MeterTerms, Reading, Track, meters::KnownMeters};
+use crate::{
+    counter::{Counter, MeterTerms, Reading, Track},
+    view::meters::KnownMeters,
+};
 
 pub(super) const NAME: &str = "counter_delta";
 
-/// The fourth argument, of counters that count both ways.
+/// The fourth argument, for counters that count in both directions.
 pub(super) const NET: &str = "net";
 
-/// See the module.
+/// The aggregate function.
 #[derive(Debug)]
 pub(super) struct CounterDelta {
     signature: Signature,
@@ -48,7 +51,7 @@ impl CounterDelta {
     }
 }
 
-/// There is one in a session.
+/// A session has only one, so what it knows of meters need not be compared.
 impl PartialEq for CounterDelta {
     fn eq(&self, other: &Self) -> bool {
         self.signature == other.signature
@@ -80,7 +83,7 @@ impl AggregateUDFImpl for CounterDelta {
         match given {
             [_, _] => Ok(vec![DataType::Float64, timestamp()]),
             [_, _, _] => Ok(vec![DataType::Float64, timestamp(), DataType::Utf8]),
-            // As the rule that adds them has them.
+            // As added by the analyzer rule.
             [_, _, _, _] => {
                 Ok(vec![DataType::Float64, timestamp(), DataType::Utf8, DataType::Utf8])
             }
@@ -104,8 +107,8 @@ impl AggregateUDFImpl for CounterDelta {
     }
 }
 
-/// A group's readings by device; without a name where that is not known. All of them are kept, since the
-/// parts of a group that several threads have may lie between each other.
+/// The readings of a group by device, under an empty name where the device is unknown. All of them are
+/// kept until the end: several threads read parts of a group, and these may interleave in time.
 #[derive(Debug)]
 struct Readings {
     known: KnownMeters,
@@ -118,7 +121,7 @@ impl Readings {
         let values = values.as_primitive::<Float64Type>();
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let devices = devices.and_then(|devices| devices.as_string_opt::<i32>());
-        // Rows of a device come one behind the other, as a rule.
+        // Rows of a device are mostly adjacent, so they are looked up once per run of rows.
         let mut theirs: Option<(&str, Vec<Reading>)> = None;
         for (row, (ts, value)) in times.iter().zip(values).enumerate() {
             let (Some(ts), Some(value)) = (ts, value) else { continue };
@@ -147,7 +150,7 @@ impl Readings {
     }
 }
 
-/// What a device's readings have counted; counters begin anew where its meter was another.
+/// The consumption that a device's readings show. Counting starts over where its meter was replaced.
 fn counted(
     counter: Counter,
     readings: &mut [Reading],
@@ -190,7 +193,7 @@ impl Accumulator for Readings {
             let changes = changes.get(device.as_str()).map_or(&[][..], Vec::as_slice);
             sum += counted(self.counter, readings, &meters.terms_of(device), changes);
         }
-        // Without the noise of adding floats.
+        // Removes the rounding noise of adding floats.
         Ok(ScalarValue::Float64(Some((sum * 1e6).round() / 1e6)))
     }
 

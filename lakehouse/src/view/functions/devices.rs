@@ -1,5 +1,6 @@
-//! Tells `counter_delta` which device each reading is of, wherever that is known: the counters of several
-//! have nothing to do with each other, and of one its meter is known.
+//! An analyzer rule that adds the device of each reading to the arguments of `counter_delta`, where the
+//! query has it. Counters of different devices are unrelated, and the device says which meter's limits
+//! apply.
 
 use std::sync::Arc;
 
@@ -19,26 +20,25 @@ use super::counter_delta::{NAME, NET};
 
 const DEVICE: &str = "device_id";
 
-/// See the module.
 #[derive(Debug)]
-pub(super) struct KnowDevices;
+pub(super) struct AddDevices;
 
-impl AnalyzerRule for KnowDevices {
+impl AnalyzerRule for AddDevices {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::Aggregate(aggregate) => named(aggregate),
-            LogicalPlan::Window(window) => windowed(window),
+            LogicalPlan::Aggregate(aggregate) => in_aggregate(aggregate),
+            LogicalPlan::Window(window) => in_window(window),
             other => Ok(Transformed::no(other)),
         })
         .map(|done| done.data)
     }
 
     fn name(&self) -> &'static str {
-        "know_devices"
+        "add_devices"
     }
 }
 
-fn named(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+fn in_aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let Some(exprs) = rewritten(&aggregate.aggr_expr, aggregate.input.schema())? else {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     };
@@ -46,20 +46,20 @@ fn named(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, exprs)?)))
 }
 
-fn windowed(window: Window) -> Result<Transformed<LogicalPlan>> {
+fn in_window(window: Window) -> Result<Transformed<LogicalPlan>> {
     let Some(exprs) = rewritten(&window.window_expr, window.input.schema())? else {
         return Ok(Transformed::no(LogicalPlan::Window(window)));
     };
     Ok(Transformed::yes(LogicalPlan::Window(Window::try_new(exprs, window.input)?)))
 }
 
-/// The expressions with what they did not know; none if they lack nothing.
+/// The expressions with devices added; none if there was nothing to add.
 fn rewritten(exprs: &[Expr], schema: &Arc<DFSchema>) -> Result<Option<Vec<Expr>>> {
     let names = NamePreserver::new_for_projection();
     let mut changed = false;
     let mut all = Vec::with_capacity(exprs.len());
     for expr in exprs {
-        // What is above knows the column by its name.
+        // Plans above refer to the column by its original name.
         let name = names.save(expr);
         let done = expr.clone().transform_up(|expr| Ok(with_device(expr, schema)))?;
         changed |= done.transformed;
@@ -82,8 +82,8 @@ fn with_device(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// Adds the device and the kind of counter, which only the name of the column tells, to a value and its
-/// time; false if they are there.
+/// Adds the device and the kind of counter, which follows from the name of the column, to the arguments
+/// (value, time). Returns false if they are there already.
 fn add_device(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
     let [value, ts] = args.as_slice() else { return false };
     let kind = if value.to_string().contains("_net_") { NET } else { "" };
@@ -92,7 +92,7 @@ fn add_device(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
     true
 }
 
-/// The column of the device's id in the relation that a time is of, or the only one there is.
+/// The `device_id` column of the relation that the time belongs to, or the only one there is.
 fn device_beside(ts: &Expr, schema: &DFSchema) -> Option<Column> {
     let relations: Vec<_> =
         ts.column_refs().into_iter().filter_map(|column| column.relation.clone()).collect();
@@ -104,7 +104,7 @@ fn device_beside(ts: &Expr, schema: &DFSchema) -> Option<Column> {
     let same = ids.iter().find(|id| id.relation.as_ref().is_some_and(|r| relations.contains(r)));
     match (same, ids.as_slice()) {
         (Some(id), _) => Some(id.clone()),
-        // Of another table's rows it would say nothing.
+        // A `device_id` of another table would not be the device of these readings.
         (None, [id]) if relations.is_empty() || id.relation.is_none() => Some(id.clone()),
         _ => None,
     }

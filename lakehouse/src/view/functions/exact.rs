@@ -1,6 +1,8 @@
-//! Where the engine's own date functions lose digits in silence, these answer in their place: `date_part`
-//! and EXTRACT of a length of time, the fraction of which it drops above two seconds, and `to_timestamp`
-//! of a float, which it cuts to the nanosecond below and takes for the end of its calendar beyond that.
+//! Replacements for date functions of the engine that silently lose digits.
+//!
+//! `date_part` and EXTRACT of a duration drop its fraction above two seconds. `to_timestamp` of a float
+//! truncates to nanoseconds, although floats are exact only to microseconds, and clamps what lies outside
+//! its calendar.
 
 use std::sync::Arc;
 
@@ -28,18 +30,18 @@ const MINUTE: i128 = 60 * SECOND;
 const HOUR: i128 = 60 * MINUTE;
 const DAY: i128 = 24 * HOUR;
 
-/// A month and a year as PostgreSQL counts them where a length becomes seconds.
+/// The lengths by which PostgreSQL converts months and years to seconds.
 const MONTH: i128 = 30 * DAY;
 const YEAR: i128 = 365 * DAY + DAY / 4;
 
-/// Seconds that a timestamp of nanoseconds can hold, as microseconds and a little less.
-const MOST_MICROS: f64 = 9.2e15;
+/// The range of a timestamp in nanoseconds, as microseconds, rounded down.
+const MAX_MICROS: f64 = 9.2e15;
 
-/// Puts the exact functions in the place of the engine's.
+/// Replaces calls of the engine's functions.
 #[derive(Debug)]
-pub(super) struct Exactly;
+pub(super) struct ExactDates;
 
-impl FunctionRewrite for Exactly {
+impl FunctionRewrite for ExactDates {
     fn name(&self) -> &'static str {
         "exact dates"
     }
@@ -70,7 +72,7 @@ const fn is_length(of: &DataType) -> bool {
     matches!(of, DataType::Duration(_) | DataType::Interval(_))
 }
 
-/// `date_part` of an interval, or of the difference of two times. It has the types of the engine's own.
+/// `date_part` of an interval or of a difference of two times, with the types of the engine's function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct PartOfLength(Arc<ScalarUDF>);
 
@@ -109,7 +111,7 @@ impl ScalarUDFImpl for PartOfLength {
     }
 }
 
-/// The same part of each length.
+/// One part of each length.
 fn parts<T: TryFrom<i128>>(
     lengths: &[Option<Length>],
     part: &str,
@@ -135,9 +137,9 @@ fn parts<T: TryFrom<i128>>(
 /// A length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// Between two times: each part of it counts the whole.
+    /// A difference of two times. Each part counts the whole length in its unit.
     Between(i128),
-    /// As INTERVAL has it: months, days and nanoseconds, each with parts of their own.
+    /// An INTERVAL, whose months, days and nanoseconds are counted separately.
     Interval { months: i128, days: i128, nanos: i128 },
 }
 
@@ -169,7 +171,7 @@ impl Length {
     }
 }
 
-/// Nanoseconds of a unit that is always of one length.
+/// The length of a unit in nanoseconds, unless it varies.
 const fn size(unit: IntervalUnit) -> Option<i128> {
     match unit {
         IntervalUnit::Week => Some(7 * DAY),
@@ -206,7 +208,7 @@ fn lengths(of: &ArrayRef) -> Result<Vec<Option<Length>>> {
     Ok(intervals.map(|interval| interval.map(length)).collect())
 }
 
-/// `to_timestamp` of seconds as a float: to the nearest microsecond, which is what a float has.
+/// `to_timestamp` of seconds as a float, rounded to microseconds: a float has no more digits than that.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TimeOfFloat(Arc<ScalarUDF>);
 
@@ -243,15 +245,15 @@ impl ScalarUDFImpl for TimeOfFloat {
 
 fn nanos_of(seconds: f64) -> Result<i64> {
     let micros = (seconds * 1e6).round();
-    if micros.abs() < MOST_MICROS {
+    if micros.abs() < MAX_MICROS {
         #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
         let micros = micros as i64;
         return Ok(micros * 1000);
     }
-    exec_err!("to_timestamp: {seconds} is no time between the years 1678 and 2261")
+    exec_err!("to_timestamp: {seconds} is outside the years 1678 to 2261")
 }
 
-/// A value as an array, of one row if it is a constant.
+/// A value as an array, with one row if it is a constant.
 fn array_of(value: &ColumnarValue) -> Result<ArrayRef> {
     match value {
         ColumnarValue::Array(array) => Ok(Arc::clone(array)),
@@ -259,7 +261,7 @@ fn array_of(value: &ColumnarValue) -> Result<ArrayRef> {
     }
 }
 
-/// What was made of a value, as a constant if that is one.
+/// A result in the form of its argument: a constant for a constant.
 fn as_given(value: &ColumnarValue, made: ArrayRef) -> Result<ColumnarValue> {
     match value {
         ColumnarValue::Array(_) => Ok(ColumnarValue::Array(made)),

@@ -1,4 +1,4 @@
-//! `time_bucket(interval, ts[, tz])`: the beginning of the bucket that a time lies in.
+//! `time_bucket(interval, ts[, tz])`: the beginning of the bucket of a time.
 
 use std::sync::Arc;
 
@@ -16,9 +16,8 @@ use datafusion::{
     },
 };
 
-use super::{Buckets, IRREGULAR, Interval};
+use super::bucket::{Buckets, IRREGULAR, Interval};
 
-/// See the module.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct TimeBucket(Signature);
 
@@ -82,14 +81,14 @@ impl ScalarUDFImpl for TimeBucket {
         }
     }
 
-    /// Later times are in later buckets, so what is sorted by time is sorted by bucket.
+    /// Later times are in later buckets, so rows sorted by time are sorted by bucket too.
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
         Ok(inputs.get(1).map_or(SortProperties::Unordered, |time| time.sort_properties))
     }
 }
 
-/// The beginning of a time's bucket; that of the time before is looked at first, since times come in
-/// runs.
+/// The beginning of a time's bucket. `last` is the bucket of the previous time, which is tried first:
+/// consecutive rows mostly share a bucket.
 fn start_in(buckets: &Buckets, last: &mut Option<(Micros, Micros)>, ts: Micros) -> Option<Micros> {
     if let Some((start, end)) = *last
         && (start..end).contains(&ts)

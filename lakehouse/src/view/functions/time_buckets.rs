@@ -1,5 +1,5 @@
-//! `time_buckets(interval, from, to[, tz])`: a table of the beginnings of the buckets from one time up
-//! to another, for gaps to be filled: `time_buckets(...) b LEFT JOIN ... ON ... = b.bucket`.
+//! `time_buckets(interval, from, to[, tz])`: a table with the beginnings of all buckets between two times.
+//! With `time_buckets(...) b LEFT JOIN ... ON ... = b.bucket`, buckets without readings get rows too.
 
 use std::sync::Arc;
 
@@ -19,12 +19,11 @@ use datafusion::{
     logical_expr::Expr,
 };
 
-use super::{Buckets, IRREGULAR, Interval};
+use super::bucket::{Buckets, IRREGULAR, Interval};
 
-/// The most rows of one such table.
-const MOST: usize = 100_000;
+/// The most rows of the table.
+const MAX_BUCKETS: usize = 100_000;
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct TimeBuckets;
 
@@ -56,8 +55,10 @@ fn starts(buckets: Buckets, from: Micros, to: Micros) -> Result<Vec<Micros>> {
     let mut starts = Vec::new();
     let mut next = buckets.start(from);
     while let Some(start) = next.filter(|start| *start < to) {
-        if starts.len() >= MOST {
-            return plan_err!("more than {MOST} buckets: take a longer interval or less time");
+        if starts.len() >= MAX_BUCKETS {
+            return plan_err!(
+                "more than {MAX_BUCKETS} buckets: take a longer interval or less time"
+            );
         }
         starts.push(start);
         next = buckets.next(start);

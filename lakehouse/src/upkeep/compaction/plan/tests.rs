@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use object_store::{ObjectMeta, path::Path};
 
 use super::*;
-use crate::snapshot::Bounds;
+use crate::delta::snapshot::Bounds;
 
 const POLICY: CompactionPolicy = CompactionPolicy {
     fan_in: 4,

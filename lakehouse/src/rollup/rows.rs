@@ -1,4 +1,4 @@
-//! Buckets as rows of their table.
+//! Converts buckets to rows of their table.
 
 use std::sync::Arc;
 
@@ -18,23 +18,25 @@ use arrow::{
 use chrono_tz::Tz;
 
 use super::{
-    fold::{Bucket, Cell, Scaled},
+    bucket::{Bucket, Cell, Scaled},
     state::CounterState,
 };
-use crate::Error;
+use crate::error::Error;
 
-/// Buckets with their device and beginning, in the order of the table; days with their zone.
-pub(super) struct Rows<'a> {
+/// Buckets in the order of the table, with their devices and beginnings. Days have a time zone.
+pub(super) struct BucketRows<'a> {
     pub table: Table,
     pub keys: Vec<&'a (Arc<str>, Micros)>,
     pub buckets: Vec<&'a Bucket>,
     pub zones: Option<Vec<Tz>>,
 }
 
-impl Rows<'_> {
-    /// # Errors
-    /// Only if rows and schema have come apart.
-    pub fn batch(&self) -> Result<RecordBatch, Error> {
+impl BucketRows<'_> {
+    /// The rows; none if there are no buckets.
+    pub fn batch(&self) -> Result<Option<RecordBatch>, Error> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
         let starts = || self.keys.iter().map(|(_, start)| *start);
         let mut all: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(self.keys.iter().map(|(device, _)| device))),
@@ -58,7 +60,7 @@ impl Rows<'_> {
             all.push(self.column(column)?);
         }
         all.push(Arc::new(Date32Array::from_iter_values(starts().map(day_of))));
-        Ok(RecordBatch::try_new(self.table.schema(), all)?)
+        Ok(Some(RecordBatch::try_new(self.table.schema(), all)?))
     }
 
     fn column(&self, column: &RollupColumn) -> Result<ArrayRef, Error> {
@@ -72,7 +74,7 @@ impl Rows<'_> {
             Said::Delta => decimals(column, cells().map(|c| c.delta))?,
             Said::Last => {
                 let reading = READINGS.get(column.reading);
-                decimals(column, cells().map(|c| reading.and_then(|r| c.last(r))))?
+                decimals(column, cells().map(|c| reading.and_then(|r| c.last_scaled(r))))?
             }
             Said::Suspect => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.suspects))),
             Said::Avg => {
@@ -91,7 +93,7 @@ fn decimals(
         READINGS.get(column.reading).map_or((18, 0), |r| (r.precision, r.scale));
     let values: Decimal128Array = values.map(|value| value.map(i128::from)).collect();
     let scale = i8::try_from(scale).unwrap_or(i8::MAX);
-    // What a day has counted has no more digits than its counter.
+    // The consumption of a day fits the digits of its counter.
     Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
 }
 
@@ -100,7 +102,7 @@ fn times(values: impl Iterator<Item = Option<Micros>>) -> Result<ArrayRef, Error
     Ok(cast(&values, &timestamp())?)
 }
 
-/// The date that a calendar shows at a time, in days since 1970-01-01.
+/// The local date of a time, in days since 1970-01-01.
 fn local_day(start: Micros, zone: Tz) -> Option<i32> {
     let local = to_datetime(start)?.with_timezone(&zone).naive_local();
     i32::try_from(local.and_utc().timestamp_micros().div_euclid(DAY)).ok()

@@ -1,0 +1,70 @@
+//! Which stored quarters must be recomputed together with others, because their counters continue from
+//! them. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use acuvim_schemas::time::Micros;
+
+use super::{bucket::COUNTERS, counting::Carry, keys::BucketKeys, sources::StoredQuarters};
+
+/// Adds stored quarters that depend on some: for each counter the next one that has it, and the one
+/// behind that, which may contradict its last value; and the ones before those that found suspect
+/// readings.
+pub(super) fn add_followers(keys: &mut BucketKeys, stored: &StoredQuarters) {
+    for (device, starts) in keys {
+        let Some(stored) = stored.get(device) else { continue };
+        for _ in 0..2 {
+            let next: BTreeSet<Micros> =
+                starts.iter().flat_map(|start| followers(*start, stored)).collect();
+            starts.extend(next);
+        }
+        add_suspected(starts, stored);
+    }
+}
+
+/// Adds the quarter before each one that found suspect readings, since these may lie there, and goes on
+/// backwards while those found suspect readings too.
+fn add_suspected(starts: &mut BTreeSet<Micros>, stored: &BTreeMap<Micros, Carry>) {
+    let mut look: Vec<Micros> = starts.iter().copied().collect();
+    while let Some(start) = look.pop() {
+        if stored.get(&start).is_none_or(|bucket| bucket.suspects == 0) {
+            continue;
+        }
+        let before = stored.range(..start).next_back().map(|(before, _)| *before);
+        look.extend(before.filter(|before| starts.insert(*before)));
+    }
+}
+
+/// The quarter that follows one, and those behind it until each counter that continues has been read
+/// again, or the meter was replaced.
+fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
+    let mut behind = stored.range(start + 1..).peekable();
+    let Some(first) = behind.peek().map(|(start, _)| **start) else { return Vec::new() };
+    let continues = |at: usize| stored.range(start + 1..).any(|(_, carry)| has_value(carry, at));
+    let mut open: Vec<usize> = (0..COUNTERS).filter(|at| continues(*at)).collect();
+    let mut followers = vec![first];
+    let mut serial = None;
+    for (start, carry) in behind {
+        let replaced = serial.is_some_and(|serial| serial != &carry.serial);
+        let before = open.len();
+        let reads = open.iter().any(|at| has_value(carry, *at));
+        // A counter that is in doubt at the end of a quarter is not settled by it.
+        open.retain(|at| !replaced && (!has_value(carry, *at) || is_in_doubt(carry, *at)));
+        if (open.len() < before || reads) && *start != first {
+            followers.push(*start);
+        }
+        if open.is_empty() {
+            break;
+        }
+        serial = Some(&carry.serial);
+    }
+    followers
+}
+
+fn is_in_doubt(carry: &Carry, at: usize) -> bool {
+    carry.tracks.get(at).is_some_and(|track| track.doubt().is_some())
+}
+
+fn has_value(carry: &Carry, at: usize) -> bool {
+    carry.tracks.get(at).is_some_and(|track| track.believed().is_some())
+}

@@ -13,7 +13,9 @@ use crate::{
     bootstrap::Bootstrap,
     delta::{Snapshot, events, tables::Tables},
     error::Error,
-    memory::{Arrivals, Flushed, Latest, LiveState, Newest, Tail, TailBatch, Wanted, flush::flush},
+    memory::{
+        Arrivals, DeviceDay, Flushed, Latest, LiveState, Newest, Tail, TailBatch, flush::flush,
+    },
     options::LakeOptions,
     rollup::{NotRolledUp, RolledUp, Rollups, Zones},
     upkeep::{
@@ -219,8 +221,8 @@ impl Lake {
     pub async fn stored_times(
         &self,
         table: Table,
-        wanted: &HashSet<Wanted>,
-    ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
+        wanted: &HashSet<DeviceDay>,
+    ) -> Result<HashMap<DeviceDay, Vec<Micros>>, Error> {
         self.reader.stored_times(table, wanted).await
     }
 

@@ -35,8 +35,8 @@ pub use delta::{Covered, Damage, DataFile, Disk, Snapshot, put_under};
 pub use error::{Error, ErrorKind, computing_error, is_store_trouble, may_be_damage};
 pub use lake::Lake;
 pub use memory::{
-    Arrivals, Arrived, Dedup, DedupLimits, Flushed, Latest, Newest, Rows, Tail, TailBatch,
-    TailSize, Wanted,
+    Arrivals, Arrived, Dedup, DedupLimits, DeviceDay, Flushed, Latest, Newest, Rows, Tail,
+    TailBatch, TailSize,
 };
 pub use options::LakeOptions;
 pub use rollup::{NotRolledUp, QUARTER, RolledUp, Zones};

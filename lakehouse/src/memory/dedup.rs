@@ -16,7 +16,7 @@ use acuvim_schemas::time::{Micros, day_of};
 use super::newest::Newest;
 
 /// A device and a UTC day in days since 1970-01-01: the unit in which stored times are loaded.
-pub type Wanted = (Arc<str>, i32);
+pub type DeviceDay = (Arc<str>, i32);
 
 /// Bounds on the memory of loaded times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Default for DedupLimits {
 #[derive(Debug)]
 pub struct Dedup {
     newest: Newest,
-    days: HashMap<Wanted, Day>,
+    days: HashMap<DeviceDay, Day>,
     times: usize,
     clock: u64,
     limits: DedupLimits,
@@ -55,7 +55,10 @@ impl Dedup {
     }
 
     /// The device days whose stored times must be loaded before these readings are judged.
-    pub fn wanted<'a>(&self, readings: impl Iterator<Item = (&'a str, Micros)>) -> HashSet<Wanted> {
+    pub fn wanted<'a>(
+        &self,
+        readings: impl Iterator<Item = (&'a str, Micros)>,
+    ) -> HashSet<DeviceDay> {
         // A reading is also compared with those before it in the same call.
         let mut newest: HashMap<&str, Micros> = HashMap::new();
         let mut wanted = HashSet::new();
@@ -64,7 +67,7 @@ impl Dedup {
             if here.is_none_or(|here| ts > here) && self.newest.is_newer(device, ts) {
                 newest.insert(device, ts);
             } else if here != Some(ts) && self.newest.get(device) != Some(ts) {
-                let key: Wanted = (device.into(), day_of(ts));
+                let key: DeviceDay = (device.into(), day_of(ts));
                 if !self.days.contains_key(&key) {
                     wanted.insert(key);
                 }
@@ -90,7 +93,7 @@ impl Dedup {
     }
 
     /// Adds the stored times of a device day.
-    pub fn load(&mut self, day: Wanted, times: impl IntoIterator<Item = Micros>) {
+    pub fn load(&mut self, day: DeviceDay, times: impl IntoIterator<Item = Micros>) {
         let entry = self.days.entry(day).or_default();
         let before = entry.times.len();
         entry.times.extend(times);
@@ -113,7 +116,7 @@ impl Dedup {
             return false;
         }
         let late = !self.newest.is_newer(device, ts);
-        let key: Wanted = (device.into(), day_of(ts));
+        let key: DeviceDay = (device.into(), day_of(ts));
         let new = match self.days.get_mut(&key) {
             Some(day) => {
                 day.used = self.clock;

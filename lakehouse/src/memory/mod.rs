@@ -11,7 +11,7 @@ mod tail;
 pub(crate) mod uncommitted;
 
 pub use arrivals::{Arrivals, Arrived};
-pub use dedup::{Dedup, DedupLimits, Wanted};
+pub use dedup::{Dedup, DedupLimits, DeviceDay};
 pub use flush::Flushed;
 pub use latest::Latest;
 pub(crate) use live::LiveState;

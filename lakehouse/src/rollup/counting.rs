@@ -16,7 +16,7 @@ pub(super) struct CounterValues {
 
 /// A meter's serial number, as a heartbeat reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SerialAt {
+pub(super) struct SerialAt {
     pub ts: Micros,
     pub serial: Arc<str>,
 }

@@ -27,7 +27,7 @@ use super::reader::Reader;
 use crate::{
     batch::{column, device_times, times, timestamp},
     error::Error,
-    memory::{Newest, Wanted},
+    memory::{DeviceDay, Newest},
 };
 
 /// The most readings of a device that are returned at once: a day with one a second, and some more.
@@ -44,20 +44,20 @@ impl Reader {
     pub async fn stored_times(
         &self,
         table: Table,
-        wanted: &HashSet<Wanted>,
-    ) -> Result<HashMap<Wanted, Vec<Micros>>, Error> {
+        wanted: &HashSet<DeviceDay>,
+    ) -> Result<HashMap<DeviceDay, Vec<Micros>>, Error> {
         let mut by_day: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
         for (device, day) in wanted {
             by_day.entry(*day).or_default().push(device);
         }
-        let mut found: HashMap<Wanted, Vec<Micros>> =
+        let mut found: HashMap<DeviceDay, Vec<Micros>> =
             wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
-        let rows_of = self.hot(table)?;
+        let all = self.hot(table)?;
         for (day, devices) in by_day {
             let start = i64::from(day) * DAY;
             let devices = devices.into_iter().map(lit).collect();
             let rows = self
-                .query(Arc::clone(&rows_of))?
+                .query(Arc::clone(&all))?
                 .filter(is_within(&(start..start + DAY)))?
                 .filter(col("device_id").in_list(devices, false))?
                 .select_columns(&["device_id", "ts"])?

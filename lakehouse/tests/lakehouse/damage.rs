@@ -1,5 +1,5 @@
-//! Starts after a power cut that has left the newest commits damaged: the lake goes back to before
-//! them, and what the log brings again is there once.
+//! Recovery after a power cut that has damaged the newest commits: the lake goes back to before them, and
+//! the rows that are read from the log again are stored once.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -11,10 +11,10 @@ use acuvim_schemas::tables::Table;
 
 use crate::support::{T0, count, dead, lake, options, pairs, push, query, reading};
 
-/// Readings and a dead letter that each round of records makes.
+/// The number of records in a round: two readings and a dead letter.
 const ROUND: i64 = 3;
 
-/// Pushes rounds of records, as the log has them: the same whenever they come.
+/// Pushes rounds of records. Repeating a round pushes the same records, as reading the log again does.
 async fn write(lake: &Lake, rounds: std::ops::Range<i64>) {
     for round in rounds {
         let rows = [reading("a", T0 + round), reading("b", T0 + round)];
@@ -33,7 +33,7 @@ fn newest_commit(dir: &Path, table: Table) -> PathBuf {
     commits(dir, table).into_iter().next_back().expect("a commit")
 }
 
-/// The file that a commit has added.
+/// The file that a commit added.
 fn added(dir: &Path, table: Table, commit: &Path) -> PathBuf {
     let text = std::fs::read_to_string(commit).expect("commit");
     let mut actions =
@@ -45,18 +45,18 @@ fn added(dir: &Path, table: Table, commit: &Path) -> PathBuf {
 
 fn cut(path: &Path, to: u64) {
     let file = std::fs::File::options().write(true).open(path).expect("open");
-    // A power cut leaves a file the time at which it was written.
+    // A power cut does not change the modification time.
     let written = file.metadata().and_then(|of| of.modified()).expect("a time");
     file.set_len(to).expect("cut");
     file.set_modified(written).expect("set");
 }
 
-/// Starts as a process does, and reads the log again; `from` is the first round that is damaged.
+/// Recovers as a start does, and reads the log again. `from` is the first damaged round.
 async fn recovered(dir: &Path, from: i64, rounds: i64) {
     let damage = Damage::find(&options(dir)).await.expect("looked at").expect("damaged");
     assert_eq!(damage.what().len(), 1, "{:?}", damage.what());
     let restart = damage.restart().expect("the log").get(&0).copied().expect("covered");
-    // What was committed within the same few milliseconds goes back too.
+    // A commit of the same milliseconds can be rolled back too.
     assert!(((from - 1) * ROUND..=from * ROUND).contains(&restart), "{restart}");
     damage.set_aside().await.expect("set aside");
     assert!(Damage::find(&options(dir)).await.expect("looked at").is_none(), "once is enough");
@@ -101,7 +101,7 @@ async fn a_newest_commit_that_is_empty_or_cut_off_comes_again_from_the_log() {
     }
 }
 
-/// Refused, with this in the reason, and nothing is moved.
+/// Asserts that recovery is refused with a reason, and that nothing was moved.
 async fn is_refused(dir: &Path, table: Table, why: &str) {
     let before = commits(dir, table);
     let error = Damage::find(&options(dir)).await.expect_err("refused");
@@ -117,8 +117,8 @@ async fn a_lake_goes_back_only_to_what_is_there() {
     write(&lake(path).await, 0..5).await;
     let all: Vec<PathBuf> = commits(path, Table::Telemetry).into_iter().collect();
     cut(all.last().expect("a commit"), 0);
-    // As if it had been merged into another file since, and cleaned away: an old commit names it, which is
-    // not looked at otherwise.
+    // A file that an old commit names is missing, as after compaction and cleaning. Commits of that age are
+    // not checked, but a rollback needs the file.
     let old = added(path, Table::Telemetry, &all[1]);
     std::fs::remove_file(&old).expect("removed");
     for commit in &all[..all.len() - 1] {
@@ -181,7 +181,7 @@ async fn a_damaged_checkpoint_is_done_without() {
     assert!(!checkpoint.exists());
     let again = lake(dir.path()).await;
     assert_eq!(count(&again, false).await, (104, 52));
-    // Without the commits that it sums up there is nothing to go back to.
+    // Without all commits that the checkpoint sums up, it can't be replaced.
     let log = dir.path().join("dead_letters/_delta_log");
     cut(&log.join(format!("{:020}.checkpoint.parquet", 49)), 100);
     std::fs::remove_file(log.join(format!("{:020}.json", 7))).expect("remove");

@@ -1,5 +1,5 @@
-//! The life of a table's days: put in order when they are over, late rows folded in, dropped when they
-//! are too old; and versions that can be asked for again.
+//! The life of a table's days: past days are put in order, late rows are folded in, expired days are
+//! removed; and older versions can be read again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,7 +11,7 @@ use acuvim_schemas::{
 
 use crate::support::{T0, count_in, lake, pairs, push, query, query_view, reading};
 
-/// Days later: every day of the readings is over.
+/// A time at which all days of the readings are past.
 const LATER: Micros = T0 + 9 * DAY;
 
 fn policy(file_bytes: u64) -> CompactionPolicy {
@@ -19,7 +19,7 @@ fn policy(file_bytes: u64) -> CompactionPolicy {
 }
 
 async fn settle(lake: &Lake, policy: CompactionPolicy) {
-    // The ages of files are real; what is far off in the future finds all of them old.
+    // The files have real modification times. Seen from the far future, all of them are old.
     let now = LATER + 36_500 * DAY;
     for _ in 0..200 {
         if lake.compact(policy, now).await.expect("compact").is_none() {
@@ -29,7 +29,8 @@ async fn settle(lake: &Lake, policy: CompactionPolicy) {
     panic!("compaction has no end: {:?}", lake.snapshot(Table::Telemetry).expect("telemetry"));
 }
 
-/// A day's readings of 40 devices, in an order of its own, with three days of late ones between.
+/// A day's readings of 40 devices, either in order or shuffled, with readings of three earlier days mixed
+/// in.
 async fn write(lake: &Lake, shuffled: bool) -> usize {
     let mut rows: Vec<(String, Micros)> = Vec::new();
     for minute in 0..50 {
@@ -43,7 +44,7 @@ async fn write(lake: &Lake, shuffled: bool) -> usize {
         }
     }
     if shuffled {
-        // A walk with a step that has no common divisor with the count meets each once.
+        // Steps of a size that is coprime to the count visit each reading once.
         let count = rows.len();
         rows = (0..count).map(|n| rows[n * 1117 % count].clone()).collect();
     }
@@ -74,7 +75,7 @@ async fn a_shuffled_day_with_late_ones_ends_like_one_in_order() {
     let (ordered, shuffled) = (lake(one.path()).await, lake(two.path()).await);
     let rows = write(&ordered, false).await;
     assert_eq!(write(&shuffled, true).await, rows);
-    // Small enough that a day needs several files.
+    // Small enough for a day to need several files.
     let policy = policy(24_000);
     for lake in [&ordered, &shuffled] {
         settle(lake, policy).await;
@@ -191,13 +192,13 @@ async fn one_devices_rows_come_in_order_without_a_sort() {
     assert!(!text.contains("SortExec") && text.contains("SortPreservingMerge"), "{text}");
 }
 
-/// The files of one group follow each other, and those of two overlap: nobody may read a file of
-/// another group because it has none of its own left.
+/// Files of one group are consecutive, those of different groups overlap. A stream that has finished its
+/// own group must not read files of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_rows_in_order_are_the_first_rows() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = lake(dir.path()).await;
-    // Seconds 0..10 and 90..100, and 5..95 that overlaps both.
+    // Seconds 0..10 and 90..100 are consecutive; 5..95 overlaps both.
     let files: [Vec<Micros>; 3] =
         [(0..10).collect(), (5..95).step_by(2).collect(), (90..100).collect()];
     let mut offset = 0;

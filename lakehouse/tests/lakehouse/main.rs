@@ -1,4 +1,4 @@
-//! The lake on real files: flushes, the union, fences, compaction.
+//! The lake on real files: flushes, views, the fence between writers, compaction.
 
 #![allow(
     clippy::expect_used,
@@ -80,7 +80,7 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await, (1, 1), "all or nothing");
     assert_eq!(count(&two, true).await, (2, 1), "the cut knows what the other committed");
-    // It goes on behind the other, whoever is right to.
+    // The next flush continues behind the other writer.
     push(&two, 0, 2, &[reading("a", T0 + 1)], &[]);
     assert_eq!(two.flush(true).await.expect("dead letters"), Flushed::Overtaken { partition: 0 });
     assert!(matches!(two.flush(true).await.expect("again"), Flushed::Done { .. }));
@@ -89,7 +89,7 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
     assert_eq!((reader.next_offset(0), reader.next_offset(1)), (3, 1));
 }
 
-/// The control run of the test above: with the fence off, the same order of events must do harm.
+/// The control run of the test above: without the fence the same events store rows twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_fence_two_writers_of_the_same_records_store_them_twice() {
     let dir = tempfile::tempdir().expect("dir");
@@ -149,7 +149,7 @@ async fn dead_letters_ahead_of_telemetry_are_not_written_twice() {
     let dir = tempfile::tempdir().expect("dir");
     let first = lake(dir.path()).await;
     push(&first, 0, 0, &[reading("a", T0)], &[dead("a")]);
-    // What a crash between the two commits leaves: dead_letters has them, telemetry has not.
+    // A crash between the two commits: dead_letters covers the records, telemetry does not.
     first.flush(true).await.expect("flush");
     std::fs::remove_dir_all(dir.path().join("telemetry")).expect("remove");
     let second = lake(dir.path()).await;

@@ -1,5 +1,5 @@
-//! Any row of pushes, flushes, compactions, cleanings and restarts, and reads all the while: every read
-//! equals a model, counts never fall, and a version answers the same again.
+//! Random sequences of pushes, flushes, compactions, cleanings and restarts, with reads in parallel: every
+//! read equals a model, counts never decrease, and an older version has the same rows again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,9 +25,9 @@ enum Step {
     },
     Flush,
     Compact,
-    /// Puts days in order as if they were long over.
+    /// Compacts days as if they were long past.
     Settle,
-    /// Removes what an hour of versions does not need: nothing that is asked for here.
+    /// Deletes what versions of the last hour do not need. This test reads no older ones.
     Clean,
     Restart,
 }
@@ -110,7 +110,7 @@ async fn run(steps: &[Step]) {
 
 const SELECT: &str = "SELECT device_id, ts FROM telemetry";
 
-/// Reads beside a step: what is seen once is seen again.
+/// Reads while a step runs: rows that were seen once stay visible.
 struct Watch {
     over: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<usize>,

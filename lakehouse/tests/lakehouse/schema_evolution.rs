@@ -1,4 +1,4 @@
-//! Tables that other versions of this program wrote.
+//! Tables that were written by other versions of this program.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use deltalake::{
 
 use crate::support::{self, T0, lake, push, query, reading};
 
-/// A version of the program that does not know these columns yet.
+/// Makes tables look as if they were written by a version without these columns.
 async fn made_without(dir: &Path, lacks: &[&str], extra: Option<Field>) {
     let fields = Table::Telemetry.schema();
     let mut fields: Vec<Field> = fields
@@ -85,7 +85,7 @@ async fn columns_of_a_later_version_are_not_written_away() {
     assert_eq!(number(&lake, "SELECT count(*) FROM telemetry").await, 4);
 }
 
-/// What version 0.1 wrote is read, added to and put in order by this one.
+/// This version reads, extends and compacts tables that version 0.1 wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_an_earlier_release_goes_on() {
     let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/lakehouse/release_0_1");

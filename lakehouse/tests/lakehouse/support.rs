@@ -1,4 +1,4 @@
-//! Rows to order, and short ways to ask.
+//! Helpers that push rows and query them.
 
 use std::{path::Path, sync::Arc};
 
@@ -35,7 +35,7 @@ pub async fn lake(dir: &Path) -> Lake {
     lake_with(options(dir)).await
 }
 
-/// The same, with other options.
+/// A lake with other options that follows and owns every partition.
 pub async fn lake_with(options: LakeOptions) -> Lake {
     let engine = Engine::new(&EngineLimits::default()).expect("engine");
     let lake = Lake::open(options, engine).await.expect("open");
@@ -55,7 +55,7 @@ pub fn options(dir: &Path) -> LakeOptions {
     }
 }
 
-/// Pushes one record per reading and dead letter, from an offset on.
+/// Pushes one record for each reading and dead letter, from an offset on.
 pub fn push(lake: &Lake, partition: u32, from: i64, readings: &[Reading], letters: &[Dead]) {
     let mut decoder = Decoder::new(Limits::default(), Arc::default());
     let mut dead_letters = DeadLetterRows::default();
@@ -108,7 +108,7 @@ pub async fn count_in(view: &View, table: Table) -> usize {
     usize::try_from(rows[0].column(0).as_primitive::<Int64Type>().value(0)).expect("a count")
 }
 
-/// Rows of telemetry and dead_letters.
+/// The numbers of rows of telemetry and dead_letters.
 pub async fn count(lake: &Lake, hot: bool) -> (usize, usize) {
     let view = lake.view(hot).expect("view");
     (count_in(&view, Table::Telemetry).await, count_in(&view, Table::DeadLetters).await)

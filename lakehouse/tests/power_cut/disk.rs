@@ -1,4 +1,4 @@
-//! A disk that keeps what it was told to sync, and nothing else.
+//! A disk that persists only what was synced.
 
 use std::{
     collections::HashMap,
@@ -10,8 +10,8 @@ use std::{
 
 use acuvim_lakehouse::Disk;
 
-/// What would be there after a power cut, by inode: a file's bytes and a folder's entries as they
-/// were when they were synced.
+/// The state after a power cut, by inode: the bytes of files and the entries of folders when they were last
+/// synced.
 #[derive(Debug, Default)]
 pub struct ForgetfulDisk(Mutex<HashMap<u64, Kept>>);
 
@@ -26,12 +26,12 @@ impl ForgetfulDisk {
         self.0.lock().expect("the disk")
     }
 
-    /// A folder whose place in its parent is on the disk already.
+    /// Marks an existing folder as persisted.
     pub fn trust(&self, folder: &Path) {
         self.sync(folder).expect("a folder");
     }
 
-    /// Makes what would be left of a folder.
+    /// Writes what would be left of a folder to another one.
     pub fn cut(&self, folder: &Path, left: &Path) {
         let parent = folder.parent().expect("a parent");
         let parent = parent.metadata().expect("a folder").ino();
@@ -54,7 +54,7 @@ fn restore(kept: &HashMap<u64, Kept>, inode: u64, at: &Path) {
                 restore(kept, *inode, &at.join(name));
             }
         }
-        // A name alone: journals keep it, and what it stands for is empty.
+        // Only the name is persisted, as by a journal: the file is empty.
         None => std::fs::write(at, b"").expect("write"),
     }
 }
@@ -69,7 +69,7 @@ impl Disk for ForgetfulDisk {
                 for entry in std::fs::read_dir(path)? {
                     let entry = entry?;
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    // What goes away while it is looked at may be there or not.
+                    // A file that is deleted meanwhile may be there or not.
                     if let Ok(facts) = entry.metadata() {
                         entries.push((name, facts.ino()));
                     }

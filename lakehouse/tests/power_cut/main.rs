@@ -1,4 +1,4 @@
-//! The power is cut at any moment: what the tables say that they cover can still be read.
+//! Power cuts at any moment: the rows of all offsets that the tables cover can still be read.
 
 #![allow(
     clippy::expect_used,
@@ -20,19 +20,19 @@ use acuvim_schemas::{tables::Table, time::DAY};
 use disk::ForgetfulDisk;
 use support::{T0, count_in, dead, lake, push, reading};
 
-/// One test: the disk is that of the whole process.
+/// One test only, since the disk is replaced for the whole process.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_covered_survives_a_power_cut() {
     let disk = Arc::new(ForgetfulDisk::default());
     assert!(put_under(Arc::clone(&disk) as _), "no lake was open yet");
     let dir = tempfile::tempdir().expect("dir");
-    // Made by somebody else, and there for long.
+    // The folder was created by somebody else, and is persisted.
     disk.trust(dir.path());
     let place = dir.path().join("lake");
     let open = lake(&place).await;
     let policy = CompactionPolicy { fan_in: 3, max_files: 8, ..CompactionPolicy::default() };
     let mut next = 0;
-    // Enough versions for a checkpoint, and new days all along.
+    // Enough versions for a checkpoint, and new days throughout.
     for round in 0..60 {
         let day = T0 + round % 7 * DAY + round;
         push(&open, 0, next, &[reading("a", day), reading("b", day)], &[dead("a")]);
@@ -51,7 +51,7 @@ async fn what_is_covered_survives_a_power_cut() {
     assert!(versions > 50, "there was a checkpoint, and it was read");
 }
 
-/// What is left of a lake has all that the lake covers.
+/// Asserts that what is left of a lake contains every row that its tables cover.
 async fn check(left: &std::path::Path, lake: &acuvim_lakehouse::Lake, next: i64) {
     let again = support::lake(left).await;
     assert_eq!(again.next_offset(0), next);

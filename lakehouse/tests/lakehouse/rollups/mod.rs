@@ -1,5 +1,5 @@
-//! Rollups against what a plain look at all readings says: in whatever order and portions these come,
-//! with compactions, restarts and other meters in between.
+//! Rollups compared with a simple computation over all readings, in any order and portions of arrival, with
+//! compactions, restarts and meter replacements in between.
 
 mod oracle;
 mod order;
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 use crate::support::{self, T0, lake};
 use oracle::{Row, days, quarters};
-use story::{Reading, Said, told};
+use story::{Reading, SerialReport, push_reports};
 
 /// What happens between portions of readings.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,7 @@ async fn compact(lake: &Lake, settle: bool) {
     }
 }
 
-/// The rows of a rollup as they are stored.
+/// The stored rows of a rollup.
 pub async fn stored(lake: &Lake, table: Table) -> Vec<Row> {
     let view = lake.view(false).expect("view");
     let context = lake.engine().session();
@@ -111,15 +111,15 @@ pub async fn stored(lake: &Lake, table: Table) -> Vec<Row> {
     rows
 }
 
-async fn check(lake: &Lake, readings: &[Reading], said: &[Said], zones: &Zones) {
-    let wanted = quarters(readings, said);
+async fn check(lake: &Lake, readings: &[Reading], reports: &[SerialReport], zones: &Zones) {
+    let wanted = quarters(readings, reports);
     same(&stored(lake, Table::Rollup15m).await, &wanted);
     let zone = |device: &str| zones.0.get(device).copied().unwrap_or(Tz::UTC);
     same(&stored(lake, Table::RollupDaily).await, &days(&wanted, zone));
 }
 
 fn same(found: &[Row], wanted: &[Row]) {
-    // Means are the same but for the last digits of a float.
+    // Means may differ in the last digits of a float.
     let but_avg = |row: &Row| Row { avg: None, ..row.clone() };
     for (found, wanted) in found.iter().zip(wanted) {
         assert_eq!(but_avg(found), but_avg(wanted));
@@ -132,11 +132,11 @@ fn same(found: &[Row], wanted: &[Row]) {
     assert_eq!(found.len(), wanted.len());
 }
 
-async fn run(readings: &[Reading], said: &[Said], order: &[usize], steps: &[Step]) {
+async fn run(readings: &[Reading], reports: &[SerialReport], order: &[usize], steps: &[Step]) {
     let dir = tempfile::tempdir().expect("dir");
     let mut store = lake(dir.path()).await;
     let zones = zones();
-    told(&store, said);
+    push_reports(&store, reports);
     store.flush(true).await.expect("flush");
     let mut next: HashMap<u32, i64> = HashMap::from([(3, store.next_offset(3))]);
     let portion = readings.len().div_ceil(steps.len().max(1));
@@ -149,7 +149,7 @@ async fn run(readings: &[Reading], said: &[Said], order: &[usize], steps: &[Step
         match step {
             Step::RollUp => {
                 up_to_date(&store, &zones).await;
-                check(&store, &so_far, said, &zones).await;
+                check(&store, &so_far, reports, &zones).await;
             }
             Step::Compact => compact(&store, false).await,
             Step::Settle => compact(&store, true).await,
@@ -157,26 +157,26 @@ async fn run(readings: &[Reading], said: &[Said], order: &[usize], steps: &[Step
         }
     }
     up_to_date(&store, &zones).await;
-    check(&store, &so_far, said, &zones).await;
+    check(&store, &so_far, reports, &zones).await;
     assert!(store.rollups_are_built().await.expect("known"));
     compact(&store, true).await;
-    check(&store, &so_far, said, &zones).await;
+    check(&store, &so_far, reports, &zones).await;
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]
     fn every_reading_is_in_its_bucket_however_it_came(
-        (readings, said, order) in story::story(),
+        (readings, reports, order) in story::story(),
         steps in prop::collection::vec(step(), 1..5),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2).enable_all().build().expect("runtime");
-        runtime.block_on(run(&readings, &said, &order, &steps));
+        runtime.block_on(run(&readings, &reports, &order, &steps));
     }
 }
 
-/// More of them by night: ACUVIM_CASES.
+/// ACUVIM_CASES sets more of them for nightly runs.
 fn cases() -> u32 {
     std::env::var("ACUVIM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
@@ -201,7 +201,7 @@ async fn days_are_those_of_the_sites_calendar_and_change_with_it() {
     check(&lake, &readings, &[], &zones).await;
 }
 
-/// A logger was away for three weeks; its meter was not.
+/// A logger is away for three weeks while its meter keeps counting.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_meter_counts_in_a_long_outage_is_counted() {
     let dir = tempfile::tempdir().expect("dir");
@@ -209,7 +209,7 @@ async fn what_a_meter_counts_in_a_long_outage_is_counted() {
     let zones = zones();
     let mut next = HashMap::new();
     let mut so_far = Vec::new();
-    // The last one lies in the outage, and comes late.
+    // The last reading lies within the outage and arrives late.
     for (days, kwh) in [(0, 100), (21, 900), (10, 500)] {
         let reading = Reading::new("a", T0 + days * DAY, 230, kwh);
         story::push(&lake, &mut next, &[reading]);
@@ -238,7 +238,7 @@ async fn a_start_reads_none_of_the_old_files() {
         }
     }
     drop(first);
-    // Whoever opened them would fail.
+    // A query that opened these files would fail.
     for entry in std::fs::read_dir(dir.path().join("telemetry/date=2026-05-18")).expect("a day") {
         std::fs::write(entry.expect("a file").path(), b"damaged").expect("write");
     }
@@ -259,7 +259,7 @@ async fn what_a_repeated_step_makes_is_the_same() {
     one.flush(true).await.expect("flush");
     let two = support::lake(dir.path()).await;
     let zones = Zones::default();
-    // Neither knows of the other: what is refused is done again, and nothing twice.
+    // Two processes roll up at once. A refused step is repeated, and no reading is counted twice.
     for _ in 0..10 {
         let (first, second) = tokio::join!(one.roll_up(&zones), two.roll_up(&zones));
         for error in [first.err(), second.err()].into_iter().flatten() {

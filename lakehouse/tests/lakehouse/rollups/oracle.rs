@@ -1,4 +1,4 @@
-//! What rollups must be, by the plainest of means.
+//! The expected rollups, computed in the simplest way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use acuvim_schemas::time::{Micros, to_datetime};
 use chrono::{Datelike as _, TimeZone as _};
 use chrono_tz::Tz;
 
-use super::story::{Reading, Said};
+use super::story::{Reading, SerialReport};
 
-/// A row of a rollup, of two readings.
+/// A row of a rollup, with one measured value and one counter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     pub device: String,
@@ -17,16 +17,16 @@ pub struct Row {
     pub samples: i32,
     pub last_ts: Micros,
     pub serial: Option<String>,
-    /// How many, the least, the greatest.
+    /// Number of values, minimum, maximum.
     pub volts: (i32, Option<i64>, Option<i64>),
     pub avg: Option<f64>,
-    /// How many, what was counted, where it stood.
+    /// Number of values, consumption, last value.
     pub energy: (i32, Option<i64>, Option<i64>),
     pub day: Option<i32>,
 }
 
-/// What a device's counter has counted up to each of its readings, in hundredths, and where it stood: by
-/// one walk through all of them in order.
+/// The consumption of a device's counter up to each of its readings, in hundredths, and its last value,
+/// from one pass over all readings in order.
 fn counted(
     theirs: &BTreeMap<Micros, &Reading>,
     changed: impl Fn(Micros, Micros) -> bool,
@@ -43,9 +43,9 @@ fn counted(
         last = Some(*ts);
         let Some(now) = reading.energy else { continue };
         let now = acuvim_lakehouse::Reading { ts: *ts, value: now as f64 / 100.0 };
-        let told = track.take(Counter::Total, &terms, now);
-        if let (Some(back), Some(at)) = (told.taken_back, counted_at) {
-            // Where it stood from there on was not so.
+        let outcome = track.take(Counter::Total, &terms, now);
+        if let (Some(back), Some(at)) = (outcome.taken_back, counted_at) {
+            // The values since the suspect reading were wrong.
             for (_, (delta, stood)) in all.range_mut(at..=at) {
                 *delta -= hundredths(back.counted);
                 *stood = Some(hundredths(back.stood.value));
@@ -54,16 +54,16 @@ fn counted(
                 *stood = Some(hundredths(back.stood.value));
             }
         }
-        if told.believed {
+        if outcome.believed {
             counted_at = Some(*ts);
         }
         let stood = track.believed().map(|at| hundredths(at.value));
-        all.insert(*ts, (hundredths(told.counted), stood));
+        all.insert(*ts, (hundredths(outcome.counted), stood));
     }
     all
 }
 
-pub fn quarters(readings: &[Reading], said: &[Said]) -> Vec<Row> {
+pub fn quarters(readings: &[Reading], reports: &[SerialReport]) -> Vec<Row> {
     let mut by_device: BTreeMap<&str, BTreeMap<Micros, &Reading>> = BTreeMap::new();
     for reading in readings {
         by_device.entry(reading.device).or_default().insert(reading.ts, reading);
@@ -75,7 +75,7 @@ pub fn quarters(readings: &[Reading], said: &[Said]) -> Vec<Row> {
         for start in starts {
             let inside: Vec<&Reading> =
                 theirs.range(start..start + QUARTER).map(|(_, r)| *r).collect();
-            rows.push(quarter(device, start, &inside, &theirs, said));
+            rows.push(quarter(device, start, &inside, &theirs, reports));
         }
     }
     rows
@@ -86,18 +86,18 @@ fn quarter(
     start: Micros,
     inside: &[&Reading],
     theirs: &BTreeMap<Micros, &Reading>,
-    said: &[Said],
+    reports: &[SerialReport],
 ) -> Row {
     let volts: Vec<i64> = inside.iter().filter_map(|r| r.volts).collect();
     let last_ts = inside.iter().map(|r| r.ts).max().expect("a reading");
     let changed = |from: Micros, to: Micros| {
-        // Between two readings the serial as it was known at the one, and at the other.
+        // The serial numbers that were known at one reading and at the next.
         let at = |ts: Micros| {
-            let known = said.iter().filter(|(d, at, _)| *d == device && *at <= ts);
+            let known = reports.iter().filter(|(d, at, _)| *d == device && *at <= ts);
             known.max_by_key(|(_, at, _)| *at).map(|(_, _, serial)| *serial)
         };
-        let mut between: Vec<&Said> =
-            said.iter().filter(|(d, at, _)| *d == device && *at > from && *at <= to).collect();
+        let mut between: Vec<&SerialReport> =
+            reports.iter().filter(|(d, at, _)| *d == device && *at > from && *at <= to).collect();
         between.sort_by_key(|(_, at, _)| *at);
         let known = at(from).into_iter().chain(between.into_iter().map(|(.., serial)| *serial));
         let known: BTreeSet<&str> = known.collect();
@@ -108,7 +108,7 @@ fn quarter(
     let deltas: Vec<i64> = here().map(|(_, (delta, _))| *delta).collect();
     let delta = (!deltas.is_empty()).then(|| deltas.iter().sum());
     let last = here().next_back().and_then(|(ts, (_, stood))| Some((*ts, (*stood)?)));
-    let serial = said.iter().filter(|(d, at, _)| *d == device && *at <= last_ts);
+    let serial = reports.iter().filter(|(d, at, _)| *d == device && *at <= last_ts);
     let count = |n: usize| i32::try_from(n).expect("small");
     let avg = || volts.iter().sum::<i64>() as f64 / volts.len() as f64 / 100.0;
     Row {
@@ -146,7 +146,7 @@ pub fn days(quarters: &[Row], zone: impl Fn(&str) -> Tz) -> Vec<Row> {
         let sum: f64 = rows.iter().filter_map(|r| Some(r.avg? * f64::from(r.volts.0))).sum();
         let end = rows.last().expect("a quarter");
         let deltas: Vec<i64> = rows.iter().filter_map(|r| r.energy.1).collect();
-        // Where the counter stood, unless the meter is another since.
+        // The last value, unless the meter was replaced after it.
         let mut last = None;
         let mut serial: Option<&String> = None;
         for row in &rows {

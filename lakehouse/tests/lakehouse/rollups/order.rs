@@ -1,5 +1,4 @@
-//! Days written as they came, and the same days written in no order and late: in the end nobody can
-//! tell which is which.
+//! Days written in order, and the same days written shuffled and late, end up in the same layout.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +24,7 @@ fn readings() -> Vec<Reading> {
     (0..4 * 720).flat_map(one).collect()
 }
 
-/// The last day first and all of it mixed up, then the days before, as mixed.
+/// The last day first, shuffled, then the days before it, shuffled too.
 fn mixed_up(readings: &[Reading]) -> Vec<Reading> {
     let day = |r: &Reading| (r.ts - readings[0].ts) / DAY;
     let mut keyed: Vec<((bool, u64), Reading)> = readings
@@ -40,7 +39,7 @@ fn mixed_up(readings: &[Reading]) -> Vec<Reading> {
     keyed.into_iter().map(|(_, reading)| reading).collect()
 }
 
-/// What came in portions, long after.
+/// Writes readings in portions, and compacts long after.
 async fn written(dir: &Path, readings: &[Reading], policy: CompactionPolicy) -> Lake {
     let lake = &lake(dir).await;
     let mut next = HashMap::new();
@@ -50,13 +49,13 @@ async fn written(dir: &Path, readings: &[Reading], policy: CompactionPolicy) -> 
         lake.compact(policy, T0).await.expect("compact");
         up_to_date(lake, &zones()).await;
     }
-    // A new process has put no files aside.
+    // A new process has no files in cooldown.
     let lake = crate::support::lake(dir).await;
     while lake.compact(policy, T0 + 36_500 * DAY).await.expect("compact").is_some() {}
     lake
 }
 
-/// By day: files, their devices, and their largest size.
+/// For each day the device ranges of its files, and the largest size.
 fn layout(lake: &Lake) -> BTreeMap<i32, (Vec<(String, String)>, u64)> {
     let snapshot = lake.snapshot(Table::Telemetry).expect("snapshot");
     let mut days: BTreeMap<i32, (Vec<(String, String)>, u64)> = BTreeMap::new();

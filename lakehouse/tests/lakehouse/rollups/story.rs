@@ -1,4 +1,4 @@
-//! Readings and heartbeats to roll up.
+//! Generates readings and heartbeats for the rollup tests.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::support::T0;
 
-/// A reading: its voltage in hundredths, and its counter, if it sent it, in hundredths.
+/// A reading with its voltage, and its counter if it has one, in hundredths.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     pub device: &'static str,
@@ -30,25 +30,25 @@ impl Reading {
     }
 }
 
-/// A meter's serial as a heartbeat told it.
-pub type Said = (&'static str, Micros, &'static str);
+/// A heartbeat with the serial number of a meter.
+pub type SerialReport = (&'static str, Micros, &'static str);
 
-/// What a counter shows beside what it has counted.
+/// What a counter shows in addition to its consumption.
 #[derive(Debug, Clone, Copy)]
 enum Glitch {
     None,
-    /// A register that was not read.
+    /// Zero, as a register shows that could not be read.
     Zero,
-    /// Another number.
+    /// A wrong number.
     Jump(i64),
-    /// A register that is not read for so many readings.
+    /// Zero for several readings.
     Stuck(usize),
     /// The meter was reset.
     Reset,
 }
 
-/// Stories of two devices and a third, with the order in which they come.
-pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
+/// Readings of three devices, with the order in which they arrive.
+pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<SerialReport>, Vec<usize>)> {
     let step = prop_oneof![
         20 => 5..60_i64, 6 => Just(900), 3 => Just(3 * 3600), 1 => Just(26 * 3600)
     ];
@@ -72,7 +72,7 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
                     if ts > T0 + 6 * DAY {
                         break;
                     }
-                    // Through the end of its digits.
+                    // Across the roll-over.
                     counter = (counter + energy.unwrap_or(0)) % 10_000_000_000;
                     stuck = match glitch {
                         Glitch::Stuck(readings) => readings,
@@ -93,20 +93,20 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<Said>, Vec<usize>)> {
             }
             let name = |n: usize| ["m0", "m1"].get(n).copied().unwrap_or("m2");
             let device = |n: usize| ["a", "b", "c"].get(n).copied().unwrap_or("a");
-            // No two of a device at one time.
-            let said: HashMap<(usize, i64), usize> =
+            // A device has at most one reading at a time.
+            let reports: HashMap<(usize, i64), usize> =
                 meters.into_iter().map(|(d, at, m)| ((d, at), m)).collect();
-            let mut said: Vec<Said> = said
+            let mut reports: Vec<SerialReport> = reports
                 .into_iter()
                 .map(|((d, at), m)| (device(d), T0 + at * HOUR + 7 * SECOND, name(m)))
                 .collect();
-            said.sort();
+            reports.sort();
             let order: Vec<usize> = (0..readings.len()).collect();
             let order = match mixed {
                 true => Just(order).prop_shuffle().boxed(),
                 false => Just(order).boxed(),
             };
-            (Just(readings), Just(said), order)
+            (Just(readings), Just(reports), order)
         },
     )
 }
@@ -130,7 +130,7 @@ fn partition_of(device: &str) -> u32 {
     }
 }
 
-/// Pushes readings, each device's to a partition of its own.
+/// Pushes readings to the partitions of their devices.
 pub fn push(lake: &Lake, next: &mut HashMap<u32, i64>, readings: &[Reading]) {
     for partition in 0..3 {
         let mut decoder = Decoder::new(Limits::default(), Arc::default());
@@ -156,10 +156,10 @@ pub fn push(lake: &Lake, next: &mut HashMap<u32, i64>, readings: &[Reading]) {
 }
 
 /// Pushes heartbeats.
-pub fn told(lake: &Lake, said: &[Said]) {
+pub fn push_reports(lake: &Lake, reports: &[SerialReport]) {
     let mut rows = HeartbeatRows::default();
     let mut offset = 0;
-    for (device, ts, serial) in said {
+    for (device, ts, serial) in reports {
         let text = format!(r#"{{"meter_serial":"{serial}"}}"#);
         let heartbeat: Heartbeat = serde_json::from_str(&text).expect("a heartbeat");
         rows.push(&facts(device, offset, 3), *ts, &heartbeat);

@@ -91,9 +91,6 @@ impl Lake {
     }
 
     /// Adds the rows of the next records of a partition. From now on hot views contain them.
-    ///
-    /// # Errors
-    /// Only if rows do not match the schema.
     pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
         self.live.push(partition, batch)
     }
@@ -132,7 +129,7 @@ impl Lake {
 
     /// The number of rows in the tail that this process has to write.
     #[must_use]
-    pub fn rows_owed(&self) -> usize {
+    pub fn pending_rows(&self) -> usize {
         self.live.owned().into_iter().map(|partition| self.live.tail.rows(partition)).sum()
     }
 
@@ -150,9 +147,6 @@ impl Lake {
     }
 
     /// Reads what other processes have committed, and drops rows of the tail that the tables have.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn catch_up(&self) -> Result<(), Error> {
         let telemetry = self.tables.catch_up().await?;
         let options = &self.tables.options;
@@ -168,9 +162,6 @@ impl Lake {
     }
 
     /// The newest snapshot of a table that this process knows.
-    ///
-    /// # Errors
-    /// Never for a table of [`Table::ALL`].
     pub fn snapshot(&self, table: Table) -> Result<Arc<Snapshot>, Error> {
         self.tables.snapshot(table)
     }
@@ -198,9 +189,6 @@ impl Lake {
 impl Lake {
     /// What a query sees from now on. A hot view contains all rows that were read from the log, any other
     /// only those of the tables.
-    ///
-    /// # Errors
-    /// Only if rows do not match the schema.
     pub fn view(&self, hot: bool) -> Result<View, Error> {
         self.reader.view(hot)
     }
@@ -215,9 +203,6 @@ impl Lake {
     }
 
     /// The stored times of device days, in tables and tail: what [`crate::Dedup`] asks for.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn stored_times(
         &self,
         table: Table,
@@ -228,9 +213,6 @@ impl Lake {
 
     /// The committed readings of a partition's records from one offset up to another, in log order. A
     /// stream that is behind the lake would decode those records to the same rows.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn stored_readings(
         &self,
         partition: u32,
@@ -242,9 +224,6 @@ impl Lake {
 
     /// The newest `ts` of each device among the committed readings of a partition before an offset,
     /// leaving out readings from wrong clocks.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn newest_before(
         &self,
         partition: u32,
@@ -255,9 +234,6 @@ impl Lake {
 
     /// A device's readings from one time up to another, in tables and tail, by time; and whether there are
     /// more than were returned.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn device_readings(
         &self,
         device_id: &str,
@@ -268,9 +244,6 @@ impl Lake {
     }
 
     /// The readings of devices at given times, in tables and tail.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn readings_at(
         &self,
         wanted: &BTreeMap<Arc<str>, BTreeSet<Micros>>,
@@ -280,9 +253,6 @@ impl Lake {
 
     /// The times of devices' readings in order, in tables and tail, each from `span` before the given time
     /// up to that time; without readings from wrong clocks.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn times_up_to(
         &self,
         wanted: &[(Arc<str>, Micros)],
@@ -293,9 +263,6 @@ impl Lake {
 
     /// The times of a device's readings from one time up to another, in tables and tail, in order; without
     /// readings from wrong clocks. Only the `last` ones of them.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn device_times(
         &self,
         device_id: &str,
@@ -307,17 +274,11 @@ impl Lake {
     }
 
     /// The ledger's rows of a partition from an offset on.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn ledger_from(&self, partition: u32, from: i64) -> Result<Vec<LedgerRow>, Error> {
         self.reader.ledger_from(partition, from).await
     }
 
     /// The number of a table's rows for each of a partition's records, from one offset up to another.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn rows_by_offset(
         &self,
         table: Table,
@@ -329,17 +290,11 @@ impl Lake {
     }
 
     /// The approximate number of committed rows of the UTC day of a time.
-    ///
-    /// # Errors
-    /// Never for a table of [`Table::ALL`].
     pub fn rows_of_day(&self, table: Table, at: Micros) -> Result<usize, Error> {
         self.reader.rows_of_day(table, at)
     }
 
     /// Dead letters in tables and tail, in log order.
-    ///
-    /// # Errors
-    /// When files can't be read.
     pub async fn dead_letters(&self, filter: &LetterFilter) -> Result<Vec<Letter>, Error> {
         self.reader.dead_letters(filter).await
     }
@@ -357,49 +312,34 @@ impl Lake {
     }
 
     /// Whether the rollups contain all readings that `telemetry` had when building them began.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn rollups_are_built(&self) -> Result<bool, Error> {
         self.rollups.are_built().await
     }
 
     /// Which readings of a device are in no rollup yet; none while history is being built.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn not_rolled_up(&self, device_id: &str) -> Result<Option<NotRolledUp>, Error> {
         self.rollups.not_rolled_up(device_id).await
     }
 
     /// Recomputes all buckets of devices whose readings still exist, because the limits of their counters
     /// have changed.
-    ///
-    /// # Errors
-    /// As [`Self::roll_up`].
     pub async fn recount(&self, devices: &[Arc<str>], zones: &Zones) -> Result<(), Error> {
         self.rollups.recount(devices, zones).await
     }
 
     /// Devices whose stored days were computed for another time zone than they have now.
-    ///
-    /// # Errors
-    /// When files can't be read.
-    pub async fn zoned_otherwise(&self, zones: &Zones) -> Result<Vec<Arc<str>>, Error> {
-        self.rollups.zoned_otherwise(zones).await
+    pub async fn devices_to_rezone(&self, zones: &Zones) -> Result<Vec<Arc<str>>, Error> {
+        self.rollups.devices_to_rezone(zones).await
     }
 
     /// Recomputes all days of devices, because their time zone has changed.
-    ///
-    /// # Errors
-    /// As [`Self::roll_up`].
     pub async fn rezone(&self, devices: &[Arc<str>], zones: &Zones) -> Result<(), Error> {
         self.rollups.rezone(devices, zones).await
     }
 
     /// Looks up in heartbeats when meters were replaced, for `counter_delta`, unless that was done a
     /// moment ago. If it fails, what was known before stays.
-    pub async fn learn_meter_changes(&self, now: Micros) {
+    pub async fn refresh_meter_changes(&self, now: Micros) {
         self.rollups.refresh_meter_changes(now).await;
     }
 }
@@ -428,9 +368,6 @@ impl Lake {
     }
 
     /// When days of a table were last removed. Rows from before may be missing for that reason.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn retained_at(&self, table: Table) -> Result<Option<Micros>, Error> {
         retention::retained_at(&self.tables, table).await
     }

@@ -165,3 +165,18 @@ fn first_put(error: object_store::Error) -> Error {
         false => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_first_put_that_finds_nothing_means_a_missing_bucket() {
+        let missing =
+            || object_store::Error::NotFound { path: "probe".to_owned(), source: "404".into() };
+        assert_eq!(first_put(missing()).kind(), ErrorKind::Setup);
+        assert_eq!(Error::from(missing()).kind(), ErrorKind::Unavailable);
+        let away = object_store::Error::Generic { store: "S3", source: "timeout".into() };
+        assert_eq!(first_put(away).kind(), ErrorKind::Unavailable);
+    }
+}

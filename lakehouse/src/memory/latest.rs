@@ -73,9 +73,6 @@ impl Latest {
 
     /// The latest rows of some devices, in their order, with the columns of `telemetry`. Devices without
     /// a latest row are left out.
-    ///
-    /// # Errors
-    /// Only if rows do not match the schema.
     pub fn rows<'a>(
         &self,
         devices: impl IntoIterator<Item = &'a str>,

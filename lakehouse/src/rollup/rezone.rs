@@ -20,7 +20,7 @@ const AT_ONCE: usize = 200;
 
 /// Devices whose stored days were computed for another time zone than they have now, as far as there are
 /// quarters to compute them from.
-pub(super) async fn zoned_otherwise(
+pub(super) async fn devices_to_rezone(
     store: &RollupStore,
     zones: &Zones,
 ) -> Result<Vec<Arc<str>>, Error> {

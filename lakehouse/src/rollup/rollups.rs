@@ -160,8 +160,8 @@ impl Rollups {
     }
 
     /// Devices whose stored days were computed for another time zone than they have now.
-    pub async fn zoned_otherwise(&self, zones: &Zones) -> Result<Vec<Arc<str>>, Error> {
-        rezone::zoned_otherwise(&self.store, zones).await
+    pub async fn devices_to_rezone(&self, zones: &Zones) -> Result<Vec<Arc<str>>, Error> {
+        rezone::devices_to_rezone(&self.store, zones).await
     }
 
     /// Recomputes all days of devices.

@@ -347,3 +347,16 @@ fn is_of(devices: &[&str]) -> Expr {
         _ => lit(false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_of_devices_contains_all_of_them_in_any_order() {
+        let condition = is_of(&["m", "z", "a"]).to_string();
+        assert!(condition.contains(r#"device_id >= Utf8("a")"#), "{condition}");
+        assert!(condition.contains(r#"device_id <= Utf8("z")"#), "{condition}");
+        assert_eq!(is_of(&[]), lit(false));
+    }
+}

@@ -192,12 +192,12 @@ async fn days_are_those_of_the_sites_calendar_and_change_with_it() {
     let mut zones = Zones::default();
     up_to_date(&lake, &zones).await;
     check(&lake, &readings, &[], &zones).await;
-    assert!(lake.zoned_otherwise(&zones).await.expect("zones").is_empty());
+    assert!(lake.devices_to_rezone(&zones).await.expect("zones").is_empty());
     zones.0.insert("a".into(), Tz::America__New_York);
-    let other = lake.zoned_otherwise(&zones).await.expect("zones");
+    let other = lake.devices_to_rezone(&zones).await.expect("zones");
     assert_eq!(other, [Arc::from("a")]);
     lake.rezone(&other, &zones).await.expect("rezone");
-    assert!(lake.zoned_otherwise(&zones).await.expect("zones").is_empty());
+    assert!(lake.devices_to_rezone(&zones).await.expect("zones").is_empty());
     check(&lake, &readings, &[], &zones).await;
 }
 

@@ -95,7 +95,7 @@ impl ScalarUDFImpl for PartOfLength {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [ColumnarValue::Scalar(part), of] = args.args.as_slice() else {
-            return exec_err!("date_part takes a constant and a length of time");
+            return exec_err!("date_part takes a constant and a duration");
         };
         let part = part.try_as_str().flatten().unwrap_or_default().trim_matches(['\'', '"']);
         let lengths = lengths(&array_of(of)?)?;
@@ -124,7 +124,7 @@ fn parts<T: TryFrom<i128>>(
         };
         let Some(value) = part.parse::<IntervalUnit>().ok().and_then(|unit| length.part(unit))
         else {
-            return exec_err!("date_part: a length of time has no '{part}'");
+            return exec_err!("date_part: a duration has no '{part}'");
         };
         match T::try_from(value) {
             Ok(value) => parts.push(Some(value)),
@@ -250,7 +250,7 @@ fn nanos_of(seconds: f64) -> Result<i64> {
         let micros = micros as i64;
         return Ok(micros * 1000);
     }
-    exec_err!("to_timestamp: {seconds} is outside the years 1678 to 2261")
+    exec_err!("to_timestamp: {seconds} is not a time between the years 1678 and 2261")
 }
 
 /// A value as an array, with one row if it is a constant.

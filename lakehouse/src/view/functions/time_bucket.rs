@@ -42,9 +42,7 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let (Some(interval), 2..=3) = (given.first(), given.len()) else {
-            return plan_err!(
-                "time_bucket takes an interval, a time and, if you like, a time zone"
-            );
+            return plan_err!("time_bucket takes an interval, a time and optionally a time zone");
         };
         let interval = match interval {
             DataType::Interval(_) => {
@@ -106,7 +104,7 @@ fn interval_of(value: &ColumnarValue) -> Result<Interval> {
         ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(of))) => {
             Interval::new(of.months, of.days, of.nanoseconds / 1000)
         }
-        _ => return plan_err!("the interval of time_bucket is a constant"),
+        _ => return plan_err!("the interval of time_bucket must be a constant"),
     };
     found.map_or_else(
         || {
@@ -123,8 +121,10 @@ fn zone_of(value: Option<&ColumnarValue>) -> Result<chrono_tz::Tz> {
         None => Ok(chrono_tz::Tz::UTC),
         Some(ColumnarValue::Scalar(ScalarValue::Utf8(Some(name)))) => match name.parse() {
             Ok(zone) => Ok(zone),
-            Err(_) => plan_err!("'{name}' is no time zone; say one such as Africa/Johannesburg"),
+            Err(_) => {
+                plan_err!("'{name}' is not a time zone; use a name such as Africa/Johannesburg")
+            }
         },
-        Some(_) => plan_err!("the time zone of time_bucket is a constant"),
+        Some(_) => plan_err!("the time zone of time_bucket must be a constant"),
     }
 }

@@ -33,13 +33,19 @@ impl TableFunctionImpl for TimeBuckets {
         let (interval, from, to, tz) = match texts.as_slice() {
             [interval, from, to] => (*interval, *from, *to, "UTC"),
             [interval, from, to, tz] => (*interval, *from, *to, *tz),
-            _ => return plan_err!("time_buckets takes an interval, a from, a to and a time zone"),
+            _ => {
+                return plan_err!(
+                    "time_buckets takes an interval, a beginning, an end and optionally a time zone"
+                );
+            }
         };
         let interval = Interval::parse(interval).ok_or_else(|| {
             plan_datafusion_err!("an interval is '10s', '15m', '1h', '1d', '1w', '1mo' or '1y'")
         })?;
         let tz = tz.parse().map_err(|_| {
-            plan_datafusion_err!("'{tz}' is no time zone; say one such as Africa/Johannesburg")
+            plan_datafusion_err!(
+                "'{tz}' is not a time zone; use a name such as Africa/Johannesburg"
+            )
         })?;
         let buckets =
             Buckets::new(interval, tz).ok_or_else(|| plan_datafusion_err!("{IRREGULAR}"))?;
@@ -77,6 +83,6 @@ fn text(arg: &Expr) -> Result<&str> {
 
 fn moment(text: &str) -> Result<Micros> {
     parse_rfc3339(text).ok_or_else(|| {
-        plan_datafusion_err!("'{text}' is no time; say one such as 2026-05-01T00:00:00Z")
+        plan_datafusion_err!("'{text}' is not a time; use one such as 2026-05-01T00:00:00Z")
     })
 }

@@ -33,3 +33,18 @@ impl CompactionCooldown {
         files.iter().filter(|f| !cooling.contains_key(&f.meta.location)).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_cooldown_are_skipped_and_others_are_not() {
+        let cooldown = CompactionCooldown::default();
+        let files = [File::named("a", 0), File::named("b", 0)];
+        cooldown.add(vec![Path::from("a")]);
+        let available = cooldown.available(&files);
+        let names: Vec<&str> = available.iter().map(|f| f.meta.location.as_ref()).collect();
+        assert_eq!(names, ["b"]);
+    }
+}

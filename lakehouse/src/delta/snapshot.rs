@@ -160,6 +160,19 @@ impl File {
             since,
         })
     }
+
+    /// A file without statistics, for tests of what is decided by names and versions.
+    #[cfg(test)]
+    pub(crate) fn named(name: &str, since: i64) -> Self {
+        let meta = ObjectMeta {
+            location: Path::from(name),
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: 1,
+            e_tag: None,
+            version: None,
+        };
+        Self { meta, date: 0, rows: None, bounds: Arc::default(), since }
+    }
 }
 
 /// The statistics of a file. Missing or malformed ones count as unknown, which only costs pruning.

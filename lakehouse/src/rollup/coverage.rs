@@ -181,3 +181,21 @@ async fn added_files(
     }
     Ok(Some(Arc::new(files)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_seen_if_they_came_with_the_seen_version_or_are_known_not_to_be_missed() {
+        let missed = Some(Arc::new(HashSet::from([Path::from("missed")])));
+        let seen = SeenFiles { version: Some(5), missed, opened_at: 9 };
+        assert!(seen.contains(&File::named("old", 5)));
+        assert!(seen.contains(&File::named("there at the start", 9)));
+        assert!(!seen.contains(&File::named("missed", 9)));
+        assert!(!seen.contains(&File::named("new", 10)));
+        let unknown = SeenFiles { missed: None, ..seen };
+        assert!(!unknown.contains(&File::named("there at the start", 9)));
+        assert!(!SeenFiles::default().contains(&File::named("old", 0)));
+    }
+}

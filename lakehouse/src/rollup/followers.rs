@@ -68,3 +68,45 @@ fn is_in_doubt(carry: &Carry, at: usize) -> bool {
 fn has_value(carry: &Carry, at: usize) -> bool {
     carry.tracks.get(at).is_some_and(|track| track.believed().is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        counter::{Reading, Track},
+        rollup::keys::QUARTER,
+    };
+
+    fn with_value(suspects: i32) -> Carry {
+        let mut carry = Carry { suspects, ..Carry::default() };
+        carry.tracks[0] = Track::behind(Reading { ts: 0, value: 1.0 }, 0, None);
+        carry
+    }
+
+    /// The quarters to recompute, as numbers, if one of the stored ones is recomputed.
+    fn added(stored: Vec<Carry>, recomputed: Micros) -> Vec<Micros> {
+        let stored = (0..).map(|n| n * QUARTER).zip(stored).collect();
+        let stored = StoredQuarters::from([("a".into(), stored)]);
+        let mut keys = BucketKeys::from([("a".into(), BTreeSet::from([recomputed * QUARTER]))]);
+        add_followers(&mut keys, &stored);
+        keys.values().flatten().map(|start| start / QUARTER).collect()
+    }
+
+    #[test]
+    fn the_next_two_quarters_with_a_counter_are_added() {
+        let stored = (0..5).map(|_| with_value(0)).collect();
+        assert_eq!(added(stored, 1), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_quarter_in_which_a_counter_was_not_read_does_not_end_the_search() {
+        let stored = vec![with_value(0), Carry::default(), with_value(0)];
+        assert_eq!(added(stored, 0), [0, 1, 2]);
+    }
+
+    #[test]
+    fn quarters_before_suspect_readings_are_added() {
+        let stored = vec![with_value(0), with_value(0), with_value(1), with_value(1)];
+        assert_eq!(added(stored, 3), [1, 2, 3]);
+    }
+}

@@ -166,3 +166,55 @@ impl Rollback {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    /// A log whose versions were committed at times in seconds. The files do not exist, so the times of
+    /// their commits are those of the map, less one skew for all.
+    fn log(table: Table, times: &[u64], damaged: Option<i64>) -> TableLog {
+        let commits =
+            (0..).zip(times).map(|(v, s)| (v, UNIX_EPOCH + Duration::from_secs(1000 + s)));
+        TableLog {
+            table,
+            folder: PathBuf::from("/does/not/exist").join(table.name()),
+            commits: commits.collect(),
+            damaged: damaged.map(|version| (version, "cut off".to_owned())),
+        }
+    }
+
+    fn planned(tables: &[TableLog]) -> Vec<(String, i64)> {
+        let name = |r: &Rollback| r.folder.file_name().expect("a name").display().to_string();
+        plan(tables).iter().map(|r| (name(r), r.version)).collect()
+    }
+
+    #[test]
+    fn tables_from_the_log_go_back_together_and_rollups_first() {
+        let tables = [
+            log(Table::Telemetry, &[0, 10, 20, 30], Some(2)),
+            log(Table::DeadLetters, &[0, 9, 19, 29], None),
+            log(Table::Rollup15m, &[0, 11, 21], None),
+            log(Table::AlertEvents, &[0, 40], None),
+        ];
+        let wanted = [("rollup_15m", 1), ("dead_letters", 2), ("telemetry", 1)];
+        assert_eq!(planned(&tables), wanted.map(|(name, version)| (name.to_owned(), version)));
+    }
+
+    #[test]
+    fn damaged_rollups_alone_leave_the_log_s_tables_as_they_are() {
+        let tables =
+            [log(Table::Telemetry, &[0, 10], None), log(Table::RollupDaily, &[0, 11, 21], Some(1))];
+        assert_eq!(planned(&tables), [("rollup_daily".to_owned(), 0)]);
+        assert_eq!(damaged_at(&tables, &Table::COMMIT_ORDER), None);
+    }
+
+    #[test]
+    fn damaged_events_are_refused() {
+        assert!(check_events_intact(&[log(Table::DeviceEvents, &[0, 1], None)]).is_ok());
+        let error = check_events_intact(&[log(Table::DeviceEvents, &[0, 1], Some(1))]);
+        assert_eq!(error.expect_err("refused").kind(), ErrorKind::Setup);
+    }
+}

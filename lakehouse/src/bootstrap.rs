@@ -53,6 +53,7 @@ impl Bootstrap<'_> {
         let rows = self.reader.files(Table::Telemetry, telemetry)?;
         let found = match self.days_behind(telemetry).await? {
             Some(days) => {
+                // Days have the newest time of each device. Only readings that they do not cover are read.
                 let beyond = self.beyond(days.covered());
                 let unseen = self.rollups.unseen(telemetry).await?;
                 let unseen = self.reader.files(Table::Telemetry, &unseen)?;

@@ -66,6 +66,8 @@ impl LakeTable {
         if let Some(partition) = overtaken(&base.covered, steps) {
             return Ok(Committed::Overtaken(partition));
         }
+        // Two processes that move the same partition conflict here: delta-rs refuses the second commit with
+        // a transaction of the same app id. The version is the last offset that is covered.
         let transactions = steps
             .iter()
             .map(|(partition, step)| Transaction::new(self.app_id(*partition), step.next - 1))

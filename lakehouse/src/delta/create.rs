@@ -64,8 +64,11 @@ async fn create(delta: &DeltaTable, table: Table) -> Result<DeltaTable, DeltaTab
         .with_comment(table.description())
         .with_columns(columns.fields().cloned())
         .with_partition_columns([DATE])
+        // Nothing happens if another process has created the table since it was looked for.
         .with_save_mode(SaveMode::Ignore)
+        // Whoever opens the table reads the last checkpoint and the commits behind it.
         .with_configuration_property(TableProperty::CheckpointInterval, Some("50"))
+        // Longer than data files are kept, so that commits never limit how far back queries can go.
         .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 7 days"))
         .with_configuration_property(
             TableProperty::DataSkippingStatsColumns,

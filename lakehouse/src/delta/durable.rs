@@ -137,6 +137,7 @@ fn stage(path: &FilePath) -> io::Result<(File, PathBuf)> {
         match OpenOptions::new().write(true).create_new(true).open(&staged) {
             Ok(file) => return Ok((file, staged)),
             Err(error) => match (error.kind(), path.parent()) {
+                // The leftover of a process that was killed, or another write of this one.
                 (ErrorKind::AlreadyExists, _) => number += 1,
                 (ErrorKind::NotFound, Some(folder)) => std::fs::create_dir_all(folder)?,
                 _ => return Err(error),
@@ -161,6 +162,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await?,
+        // Outside of a runtime there are no other tasks to block.
         Err(_) => work(),
     }
 }

@@ -60,6 +60,7 @@ impl Streams {
         order: Order,
         limits: StreamLimits,
     ) -> Result<Self> {
+        // Without the bounds of every file it is unknown which ones follow each other.
         let known = files.iter().all(|f| f.bounds.by.is_some() && f.bounds.time.is_some());
         let files: Vec<_> = files.into_iter().map(|f| partitioned(table, f, schema)).collect();
         match order {

@@ -57,6 +57,7 @@ impl<'a> FileScan<'a> {
 
     /// The physical plan; none if no file can contain a matching row.
     pub fn plan(self, session: &dyn Session) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        // The Parquet reader looks the store up in the session's runtime.
         let url = self.table.log_store.object_store_url();
         let store = self.table.log_store.object_store(None);
         session.runtime_env().register_object_store(url.as_ref(), Arc::clone(&store));
@@ -75,6 +76,7 @@ impl<'a> FileScan<'a> {
         };
         let streams = Streams::new(kind, files, &schema, self.order, limits)?;
         let groups = match streams.sorted {
+            // Already cut for the threads, without mixing up the order.
             true => streams.groups,
             false => split(streams.groups, threads),
         };

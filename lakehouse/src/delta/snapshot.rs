@@ -154,6 +154,7 @@ impl File {
         let date = view.partition_values_map().remove(DATE).flatten();
         Ok(Self {
             meta: ObjectMeta::try_from(view)?,
+            // A day that can't be parsed becomes 1970-01-01, which retention never removes.
             date: date.as_deref().and_then(Date32Type::parse).unwrap_or(0),
             rows: view.num_records(),
             bounds: Arc::new(statistics(view).bounds(table)),
@@ -199,6 +200,7 @@ impl Statistics {
 
     fn bounds(&self, table: Table) -> Bounds {
         let [by, time] = table.sort_columns();
+        // Nulls sort before all names, and are not part of min and max.
         let whole = self.null_count.get(by).and_then(Value::as_i64) == Some(0);
         let times = self.of(time, |v| v.as_str().and_then(parse_rfc3339));
         Bounds {

@@ -68,6 +68,8 @@ impl ObjectStoreFactory for FilesFactory {
 }
 
 fn retries() -> RetryConfig {
+    // Short at first: most failures are over within a second. Bounded, since every caller has a retry of
+    // its own that also reports the store as away.
     RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),

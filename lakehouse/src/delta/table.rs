@@ -29,6 +29,7 @@ pub(crate) struct LakeTable {
     log: SourceLog,
     /// The version at which this process opened the table.
     pub opened_at: i64,
+    /// Replaced as a whole: a query keeps its snapshot while commits go on.
     current: RwLock<Arc<Snapshot>>,
     /// Files that compaction skips for a while.
     pub cooldown: CompactionCooldown,
@@ -100,6 +101,7 @@ impl LakeTable {
     /// Reads commits that other processes have made. Without any, this is one small read, and no
     /// listing of the log.
     pub async fn catch_up(&self) -> Result<Arc<Snapshot>, Error> {
+        // Otherwise a commit of this process could be replaced by the older snapshot that is read here.
         let _committing = self.committing.lock().await;
         let base = self.current();
         let next = base.state.version() + 1;
@@ -169,6 +171,7 @@ pub(super) async fn read_covered(
     for partition in 0..log.partitions {
         let id = app_id(table, log.epoch, partition);
         if let Some(last) = state.transaction_version(log_store.as_ref(), id).await? {
+            // The transaction names the last offset, `Covered` the first one behind it.
             covered.insert(partition, last + 1);
         }
     }

@@ -59,6 +59,7 @@ pub(crate) async fn write_sorted(
     let order = sorted_order(table.kind, batches)?;
     let sources: Vec<&RecordBatch> = batches.iter().collect();
     let mut writer = delta_writer(table)?;
+    // In portions, because `interleave` copies the rows.
     for chunk in order.chunks(CHUNK) {
         let rows = interleave_record_batch(&sources, chunk)?;
         // If this fails, files may be left that no commit names. Cleaning deletes them.
@@ -79,6 +80,7 @@ fn sorted_order(table: Table, batches: &[RecordBatch]) -> Result<Vec<(usize, usi
             keys.push((dates.value(row), name, *ts, b, row));
         }
     }
+    // The position is part of the key, so rows of the same time keep the order in which they came.
     keys.sort_unstable();
     Ok(keys.into_iter().map(|(.., batch, row)| (batch, row)).collect())
 }

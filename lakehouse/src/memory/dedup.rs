@@ -37,6 +37,7 @@ pub struct Dedup {
     newest: Newest,
     days: HashMap<DeviceDay, Day>,
     times: usize,
+    /// Counts the batches, to find the days that were not used for longest.
     clock: u64,
     limits: DedupLimits,
 }

@@ -95,6 +95,7 @@ impl Flush<'_> {
         let table = self.tables.get(kind)?;
         let snapshot = table.current();
         let covered = snapshot.covered();
+        // With a check switched off, all rows of the tail are written whatever the table covers.
         let nothing = Covered::new();
         let (skip, steps) = match options.skip_by_offset && options.fence {
             true => (covered, steps(covered, self.ends)),
@@ -105,12 +106,14 @@ impl Flush<'_> {
             Err(MovedByOther { partition }) => return Ok(TableFlush::Overtaken(partition)),
         };
         let count = rows.iter().map(|r| r.num_rows()).sum();
+        // `telemetry` moves even without rows: its offset is where reading the log continues.
         if steps.is_empty() || (count == 0 && kind != Table::Telemetry) {
             return Ok(TableFlush::Wrote(0));
         }
         let adds = write_sorted(table, &rows).await?;
         tracing::debug!(table = kind.name(), rows = count, files = adds.len(), "flush written");
         let mut committed = table.append(adds.clone(), &steps).await?;
+        // Without the fence the rows are committed over those of the other writer.
         while let (Committed::Overtaken(_), false) = (&committed, options.fence) {
             let steps = forced_steps(table.current().covered(), self.ends);
             committed = table.append(adds.clone(), &steps).await?;

@@ -46,6 +46,7 @@ impl LiveState {
         let changed = self.latest.note(&batch.rows.telemetry)?;
         let heartbeats = batch.rows.heartbeats.clone();
         self.tail.push(partition, batch);
+        // Processes that serve no live feed would otherwise collect arrivals that nobody takes.
         match self.arrivals.has_listener() {
             true => self.arrivals.note(changed, &heartbeats),
             false => Ok(()),

@@ -128,6 +128,7 @@ impl Tail {
 
     /// Adds the rows of the next records.
     pub fn push(&self, partition: u32, batch: TailBatch) {
+        // Before the lock is taken, since it visits every column.
         let size = batch.rows.size();
         self.with_mut(partition, |p| {
             p.next = Some(batch.next);
@@ -166,6 +167,7 @@ impl Tail {
     /// Drops batches that every table covers.
     pub fn trim(&self, partition: u32, before: i64) {
         let freed = self.with_mut(partition, |p| {
+            // A batch that is covered in part stays whole. Views cut it.
             let gone = p.batches.iter().take_while(|b| b.next <= before).count();
             let gone = p.batches.drain(..gone).collect::<Vec<_>>();
             p.rows -= gone.iter().map(|batch| batch.rows.count()).sum::<usize>();

@@ -18,6 +18,7 @@ pub(crate) fn rows_beyond(
     wanted: &dyn Fn(u32) -> bool,
 ) -> Result<Vec<RecordBatch>, Error> {
     let mut rows = Vec::new();
+    // A partition that the table has never had rows of is not covered at all.
     for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
         let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
         for batch in batches.iter().filter(|b| b.next > covered) {

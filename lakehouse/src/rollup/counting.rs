@@ -111,6 +111,7 @@ impl<'a> Counting<'a> {
 
     /// Counts through the readings of a bucket, `at` being its index.
     pub fn count(&mut self, at: usize, bucket: &mut Bucket, readings: &mut [CounterValues]) {
+        // Rows are read in the order of files, and late ones are in files of their own.
         readings.sort_unstable_by_key(|values| values.ts);
         let last = self.carry.last_ts;
         let behind = last.map_or(0, |last| self.serials.partition_point(|s| s.ts <= last));
@@ -121,6 +122,7 @@ impl<'a> Counting<'a> {
         let mut serials = after.iter().peekable();
         for values in readings.iter() {
             while let Some(reported) = serials.next_if(|s| s.ts <= values.ts) {
+                // Values of the old meter must not remain as the last ones of the bucket.
                 if self.carry.set_meter(Some(&reported.serial)) {
                     bucket.cells.iter_mut().for_each(|cell| cell.last = None);
                 }

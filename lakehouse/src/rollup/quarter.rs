@@ -79,6 +79,7 @@ impl RollupStore {
         self.add_next_beyond(keys, &mut stored).await?;
         let first = first_of(keys);
         add_followers(keys, &stored);
+        // If earlier quarters were added, what their counters continue from is not loaded yet.
         if let (Some(now), Some(first)) = (first_of(keys), first)
             && now < first
         {

@@ -95,10 +95,12 @@ impl Rollups {
     ) -> Result<Option<RolledUp>, Error> {
         let at = |covered: &Covered, p: u32| covered.get(&p).copied().unwrap_or(0);
         let to = telemetry.covered().iter();
+        // Bounded, so that a backlog is committed in steps and an interruption loses little.
         let to: Covered = to.map(|(p, to)| (*p, (*to).min(at(from, *p) + MAX_RECORDS))).collect();
         let complete = to == *telemetry.covered();
         let unseen = self.coverage.unseen(&self.store, telemetry).await?;
         let keys = self.store.quarters_between(&unseen, from, &to).await?;
+        // Many records without readings move the offsets too, or every step would read them again.
         let far = to.iter().any(|(p, to)| to - at(from, *p) >= MAX_RECORDS);
         if keys.is_empty() && !far {
             return Ok(None);

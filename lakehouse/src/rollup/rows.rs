@@ -51,6 +51,7 @@ impl BucketRows<'_> {
         all.push(Arc::new(Int32Array::from_iter_values(buckets().map(|b| b.samples))));
         all.push(times(buckets().map(|b| b.last_ts))?);
         all.push(Arc::new(StringArray::from_iter(buckets().map(|b| b.serial.as_deref()))));
+        // Only quarters store the state of counters. Nothing continues from days.
         if self.zones.is_none() {
             let states = buckets().map(|bucket| CounterState::of(bucket));
             let states = states.map(|state| state.and_then(|s| serde_json::to_string(&s).ok()));
@@ -59,6 +60,7 @@ impl BucketRows<'_> {
         for column in columns() {
             all.push(self.column(column)?);
         }
+        // The partition column is the UTC date, also for local days.
         all.push(Arc::new(Date32Array::from_iter_values(starts().map(day_of))));
         Ok(Some(RecordBatch::try_new(self.table.schema(), all)?))
     }

@@ -143,6 +143,7 @@ impl RollupStore {
             .aggregate(vec![col("device_id")], vec![nearest.alias("ts")])?
             .collect()
             .await?;
+        // One query per device: few are away for so long that this is needed.
         for (device, ts) in device_times(&rows)? {
             self.add_stored(&[device], &(ts..ts + 1), into).await?;
         }

@@ -47,6 +47,7 @@ async fn clean_table(table: &LakeTable, keep: Duration) -> Result<Cleaned, Error
     let vacuumed = delta
         .vacuum()
         .with_retention_period(keep)
+        // delta-rs refuses to keep files for less than a week otherwise.
         .with_enforce_retention_duration(false)
         .with_mode(VacuumMode::Full)
         .with_commit_properties(properties())

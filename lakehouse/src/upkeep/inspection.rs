@@ -47,6 +47,7 @@ async fn damage_of(table: &LakeTable, file: &File) -> Result<Option<String>, Err
         Err(error) => return Err(error.into()),
     };
     let expected = file.rows;
+    // Decoding a large file would block the other tasks of this thread.
     let read = tokio::task::spawn_blocking(move || count_rows(bytes)).await;
     Ok(match (read, expected) {
         // A decoder that panics has met damage too.

@@ -172,6 +172,7 @@ impl ExecutionPlan for Barrier {
         &self,
         _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
+        // It has none, so optimizer rules find nothing to move through it.
         Ok(TreeNodeRecursion::Continue)
     }
 

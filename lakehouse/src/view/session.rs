@@ -130,6 +130,7 @@ impl Engine {
         // Under a LIMIT, DataFusion 55 ignores that the streams of a scan are sorted, and lets an idle
         // one read files of another. The rows are then unordered, and the LIMIT takes the wrong ones.
         options.execution.enable_file_stream_work_stealing = false;
+        // Scans must produce the types of the tables' schemas, which code here downcasts to.
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new()

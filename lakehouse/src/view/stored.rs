@@ -117,6 +117,7 @@ impl Reader {
         let rows = self
             .of_device(device_id, &times)?
             .sort(vec![col("ts").sort(true, false)])?
+            // One more than is returned tells whether there are more.
             .limit(0, Some(MAX_READINGS + 1))?
             .collect()
             .await?;
@@ -188,6 +189,7 @@ impl Reader {
             .of_device(device_id, &within)?
             .filter(self.is_plausible())?
             .select_columns(&["ts"])?
+            // Backwards, so that the limit takes the last ones.
             .sort(vec![col("ts").sort(false, false)])?
             .limit(0, Some(limit))?
             .collect()

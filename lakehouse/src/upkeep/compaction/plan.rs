@@ -39,6 +39,7 @@ fn small(files: &[File], policy: CompactionPolicy, now: Micros) -> Option<Vec<Fi
         .filter(|(_, files)| files.len() >= policy.fan_in.max(2))
         .max_by_key(|(_, files)| files.len())?;
     let mut due: Vec<File> = due.into_iter().cloned().collect();
+    // If there are too many, the smallest go first: they gain most.
     due.sort_by_key(|f| f.meta.size);
     due.truncate(policy.max_files.max(2));
     Some(due)
@@ -122,6 +123,7 @@ fn is_ripe(cluster: &[&File], policy: CompactionPolicy, now: Micros) -> bool {
     let folded = bytes(&mut cluster.iter()) - late;
     let quiet = cluster.iter().map(age).min().is_some_and(|age| age >= settle);
     let waited = cluster.iter().filter(is_late).map(age).max().unwrap_or(i64::MAX);
+    // At the default of ten minutes: after ten minutes of silence or an hour, and otherwise within a day.
     if late * LATE_SHARE >= folded {
         quiet || waited >= settle.saturating_mul(6)
     } else {

@@ -72,6 +72,7 @@ impl<'a> SplitWriter<'a> {
         for row in full..rows.num_rows() {
             let before = match row.checked_sub(1) {
                 Some(before) => device(self.table, rows, before)?,
+                // The first row of all has no row before it.
                 None if self.rows == 0 => continue,
                 None => self.last.clone(),
             };

@@ -199,6 +199,7 @@ impl Accumulator for Readings {
 
     fn size(&self) -> usize {
         let of = |(device, readings): (&String, &Vec<Reading>)| {
+            // About 64 bytes for an entry of the map.
             device.capacity() + readings.capacity() * size_of::<Reading>() + 64
         };
         size_of_val(self) + self.of.iter().map(of).sum::<usize>()

@@ -87,6 +87,7 @@ fn with_device(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 fn add_device(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
     let [value, ts] = args.as_slice() else { return false };
     let kind = if value.to_string().contains("_net_") { NET } else { "" };
+    // Without a device, all readings are counted as those of one counter.
     let device = device_beside(ts, schema).map_or_else(|| lit(""), Expr::Column);
     args.extend([cast(device, DataType::Utf8), lit(kind)]);
     true

@@ -17,10 +17,11 @@ use futures::TryStreamExt as _;
 use super::{
     bucket::{Bucket, counters, scaled},
     calendar::{Zones, days},
+    carries::{carries, carry_columns},
     counting::Carry,
     keys::{BucketIndex, BucketKeys, retain_filled, spans},
     rows::BucketRows,
-    sources::{Selection, carries, carry_columns},
+    sources::Selection,
     store::RollupStore,
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use acuvim_schemas::time::Micros;
 
-use super::{bucket::COUNTERS, counting::Carry, keys::BucketKeys, sources::StoredQuarters};
+use super::{bucket::COUNTERS, carries::StoredQuarters, counting::Carry, keys::BucketKeys};
 
 /// Adds stored quarters that depend on some: for each counter the next one that has it, and the one
 /// behind that, which may contradict its last value; and the ones before those that found suspect

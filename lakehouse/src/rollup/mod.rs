@@ -9,6 +9,7 @@
 
 mod bucket;
 mod calendar;
+mod carries;
 mod counting;
 mod coverage;
 mod daily;

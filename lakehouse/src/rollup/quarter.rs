@@ -15,12 +15,13 @@ use futures::TryStreamExt as _;
 
 use super::{
     bucket::{Bucket, COUNTERS},
+    carries::StoredQuarters,
     counting::{Carry, Correction, Counting},
     followers::add_followers,
     keys::{BucketKeys, QUARTER, add_key, quarter_of, retain_filled, spans},
     portion::Portion,
     rows::BucketRows,
-    sources::{Nearest, Selection, Serials, StoredQuarters, reading_columns},
+    sources::{Nearest, Selection, Serials, reading_columns},
     store::RollupStore,
 };
 use crate::{delta::Snapshot, error::Error};

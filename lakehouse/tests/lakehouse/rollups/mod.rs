@@ -291,3 +291,17 @@ async fn another_epoch_builds_them_anew_and_what_telemetry_has_let_go_of_stays()
     up_to_date(&second, &zones).await;
     check(&second, &readings, &[], &zones).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replacements_of_several_meters_are_found() {
+    let dir = tempfile::tempdir().expect("dir");
+    let lake = lake(dir.path()).await;
+    let devices = ["q", "c", "z", "m", "a", "x"];
+    let reports: Vec<SerialReport> =
+        devices.iter().flat_map(|d| [(*d, T0, "m1"), (*d, T0 + HOUR, "m2")]).collect();
+    push_reports(&lake, &reports);
+    lake.refresh_meter_changes(T0 + DAY).await;
+    for device in devices {
+        assert_eq!(lake.engine().meter_changes(device), [T0 + HOUR], "{device}");
+    }
+}

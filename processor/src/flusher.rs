@@ -1,4 +1,4 @@
-//! When the tail goes to the lake: after a time or so many rows, and at the end.
+//! Flushes the tail to the lake: at an interval, when it holds many rows, and once more at the end.
 
 use std::{
     sync::Arc,
@@ -9,132 +9,127 @@ use acuvim_lakehouse::Flushed;
 use acuvim_log::LogTopic;
 use tokio_util::task::TaskTracker;
 
-use crate::{Fatal, Parts, ProcessorOptions, state::StateSender};
+use crate::{
+    dependencies::Dependencies, fatal::Fatal, options::ProcessorOptions, state::StateSender,
+};
 
-/// The cursor that tells the log what the lake has got.
+/// The log cursor that says up to which offset the lake has committed.
 pub const LAKE_CURSOR: &str = "lake";
 
 /// How often the last flush is tried again.
-const LAST_TRIES: u32 = 5;
+const LAST_RETRIES: u32 = 5;
 
-/// A flush that takes longer is said to be in trouble.
-const LONG: Duration = Duration::from_secs(30);
+/// The waits between retries of a flush that failed: doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
-/// When the tail goes to the lake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FlushPolicy {
-    /// After this time at the latest.
-    pub interval: Duration,
-    /// As soon as there are so many rows.
-    pub rows: usize,
-}
+/// A flush that takes longer than this is reported as trouble with the lake.
+const SLOW_FLUSH: Duration = Duration::from_secs(30);
 
-impl Default for FlushPolicy {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(10), rows: 100_000 }
-    }
-}
-
-/// Flushes until the workers are done, and once more behind them.
+/// Flushes until the partition tasks have ended, and once more after them.
 pub(crate) async fn run(
     options: Arc<ProcessorOptions>,
-    parts: Parts,
+    dependencies: Dependencies,
     state: StateSender,
-    workers: TaskTracker,
+    partitions: TaskTracker,
 ) {
-    let policy = options.flush;
-    let mut size = parts.lake.tail().size();
-    let mut pause = Duration::from_millis(100);
-    let mut tries = 0;
+    let mut size = dependencies.lake.tail().size();
+    let mut pause = FIRST_RETRY;
+    let mut retries = 0;
     loop {
-        let due = Instant::now() + policy.interval;
-        // Rows of partitions that others write are not this process's to flush.
-        let many =
-            async { while parts.lake.rows_owed() < policy.rows && size.changed().await.is_ok() {} };
+        let due = Instant::now() + options.flush.interval;
+        // Rows of partitions that other processes write are theirs to flush, so they don't count.
+        let many_rows = async {
+            while dependencies.lake.rows_owed() < options.flush.rows && size.changed().await.is_ok()
+            {
+            }
+        };
         let last = tokio::select! {
             () = tokio::time::sleep_until(due.into()) => false,
-            () = many => false,
-            () = workers.wait() => true,
+            () = many_rows => false,
+            () = partitions.wait() => true,
         };
-        match watched_flush(&parts, &options, &state, last).await {
+        let retry = match watched_flush(&dependencies, &options, &state, last).await {
             Ok(()) => {
                 state.lake(None);
-                pause = Duration::from_millis(100);
+                pause = FIRST_RETRY;
+                false
             }
-            Err(Trouble::Fatal(fatal)) => return state.fatal(fatal),
-            Err(Trouble::Overtaken(partition)) => {
+            Err(FlushError::Fatal(fatal)) => return state.fatal(fatal),
+            Err(FlushError::Overtaken(partition)) => {
                 if !state.begin_anew(partition, options.shared) {
                     return;
                 }
-                // Nothing was committed; the next one begins behind the other.
-                pause = Duration::from_millis(100);
-                if last && tries < LAST_TRIES {
-                    tries += 1;
-                    continue;
-                }
+                // Nothing was committed; the next flush builds on the other process's commit.
+                pause = FIRST_RETRY;
+                true
             }
-            Err(Trouble::Passing(reason)) => {
+            Err(FlushError::Unavailable(reason)) => {
                 state.lake(Some(reason));
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(10));
-                if last && tries < LAST_TRIES {
-                    tries += 1;
-                    continue;
-                }
+                pause = (pause * 2).min(LONGEST_RETRY);
+                true
             }
-        }
-        if last {
+        };
+        if last && retry && retries < LAST_RETRIES {
+            retries += 1;
+        } else if last {
             return;
         }
     }
 }
 
-/// A flush that says when it takes suspiciously long: a commit whose fate is not known waits for the
-/// store for as long as it must.
+/// Flushes, and reports it while that takes suspiciously long. There is no timeout: a commit whose
+/// outcome is unknown has to wait until the store says whether it was made.
 async fn watched_flush(
-    parts: &Parts,
+    dependencies: &Dependencies,
     options: &ProcessorOptions,
     state: &StateSender,
     last: bool,
-) -> Result<(), Trouble> {
-    let flushing = flush(parts, options, last);
+) -> Result<(), FlushError> {
+    let flushing = flush(dependencies, options, last);
     tokio::pin!(flushing);
     loop {
         tokio::select! {
             flushed = &mut flushing => return flushed,
-            () = tokio::time::sleep(LONG) => {
-                state.lake(Some(format!("a flush has taken more than {} s", LONG.as_secs())));
+            () = tokio::time::sleep(SLOW_FLUSH) => {
+                let seconds = SLOW_FLUSH.as_secs();
+                state.lake(Some(format!("a flush has taken more than {seconds} s")));
             }
         }
     }
 }
 
-enum Trouble {
-    Passing(String),
+enum FlushError {
+    Unavailable(String),
     Overtaken(u32),
     Fatal(Fatal),
 }
 
-async fn flush(parts: &Parts, options: &ProcessorOptions, last: bool) -> Result<(), Trouble> {
-    let flushed = parts.lake.flush(last).await.map_err(|e| match e.kind() {
+async fn flush(
+    dependencies: &Dependencies,
+    options: &ProcessorOptions,
+    last: bool,
+) -> Result<(), FlushError> {
+    let flushed = dependencies.lake.flush(last).await.map_err(|error| match error.kind() {
         acuvim_lakehouse::ErrorKind::Internal | acuvim_lakehouse::ErrorKind::NoVersion => {
-            Trouble::Fatal(Fatal::Broken(e.to_string()))
+            FlushError::Fatal(Fatal::broken(error))
         }
         acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
-            Trouble::Passing(e.to_string())
+            FlushError::Unavailable(error.to_string())
         }
     })?;
     match flushed {
         Flushed::Nothing => Ok(()),
-        Flushed::Overtaken { partition } => Err(Trouble::Overtaken(partition)),
+        Flushed::Overtaken { partition } => Err(FlushError::Overtaken(partition)),
         Flushed::Done { covered, rows } => {
-            // Only the embedded log's retention reads it: behind by one flush, it keeps more than
-            // it must.
+            // Only the embedded log's retention reads the cursor. A cursor that lags by one flush
+            // only makes the log keep more than it must, so an error needs no retry.
             for (partition, next) in covered.into_iter().filter(|_| !options.shared) {
-                let noted =
-                    parts.log.set_cursor(LAKE_CURSOR, LogTopic::Uplink, partition, next).await;
-                if let Err(error) = noted {
-                    tracing::debug!(%error, "the log's cursor was not noted");
+                let log = &dependencies.log;
+                let set = log.set_cursor(LAKE_CURSOR, LogTopic::Uplink, partition, next).await;
+                if let Err(error) = set {
+                    tracing::debug!(%error, "the log's cursor of the lake was not moved");
                 }
             }
             tracing::debug!(?rows, "flushed");

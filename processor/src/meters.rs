@@ -1,5 +1,5 @@
-//! Keeps up what is known of the fleet's meters, for whatever counts in this process: rollups, history,
-//! SQL and the watch over suspect readings.
+//! Keeps the terms of each device's meter, such as where its counters roll over, up to date in the
+//! query engine: rollups, history, SQL and the check for suspect counters all count by them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,24 +7,24 @@ use acuvim_control::DeviceMeter;
 use acuvim_lakehouse::{MeterTerms, Meters};
 use tokio_util::sync::CancellationToken;
 
-use crate::Parts;
+use crate::dependencies::Dependencies;
 
-/// How soon control is asked again that did not answer.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How long to wait before control is asked again after an error.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Learns what counters can do, at first and then as often as the rollups are brought up to date: all ways
-/// to count take a change up together.
-pub(crate) async fn follow(parts: Parts, interval: Duration, stop: CancellationToken) {
+/// Reads the terms once at the start and then at every `interval`. It is the interval of the rollups,
+/// so that everything that counts takes up a change at about the same time.
+pub(crate) async fn run(dependencies: Dependencies, interval: Duration, stop: CancellationToken) {
     let work = async {
         loop {
-            let pause = match parts.control.device_meters().await {
+            let pause = match dependencies.control.device_meters().await {
                 Ok(meters) => {
-                    parts.lake.engine().set_meters(meters_of(meters));
+                    dependencies.lake.engine().set_meters(terms_of(meters));
                     interval
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "counters go by what was known of the meters");
-                    AGAIN
+                    tracing::debug!(%error, "meter terms could not be read; the known ones stay");
+                    RETRY_AFTER
                 }
             };
             tokio::time::sleep(pause).await;
@@ -33,7 +33,7 @@ pub(crate) async fn follow(parts: Parts, interval: Duration, stop: CancellationT
     stop.run_until_cancelled(Box::pin(work)).await;
 }
 
-fn meters_of(meters: Vec<DeviceMeter>) -> Meters {
+fn terms_of(meters: Vec<DeviceMeter>) -> Meters {
     let terms = |meter: DeviceMeter| {
         let terms = MeterTerms::of(meter.nominal_voltage_v, meter.max_power_kw, meter.counter_end);
         (Arc::from(meter.device_id), terms)

@@ -1,40 +1,42 @@
-//! How the stream is doing, for `/readyz`, for hot queries, and for whoever must stop with it.
+//! The state of the stream: for `/readyz`, for queries that need the tail, and for the composition root,
+//! which ends the process when the stream can't go on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::Fatal;
+use crate::fatal::Fatal;
 
-/// How the stream is doing.
+/// The state of the stream. Each `..._trouble` is the reason why a component can't be used at present.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessorState {
-    /// Partitions that have not yet reached the log's end as it was at their start.
+    /// Partitions that have not yet reached the log's end as it was when they started.
     pub catching_up: BTreeSet<u32>,
-    /// Whether reading waits for room in the tail.
+    /// Whether reading from the log waits for room in the tail.
     pub tail_full: bool,
-    /// Why flushes fail at present.
+    /// Why flushes fail.
     pub lake_trouble: Option<String>,
-    /// Why no share of the partitions can be had at present.
+    /// Why no share of the partitions can be claimed.
     pub claim_trouble: Option<String>,
-    /// Why other processes' commits can't be seen at present.
+    /// Why the commits of other processes can't be read.
     pub follow_trouble: Option<String>,
-    /// Why late readings can't be told from duplicates at present: a partition waits for it.
+    /// Why stored times can't be read: a partition waits, because it can't tell its late readings from
+    /// duplicates.
     pub dedup_trouble: Option<String>,
-    /// Why control can't be written at present.
+    /// Why control can't be written.
     pub control_trouble: Option<String>,
-    /// Why commands can't be delivered to the log at present.
+    /// Why commands and events can't be delivered to the log.
     pub outbox_trouble: Option<String>,
-    /// Partitions that another process has moved on in the lake, until they are begun anew.
+    /// Partitions whose rows another process has committed, until they are started again.
     pub overtaken: BTreeSet<u32>,
-    /// Why the log can't be read at present.
+    /// Why the log can't be read.
     pub log_trouble: Option<String>,
-    /// Why it has stopped for good.
+    /// Why the stream has stopped for good.
     pub fatal: Option<Arc<Fatal>>,
 }
 
 impl ProcessorState {
-    /// Why a hot query can't be answered now; none if it can.
+    /// Why a query that includes the tail can't be answered now; `None` if it can.
     #[must_use]
     pub fn not_hot(&self) -> Option<String> {
         if let Some(fatal) = &self.fatal {
@@ -51,10 +53,10 @@ impl ProcessorState {
     }
 }
 
-/// Watches the state.
+/// A view of the state that can be waited on.
 pub type StateWatch = watch::Receiver<ProcessorState>;
 
-/// Changes the state; wakes watchers only when it really changed.
+/// Changes the state, and wakes the watchers only if it really changed.
 #[derive(Debug, Clone)]
 pub(crate) struct StateSender(watch::Sender<ProcessorState>);
 
@@ -76,7 +78,7 @@ impl StateSender {
         self.0.send_if_modified(|s| s.catching_up.remove(&partition));
     }
 
-    /// What is away at present, and why.
+    /// The components that can't be used at present, each with the reason.
     pub(crate) fn troubles(&self) -> Vec<(&'static str, String)> {
         let state = self.0.borrow();
         let all = [
@@ -88,8 +90,8 @@ impl StateSender {
         all.into_iter().filter_map(|(name, reason)| Some((name, reason.clone()?))).collect()
     }
 
-    /// Lets go of what a worker that ended may have said last.
-    pub(crate) fn forget_troubles(&self) {
+    /// Clears what a partition task may have reported last before it ended.
+    pub(crate) fn clear_partition_troubles(&self) {
         self.tail_full(false);
         self.log(None);
         self.control(None);
@@ -101,8 +103,8 @@ impl StateSender {
         self.0.borrow().fatal.is_some()
     }
 
-    /// Another process has moved a partition on in the lake: its worker is to begin anew; false if
-    /// that ends the stream.
+    /// Another process has committed rows of a partition: its task is to begin anew. False if that ends
+    /// the stream.
     pub(crate) fn begin_anew(&self, partition: u32, shared: bool) -> bool {
         if shared {
             self.0.send_modify(|s| {
@@ -112,7 +114,7 @@ impl StateSender {
         self.overtaken(partition, shared)
     }
 
-    /// The partitions that are to begin anew, each once.
+    /// Takes the partitions that are to begin anew.
     pub(crate) fn take_overtaken(&self) -> BTreeSet<u32> {
         let mut taken = BTreeSet::new();
         self.0.send_if_modified(|s| {
@@ -122,11 +124,14 @@ impl StateSender {
         taken
     }
 
-    /// Another process has moved a partition on; false if that ends the stream.
+    /// Another process has moved a partition on in control or lake. False if that ends the stream.
     pub(crate) fn overtaken(&self, partition: u32, shared: bool) -> bool {
         if shared {
             metrics::counter!("acuvim_overtaken_total").increment(1);
-            tracing::info!(partition, "overtaken by another process; goes on behind it");
+            tracing::info!(
+                partition,
+                "overtaken by another process; the partition starts again from that process's commit"
+            );
         } else {
             self.fatal(Fatal::Overtaken(partition));
         }
@@ -170,15 +175,15 @@ impl StateSender {
         self.change("log", trouble, |s| &mut s.log_trouble);
     }
 
-    /// Notes a component's trouble or its end, and says each once.
+    /// Sets or clears a component's trouble; logs only the changes between the two.
     fn change(
         &self,
         component: &'static str,
         trouble: Option<String>,
-        place: impl Fn(&mut ProcessorState) -> &mut Option<String>,
+        field: impl Fn(&mut ProcessorState) -> &mut Option<String>,
     ) {
         self.0.send_if_modified(|state| {
-            let held = place(state);
+            let held = field(state);
             match (&held, &trouble) {
                 (None, Some(reason)) => tracing::warn!(component, %reason, "away; trying again"),
                 (Some(_), None) => tracing::info!(component, "back"),

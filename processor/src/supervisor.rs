@@ -1,4 +1,5 @@
-//! Which partitions have a worker, and of which kind: follows the claim on them.
+//! Starts and ends the tasks of the partitions: a writer for those that this process has claimed, and a
+//! follower for the others where queries are served.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,220 +7,253 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Fatal, Parts, ProcessorOptions,
-    judging::JudgingWatch,
+    dependencies::Dependencies,
+    fatal::Fatal,
+    options::ProcessorOptions,
+    partition::{Context, Follower, StopReason, Writer},
+    rule_watch::RuleWatch,
     state::{StateSender, StateWatch},
-    worker::{Ended, Worker},
 };
 
-/// How long to wait before a partition is begun again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait before a partition is started again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What this process does with a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Duty {
-    /// Its rows and changes are this process's to store.
+enum Duty {
+    /// Its rows and changes are stored by this process.
     Write,
-    /// Its rows are kept in the tail for queries; another process stores them.
+    /// They are stored by another process; this one keeps the rows in its tail for queries.
     Follow,
 }
 
-/// See the module.
+/// Starts and ends the tasks of the partitions.
 pub(crate) struct Supervisor {
     pub options: Arc<ProcessorOptions>,
-    pub parts: Parts,
+    pub dependencies: Dependencies,
     pub state: StateSender,
-    /// The partitions that are this process's to write.
+    /// The partitions that this process has claimed.
     pub owned: watch::Receiver<BTreeSet<u32>>,
     /// Whether the others are followed.
     pub follow_others: bool,
-    /// Workers read what the log has and end.
+    /// Writers read on to the log's end and end; followers end at once.
     pub stop: CancellationToken,
-    /// Workers end at once.
+    /// All tasks end at once.
     pub give_up: CancellationToken,
-    /// What judging goes by.
-    pub judging: JudgingWatch,
+    pub rules: RuleWatch,
 }
 
-/// Waits for a change of what is owned; for ever if there can be none.
+/// Waits until the owned partitions change; for ever if they can't.
 async fn changed(owned: &mut watch::Receiver<BTreeSet<u32>>) {
     if owned.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Waits until a partition is to begin anew.
+/// Waits until another process has overtaken a partition.
 async fn overtaken(mut state: StateWatch) {
     if state.wait_for(|state| !state.overtaken.is_empty()).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// The workers at this moment.
+/// The tasks of the partitions at one moment.
 #[derive(Default)]
-struct Workers {
-    running: BTreeMap<u32, (Duty, CancellationToken)>,
-    tasks: JoinSet<(u32, Ended)>,
-    followed: BTreeSet<u32>,
+struct PartitionTasks {
+    running: BTreeMap<u32, Running>,
+    tasks: JoinSet<(u32, StopReason)>,
+    /// The partitions that have a tail.
+    with_tail: BTreeSet<u32>,
+}
+
+struct Running {
+    duty: Duty,
+    give_up: CancellationToken,
 }
 
 impl Supervisor {
-    /// Works until told to stop and every worker has ended.
+    /// Runs until `stop` and until every task has ended then.
     pub async fn run(mut self) {
-        let mut workers = Workers::default();
+        let mut tasks = PartitionTasks::default();
         loop {
-            let arranged =
-                self.give_up.clone().run_until_cancelled_owned(self.arrange(&mut workers));
+            let arranged = self.give_up.clone().run_until_cancelled_owned(self.arrange(&mut tasks));
             let pause = match arranged.await {
                 None => break,
                 Some(true) => Duration::MAX,
-                Some(false) => AGAIN,
+                Some(false) => RETRY_AFTER,
             };
             if self.state.has_failed() {
                 break;
             }
             tokio::select! {
                 () = changed(&mut self.owned) => {}
-                () = overtaken(self.state.watch()) => self.end_overtaken(&workers),
-                Some(ended) = workers.tasks.join_next() => self.ended(&mut workers, ended).await,
+                () = overtaken(self.state.watch()) => self.end_overtaken(&tasks),
+                Some(ended) = tasks.tasks.join_next() => self.ended(&mut tasks, ended).await,
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => break,
             }
         }
         self.stop.cancelled().await;
-        while let Some(ended) = workers.tasks.join_next().await {
-            self.ended(&mut workers, ended).await;
+        while let Some(ended) = tasks.tasks.join_next().await {
+            self.ended(&mut tasks, ended).await;
         }
     }
 
-    /// Ends and starts workers until each partition has the one that it is to have; false if the
-    /// lake is away and it must be tried again.
-    async fn arrange(&mut self, workers: &mut Workers) -> bool {
+    /// Ends and starts tasks until each partition has the one that it should have; false if the lake is
+    /// away and it must be tried again.
+    async fn arrange(&mut self, tasks: &mut PartitionTasks) -> bool {
         let wanted = self.wanted();
-        self.end_others(workers, &wanted).await;
-        let strangers: Vec<u32> =
-            workers.followed.iter().filter(|p| !wanted.contains_key(p)).copied().collect();
-        for partition in strangers {
-            self.parts.lake.unfollow(partition);
-            workers.followed.remove(&partition);
+        self.end_others(tasks, &wanted).await;
+        let unwanted: Vec<u32> =
+            tasks.with_tail.iter().filter(|p| !wanted.contains_key(p)).copied().collect();
+        for partition in unwanted {
+            self.dependencies.lake.unfollow(partition);
+            tasks.with_tail.remove(&partition);
         }
-        let all = 0..self.parts.log.partitions();
+        let all = 0..self.dependencies.log.partitions();
         all.filter(|p| !wanted.contains_key(p)).for_each(|p| self.state.caught_up(p));
-        let new: BTreeSet<u32> =
-            wanted.keys().filter(|p| !workers.followed.contains(p)).copied().collect();
-        if !new.is_empty() {
-            new.iter().for_each(|partition| self.state.catching_up(*partition));
-            if let Err(error) = self.parts.lake.follow(&new).await {
-                if error.kind() == acuvim_lakehouse::ErrorKind::Internal {
-                    self.state.fatal(Fatal::Broken(error.to_string()));
-                } else {
-                    self.state.follow(Some(error.to_string()));
-                }
-                return false;
-            }
-            self.state.follow(None);
-            workers.followed.extend(&new);
+        if !self.begin_tails(tasks, &wanted).await {
+            return false;
         }
         for (partition, duty) in wanted {
-            if !workers.running.contains_key(&partition) {
-                self.start(workers, partition, duty);
+            if !tasks.running.contains_key(&partition) {
+                self.start(tasks, partition, duty);
             }
         }
         true
     }
 
+    /// The duty for each partition that this process has one for.
     fn wanted(&mut self) -> BTreeMap<u32, Duty> {
         let owned = self.owned.borrow_and_update().clone();
-        let all = (0..self.parts.log.partitions()).filter(|_| self.follow_others);
+        let all = (0..self.dependencies.log.partitions()).filter(|_| self.follow_others);
         let mut wanted: BTreeMap<u32, Duty> = all.map(|p| (p, Duty::Follow)).collect();
         wanted.extend(owned.into_iter().map(|p| (p, Duty::Write)));
         wanted
     }
 
-    /// Ends the workers whose duty is another now, and waits until they have.
-    async fn end_others(&self, workers: &mut Workers, wanted: &BTreeMap<u32, Duty>) {
+    /// Begins an empty tail, behind what the tables have, for each partition that is to have a task and
+    /// has none; false if the lake is away.
+    async fn begin_tails(&self, tasks: &mut PartitionTasks, wanted: &BTreeMap<u32, Duty>) -> bool {
+        let new: BTreeSet<u32> =
+            wanted.keys().filter(|p| !tasks.with_tail.contains(p)).copied().collect();
+        if new.is_empty() {
+            return true;
+        }
+        new.iter().for_each(|partition| self.state.catching_up(*partition));
+        if let Err(error) = self.dependencies.lake.follow(&new).await {
+            if error.kind() == acuvim_lakehouse::ErrorKind::Internal {
+                self.state.fatal(Fatal::broken(error));
+            } else {
+                self.state.follow(Some(error.to_string()));
+            }
+            return false;
+        }
+        self.state.follow(None);
+        tasks.with_tail.extend(&new);
+        true
+    }
+
+    /// Ends the tasks whose duty has changed, and waits until they have ended.
+    async fn end_others(&self, tasks: &mut PartitionTasks, wanted: &BTreeMap<u32, Duty>) {
         let mut ending = BTreeSet::new();
-        for (partition, (duty, give_up)) in &workers.running {
-            if wanted.get(partition) != Some(duty) {
-                self.parts.lake.own(*partition, false);
-                give_up.cancel();
+        for (partition, running) in &tasks.running {
+            if wanted.get(partition) != Some(&running.duty) {
+                self.give_up_partition(*partition, running);
                 ending.insert(*partition);
             }
         }
-        while ending.iter().any(|p| workers.running.contains_key(p)) {
-            let Some(ended) = workers.tasks.join_next().await else { break };
-            self.note_end(workers, ended);
+        while ending.iter().any(|p| tasks.running.contains_key(p)) {
+            let Some(ended) = tasks.tasks.join_next().await else { break };
+            self.note_end(tasks, ended);
         }
     }
 
-    /// Ends the workers of partitions that another process has moved on in the lake; they begin anew
-    /// behind it.
-    fn end_overtaken(&self, workers: &Workers) {
+    /// Ends the tasks of partitions whose rows another process has committed; they are started again,
+    /// behind its commit.
+    fn end_overtaken(&self, tasks: &PartitionTasks) {
         for partition in self.state.take_overtaken() {
-            if let Some((_, give_up)) = workers.running.get(&partition) {
-                self.parts.lake.own(partition, false);
-                give_up.cancel();
+            if let Some(running) = tasks.running.get(&partition) {
+                self.give_up_partition(partition, running);
             }
         }
     }
 
-    fn start(&self, workers: &mut Workers, partition: u32, duty: Duty) {
+    /// Ends a task at once. The lake lets go of the partition first, so that no flush commits what the
+    /// task leaves in the tail.
+    fn give_up_partition(&self, partition: u32, running: &Running) {
+        self.dependencies.lake.own(partition, false);
+        running.give_up.cancel();
+    }
+
+    fn start(&self, tasks: &mut PartitionTasks, partition: u32, duty: Duty) {
         let own = duty == Duty::Write;
         if own && self.options.shared {
             tracing::info!(partition, "takes the partition over");
         }
-        self.parts.lake.own(partition, own);
+        self.dependencies.lake.own(partition, own);
         let give_up = self.give_up.child_token();
-        let (state, judging) = (self.state.clone(), self.judging.clone());
-        let worker = Worker::new(partition, duty, &self.options, &self.parts, state, judging);
-        let work = worker.run(self.stop.clone(), give_up.clone());
-        workers.tasks.spawn(async move { (partition, work.await) });
-        workers.running.insert(partition, (duty, give_up));
+        let context = Arc::new(Context {
+            partition,
+            dependencies: self.dependencies.clone(),
+            options: Arc::clone(&self.options),
+            state: self.state.clone(),
+        });
+        let (stop, cancelled) = (self.stop.clone(), give_up.clone());
+        match duty {
+            Duty::Write => {
+                let work = Writer::run(context, self.rules.clone(), stop, cancelled);
+                tasks.tasks.spawn(async move { (partition, work.await) });
+            }
+            Duty::Follow => {
+                let work = Follower::run(context, stop, cancelled);
+                tasks.tasks.spawn(async move { (partition, work.await) });
+            }
+        }
+        tasks.running.insert(partition, Running { duty, give_up });
     }
 
-    async fn ended(
-        &self,
-        workers: &mut Workers,
-        ended: Result<(u32, Ended), tokio::task::JoinError>,
-    ) {
-        let again = self.note_end(workers, ended);
-        if again && !self.stop.is_cancelled() {
-            tokio::time::sleep(AGAIN).await;
+    async fn ended(&self, tasks: &mut PartitionTasks, ended: Result<(u32, StopReason), JoinError>) {
+        let start_again = self.note_end(tasks, ended);
+        if start_again && !self.stop.is_cancelled() {
+            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
-    /// Whether the worker is to be begun again.
+    /// Takes note of a task that ended; true if it has to be started again.
     fn note_end(
         &self,
-        workers: &mut Workers,
-        ended: Result<(u32, Ended), tokio::task::JoinError>,
+        tasks: &mut PartitionTasks,
+        ended: Result<(u32, StopReason), JoinError>,
     ) -> bool {
-        match ended {
-            Ok((partition, ended)) => {
-                workers.running.remove(&partition);
-                // Whoever comes next begins at what the tables have: what this one has left in the tail
-                // was neither judged nor counted by it, if it only followed.
-                workers.followed.remove(&partition);
-                // What it waited for others still wait for, and say so again.
-                self.state.forget_troubles();
-                match ended {
-                    Ended::Stopped => false,
-                    Ended::Overtaken => {
-                        self.state.overtaken(partition, self.options.shared);
-                        true
-                    }
-                    Ended::Fatal(fatal) => {
-                        self.state.fatal(fatal);
-                        false
-                    }
-                }
-            }
+        let (partition, reason) = match ended {
+            Ok(ended) => ended,
             Err(error) => {
-                self.state.fatal(Fatal::Broken(format!("a worker ended: {error}")));
+                self.state.fatal(Fatal::Broken(format!("the task of a partition ended: {error}")));
+                return false;
+            }
+        };
+        tasks.running.remove(&partition);
+        // The next task begins with a new tail. The rows that this one has left were neither evaluated
+        // nor counted if it only followed.
+        tasks.with_tail.remove(&partition);
+        // Other tasks may be in the same trouble; they report it again.
+        self.state.clear_partition_troubles();
+        match reason {
+            StopReason::Requested => false,
+            StopReason::Overtaken => {
+                self.state.overtaken(partition, self.options.shared);
+                true
+            }
+            StopReason::Fatal(fatal) => {
+                self.state.fatal(fatal);
                 false
             }
         }

@@ -1,0 +1,20 @@
+//! The stores that the stream reads from and writes to.
+
+use std::sync::Arc;
+
+use acuvim_control::Control;
+use acuvim_lakehouse::Lake;
+use acuvim_log::Log;
+
+/// The stores that the stream reads from and writes to.
+#[derive(Debug, Clone)]
+pub struct Dependencies {
+    /// The log that records are read from.
+    pub log: Arc<dyn Log>,
+    /// The tables that rows are written to, with their tail in memory.
+    pub lake: Arc<Lake>,
+    /// The database of devices, alerts and commands.
+    pub control: Control,
+    /// The log's epoch, which counts how often it was laid out anew.
+    pub epoch: i32,
+}

@@ -1,0 +1,25 @@
+//! Errors that stop the stream for good.
+
+/// Why the stream stopped for good.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// Another process writes the same tables.
+    #[error(
+        "partition {0} is being written by another process: two processors share this lake or \
+         control database, but not their log; stop one of them"
+    )]
+    Overtaken(u32),
+    /// The log no longer has acknowledged records that no table has yet.
+    #[error("the log has lost records that are in no table yet: {0}")]
+    Lost(String),
+    /// Stored data can't be read, or one of the stream's own assumptions does not hold.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Fatal {
+    /// An error that no retry can mend, with its text.
+    pub(crate) fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+}

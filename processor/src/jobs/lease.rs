@@ -1,0 +1,146 @@
+//! Leases: several processes may have the same job, and one of them does it at a time.
+
+use acuvim_control::{Control, Error, Lease};
+use chrono::{TimeDelta, Utc};
+use futures::future::{BoxFuture, FutureExt as _};
+use tokio_util::sync::CancellationToken;
+
+/// A lease in control, and how it is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeaseTerms {
+    /// The name in control, which is the same in every version of this program.
+    pub name: &'static str,
+    /// How long the lease lasts after its last renewal.
+    pub length: TimeDelta,
+    /// The age from which on it is renewed when the job asks for it; zero renews it each time.
+    pub renew_after: TimeDelta,
+}
+
+/// Runs jobs under leases that this process holds.
+#[derive(Debug, Clone)]
+pub(super) struct Leased {
+    control: Control,
+    holder: String,
+    stop: CancellationToken,
+}
+
+impl Leased {
+    /// Holds leases under an identity of its own until `stop`.
+    pub fn new(control: Control, stop: CancellationToken) -> Self {
+        Self { control, holder: uuid::Uuid::new_v4().to_string(), stop }
+    }
+
+    /// Runs a job until the stop signal, and then gives its lease up, so that another process can go
+    /// on at once. The job itself asks for the lease before each piece of work, because only it knows
+    /// what has to be dropped when the lease is lost.
+    pub fn run<J>(
+        &self,
+        terms: LeaseTerms,
+        job: impl FnOnce(JobLease) -> J,
+    ) -> BoxFuture<'static, ()>
+    where
+        J: Future<Output = ()> + Send + 'static,
+    {
+        let Self { control, holder, stop } = self.clone();
+        let job = Box::pin(job(JobLease {
+            control: control.clone(),
+            holder: holder.clone(),
+            terms,
+            held: None,
+        }));
+        async move {
+            stop.run_until_cancelled(job).await;
+            // An error needs no retry: the lease expires by itself.
+            let _ = control.drop_lease(terms.name, &holder, Utc::now()).await;
+        }
+        .boxed()
+    }
+}
+
+/// The lease of a job, from the job's side.
+#[derive(Debug)]
+pub(super) struct JobLease {
+    control: Control,
+    holder: String,
+    terms: LeaseTerms,
+    held: Option<Lease>,
+}
+
+impl JobLease {
+    /// The lease, acquired or renewed if that is due; `None` while another process holds it.
+    pub async fn hold(&mut self) -> Result<Option<Lease>, Error> {
+        let now = Utc::now();
+        let LeaseTerms { name, length, renew_after } = self.terms;
+        if let Some(lease) = self.held
+            && lease.until - now > length - renew_after
+        {
+            return Ok(Some(lease));
+        }
+        self.held = self.control.hold_lease(name, &self.holder, now, length).await?;
+        Ok(self.held)
+    }
+
+    /// Whether this process holds the lease; false as well if control can't be asked.
+    pub async fn is_held(&mut self) -> bool {
+        matches!(self.hold().await, Ok(Some(_)))
+    }
+
+    /// Forgets a lease that a write found to be another process's, so that it is asked for again.
+    pub fn forget(&mut self) {
+        self.held = None;
+    }
+
+    /// The name under which this process holds leases.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: LeaseTerms = LeaseTerms {
+        name: "test",
+        length: TimeDelta::seconds(60),
+        renew_after: TimeDelta::seconds(30),
+    };
+
+    fn lease_of(leased: &Leased) -> JobLease {
+        let (control, holder) = (leased.control.clone(), leased.holder.clone());
+        JobLease { control, holder, terms: TERMS, held: None }
+    }
+
+    #[tokio::test]
+    async fn one_process_holds_a_lease_until_its_job_is_stopped() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
+        let stop = CancellationToken::new();
+        let ours = Leased::new(control.clone(), stop.clone());
+        let theirs = Leased::new(control, CancellationToken::new());
+        let (sender, held) = tokio::sync::oneshot::channel();
+        let job = tokio::spawn(ours.run(TERMS, |mut lease| async move {
+            let _ = sender.send(lease.is_held().await);
+            std::future::pending::<()>().await;
+        }));
+        assert!(held.await.expect("the job runs"));
+        let mut other = lease_of(&theirs);
+        assert!(!other.is_held().await, "the first process holds it");
+        stop.cancel();
+        job.await.expect("the job ends");
+        assert!(other.is_held().await, "it was given up at the stop");
+    }
+
+    #[tokio::test]
+    async fn a_lease_keeps_its_epoch_while_one_process_holds_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
+        let mut lease = lease_of(&Leased::new(control, CancellationToken::new()));
+        let first = lease.hold().await.expect("control answers").expect("it is free");
+        assert_eq!(lease.hold().await.expect("control answers"), Some(first), "not yet due");
+        lease.forget();
+        let renewed = lease.hold().await.expect("control answers").expect("it is ours");
+        assert_eq!(renewed.epoch, first.epoch);
+        assert!(renewed.until >= first.until);
+    }
+}

@@ -1,0 +1,104 @@
+//! Upkeep of the tables: merges small files, and removes rows past retention and files that no reader
+//! needs. Two processes that both believe to hold the lease do no harm: the second commit of a merge
+//! of the same files is refused.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use acuvim_lakehouse::{Cleaned, Retained};
+use acuvim_schemas::{tables::Table, time::day_of};
+use chrono::{DateTime, Utc};
+
+use super::lease::JobLease;
+use crate::{dependencies::Dependencies, options::ProcessorOptions};
+
+/// How many days ahead of a table's newest row retention believes the clock: a clock that is years
+/// ahead must not empty the tables.
+const CLOCK_TRUST_DAYS: i32 = 7;
+
+/// How long files are merged before the lease is asked for again; well below its length.
+const MAX_TURN: Duration = Duration::from_secs(20);
+
+/// Looks for work at an interval, and does all there is.
+pub(super) async fn run(
+    options: Arc<ProcessorOptions>,
+    dependencies: Dependencies,
+    mut lease: JobLease,
+) {
+    let mut next_cleanup = Instant::now() + options.first_cleanup;
+    loop {
+        tokio::time::sleep(options.compaction_interval).await;
+        // A process that has the log for itself is the only one that writes the tables.
+        if options.shared && !lease.is_held().await {
+            continue;
+        }
+        compact(&options, &dependencies, next_cleanup).await;
+        if Instant::now() >= next_cleanup {
+            next_cleanup = Instant::now() + options.cleanup_interval;
+            clean_up(&options, &dependencies).await;
+        }
+    }
+}
+
+/// Merges files as long as there are any to merge, but not beyond the turn and the next cleanup.
+async fn compact(options: &ProcessorOptions, dependencies: &Dependencies, next_cleanup: Instant) {
+    let begun = Instant::now();
+    while begun.elapsed() < MAX_TURN && Instant::now() < next_cleanup {
+        let now = Utc::now().timestamp_micros();
+        match dependencies.lake.compact(options.compaction, now).await {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(%error, "compaction failed; it is tried again");
+                break;
+            }
+        }
+    }
+}
+
+/// Removes what is too old or not needed any more. A step that fails is tried again at the next
+/// cleanup.
+async fn clean_up(options: &ProcessorOptions, dependencies: &Dependencies) {
+    let now = Utc::now();
+    match dependencies.control.prune(now - options.keep_history).await {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(rows, "old commands and audit entries removed from control"),
+        Err(error) => tracing::warn!(%error, "pruning failed; it is tried again"),
+    }
+    for table in Table::ALL {
+        drop_old_days(options, dependencies, table, now).await;
+    }
+    match dependencies.lake.clean(options.keep_files).await {
+        Ok(Cleaned { files, bytes, log_files }) => {
+            metrics::counter!("acuvim_cleaned_bytes_total").increment(bytes);
+            tracing::info!(files, bytes, log_files, "cleaned the lake");
+        }
+        Err(error) => tracing::warn!(%error, "cleaning failed; it is tried again"),
+    }
+}
+
+async fn drop_old_days(
+    options: &ProcessorOptions,
+    dependencies: &Dependencies,
+    table: Table,
+    now: DateTime<Utc>,
+) {
+    let (lake, now) = (&dependencies.lake, now.timestamp_micros());
+    let newest = lake.newest_day(table);
+    let latest = newest.map_or(i32::MAX, |day| day.saturating_add(CLOCK_TRUST_DAYS));
+    let before = day_of(now).min(latest).saturating_sub(options.retention.days(table));
+    match lake.retain(table, before, now).await {
+        Ok(Retained { files: 0, .. }) => {}
+        Ok(Retained { days, files, rows, bytes }) => {
+            let table = table.name();
+            metrics::counter!("acuvim_retention_rows_total", "table" => table)
+                .increment(rows as u64);
+            tracing::info!(table, days, files, rows, bytes, "days past retention dropped");
+        }
+        Err(error) => {
+            tracing::warn!(table = table.name(), %error, "retention failed; it is tried again");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What control has yet to be told.
+
+use std::collections::HashMap;
+
+use acuvim_control::{Changes, DeviceNote};
+use acuvim_schemas::{Identity, Micros};
+
+use crate::partition::evaluate::Evaluation;
+
+/// Changes of control that gather until they are written.
+#[derive(Debug, Default)]
+pub(super) struct ControlBatch {
+    changes: Changes,
+    /// The position of each device among the changed ones.
+    positions: HashMap<String, usize>,
+}
+
+impl ControlBatch {
+    /// Adds updates of devices. Those of one device are merged, so that while control is away there are
+    /// no more of them than devices.
+    pub fn add_devices(&mut self, updates: Vec<DeviceNote>) {
+        let devices = &mut self.changes.devices;
+        for update in updates {
+            let position = self.positions.get(&update.device_id);
+            match position.and_then(|position| devices.get_mut(*position)) {
+                Some(before) => before.merge(update),
+                None => {
+                    self.positions.insert(update.device_id.clone(), devices.len());
+                    devices.push(update);
+                }
+            }
+        }
+    }
+
+    /// Adds what was decoded from records.
+    pub fn add_decoded(&mut self, changes: Changes) {
+        self.add_devices(changes.devices);
+        self.changes.deliveries.extend(changes.deliveries);
+        self.changes.answers.extend(changes.answers);
+        self.changes.said.extend(changes.said);
+        self.changes.letters.clockless.extend(changes.letters.clockless);
+    }
+
+    /// Adds what evaluation found.
+    pub fn add_evaluation(&mut self, evaluation: Evaluation) {
+        self.changes.alerts.extend(evaluation.alerts);
+        self.changes.repairs.extend(evaluation.repairs);
+        self.changes.letters.anchors.extend(evaluation.anchors);
+        self.add_devices(evaluation.devices);
+    }
+
+    /// Adds the outcomes of replays.
+    pub fn add_replays(&mut self, outcomes: Vec<(Identity, &'static str)>) {
+        self.changes.letters.replayed.extend(outcomes);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether people or devices wait for a part of it: answers, alerts and devices that come back.
+    pub fn is_urgent(&self) -> bool {
+        let changes = &self.changes;
+        !changes.answers.is_empty()
+            || !changes.deliveries.is_empty()
+            || !changes.alerts.is_empty()
+            || !changes.said.is_empty()
+            || changes.devices.iter().any(|device| {
+                device.back || !device.registrations.is_empty() || !device.status.is_empty()
+            })
+    }
+
+    /// The devices whose readings it mentions, each with the time of the update.
+    pub fn devices_with_readings(&self) -> impl Iterator<Item = (String, Micros)> {
+        let devices = self.changes.devices.iter().filter(|device| device.telemetry.is_some());
+        devices.map(|device| (device.device_id.clone(), device.at.timestamp_micros()))
+    }
+
+    /// Takes the changes, and leaves an empty batch.
+    pub fn take(&mut self) -> Changes {
+        self.positions.clear();
+        std::mem::take(&mut self.changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use acuvim_schemas::time;
+
+    use super::*;
+
+    fn update(device: &str, second: i64) -> DeviceNote {
+        DeviceNote::new(device, time::to_datetime(second * time::SECOND).unwrap_or_default())
+    }
+
+    #[test]
+    fn the_updates_of_a_device_are_one_until_they_are_taken() {
+        let mut batch = ControlBatch::default();
+        batch.add_devices(vec![update("a", 1), update("b", 1)]);
+        batch.add_devices(vec![update("a", 2)]);
+        assert_eq!(batch.len(), 2);
+        let taken = batch.take();
+        let [a, b] = taken.devices.as_slice() else { panic!("{taken:?}") };
+        assert_eq!((a.at.timestamp(), b.at.timestamp()), (2, 1));
+        assert!(batch.is_empty());
+        // Positions in the batch that was taken don't count for the next one.
+        batch.add_devices(vec![update("b", 3), update("a", 3)]);
+        let devices: Vec<_> = batch.take().devices.into_iter().map(|d| d.device_id).collect();
+        assert_eq!(devices, ["b", "a"]);
+    }
+
+    #[test]
+    fn a_device_that_comes_back_is_urgent_and_one_that_is_heard_is_not() {
+        let mut batch = ControlBatch::default();
+        batch.add_devices(vec![DeviceNote { heard: true, ..update("a", 1) }]);
+        assert!(!batch.is_urgent());
+        batch.add_devices(vec![DeviceNote { back: true, ..update("a", 2) }]);
+        assert!(batch.is_urgent());
+    }
+}

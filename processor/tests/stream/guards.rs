@@ -1,11 +1,11 @@
-//! What each guard against storing rows twice is for: a stream that is cut off behind a flush and
-//! reads the same records again, with the guards on and off.
+//! What each guard against storing rows twice is for: a stream is cut off after a flush and reads
+//! the same records again, with the guards on and off.
 
 use acuvim_schemas::{Kind, time::SECOND};
 
-use crate::place::{Guards, Place, quick};
+use crate::fixture::{Guards, TestStream, quick};
 
-/// Rows of each reading and of each bad message behind two starts from the log's beginning.
+/// How many rows there are of each reading and of a bad message, after the log was read twice.
 #[derive(Debug, PartialEq, Eq)]
 struct Stored {
     /// A reading that was sent once.
@@ -17,28 +17,28 @@ struct Stored {
 }
 
 fn run(guards: Guards) -> Stored {
-    let mut place = Place::new(quick(), &[]);
+    let mut stream = TestStream::new(quick(), &[]);
     let ts = 1_777_593_600 * SECOND;
     let reading = |second: i64| {
         let ms = ts / 1000 + second * 1000;
         (Kind::Telemetry, "a", format!("{{\"ts\":{ms},\"f\":50}}"), ts)
     };
-    place.guards = guards;
-    place.restart();
-    place.say(&[reading(0), reading(1), (Kind::Telemetry, "a", "nonsense".to_owned(), ts)]);
-    place.settle();
-    place.until_flushed(3);
-    place.crash();
-    place.say(&[reading(1)]);
-    place.until_flushed(4);
+    stream.guards = guards;
+    stream.restart();
+    stream.append(&[reading(0), reading(1), (Kind::Telemetry, "a", "nonsense".to_owned(), ts)]);
+    stream.settle();
+    stream.wait_flushed(3);
+    stream.crash();
+    stream.append(&[reading(1)]);
+    stream.wait_flushed(4);
     let count = |table: &str, second: i64| {
         let at = format!("to_timestamp_micros({})", ts + second * SECOND);
-        place.number(&format!("SELECT count(*) FROM {table} WHERE ts = {at}"))
+        stream.scalar(&format!("SELECT count(*) FROM {table} WHERE ts = {at}"))
     };
     Stored {
         once: count("telemetry", 0),
         repeated: count("telemetry", 1),
-        bad: place.number("SELECT count(*) FROM dead_letters"),
+        bad: stream.scalar("SELECT count(*) FROM dead_letters"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! A stream with everything that it needs, in a folder; it can be cut off at any moment.
+//! A stream with all its stores in a folder, which can be cut off and restarted at any moment.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use acuvim_control::{AlertFilter, By, Control};
 use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions};
 use acuvim_log::{EmbeddedLog, EmbeddedOptions, Entry, Log, LogTopic};
-use acuvim_processor::{Duties, FlushPolicy, Parts, Processor, ProcessorOptions};
+use acuvim_processor::{Dependencies, Duties, FlushPolicy, Processor, ProcessorOptions};
 use acuvim_schemas::{
     Headers, Kind, Micros, Record,
     api::{Alert, RuleBody},
@@ -26,20 +26,20 @@ use url::Url;
 
 pub const PARTITIONS: u32 = 2;
 
-/// Nothing waits so long when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a test waits for anything; far longer than it takes.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The guards against storing a row twice.
+/// The two mechanisms that keep a row from being stored twice.
 #[derive(Clone, Copy)]
 pub struct Guards {
-    /// Readings and heartbeats that are stored already are told by their time.
+    /// Readings and heartbeats that are stored already are recognised by device and time.
     pub dedup: bool,
-    /// Records that the tables cover are skipped by their offset.
+    /// Records that the tables cover are skipped by offset.
     pub skip_by_offset: bool,
 }
 
-/// The folder, and what runs in it.
-pub struct Place {
+/// The folder, and the stream that runs in it.
+pub struct TestStream {
     dir: tempfile::TempDir,
     pub options: ProcessorOptions,
     pub guards: Guards,
@@ -54,26 +54,26 @@ struct Running {
     processor: Option<Processor>,
 }
 
-/// Quick in everything, so that a test meets each of it.
+/// Short intervals, so that a test sees the effect of each of them.
 pub fn quick() -> ProcessorOptions {
     ProcessorOptions {
         flush: FlushPolicy { interval: Duration::from_millis(150), rows: 1000 },
         command_check: Duration::from_millis(100),
         health_check: Duration::from_millis(200),
-        guard_interval: Duration::from_millis(200),
+        watchdog_interval: Duration::from_millis(200),
         repair_calm: Duration::from_millis(100),
         log_retention: Duration::from_secs(3650 * 86_400),
         ..ProcessorOptions::default()
     }
 }
 
-impl Place {
+impl TestStream {
     pub fn new(options: ProcessorOptions, rules: &[RuleBody]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let guards = Guards { dedup: true, skip_by_offset: true };
-        let mut place = Self { dir, options, guards, running: None };
+        let mut stream = Self { dir, options, guards, running: None };
         let runtime = runtime();
-        let path = place.path("control.db");
+        let path = stream.path("control.db");
         runtime.block_on(async {
             let control = Control::open_sqlite(&path).await.expect("control");
             for rule in rules {
@@ -82,19 +82,19 @@ impl Place {
             }
             control.close().await;
         });
-        place.start();
-        place
+        stream.start();
+        stream
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Starts it where it was left.
+    /// Starts the stream where it was left.
     pub fn start(&mut self) {
         let runtime = runtime();
         let (log, lake, control) = runtime.block_on(self.open());
-        let parts = Parts {
+        let dependencies = Dependencies {
             log: Arc::clone(&log) as _,
             lake: Arc::clone(&lake),
             control: control.clone(),
@@ -103,7 +103,7 @@ impl Place {
         let options = ProcessorOptions { dedup: self.guards.dedup, ..self.options.clone() };
         let processor = runtime.block_on(async {
             let claim = log.claim("t").await.expect("a claim");
-            Processor::start(options, parts, Duties { claim: Some(claim), follow: true })
+            Processor::start(options, dependencies, Duties { claim: Some(claim), follow: true })
         });
         self.running = Some(Running { runtime, log, lake, control, processor: Some(processor) });
     }
@@ -114,12 +114,12 @@ impl Place {
             min_free_bytes: 0,
             ..EmbeddedOptions::at(self.path("log"))
         };
-        // Whoever was cut off may hold it for a moment longer.
+        // A process that was cut off may hold the lock for a moment longer.
         let begun = Instant::now();
         let log = loop {
             match EmbeddedLog::open(options.clone()).await {
                 Ok(log) => break Arc::new(log),
-                Err(error) if begun.elapsed() > PATIENCE => panic!("{error}"),
+                Err(error) if begun.elapsed() > MAX_WAIT => panic!("{error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         };
@@ -142,23 +142,23 @@ impl Place {
         self.running.as_ref().expect("it runs")
     }
 
-    /// Cuts it off, in the middle of whatever it does, and starts it again.
+    /// Cuts the stream off in the middle of whatever it does, and starts it again.
     pub fn crash(&mut self) {
         let running = self.running.take().expect("it runs");
         let Running { runtime, log, lake, control, processor } = running;
-        // Its tasks end where they are: nothing is flushed, told or closed.
+        // Its tasks end where they are: nothing is flushed, written to control or closed.
         runtime.shutdown_timeout(Duration::from_secs(10));
         drop((processor, lake, control));
         drop(log);
         self.start();
     }
 
-    /// Ends it in order, and starts it again.
+    /// Stops the stream in order, and starts it again.
     pub fn restart(&mut self) {
         self.restart_within(Duration::from_secs(20));
     }
 
-    /// The same, with so much time to end in.
+    /// The same, with this much time to stop.
     pub fn restart_within(&mut self, time: Duration) {
         let mut running = self.running.take().expect("it runs");
         if let Some(processor) = running.processor.take() {
@@ -176,8 +176,8 @@ impl Place {
         self.start();
     }
 
-    /// Appends messages, each from a device at a moment.
-    pub fn say(&self, messages: &[(Kind, &str, String, Micros)]) {
+    /// Appends messages, each with its device and the time of its arrival.
+    pub fn append(&self, messages: &[(Kind, &str, String, Micros)]) {
         let running = self.running();
         let entries = messages.iter().map(|(kind, device, payload, received_at)| {
             let record = Record {
@@ -199,7 +199,7 @@ impl Place {
         running.runtime.block_on(running.log.append(LogTopic::Uplink, entries)).expect("append");
     }
 
-    /// Says in every partition that somebody listens.
+    /// Appends the pulse of ingest to every partition.
     pub fn pulse(&self, at: Micros) {
         let running = self.running();
         let pulse = Record {
@@ -219,8 +219,8 @@ impl Place {
         running.runtime.block_on(running.log.append(LogTopic::Uplink, entries)).expect("append");
     }
 
-    /// Waits until something holds.
-    pub fn until<T>(
+    /// Waits until `look` finds something, and returns that.
+    pub fn wait_for<T>(
         &self,
         what: &str,
         mut look: impl AsyncFnMut(&Control, &Lake) -> Option<T>,
@@ -236,21 +236,21 @@ impl Place {
                     let fatal = processor.state().borrow().fatal.clone();
                     assert!(fatal.is_none(), "{fatal:?}");
                 }
-                assert!(begun.elapsed() < PATIENCE, "never: {what}");
+                assert!(begun.elapsed() < MAX_WAIT, "never happened: {what}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
     }
 
-    /// Waits until everything that was said is in the tables and in control, and repaired.
+    /// Waits until all messages are in tail or tables and in control, and no repair is due.
     pub fn settle(&self) {
         let log = Arc::clone(&self.running().log);
-        self.until("all is stored and repaired", async |control, lake| {
+        self.wait_for("all messages are stored and repaired", async |control, lake| {
             for partition in 0..PARTITIONS {
                 let end = log.bounds(LogTopic::Uplink, partition).await.expect("bounds").end;
                 let told = control.offset(0, partition).await.expect("ask").unwrap_or(0);
                 let stored = lake.next_offset(partition);
-                // A few records without rows wait for more.
+                // Records without rows are not flushed by themselves.
                 let read = lake.tail().next_offsets()[partition as usize].unwrap_or(0);
                 if told < end || stored.max(read) < end {
                     return None;
@@ -260,15 +260,15 @@ impl Place {
         });
     }
 
-    /// Waits until so many records of all partitions are covered by the table of readings.
-    pub fn until_flushed(&self, records: i64) {
-        self.until("all is in the tables", async |_, lake| {
+    /// Waits until `telemetry` covers this many records of all partitions.
+    pub fn wait_flushed(&self, records: i64) {
+        self.wait_for("the rows are in the tables", async |_, lake| {
             let snapshot = lake.snapshot(Table::Telemetry).expect("a table");
             (snapshot.covered().values().sum::<i64>() >= records).then_some(())
         });
     }
 
-    /// Alerts, withdrawn ones left out, by their beginning.
+    /// All alerts that are not withdrawn, by device and beginning.
     pub fn alerts(&self) -> Vec<Alert> {
         let running = self.running();
         let filter = AlertFilter { limit: 100_000, ..AlertFilter::default() };
@@ -278,7 +278,7 @@ impl Place {
         alerts
     }
 
-    /// The rows of a statement over lake and tail.
+    /// The rows of a query over lake and tail.
     pub fn sql(&self, statement: &str) -> Vec<RecordBatch> {
         let running = self.running();
         let context = running.lake.engine().session();
@@ -291,18 +291,30 @@ impl Place {
         running.runtime.block_on(rows).expect("a query")
     }
 
-    /// The one number of a statement.
-    pub fn number(&self, statement: &str) -> i64 {
+    /// Waits until a query over lake and tail gives a number of at least this.
+    pub fn wait_scalar(&self, statement: &str, at_least: i64) {
+        let begun = Instant::now();
+        while self.scalar(statement) < at_least {
+            assert!(begun.elapsed() < MAX_WAIT, "never {at_least}: {statement}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The number that a query gives.
+    pub fn scalar(&self, statement: &str) -> i64 {
         let rows = self.sql(statement);
         rows[0].column(0).as_primitive::<Int64Type>().value(0)
     }
-
-    pub fn folder(&self) -> &Path {
-        self.dir.path()
-    }
 }
 
-impl Drop for Place {
+/// A device id whose messages are in the same partition as those of another device.
+pub fn same_partition(device: &str) -> String {
+    let partition = |id: &str| partition_of(id.as_bytes(), PARTITIONS);
+    let mut names = (0..).map(|n| format!("marker{n}"));
+    names.find(|name| partition(name) == partition(device)).expect("one of many")
+}
+
+impl Drop for TestStream {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.runtime.shutdown_timeout(Duration::from_secs(10));

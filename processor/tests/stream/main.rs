@@ -1,5 +1,6 @@
-//! The stream as a whole, in this process, on a real log, database and lake: whatever order readings
-//! come in, however often, however late, and wherever it is cut off, the result is one and the same.
+//! The stream as a whole, in this process, on a real log, database and lake. In whatever order
+//! readings arrive, how often, how late, and wherever the stream is cut off: the result has to be
+//! the same.
 
 #![allow(
     clippy::expect_used,
@@ -11,7 +12,7 @@
 #![allow(clippy::large_futures, reason = "a test's own future may be as large as it likes")]
 
 mod devices;
+mod fixture;
 mod guards;
 mod interleaving;
 mod life;
-mod place;

@@ -1,5 +1,5 @@
-//! Any interleaving, duplication, delay and crash gives the same telemetry, the same episodes and a
-//! ledger that balances.
+//! Whatever the order, repetitions, delays and crashes, the result is the same telemetry, the same
+//! episodes and a ledger that balances.
 
 use acuvim_schemas::{
     Kind, Micros,
@@ -12,9 +12,9 @@ use arrow::{
 };
 use proptest::prelude::*;
 
-use crate::place::{Place, quick};
+use crate::fixture::{TestStream, quick};
 
-/// 2026-11-20T00:00:00Z: when all of it is received.
+/// 2026-11-20T00:00:00Z: when all readings arrive.
 const NOW: Micros = 1_795_132_800 * SECOND;
 
 fn rules() -> Vec<RuleBody> {
@@ -32,7 +32,7 @@ fn rules() -> Vec<RuleBody> {
     ]
 }
 
-/// A reading of the story: whose, when, and what.
+/// A reading that a case sends.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     device: &'static str,
@@ -68,7 +68,7 @@ struct Case {
 fn readings() -> impl Strategy<Value = Vec<Reading>> {
     let values = prop_oneof![3 => 225..244_u32, 1 => 244..252_u32, 3 => 251..260_u32];
     let quick = prop_oneof![8 => Just(10), 2 => Just(15), 1 => Just(1200), 1 => Just(43_200)];
-    // Loggers that send every quarter of an hour or so, for which a longer gap says something.
+    // Loggers that send about every quarter of an hour, for which only a longer gap is a gap.
     let slow = prop_oneof![8 => Just(960), 1 => Just(10), 1 => Just(3600), 1 => Just(43_200)];
     let odd = || prop::bool::weighted(0.15);
     let quick = prop::collection::vec((values.clone(), odd(), quick), 5..45);
@@ -76,7 +76,7 @@ fn readings() -> impl Strategy<Value = Vec<Reading>> {
     (quick, slow, 0..30_i64).prop_map(|(a, b, days)| {
         let mut all = Vec::new();
         for (device, story) in [("a", a), ("b", b)] {
-            // Delays of up to thirty days: the story lies that far back.
+            // Readings arrive up to thirty days late, so they begin that far back.
             let mut ts = NOW - days * DAY - 3600 * SECOND;
             let length: i64 = story.iter().map(|(.., step)| step * SECOND).sum();
             ts -= length;
@@ -94,7 +94,7 @@ fn case() -> impl Strategy<Value = Case> {
         let count = readings.len();
         let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
         let again = prop::collection::vec((0..count, 0..count), 0..count / 2);
-        // Mostly in order, as a fleet is, or not at all.
+        // Half of the cases in order, as a fleet sends, and half in any order.
         let shuffled = prop::bool::ANY;
         let cut = prop_oneof![
             2 => Just(Cut::Pause), 3 => Just(Cut::Crash), 1 => Just(Cut::Restart),
@@ -107,8 +107,8 @@ fn case() -> impl Strategy<Value = Case> {
                     true => order,
                     false => (0..readings.len()).collect(),
                 };
-                for (place, reading) in again {
-                    arrivals.insert(place, reading);
+                for (index, reading) in again {
+                    arrivals.insert(index, reading);
                 }
                 Case { readings, arrivals, cuts }
             },
@@ -118,9 +118,10 @@ fn case() -> impl Strategy<Value = Case> {
 
 type Episode = (String, String, Micros, Micros, Option<Micros>);
 
-/// What must be the same: readings but for when and where they came, and episodes but for their mark.
-fn outcome(place: &Place) -> (Vec<(String, Micros, f64)>, Vec<Episode>) {
-    let rows = place.sql(
+/// What has to be the same: readings without their arrival and identity, and episodes without the
+/// mark of a repair.
+fn outcome(stream: &TestStream) -> (Vec<(String, Micros, f64)>, Vec<Episode>) {
+    let rows = stream.sql(
         "SELECT device_id, ts, CAST(voltage_l1_v AS DOUBLE) FROM telemetry ORDER BY device_id, ts",
     );
     let mut readings = Vec::new();
@@ -133,7 +134,7 @@ fn outcome(place: &Place) -> (Vec<(String, Micros, f64)>, Vec<Episode>) {
         }
     }
     let episodes =
-        place.alerts().into_iter().filter(|alert| alert.origin == AlertOrigin::Rule).map(|a| {
+        stream.alerts().into_iter().filter(|alert| alert.origin == AlertOrigin::Rule).map(|a| {
             let ended = a.resolved_at.map(|at| at.timestamp_micros());
             let (begun, raised) = (a.created_at.timestamp_micros(), a.raised_at.timestamp_micros());
             (a.device_id.expect("a device"), a.alert_type, begun, raised, ended)
@@ -143,39 +144,43 @@ fn outcome(place: &Place) -> (Vec<(String, Micros, f64)>, Vec<Episode>) {
     (readings, episodes)
 }
 
-fn play(place: &mut Place, case: &Case) {
+fn play(stream: &mut TestStream, case: &Case) {
     for (step, index) in case.arrivals.iter().enumerate() {
         let reading = &case.readings[*index];
         let received_at = NOW + i64::try_from(step).expect("a step") * 1000;
-        place.say(&[(Kind::Telemetry, reading.device, reading.message(), received_at)]);
+        stream.append(&[(Kind::Telemetry, reading.device, reading.message(), received_at)]);
         for (_, cut) in case.cuts.iter().filter(|(at, _)| *at == step) {
             match cut {
                 Cut::Nothing => {}
                 Cut::Pause => std::thread::sleep(std::time::Duration::from_millis(200)),
-                Cut::Crash => place.crash(),
-                Cut::Restart => place.restart(),
+                Cut::Crash => stream.crash(),
+                Cut::Restart => stream.restart(),
             }
         }
     }
-    place.settle();
+    stream.settle();
 }
 
-fn balances(place: &Place, received: usize) {
+fn balances(stream: &TestStream, received: usize) {
     let sum = |column: &str| {
-        place.number(&format!(
+        stream.scalar(&format!(
             "SELECT coalesce(sum({column}), 0) FROM ledger WHERE device_id IS NULL"
         ))
     };
-    place.until("the ledger has it all", async |_, lake| {
-        let all = (0..crate::place::PARTITIONS).all(|p| lake.tail().rows(p) == 0);
+    stream.wait_for("the ledger is flushed", async |_, lake| {
+        let all = (0..crate::fixture::PARTITIONS).all(|p| lake.tail().rows(p) == 0);
         all.then_some(())
     });
     let total = i64::try_from(received).expect("a count");
     assert_eq!(sum("received"), total);
     assert_eq!(sum("records"), total, "one record each, and none twice");
     assert_eq!(sum("stored") + sum("duplicates"), total);
-    assert_eq!(sum("stored"), place.number("SELECT count(*) FROM telemetry"));
-    assert!(place.alerts().iter().all(|a| a.origin != AlertOrigin::System), "{:?}", place.alerts());
+    assert_eq!(sum("stored"), stream.scalar("SELECT count(*) FROM telemetry"));
+    assert!(
+        stream.alerts().iter().all(|a| a.origin != AlertOrigin::System),
+        "{:?}",
+        stream.alerts()
+    );
 }
 
 proptest! {
@@ -187,9 +192,9 @@ proptest! {
             cuts: Vec::new(),
             readings: case.readings.clone(),
         };
-        let mut plain = Place::new(quick(), &rules());
+        let mut plain = TestStream::new(quick(), &rules());
         play(&mut plain, &in_order);
-        let mut cut = Place::new(quick(), &rules());
+        let mut cut = TestStream::new(quick(), &rules());
         play(&mut cut, &case);
         let (wanted, found) = (outcome(&plain), outcome(&cut));
         prop_assert_eq!(wanted.0, found.0, "telemetry");
@@ -199,7 +204,7 @@ proptest! {
     }
 }
 
-/// More of them by night: ACUVIM_CASES.
+/// The nightly run sets ACUVIM_CASES for more.
 fn cases() -> u32 {
     std::env::var("ACUVIM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
 }

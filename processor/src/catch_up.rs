@@ -1,4 +1,5 @@
-//! Follows the commits of other processes, so that the tail lets go of rows that the tables now have.
+//! Follows the commits of other processes, so that rows which the tables have by now leave the
+//! tail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait while the store is away.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Runs until `give_up`, or until `stop` comes between two reads. Partitions that read on to the log's
-/// end after `stop` may need the room that is freed here.
+/// Runs until `give_up`, or until `stop` comes between two reads. Partitions that read on to the
+/// log's end after `stop` may need the room that is freed here.
 pub(crate) async fn run(
     lake: Arc<Lake>,
     state: StateSender,

@@ -15,6 +15,6 @@ pub struct Dependencies {
     pub lake: Arc<Lake>,
     /// The database of devices, alerts and commands.
     pub control: Control,
-    /// The log's epoch, which counts how often it was laid out anew.
+    /// The log's epoch, which grows with each new partition layout.
     pub epoch: i32,
 }

@@ -13,7 +13,7 @@ use crate::{
     dependencies::Dependencies, fatal::Fatal, options::ProcessorOptions, state::StateSender,
 };
 
-/// The log cursor that says up to which offset the lake has committed.
+/// The log cursor of the offset up to which the lake has committed.
 pub const LAKE_CURSOR: &str = "lake";
 
 /// How often the last flush is tried again.
@@ -80,7 +80,7 @@ pub(crate) async fn run(
 }
 
 /// Flushes, and reports it while that takes suspiciously long. There is no timeout: a commit whose
-/// outcome is unknown has to wait until the store says whether it was made.
+/// outcome is unknown can only be looked up once the store answers.
 async fn watched_flush(
     dependencies: &Dependencies,
     options: &ProcessorOptions,

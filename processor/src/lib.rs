@@ -3,8 +3,8 @@
 //! what it finds to control.
 //!
 //! Each partition has a task of its own (`partition`), which either writes the partition or follows
-//! it for queries; `supervisor` decides which. One flusher serves all partitions. Jobs that only one
-//! process may do at a time are in `jobs`.
+//! it for queries; `supervisor` decides which. One flusher serves all partitions. Jobs that only
+//! one process may do at a time are in `jobs`.
 //!
 //! An offset moves only together with what it covers: the lake's offset in the commit of the rows,
 //! control's offset in the transaction of the changes. A crash therefore loses and doubles nothing.

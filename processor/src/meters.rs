@@ -12,8 +12,8 @@ use crate::dependencies::Dependencies;
 /// How long to wait before control is asked again after an error.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Reads the terms once at the start and then at every `interval`. It is the interval of the rollups,
-/// so that everything that counts takes up a change at about the same time.
+/// Reads the terms once at the start and then at every `interval`. It is the interval of the
+/// rollups, so that everything that counts takes up a change at about the same time.
 pub(crate) async fn run(dependencies: Dependencies, interval: Duration, stop: CancellationToken) {
     let work = async {
         loop {

@@ -79,9 +79,9 @@ impl Processor {
         self.state.clone()
     }
 
-    /// Reads what the log has at this moment, flushes and commits it; returns when that is done or the
-    /// time is over. Reading may take a quarter of the time. Losing nothing does not depend on any of
-    /// it: the next start goes on from the stored offsets.
+    /// Reads what the log has at this moment, flushes and commits it; returns when that is done or
+    /// the time is over. Reading may take a quarter of the time. Losing nothing does not depend on
+    /// any of it: the next start goes on from the stored offsets.
     pub async fn stop(self, within: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(within / 4, self.tasks.wait()).await.is_err() {
@@ -157,7 +157,8 @@ impl Tasks {
         }
     }
 
-    /// The flusher is not one of the tracked tasks: it waits for them, to flush what they read last.
+    /// The flusher is not one of the tracked tasks: it waits for them, to flush what they read
+    /// last.
     fn spawn_flusher(&self) -> JoinHandle<()> {
         let (dependencies, state) = (self.dependencies.clone(), self.state.clone());
         let flusher =
@@ -170,8 +171,8 @@ impl Tasks {
     }
 }
 
-/// Runs a task in a task of its own. Its panic stops the stream: without the task the stream would only
-/// seem to work.
+/// Runs a task in a task of its own. Its panic stops the stream: without the task the stream would
+/// only seem to work.
 async fn watched(
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,

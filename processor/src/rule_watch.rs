@@ -14,8 +14,8 @@ use crate::{fatal::Fatal, state::StateSender};
 /// How often control is asked for changes: two small reads each time.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most that the clocks of two processes differ by. Devices that changed within this time before
-/// the last known change are read again, since another process may have stamped them late.
+/// The most that the clocks of two processes differ by. Devices that changed within this time
+/// before the last known change are read again, since another process may have stamped them late.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(10);
 
 /// The rules in force at one moment.
@@ -37,8 +37,8 @@ impl ActiveRules {
     }
 }
 
-/// Keeps the rules up to date until nobody holds a [`RuleWatch`] any more. It does not end at the stop
-/// signal: partitions evaluate what they read after it.
+/// Keeps the rules up to date until no [`RuleWatch`] is left. It does not end at the stop signal,
+/// because partitions go on to the log's end after it.
 pub(crate) async fn run(
     control: Control,
     max_ahead: Micros,
@@ -142,7 +142,7 @@ impl RuleReader {
                     compiled,
                 }),
                 Err(fault) => {
-                    tracing::error!(rule = rule.body.name, %fault, "a stored rule does not compile");
+                    tracing::error!(rule = rule.body.name, %fault, "a stored rule is not valid");
                 }
             }
         }

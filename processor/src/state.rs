@@ -1,5 +1,5 @@
-//! The state of the stream: for `/readyz`, for queries that need the tail, and for the composition root,
-//! which ends the process when the stream can't go on.
+//! The state of the stream: for `/readyz`, for queries that need the tail, and for the composition
+//! root, which ends the process when the stream can't go on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use crate::fatal::Fatal;
 
-/// The state of the stream. Each `..._trouble` is the reason why a component can't be used at present.
+/// The state of the stream. Each `..._trouble` is the reason why a component can't be used at
+/// present.
 #[derive(Debug, Clone, Default)]
 pub struct ProcessorState {
     /// Partitions that have not yet reached the log's end as it was when they started.
@@ -20,8 +21,8 @@ pub struct ProcessorState {
     pub claim_trouble: Option<String>,
     /// Why the commits of other processes can't be read.
     pub follow_trouble: Option<String>,
-    /// Why stored times can't be read: a partition waits, because it can't tell its late readings from
-    /// duplicates.
+    /// Why stored times can't be read. A partition waits for them, because without them it can't
+    /// tell late readings from duplicates.
     pub dedup_trouble: Option<String>,
     /// Why control can't be written.
     pub control_trouble: Option<String>,
@@ -103,8 +104,8 @@ impl StateSender {
         self.0.borrow().fatal.is_some()
     }
 
-    /// Another process has committed rows of a partition: its task is to begin anew. False if that ends
-    /// the stream.
+    /// Another process has committed rows of a partition: its task has to start again. False if
+    /// that ends the stream.
     pub(crate) fn begin_anew(&self, partition: u32, shared: bool) -> bool {
         if shared {
             self.0.send_modify(|s| {
@@ -114,7 +115,7 @@ impl StateSender {
         self.overtaken(partition, shared)
     }
 
-    /// Takes the partitions that are to begin anew.
+    /// Takes the partitions that have to start again.
     pub(crate) fn take_overtaken(&self) -> BTreeSet<u32> {
         let mut taken = BTreeSet::new();
         self.0.send_if_modified(|s| {
@@ -130,7 +131,7 @@ impl StateSender {
             metrics::counter!("acuvim_overtaken_total").increment(1);
             tracing::info!(
                 partition,
-                "overtaken by another process; the partition starts again from that process's commit"
+                "overtaken by another process; the partition starts again behind it"
             );
         } else {
             self.fatal(Fatal::Overtaken(partition));

@@ -1,5 +1,5 @@
-//! Starts and ends the tasks of the partitions: a writer for those that this process has claimed, and a
-//! follower for the others where queries are served.
+//! Starts and ends the tasks of the partitions: a writer for those that this process has claimed,
+//! and a follower for the others where queries are served.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -106,8 +106,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends and starts tasks until each partition has the one that it should have; false if the lake is
-    /// away and it must be tried again.
+    /// Ends and starts tasks until each partition has the one that it should have; false if the
+    /// lake is away and it must be tried again.
     async fn arrange(&mut self, tasks: &mut PartitionTasks) -> bool {
         let wanted = self.wanted();
         self.end_others(tasks, &wanted).await;
@@ -139,8 +139,8 @@ impl Supervisor {
         wanted
     }
 
-    /// Begins an empty tail, behind what the tables have, for each partition that is to have a task and
-    /// has none; false if the lake is away.
+    /// Begins an empty tail, behind what the tables have, for each partition that is to have a task
+    /// and has none; false if the lake is away.
     async fn begin_tails(&self, tasks: &mut PartitionTasks, wanted: &BTreeMap<u32, Duty>) -> bool {
         let new: BTreeSet<u32> =
             wanted.keys().filter(|p| !tasks.with_tail.contains(p)).copied().collect();
@@ -176,8 +176,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends the tasks of partitions whose rows another process has committed; they are started again,
-    /// behind its commit.
+    /// Ends the tasks of partitions whose rows another process has committed; they are started
+    /// again, behind its commit.
     fn end_overtaken(&self, tasks: &PartitionTasks) {
         for partition in self.state.take_overtaken() {
             if let Some(running) = tasks.running.get(&partition) {
@@ -186,8 +186,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends a task at once. The lake lets go of the partition first, so that no flush commits what the
-    /// task leaves in the tail.
+    /// Ends a task at once. The lake gives up the partition first, so that no flush commits the
+    /// rows that the task leaves in the tail.
     fn give_up_partition(&self, partition: u32, running: &Running) {
         self.dependencies.lake.own(partition, false);
         running.give_up.cancel();
@@ -241,8 +241,8 @@ impl Supervisor {
             }
         };
         tasks.running.remove(&partition);
-        // The next task begins with a new tail. The rows that this one has left were neither evaluated
-        // nor counted if it only followed.
+        // The next task begins with a new tail. The rows that this one has left were neither
+        // evaluated nor counted if it only followed.
         tasks.with_tail.remove(&partition);
         // Other tasks may be in the same trouble; they report it again.
         self.state.clear_partition_troubles();

@@ -30,9 +30,9 @@ impl Leased {
         Self { control, holder: uuid::Uuid::new_v4().to_string(), stop }
     }
 
-    /// Runs a job until the stop signal, and then gives its lease up, so that another process can go
-    /// on at once. The job itself asks for the lease before each piece of work, because only it knows
-    /// what has to be dropped when the lease is lost.
+    /// Runs a job until the stop signal, and then gives its lease up, so that another process can
+    /// go on at once. The job itself asks for the lease before each piece of work, because only it
+    /// knows what has to be dropped when the lease is lost.
     pub fn run<J>(
         &self,
         terms: LeaseTerms,

@@ -1,8 +1,8 @@
 //! Background work that only one process may do at a time, each job under its lease.
 //!
 //! A job is a module with a `run` function that takes its [`JobLease`](lease::JobLease) and never
-//! returns; it is added in [`Jobs::all`]. It must stand being stopped at any await, because the stop
-//! signal drops it there, and another process must be able to go on with what is stored.
+//! returns; it is added in [`Jobs::all`]. The stop signal drops it at any await, so another process
+//! must be able to go on from the stored state at any moment.
 
 mod lease;
 mod notifications;
@@ -65,7 +65,7 @@ impl Jobs {
         }
     }
 
-    /// The jobs, each with a name for the error that says that it ended.
+    /// The jobs, each with a name for the error in case it panics.
     pub fn all(&self) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
         let options = || Arc::clone(&self.options);
         let dependencies = || self.dependencies.clone();

@@ -1,6 +1,6 @@
-//! Delivers the outbox in the order of its numbers: commands and events to the log, events also to the
-//! lake, several seconds' worth in one commit. A row is deleted only after it was delivered, so a
-//! crash may deliver it again, under the same number; readers skip numbers that they have seen.
+//! Delivers the outbox in the order of its numbers: commands and events to the log, events also to
+//! the lake, several seconds' worth in one commit. A row is deleted only after it was delivered, so
+//! a crash may deliver it again, under the same number; readers skip numbers that they have seen.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The most events of one commit to the lake.
 const LAKE_PAGE: i64 = 20_000;
 
-/// Delivers while the lease is held. The lake gets the events as often as it gets readings, and beside
-/// the log: a slow store must not hold up commands.
+/// Delivers while the lease is held. The lake gets the events as often as it gets readings, and
+/// beside the log: a slow store must not hold up commands.
 pub(super) async fn run(
     dependencies: Dependencies,
     state: StateSender,
@@ -48,8 +48,8 @@ pub(super) async fn run(
     let to_lake = async {
         loop {
             tokio::time::sleep(lake_interval).await;
-            // The lease need not be checked again: the tables skip a number that they have, whoever
-            // delivers it.
+            // The lease need not be checked again: the tables skip a number that they have already,
+            // so two processes that deliver the same event store it once.
             if *held.borrow()
                 && let Err(error) = deliver_to_lake(&dependencies).await
             {
@@ -96,8 +96,8 @@ async fn deliver_to_log(
     }
 }
 
-/// Delivers the next rows and returns the last number among them. The next call deletes them: by then
-/// the log has them.
+/// Delivers the next rows and returns the last number among them. The next call deletes them: by
+/// then the log has them.
 async fn deliver_page(
     dependencies: &Dependencies,
     lease: &mut JobLease,

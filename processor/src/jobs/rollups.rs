@@ -1,5 +1,5 @@
-//! Keeps the rollups up to date, under the lease of the upkeep. Two processes that both believe to hold
-//! it do no harm: a commit of rollups is refused if another process has moved them on.
+//! Keeps the rollups up to date, under the lease of the upkeep. Two processes that both believe to
+//! hold it do no harm: a commit of rollups is refused if another process has moved them on.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +28,8 @@ pub(super) async fn run(
     dependencies: Dependencies,
     mut lease: JobLease,
 ) {
-    // The time zones by which the days were last made; unknown at first, and after a turn of another
-    // process.
+    // The time zones by which the days were last made; unknown at first, and after a turn of
+    // another process.
     let mut applied: Option<Zones> = None;
     let mut pause = options.rollup_interval;
     loop {
@@ -88,8 +88,8 @@ async fn bring_up_to_date(
     Ok(Progress::UpToDate)
 }
 
-/// Recounts the counters of some devices whose meter terms have changed since they were counted; true
-/// if more devices wait.
+/// Recounts the counters of some devices whose meter terms have changed since they were counted;
+/// true if more devices wait.
 async fn recount(
     dependencies: &Dependencies,
     meters: &Meters,

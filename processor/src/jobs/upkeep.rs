@@ -1,6 +1,6 @@
-//! Upkeep of the tables: merges small files, and removes rows past retention and files that no reader
-//! needs. Two processes that both believe to hold the lease do no harm: the second commit of a merge
-//! of the same files is refused.
+//! Upkeep of the tables: merges small files, and removes rows past retention and files that no
+//! reader needs. Two processes that both believe to hold the lease do no harm: the second commit of
+//! a merge of the same files is refused.
 
 use std::{
     sync::Arc,
@@ -58,8 +58,8 @@ async fn compact(options: &ProcessorOptions, dependencies: &Dependencies, next_c
     }
 }
 
-/// Removes what is too old or not needed any more. A step that fails is tried again at the next
-/// cleanup.
+/// Removes rows past retention and files that are no longer needed. A step that fails is tried
+/// again at the next cleanup.
 async fn clean_up(options: &ProcessorOptions, dependencies: &Dependencies) {
     let now = Utc::now();
     match dependencies.control.prune(now - options.keep_history).await {

@@ -1,4 +1,4 @@
-//! How the stream is processed, as the settings say.
+//! How the stream is processed.
 
 mod networks;
 mod notify;
@@ -42,8 +42,8 @@ pub struct ProcessorOptions {
     pub compaction_interval: Duration,
     /// How often the rollups are brought up to date.
     pub rollup_interval: Duration,
-    /// How long files stay that no newer version of a table refers to. Must be longer than any query
-    /// runs, because a query goes on reading the version that it began with.
+    /// How long files stay that no newer version of a table refers to. Must be longer than any
+    /// query runs, because a query goes on reading the version that it began with.
     pub keep_files: Duration,
     /// How many days each table keeps.
     pub retention: Retention,

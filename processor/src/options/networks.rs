@@ -1,5 +1,5 @@
-//! Which addresses webhooks may reach. Private networks are closed by default: anyone who may create a
-//! notification could otherwise probe the network that this system runs in.
+//! Which addresses webhooks may reach. Private networks are closed by default: anyone who may
+//! create a notification could otherwise probe the network that this system runs in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,8 +31,8 @@ impl AllowedNetworks {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it stands for one: otherwise a private address
-/// could be reached under its IPv6 form.
+/// The IPv4 address that an IPv6 address stands for, if it stands for one: otherwise a private
+/// address could be reached under its IPv6 form.
 fn unwrap_embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();

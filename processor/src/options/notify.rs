@@ -15,8 +15,8 @@ pub struct NotifyOptions {
     pub smtp_from: String,
     /// How long one attempt may take.
     pub timeout: Duration,
-    /// How long after the first attempt the second one is made. The wait doubles from then on, up to
-    /// an hour.
+    /// How long after the first attempt the second one is made. The wait doubles from then on, up
+    /// to an hour.
     pub retry: Duration,
     /// How long after its creation a message is given up.
     pub give_up: Duration,

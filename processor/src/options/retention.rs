@@ -2,8 +2,8 @@
 
 use acuvim_schemas::tables::Table;
 
-/// How many days each table keeps, counted by its `date`. The current day comes on top, because it is
-/// not over.
+/// How many days each table keeps, counted by its `date`. The current day comes on top, because it
+/// is not over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Days of `telemetry`. A reading that is older when it arrives is a dead letter.

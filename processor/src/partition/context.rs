@@ -43,8 +43,8 @@ impl Context {
         next.unwrap_or_else(|| lake.next_offset(self.partition))
     }
 
-    /// Puts the rows of a batch into the tail, from where on every query sees them. `rows_from` is the
-    /// offset at which the tail goes on; the batch may begin before it.
+    /// Puts the rows of a batch into the tail, from where on every query sees them. `rows_from` is
+    /// the offset at which the tail goes on; the batch may begin before it.
     pub fn push(&self, rows_from: i64, offsets: &Range<i64>, rows: Rows) -> Result<(), Fatal> {
         let rows = match self.options.drop_offset {
             // Only in the test that the ledger's check finds lost rows.

@@ -1,5 +1,5 @@
-//! Follows a partition that another process writes: its rows are kept in the tail for queries, until the
-//! tables have them.
+//! Follows a partition that another process writes: its rows are kept in the tail for queries,
+//! until the tables have them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use super::{
 };
 use crate::fatal::Fatal;
 
-/// The stages of a partition that another process writes, in the order in which a batch passes them.
+/// The stages of a partition that another process writes, in the order in which a batch passes
+/// them.
 pub(crate) struct Follower {
     context: Arc<Context>,
     reader: Reader,

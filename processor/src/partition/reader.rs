@@ -10,13 +10,13 @@ use acuvim_log::{Batch, ErrorKind, LogTopic, ReadLimit};
 use super::context::{Context, RETRY_AFTER};
 use crate::fatal::Fatal;
 
-/// The most that one read brings: enough records to be worth a batch, few enough bytes to be quick and
-/// to fit in memory even when all of them are the shortest of readings.
+/// The most that one read brings: enough records to be worth a batch, few enough bytes to be quick
+/// and to fit in memory even when all of them are the shortest of readings.
 const READ_LIMIT: ReadLimit =
     ReadLimit { records: 4096, bytes: 2 << 20, wait: Duration::from_millis(200) };
 
-/// After a batch smaller than this, the reader waits for more to gather: a batch costs the same whether
-/// it holds one row or a hundred.
+/// After a batch smaller than this, the reader waits for more to gather: a batch costs the same
+/// whether it holds one row or a hundred.
 const SMALL_BATCH_BYTES: usize = 256 << 10;
 
 /// How long it waits then: little beside the time that a reading may take to become visible.
@@ -30,8 +30,8 @@ pub(super) struct Reader {
     context: Arc<Context>,
     /// The offset that is read next.
     next: i64,
-    /// The log's end when reading began, until it is reached: before that, the tail lacks records that
-    /// queries must see.
+    /// The log's end when reading began, until it is reached: before that, the tail lacks records
+    /// that queries must see.
     end_at_start: Option<i64>,
     /// The log's end when the stop signal was seen.
     end_at_stop: Option<i64>,
@@ -66,13 +66,13 @@ impl Reader {
         Ok(self.next >= end)
     }
 
-    /// Whether the log ends here at this moment. That a read brought nothing does not say so.
+    /// Whether the log ends here at this moment. An empty read alone does not mean that.
     pub async fn is_at_end(&self) -> Result<bool, Fatal> {
         Ok(self.context.log_bounds().await?.end <= self.next)
     }
 
-    /// Reads the next records, which may be none; `None` if the log had dropped them and reading goes on
-    /// behind the gap.
+    /// Reads the next records, which may be none; `None` if the log had dropped them and reading
+    /// goes on behind the gap.
     pub async fn read(&mut self) -> Result<Option<Batch>, Fatal> {
         let log = &self.context.dependencies.log;
         loop {
@@ -99,9 +99,9 @@ impl Reader {
         tokio::time::sleep(GATHER_TIME.saturating_sub(begun.elapsed())).await;
     }
 
-    /// The offset behind records that the log has dropped. Stopping would not bring those of them back
-    /// that are in no table, and would only let more of them expire, so that is an error in the log
-    /// file, with a metric to alert on.
+    /// The offset behind records that the log has dropped. Stopping would not bring those of them
+    /// back that are in no table, and would only let more of them expire, so that is an error in
+    /// the log file, with a metric to alert on.
     async fn skip_lost(&self) -> Result<i64, Fatal> {
         let (partition, next) = (self.context.partition, self.next);
         let mut bounds = self.context.log_bounds().await?;

@@ -23,10 +23,10 @@ pub(super) fn stored_offsets(replayed: &[Replayed], rows: &Rows) -> HashSet<i64>
     offsets(&rows.telemetry).into_iter().chain(offsets(&rows.heartbeats)).collect()
 }
 
-/// The outcome of each replay: `stored`, `duplicate` or `dead_letter`. A record that the lake has already
-/// counts as stored, and so does one that has no row of its own, such as a registration, once it
-/// decodes. `stored` are the offsets that became rows, `conflicts` those that became dead letters
-/// because another reading has their time.
+/// The outcome of each replay: `stored`, `duplicate` or `dead_letter`. A record that the lake has
+/// already counts as stored, and so does one that has no row of its own, such as a registration,
+/// once it decodes. `stored` are the offsets that became rows, `conflicts` those that became dead
+/// letters because another reading has their time.
 pub(super) fn outcomes(
     replayed: &[Replayed],
     stored: &HashSet<i64>,

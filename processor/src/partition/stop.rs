@@ -4,9 +4,10 @@ use crate::fatal::Fatal;
 
 /// Why the task of a partition ended.
 pub(crate) enum StopReason {
-    /// It was told to.
+    /// It was stopped or given up.
     Requested,
-    /// Another process has moved the partition on in control, so what this one holds of it is stale.
+    /// Another process has moved the partition on in control, so what this one holds of it is
+    /// stale.
     Overtaken,
     /// It can't go on, and neither can the stream.
     Fatal(Fatal),

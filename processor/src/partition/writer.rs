@@ -1,4 +1,5 @@
-//! Writes a partition: its rows go to the lake by way of the tail, and what is found in them to control.
+//! Writes a partition: its rows go to the tail, from where they are flushed to the lake, and its
+//! changes go to control.
 
 use std::{collections::HashSet, ops::Range, sync::Arc, time::Instant};
 
@@ -40,8 +41,8 @@ struct BatchFacts {
     sinks: SinkOffsets,
 }
 
-/// The offsets of records that became rows, and of those that became dead letters in dedup. Empty where no
-/// rows were stored.
+/// The offsets of records that became rows, and of those that became dead letters in dedup. Empty
+/// where no rows were stored.
 #[derive(Default)]
 struct StoredBatch {
     rows: HashSet<i64>,
@@ -58,7 +59,7 @@ impl Writer {
         give_up: CancellationToken,
     ) -> StopReason {
         let work = async { Self::open(context, rules).await?.work(stop).await };
-        // It may be given up at any await: what is not stored is read again from the stored offsets.
+        // It may be given up at any await: the next owner reads again from the stored offsets.
         match give_up.run_until_cancelled(Box::pin(work)).await {
             None | Some(Ok(())) => StopReason::Requested,
             Some(Err(reason)) => reason,
@@ -71,8 +72,8 @@ impl Writer {
         let start = context.log_bounds().await?.start;
         let changes_from = stored_next.unwrap_or(0);
         if changes_from < start {
-            // After the database was replaced. The rows are in the lake; only what control keeps about
-            // devices is incomplete, until they send it again.
+            // After the database was replaced. The rows are in the lake; only what control keeps
+            // about devices is incomplete, until they send it again.
             let (partition, next) = (context.partition, changes_from);
             tracing::warn!(partition, next, start, "control has missed records that are gone");
         }
@@ -123,8 +124,8 @@ impl Writer {
         }
     }
 
-    /// At the log's end, everything was read that had arrived by now: commands that were due can time out
-    /// although no record says so.
+    /// At the log's end, everything was read that had arrived by now: commands that were due can
+    /// time out although no later record has arrived.
     async fn note_log_end(&mut self) -> Result<(), Fatal> {
         if self.control_writer.is_command_check_due() {
             let now = Utc::now().timestamp_micros();
@@ -159,7 +160,7 @@ impl Writer {
             clock,
         } = self.decode(batch, sinks)?;
         if let Some(received_at) = clock.last {
-            // A process whose clock is ahead must not end what is not over yet.
+            // An ingest whose clock is ahead must not end commands before their time.
             let now = Utc::now().timestamp_micros();
             self.control_writer.has_read_until(received_at.min(now) - TRANSIT_TIME);
         }
@@ -244,8 +245,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what the repair under way has found; false if control is away or slow, in which case the
-    /// repair begins anew.
+    /// Writes what the repair under way has found; false if control is away or slow, in which case
+    /// the repair begins again.
     async fn finish_repair(&mut self, next: i64) -> Result<bool, StopReason> {
         let Some(repair) = self.evaluate.take_repair() else { return Ok(true) };
         if !self.control_writer.settle(next, &mut self.evaluate).await? {
@@ -272,7 +273,7 @@ async fn stored_offset(context: &Context) -> Result<Option<i64>, Fatal> {
     }
 }
 
-/// Starts the control writer, and tells the embedded log where it goes on.
+/// Starts the control writer, and moves the embedded log's cursor to where it goes on.
 async fn start_control_writer(
     context: &Context,
     stored_next: Option<i64>,

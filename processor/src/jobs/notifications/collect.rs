@@ -63,8 +63,8 @@ async fn collect_while_held(
     Ok(())
 }
 
-/// Reads the next events. Where the log has dropped them, returns an empty batch that goes on behind the
-/// gap: nobody can be told of those events any more.
+/// Reads the next events. Where the log has dropped them, returns an empty batch that goes on
+/// behind the gap, because the events in it are lost.
 async fn read(dependencies: &Dependencies, position: NoticePlace) -> Result<Batch, AnyError> {
     let NoticePlace { partition, next, .. } = position;
     let log = &dependencies.log;

@@ -63,7 +63,7 @@ impl Mailer {
     }
 
     fn message(&self, notice: &DueNotice) -> Result<Message, String> {
-        // A line break would end the header: whatever follows could pass for another one.
+        // A line break would end the header, and the text after it could pass for another one.
         let subject: String =
             notice.title.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
         let host = self.from.email.domain();
@@ -81,9 +81,9 @@ impl Mailer {
     }
 }
 
-/// Hands a mail to the server. If the server permanently refuses one of several addresses, each address
-/// is tried alone, so that the others get the mail. A refusal of all of them is not final: its cause
-/// may be the login, which can be corrected.
+/// Hands a mail to the server. If the server permanently refuses one of several addresses, each
+/// address is tried alone, so that the others get the mail. A refusal of all of them is not final:
+/// its cause may be the login, which can be corrected.
 async fn hand_over(server: &Server, message: &Message) -> Attempt {
     let (envelope, mail) = (message.envelope(), message.formatted());
     let first = match server.send_raw(envelope, &mail).await {

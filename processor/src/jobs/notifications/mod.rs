@@ -1,8 +1,8 @@
-//! Notifications: tells people of events by webhook and mail, in two steps.
+//! Notifications: messages about events for people, by webhook and mail, in two steps.
 //!
-//! `collect` reads `acuvim.events` and stores messages in control, in one transaction with its position in
-//! the log. `send` sends the stored messages until each is accepted or given up. A message is therefore
-//! created once, sent at least once, and carries the same id at every attempt.
+//! `collect` reads `acuvim.events` and stores messages in control, in one transaction with its
+//! position in the log. `send` sends the stored messages until each is accepted or given up. A
+//! message is therefore created once, sent at least once, and carries the same id at every attempt.
 
 mod attempt;
 mod collect;

@@ -1,4 +1,4 @@
-//! Selects the notifications that an event is sent to, and what they say. Pure.
+//! Selects the notifications that an event concerns, and composes their titles and items. Pure.
 
 use acuvim_control::{DevicePlace, NoticeItem};
 use acuvim_schemas::{
@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 /// The alert type of a device that is offline, which is a topic of its own.
 const OFFLINE: &str = "offline";
 
-/// The messages of an event, for those of the notifications that it concerns; `place` is the group and
-/// the tags of its device.
+/// The messages of an event, for those of the notifications that it concerns; `place` is the group
+/// and the tags of its device.
 pub(super) fn select(event: &Event, all: &[Notification], place: &DevicePlace) -> Vec<NoticeItem> {
     let enabled = all.iter().filter(|notification| notification.body.enabled);
     match event {
@@ -35,8 +35,8 @@ fn alert(event: &AlertEvent, to: &Notification, place: &DevicePlace) -> Option<N
     let pages = !alert.shadow && !alert.backfilled && !alert.silenced;
     let kind = match event.step {
         AlertStep::Raised if pages => DeliveryKind::Raised,
-        // Control sends the end only to those who were told of the beginning. The scope is not checked
-        // again, since the device may have moved to another group meanwhile.
+        // Control sends it only to notifications that the beginning was sent to. The scope is not
+        // checked again, since the device may have moved to another group meanwhile.
         AlertStep::Cleared | AlertStep::Resolved | AlertStep::Withdrawn if body.recoveries => {
             DeliveryKind::Recovered
         }
@@ -80,8 +80,9 @@ fn rollout(event: &RolloutProgress, to: &Notification) -> Option<NoticeItem> {
         return None;
     }
     let state = event.state.as_str();
-    // The key of what has happened, which makes the message's id: each stage is told once, however often
-    // its figures change, and once more when it goes on after a halt. Each halt and each end is told.
+    // The message's id is derived from this key, and events with an equal key are sent once. A
+    // stage has one key however often its figures change, and another one when it goes on after a
+    // halt. Each halt and each end has a key of its own.
     let reason = event.reason.as_deref().unwrap_or_default();
     let key = match event.state {
         RolloutState::Running if event.resumed > 0 => {

@@ -1,5 +1,5 @@
-//! Sends stored messages: one attempt at a time for each notification, several notifications at once, so
-//! that a slow receiver holds up only its own messages.
+//! Sends stored messages: one attempt at a time for each notification, several notifications at
+//! once, so that a slow receiver holds up only its own messages.
 
 use std::{
     collections::HashSet,

@@ -24,8 +24,8 @@ pub(super) async fn keep(mut lease: JobLease, turn: &watch::Sender<Option<Lease>
                     changed
                 });
             }
-            // The tasks go on with the lease as last known: every write checks it in the database, so
-            // with one that has expired they change nothing.
+            // The tasks go on with the lease as last known: every write checks it in the database,
+            // so with one that has expired they change nothing.
             Err(error) => tracing::debug!(%error, "the lease of notifications was not renewed"),
         }
         tokio::time::sleep(RENEW_INTERVAL).await;

@@ -24,13 +24,13 @@ pub(super) struct Caller {
     networks: AllowedNetworks,
 }
 
-/// Resolves names to addresses that may be reached, and refuses the others. The connection is made to
-/// exactly the address that was checked here, so that a name which resolves differently a moment later
-/// (DNS rebinding) gains nothing.
+/// Resolves names to addresses that may be reached, and refuses the others. The connection is made
+/// to exactly the address that was checked here, so that a name which resolves differently a moment
+/// later (DNS rebinding) gains nothing.
 struct CheckedResolver(AllowedNetworks);
 
-/// A name that resolves to an address which may not be reached. Not final: a resolver can answer wrongly
-/// for a moment, as that of a captive portal does.
+/// A name that resolves to an address which may not be reached. Not final: a resolver can answer
+/// wrongly for a moment, as that of a captive portal does.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);

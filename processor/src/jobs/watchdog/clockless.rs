@@ -1,5 +1,5 @@
-//! Replays readings of devices that had no clock. They are dead letters until a later heartbeat of the
-//! same boot tells when the boot began, which gives each of them its time.
+//! Replays readings of devices that had no clock. They are dead letters until a heartbeat of the
+//! same boot has a time: then it is known when the boot began, and so when each of them was taken.
 
 use acuvim_control::Clockless;
 use acuvim_lakehouse::{Letter, LetterFilter};
@@ -16,8 +16,8 @@ const LETTERS_PAGE: usize = 2000;
 /// The most records of one append.
 const MAX_APPEND: usize = 500;
 
-/// How long nothing new must have come of a boot until it is settled; longer if no dead letter of it was
-/// found, since the lake may not have them yet.
+/// How long nothing new must have come of a boot until it is settled; longer if no dead letter of
+/// it was found, since the lake may not have them yet.
 const SETTLED_AFTER: TimeDelta = TimeDelta::minutes(1);
 const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(1);
 

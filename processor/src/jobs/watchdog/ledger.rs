@@ -68,8 +68,8 @@ impl LedgerCheck {
         if from.is_none()
             && let Some(dropped) = dropped_at(dependencies).await?
         {
-            // Retention may have removed rows of records from before then. They were compared earlier,
-            // by the process that ran at the time.
+            // Retention may have removed rows of records from before then. They were compared
+            // earlier, by the process that ran at the time.
             let first = rows.partition_point(|row| row.minute <= dropped);
             rows.drain(..first);
         }
@@ -109,8 +109,8 @@ async fn dropped_at(dependencies: &Dependencies) -> Result<Option<Micros>, Error
     Ok(last)
 }
 
-/// The spans to compare now: those that `telemetry` covers as a whole, up to the limit of one check. At
-/// the first check the oldest span may be cut off at its beginning, so it is left out.
+/// The spans to compare now: those that `telemetry` covers as a whole, up to the limit of one
+/// check. At the first check the oldest span may be cut off at its beginning, so it is left out.
 fn whole_spans(rows: &[LedgerRow], from: Option<i64>, covered: i64) -> Vec<(Range<i64>, Counts)> {
     let spans = spans(rows);
     let cut = usize::from(from.is_none() && spans.first().is_some_and(|(s, _)| s.start > 0));
@@ -125,7 +125,8 @@ fn whole_spans(rows: &[LedgerRow], from: Option<i64>, covered: i64) -> Vec<(Rang
 }
 
 /// The spans of offsets that ledger rows count, in order; rows that overlap become one span. They
-/// overlap because one flush writes a row per minute, and records are not in the order of their minutes.
+/// overlap because one flush writes a row per minute, and records are not in the order of their
+/// minutes.
 fn spans(rows: &[LedgerRow]) -> Vec<(Range<i64>, Counts)> {
     let mut spans: Vec<(Range<i64>, Counts)> = Vec::new();
     for row in rows {
@@ -178,8 +179,8 @@ fn faults(span: &Range<i64>, counts: &Counts, stored: &RowCounts) -> Vec<String>
     faults
 }
 
-/// The offsets of readings and heartbeats that no table has a row of. A duplicate has none either, so
-/// its reading is looked up under every identity before it is reported.
+/// The offsets of readings and heartbeats that no table has a row of. A duplicate has none either,
+/// so its reading is looked up under every identity before it is reported.
 async fn missing(
     dependencies: &Dependencies,
     partition: u32,

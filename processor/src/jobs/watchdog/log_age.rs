@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::{dependencies::Dependencies, options::ProcessorOptions};
 
-/// The share of the log's retention after which an unflushed record raises an alert: it leaves people as
-/// much time again to repair the lake.
+/// The share of the log's retention after which an unflushed record raises an alert: it leaves
+/// people as much time again to repair the lake.
 const ALERT_AT_AGE: f64 = 0.5;
 
 /// Alerts for the partitions whose oldest record that is in no table will be dropped before long.

@@ -1,6 +1,6 @@
-//! Watches over the system itself: whether the ledger balances, whether components are away, and whether
-//! the log keeps its records long enough. It also reminds people of alerts that nobody has seen, and
-//! replays readings that have got a clock since.
+//! Watches over the system itself: whether the ledger balances, whether components are away, and
+//! whether the log keeps its records long enough. It also reminds people of alerts that nobody has
+//! seen, and replays readings that have got a clock since.
 
 mod clockless;
 mod components;
@@ -18,8 +18,8 @@ use crate::{
 use components::Outages;
 use ledger::LedgerCheck;
 
-/// Checks at an interval while the lease is held. Measuring needs no lease, since every process exports
-/// its own metrics.
+/// Checks at an interval while the lease is held. Measuring needs no lease, since every process
+/// exports its own metrics.
 pub(super) async fn run(
     options: Arc<ProcessorOptions>,
     dependencies: Dependencies,

@@ -1,4 +1,4 @@
-//! What control has yet to be told.
+//! Changes that have yet to be written to control.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ pub(super) struct ControlBatch {
 }
 
 impl ControlBatch {
-    /// Adds updates of devices. Those of one device are merged, so that while control is away there are
-    /// no more of them than devices.
+    /// Adds updates of devices. Those of one device are merged, so that while control is away there
+    /// are no more of them than devices.
     pub fn add_devices(&mut self, updates: Vec<DeviceNote>) {
         let devices = &mut self.changes.devices;
         for update in updates {

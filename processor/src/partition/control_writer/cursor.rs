@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use acuvim_log::{Log, LogTopic};
 
-/// The log cursor that says up to which offset control has all changes.
+/// The log cursor of the offset up to which control has all changes.
 const CONTROL_CURSOR: &str = "control";
 
 /// Moves the cursor of one partition.
@@ -15,8 +15,8 @@ pub(crate) struct ControlCursor {
 }
 
 impl ControlCursor {
-    /// Moves the cursor. An error needs no retry: a cursor that lags only makes the log keep more than it
-    /// must.
+    /// Moves the cursor. An error needs no retry: a cursor that lags only makes the log keep more
+    /// than it must.
     pub async fn move_to(&self, next: i64) {
         let (topic, partition) = (LogTopic::Uplink, self.partition);
         if let Err(error) = self.log.set_cursor(CONTROL_CURSOR, topic, partition, next).await {

@@ -1,6 +1,6 @@
 //! The control writer stage: gathers the changes of control and writes them in one transaction with
-//! control's offset, in a task of its own. Readings therefore become visible however slow control is,
-//! and also while it is away.
+//! control's offset, in a task of its own. Readings therefore become visible however slow control
+//! is, and also while it is away.
 
 mod batch;
 mod cursor;

@@ -29,7 +29,7 @@ pub(crate) struct ControlTarget {
     pub epoch: i32,
     pub partition: u32,
     pub state: StateSender,
-    /// The embedded log's cursor; `None` on Kafka, whose retention asks nobody.
+    /// The embedded log's cursor; `None` on Kafka, whose retention does not depend on it.
     pub cursor: Option<ControlCursor>,
 }
 
@@ -85,9 +85,9 @@ impl WriteTask {
         }
     }
 
-    /// Hands a batch over. The task has to be ready; it stays so, because nobody else hands over.
+    /// Hands a batch over. The task has to be ready, and stays so, because this is its only sender.
     pub fn send(&mut self, next: i64, changes: Changes) {
-        // Fails only if the task has ended, which the next question about its readiness tells.
+        // Fails only if the task has ended, which the next check of its readiness finds.
         if self.sender.try_send(Write { next, changes }).is_ok() {
             self.sent += 1;
         }
@@ -142,9 +142,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits a batch and its offset. A large one is committed in chunks, of which only the last moves
-    /// the offset: after a crash in between, the chunks before it are written again. They hold only
-    /// what has the same effect twice; everything else goes with the offset.
+    /// Commits a batch and its offset. A large one is committed in chunks, of which only the last
+    /// moves the offset: after a crash in between, the chunks before it are written again. They
+    /// hold only what has the same effect twice; everything else goes with the offset.
     async fn write(&mut self, next: i64, mut changes: Changes) -> Result<(), StopReason> {
         while changes.devices.len() > CHUNK {
             let rest = changes.devices.split_off(CHUNK);
@@ -189,8 +189,8 @@ impl Committer {
                     }
                     return Err(StopReason::Overtaken);
                 }
-                // The data of one device must not hold up all others, so the changes are dropped and only
-                // the offset is stored.
+                // The data of one device must not hold up all others, so the changes are dropped
+                // and only the offset is stored.
                 Err(error) if error.kind() == ErrorKind::Invalid && !changes.is_empty() => {
                     let dropped = changes.len();
                     metrics::counter!("acuvim_notes_dropped_total").increment(dropped as u64);

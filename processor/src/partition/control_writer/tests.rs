@@ -176,7 +176,8 @@ async fn changes_gather_while_control_is_away() {
     let mut states = States::default();
     let mut state = fixture.state.watch();
     fixture.control.close().await;
-    // The first batch is with the task, the second one waits for it, and the others stay with the writer.
+    // The first batch is with the task, the second one waits for it, and the others stay with the
+    // writer.
     for second in 0..4 {
         writer.add_decoded(devices(vec![measured("a", second)]));
         assert!(writer.settle(second, &mut states).await.is_ok_and(|stored| !stored));

@@ -17,13 +17,13 @@ use crate::partition::{
     stop::StopReason,
 };
 
-/// How long changes that nobody waits for gather before they are written: one transaction for many.
+/// How long changes gather that are not urgent, so that one transaction stores many.
 const GATHER_TIME: Duration = Duration::from_millis(200);
 
 /// How often the offset is written if nothing changes.
 const OFFSET_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often control is told that a device sends readings.
+/// How often the time of a device's newest reading is written.
 const READINGS_INTERVAL: Micros = 30 * time::SECOND;
 
 /// The most changes that gather while control is away; with more, the stream waits for it.
@@ -50,11 +50,11 @@ pub(crate) struct ControlWriter {
     partition: u32,
     policy: WritePolicy,
     batch: ControlBatch,
-    /// Control has, or was handed, the changes of all records before this offset; `None` if control had
-    /// no offset at the start.
+    /// Control has, or was handed, the changes of all records before this offset; `None` if control
+    /// had no offset at the start.
     watermark: Option<i64>,
     written_at: Instant,
-    /// When control was last told of each device's readings.
+    /// When the time of each device's newest reading was last written.
     readings_written: HashMap<String, Micros>,
     /// Up to which time everything was read that had arrived.
     read_until: Micros,
@@ -94,7 +94,7 @@ impl ControlWriter {
         self.batch.add_replays(outcomes);
     }
 
-    /// Whether control should be told that a device sends readings; not for each of them.
+    /// Whether the time of a device's newest reading should be written again; not at each reading.
     pub fn is_reading_due(&self, device: &str, at: Micros) -> bool {
         self.readings_written.get(device).is_none_or(|last| at - last >= READINGS_INTERVAL)
     }
@@ -109,8 +109,8 @@ impl ControlWriter {
         self.commands_checked.elapsed() >= self.policy.command_check
     }
 
-    /// Whether something should be written now: urgent changes at once, others once they had time to
-    /// gather, and the offset now and then.
+    /// Whether something should be written now: urgent changes at once, others once they had time
+    /// to gather, and the offset now and then.
     pub fn is_due(&self, states: &impl UnsavedStates) -> bool {
         let waited = self.written_at.elapsed();
         self.batch.is_urgent()
@@ -123,8 +123,8 @@ impl ControlWriter {
         !self.batch.is_empty() || states.has_unsaved_states()
     }
 
-    /// Hands the changes of all records before `next` to the task. While the task is busy they go on
-    /// gathering here; only too many of them hold the stream up.
+    /// Hands the changes of all records before `next` to the task. While the task is busy they go
+    /// on gathering here; only too many of them hold the stream up.
     pub async fn write(
         &mut self,
         next: i64,

@@ -2,8 +2,9 @@
 
 use acuvim_schemas::{Micros, time};
 
-/// The time of a partition as its records tell it, above all the pulse that ingest writes. The clock of
-/// this process has no part in it, so that a replay of the log comes to the same results.
+/// The time of a partition by the arrival of its records, above all of the pulse that ingest
+/// writes. The clock of this process has no part in it, so that a second run over the log has the
+/// same results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// When the newest record arrived; `None` before the first.
@@ -12,8 +13,8 @@ pub(crate) struct Clock {
     pub since: Micros,
 }
 
-/// A gap between records after which ingest was not listening: it writes a pulse every ten seconds at
-/// least. Silence of devices during a break says nothing about them.
+/// A gap between records after which ingest was not listening: it writes a pulse every ten seconds
+/// at least. Silence of devices during a break says nothing about them.
 const BREAK: Micros = 45 * time::SECOND;
 
 /// A clock that goes back further than this was set; clocks of several ingests differ by less.

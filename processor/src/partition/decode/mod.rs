@@ -1,7 +1,8 @@
-//! Decodes records of the log into rows of the lake and changes of control. Pure: the result depends on
-//! the records alone.
+//! Decodes records of the log into rows of the lake and changes of control. Pure: the result
+//! depends on the records alone.
 
 mod clock;
+mod rows;
 mod updates;
 
 use std::{collections::HashMap, sync::Arc};
@@ -14,27 +15,19 @@ use acuvim_schemas::{
     heartbeat::HeartbeatRows,
     ledger::{Counts, Ledger},
     payload::{self, Heartbeat, Payload},
-    telemetry::{
-        Aliases, DeadLetterRows, Decoder, Limits, MOST_UNKNOWN, RecordFacts, Source, Unknown,
-    },
+    telemetry::{Aliases, DeadLetterRows, Decoder, Limits, RecordFacts, Source, Unknown},
     time,
 };
-use arrow::{
-    array::{AsArray as _, RecordBatch},
-    datatypes::{Int64Type, TimestampMicrosecondType},
-    error::ArrowError,
-};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 
 pub(crate) use clock::Clock;
+pub(crate) use rows::arrivals;
+use rows::{from_offset, note_clocks, note_readings, split_by_keys};
 pub(crate) use updates::{DeviceReport, Replayed};
 use updates::{DeviceUpdates, names_device};
 
-/// A reading that is older than this when it arrives says nothing about its device's clock: it was
-/// buffered.
-const LATE: Micros = 5 * 60 * time::SECOND;
-
-/// The topic of readings that were imported over HTTP, which say nothing about the device's presence.
+/// The topic of readings that were imported over HTTP, which are no sign of the device's presence.
 const IMPORT: &str = "import";
 
 /// Where each sink goes on. A sink that is ahead of the offset that is read skips record by record.
@@ -57,10 +50,10 @@ pub(crate) struct Decoded {
     pub changes: Changes,
     /// How many readings had no key that we know.
     pub no_known_readings: usize,
-    /// The first of those readings that control has not been told of, with their keys.
+    /// The first of those readings that are beyond control's offset, with their keys.
     pub unknown: Vec<Unknown>,
-    /// The devices whose readings have known keys, with the time of each one's newest. Empty if so many
-    /// readings are unknown that `unknown` is cut off, since a device may then be in neither.
+    /// The devices whose readings have known keys, with the time of each one's newest. Empty if so
+    /// many readings are unknown that `unknown` is cut off, since a device may then be in neither.
     pub known: HashMap<Arc<str>, Micros>,
     /// What devices report about themselves, in order.
     pub reports: Vec<(String, DeviceReport)>,
@@ -80,7 +73,7 @@ pub(crate) struct Message {
     pub payload: Bytes,
 }
 
-/// Whether control is to be told that a device sent something at this time.
+/// Whether a message of a device at this time should be written to control.
 pub(crate) type IsDue<'a> = &'a dyn Fn(&str, Micros) -> bool;
 
 /// Decodes the records of one partition.
@@ -166,8 +159,8 @@ impl StreamDecoder {
         self.count(&facts, sinks, Counts { received: 1, dead_letters: 1, ..Counts::default() });
     }
 
-    /// Counts a record in the ledger. Its readings and its heartbeat are counted after dedup, when it is
-    /// known which of them are new.
+    /// Counts a record in the ledger. Its readings and its heartbeat are counted after dedup, when
+    /// it is known which of them are new.
     fn count(&mut self, facts: &RecordFacts<'_>, sinks: SinkOffsets, counts: Counts) {
         let offset = facts.position.offset;
         if offset < sinks.ledger_from {
@@ -228,8 +221,8 @@ impl StreamDecoder {
         }
     }
 
-    /// Decodes readings, and counts the dead letters among them. Readings that the lake has already are
-    /// decoded too, as long as control has yet to learn something from them, but give no rows.
+    /// Decodes readings, and counts the dead letters among them. Readings that the lake has already
+    /// are decoded too, as long as control has yet to learn something from them, but give no rows.
     fn readings(
         &mut self,
         facts: &RecordFacts<'_>,
@@ -331,76 +324,7 @@ fn with_ts(value: &[u8], ts: Micros) -> Option<Vec<u8>> {
     serde_json::to_vec(&payload).ok()
 }
 
-/// The rows from an offset on; rows are in offset order.
-fn from_offset(rows: &RecordBatch, from: i64) -> RecordBatch {
-    let offsets = rows.column_by_name("offset").map(|c| c.as_primitive::<Int64Type>().values());
-    let first = offsets.map_or(0, |offsets| offsets.partition_point(|offset| *offset < from));
-    rows.slice(first, rows.num_rows() - first)
-}
-
-/// Of the readings from an offset on: those without a known key, and the devices of the others.
-fn split_by_keys(
-    rows: &RecordBatch,
-    unknown: Vec<Unknown>,
-    from: i64,
-) -> (Vec<Unknown>, HashMap<Arc<str>, Micros>) {
-    let too_many = unknown.len() >= MOST_UNKNOWN;
-    let new = from_offset(rows, from);
-    let first = rows.num_rows() - new.num_rows();
-    let unknown: Vec<Unknown> = unknown.into_iter().filter(|u| u.row >= first).collect();
-    let mut known: HashMap<Arc<str>, Micros> = HashMap::new();
-    let (Some(devices), Some(times), false) =
-        (new.column_by_name("device_id"), new.column_by_name("ts"), too_many)
-    else {
-        return (unknown, known);
-    };
-    let times = times.as_primitive::<TimestampMicrosecondType>().values();
-    for (device, ts) in devices.as_string::<i32>().iter().flatten().zip(times.iter().copied()) {
-        match known.get_mut(device) {
-            Some(newest) => *newest = ts.max(*newest),
-            None => {
-                known.insert(device.into(), ts);
-            }
-        }
-    }
-    unknown.iter().for_each(|reading| {
-        known.remove(reading.device_id.as_str());
-    });
-    (unknown, known)
-}
-
-/// Adds the time of its newest reading to the update of each device, without those ahead of their
-/// arrival.
-fn note_readings(rows: &RecordBatch, limits: &Limits, updates: &mut DeviceUpdates) {
-    for (device, ts, received) in arrivals(rows) {
-        if !limits.is_ahead(ts, received) {
-            updates.measured(device, ts);
-        }
-    }
-}
-
-/// Adds what readings say about their devices' clocks.
-fn note_clocks(rows: &RecordBatch, updates: &mut DeviceUpdates) {
-    for (device, ts, received) in arrivals(rows) {
-        if received - ts < LATE {
-            updates.clock(device, ts, received);
-        }
-    }
-}
-
-/// The device, the time and the time of arrival of each reading.
-pub(crate) fn arrivals(rows: &RecordBatch) -> impl Iterator<Item = (&str, Micros, Micros)> {
-    let column = |name: &str| rows.column_by_name(name);
-    let times = |name: &str| {
-        let column = column(name).map(|c| c.as_primitive::<TimestampMicrosecondType>());
-        column.map_or(&[][..], |c| c.values().as_ref())
-    };
-    let devices =
-        column("device_id").into_iter().flat_map(|c| c.as_string::<i32>().iter().flatten());
-    devices.zip(times("ts").iter().zip(times("received_at"))).map(|(d, (ts, at))| (d, *ts, *at))
-}
-
-/// Adds what a record says about the presence of its device, and what its payload says.
+/// Adds what a record shows about the presence of its device, and what its payload contains.
 fn note_device(
     facts: &RecordFacts<'_>,
     record: &Record,
@@ -410,7 +334,8 @@ fn note_device(
 ) {
     let (device_id, at, kind) = (facts.device_id, facts.received_at, record.headers.kind);
     // Any message shows that its device is there. Not counted are a status, a heartbeat and a
-    // registration, which are signals of their own, and what a broker retained or people brought in.
+    // registration, which are signals of their own, and what a broker retained or people brought
+    // in.
     let sent_now =
         !record.headers.retained && record.headers.replay_of.is_none() && facts.topic != IMPORT;
     let is_signal = payload.is_some() && matches!(kind, Kind::Heartbeat | Kind::Register);
@@ -429,8 +354,8 @@ fn note_device(
     }
 }
 
-/// The payload that a dead letter keeps. Secrets in an answer are masked: it may contain the device's
-/// configuration, with the passwords in it.
+/// The payload that a dead letter keeps. Secrets in an answer are masked: it may contain the
+/// device's configuration, with the passwords in it.
 fn kept_payload(kind: Kind, record: &Record) -> Bytes {
     let answer = match kind {
         Kind::Resp => payload::fields(&record.value).ok().map(serde_json::Value::Object),

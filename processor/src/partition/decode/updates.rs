@@ -1,4 +1,4 @@
-//! Collects what records say that control has to know, by device. Pure.
+//! Collects the changes that records make in control, by device. Pure.
 
 use std::collections::HashMap;
 
@@ -26,8 +26,8 @@ pub(crate) enum DeviceReport {
     Vitals { ts: Micros, boot: Option<u64>, uptime_ms: Option<u64>, vitals: Vitals },
     /// The last will of a connection arrived at a time when the device had a newer one.
     TakenOver { at: Micros },
-    /// The time in a message that arrived at `at`: by how much it is ahead of that, or `None` if it is
-    /// not.
+    /// The time in a message that arrived at `at`: by how much it is ahead of that, or `None` if it
+    /// is not.
     Clock { at: Micros, ahead: Option<Micros> },
 }
 
@@ -51,14 +51,14 @@ struct ClockReports {
     last: Option<usize>,
 }
 
-/// Collects what a batch of records says of devices and commands.
+/// Collects the changes that a batch of records makes to devices and commands.
 #[derive(Debug)]
 pub(crate) struct DeviceUpdates {
     limits: Limits,
     changes: Changes,
     /// The position of each device among the changed ones.
     positions: HashMap<String, usize>,
-    /// The position of each device's last report, if it says only that the device was heard.
+    /// The position of each device's last report, if that is a plain `Heard`.
     last_heard: HashMap<String, usize>,
     last_clock: HashMap<String, ClockReports>,
     /// The reports of all devices, in order.
@@ -97,8 +97,8 @@ impl DeviceUpdates {
         self.device(device_id, api_time(at));
     }
 
-    /// A device has a reading of this time. Ignored for devices without an update: control is told of
-    /// readings only now and then.
+    /// A device has a reading of this time. Ignored for devices without an update, so that readings
+    /// alone are written to control only now and then.
     pub fn measured(&mut self, device_id: &str, ts: Micros) {
         let position = self.positions.get(device_id).copied();
         if let Some(update) = position.and_then(|at| self.changes.devices.get_mut(at)) {
@@ -109,7 +109,8 @@ impl DeviceUpdates {
     /// A payload that is not telemetry.
     pub fn payload(&mut self, device_id: &str, record: &Record, payload: Payload) {
         let (at, retained) = (api_time(record.headers.received_at), record.headers.retained);
-        // A message that the broker had retained, or that is replayed, says nothing of the present.
+        // A message that the broker had retained, or that is replayed, is no evidence of the
+        // present.
         let is_live = !retained && record.headers.replay_of.is_none();
         let received = record.headers.received_at;
         match payload {
@@ -185,8 +186,8 @@ impl DeviceUpdates {
         }
     }
 
-    /// A message with the device's time `ts` arrived at `at`. Of equal reports in a row only the first
-    /// and the last are kept: those two tell how long it has been so.
+    /// A message with the device's time `ts` arrived at `at`. Of equal reports in a row only the
+    /// first and the last are kept: the time between those two is how long it has been so.
     pub fn clock(&mut self, device_id: &str, ts: Micros, at: Micros) {
         let ahead = self.limits.is_ahead(ts, at).then_some(ts - at);
         let clock = DeviceReport::Clock { at, ahead };
@@ -206,7 +207,8 @@ impl DeviceUpdates {
         self.reports.push((device_id.to_owned(), clock));
     }
 
-    /// Whether the report at a position says that a clock is ahead; `None` if it is not about a clock.
+    /// Whether the report at a position says that a clock is ahead; `None` if it is not about a
+    /// clock.
     fn is_ahead(&self, position: usize) -> Option<bool> {
         match self.reports.get(position) {
             Some((_, DeviceReport::Clock { ahead, .. })) => Some(ahead.is_some()),
@@ -214,8 +216,8 @@ impl DeviceUpdates {
         }
     }
 
-    /// A device's time, or the time of arrival if its clock is ahead: a time in the future would count
-    /// as the newest until it has come.
+    /// A device's time, or the time of arrival if its clock is ahead: a time in the future would
+    /// count as the newest until it has come.
     fn not_ahead(&self, ts: Micros, received: Micros) -> Micros {
         if self.limits.is_ahead(ts, received) { received } else { ts }
     }
@@ -249,8 +251,8 @@ impl DeviceUpdates {
         }
     }
 
-    /// Remembers the boot of a dead letter whose device had no clock: once the boot has one, the letter
-    /// can be replayed.
+    /// Remembers the boot of a dead letter whose device had no clock: once the boot has one, the
+    /// letter can be replayed.
     pub fn dead_letter(&mut self, device_id: &str, letter: &DeadLetter, received: Micros) {
         if letter.reason != Reason::ClockUnset {
             return;
@@ -266,8 +268,8 @@ impl DeviceUpdates {
         }
     }
 
-    /// A report of ingest about a command. One that does not parse was not written by ingest, and is only
-    /// counted.
+    /// A report of ingest about a command. One that does not parse was not written by ingest, and
+    /// is only counted.
     pub fn delivery(&mut self, device_id: &str, record: &Record) {
         let Ok(delivery) = serde_json::from_slice::<Delivery>(&record.value) else {
             metrics::counter!("acuvim_foreign_reports_total").increment(1);

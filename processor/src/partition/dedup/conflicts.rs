@@ -1,5 +1,5 @@
-//! Readings that are not new, but say something else than the reading stored under their time. They
-//! become dead letters, so that no measurement is lost unnoticed.
+//! Readings whose time is stored already, with other values. They become dead letters, so that no
+//! measurement is lost unnoticed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -46,8 +46,8 @@ pub(super) fn find_conflicts(
     Ok(conflicts)
 }
 
-/// Adds the conflicting rows to the dead letters. `max_items` is the most items that one message may
-/// have.
+/// Adds the conflicting rows to the dead letters. `max_items` is the most items that one message
+/// may have.
 pub(super) fn with_conflicts(
     dead_letters: &RecordBatch,
     rows: &RecordBatch,
@@ -106,8 +106,8 @@ fn dead_letters_of(
     letters.finish().map_err(Fatal::broken)
 }
 
-/// Dead letters in the order of their offsets and items: the tail is cut by offset, which needs them in
-/// order.
+/// Dead letters in the order of their offsets and items: the tail is cut by offset, which needs
+/// them in order.
 fn sorted(rows: &[RecordBatch]) -> Result<RecordBatch, Fatal> {
     let sort = || {
         let all = concat_batches(&Table::DeadLetters.schema(), rows)?;

@@ -1,5 +1,5 @@
-//! The part of the ledger that is known only after dedup: which rows were stored, and what became of the
-//! others.
+//! The part of the ledger that is known only after dedup: which rows were stored, and what became
+//! of the others.
 
 use acuvim_schemas::ledger::{Counts, Ledger};
 use arrow::{
@@ -9,7 +9,8 @@ use arrow::{
 
 use super::verdicts::Verdicts;
 
-/// Counts rows and duplicates, of records from an offset on; `count_stored` counts one row that is new.
+/// Counts rows and duplicates, of records from an offset on; `count_stored` counts one row that is
+/// new.
 pub(super) fn count(
     ledger: &mut Ledger,
     rows: &RecordBatch,
@@ -27,8 +28,8 @@ pub(super) fn count(
     let devices = devices.as_string::<i32>();
     let received = received.as_primitive::<TimestampMicrosecondType>().values();
     let offsets = offsets.as_primitive::<Int64Type>().values();
-    // The rows of a record follow each other and were received together: the ledger is called once for
-    // all of them.
+    // The rows of a record follow each other and were received together: the ledger is called once
+    // for all of them.
     let mut run: Option<Run> = None;
     for (row, (received, offset)) in received.iter().zip(offsets.iter()).enumerate() {
         if *offset < from {

@@ -1,5 +1,5 @@
-//! Drops the duplicates of a batch. Late readings need the stored times of their device and day from the
-//! lake. A reading whose time is stored with other values is no duplicate but a conflict.
+//! Drops the duplicates of a batch. Late readings need the stored times of their device and day
+//! from the lake. A reading whose time is stored with other values is no duplicate but a conflict.
 
 mod columns;
 mod conflicts;
@@ -68,9 +68,9 @@ impl Deduplicator {
 
     /// Drops the duplicates and counts all rows in the ledger, from `ledger_from` on.
     ///
-    /// This can't wait, and nothing may wait between it and the push to the tail: from here on these
-    /// rows count as stored, so a task that is cancelled in between would drop them as duplicates of
-    /// themselves.
+    /// This can't wait, and nothing may wait between it and the push to the tail: from here on
+    /// these rows count as stored, so a task that is cancelled in between would drop them as
+    /// duplicates of themselves.
     pub fn apply(
         &mut self,
         mut rows: Rows,

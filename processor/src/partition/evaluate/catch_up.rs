@@ -1,5 +1,5 @@
-//! Reads rows back from the lake that control has no evaluation of: after a crash between a flush and the
-//! write to control.
+//! Reads rows back from the lake that control has no evaluation of: after a crash between a flush
+//! and the write to control.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -34,8 +34,8 @@ impl CatchUp {
         Self { newest, lake_at, page: None }
     }
 
-    /// The committed rows of offsets from the beginning of a range on, and the offset up to which they
-    /// go, which may lie before its end.
+    /// The committed rows of offsets from the beginning of a range on, and the offset up to which
+    /// they go, which may lie before its end.
     pub async fn rows(
         &mut self,
         context: &Context,

@@ -1,5 +1,5 @@
-//! Follows the counters of a partition's devices, to find readings that can't be true. Late readings are
-//! left out: what they change is recounted in the rollups.
+//! Follows the counters of a partition's devices, to find readings that can't be true. Late
+//! readings are left out: what they change is recounted in the rollups.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_control::{AlertChange, DeviceHappening, DeviceNote, DevicePresence, StatusStep};
+use acuvim_control::{DeviceHappening, DeviceNote, DevicePresence, StatusStep};
 use acuvim_lakehouse::Reading;
 use acuvim_rules::{
     Anomaly, Beat, Condition, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
@@ -22,10 +22,10 @@ use serde_json::json;
 use super::{alerts::anomaly_change, counters::SuspectReading, evaluation::Evaluation};
 use crate::{api_time::api_time, partition::decode::DeviceReport};
 
-/// How often control is told that a device is still heard, if nothing else changes.
+/// How often it is written to control that a device is still heard, if nothing else changes.
 const HEARD_INTERVAL: Micros = 30 * SECOND;
 
-/// How often control is told of a device that its counters are suspect: a register may fail for weeks.
+/// How often a suspect counter of a device is written to control: a register may fail for weeks.
 const SUSPECT_INTERVAL: Micros = 3600 * SECOND;
 
 /// The presence and the health of a partition's devices.
@@ -38,11 +38,11 @@ pub(super) struct Devices {
 struct Device {
     health: Health,
     vitals: VitalState,
-    /// The last boot whose beginning control was told of since this process began.
+    /// The last boot whose beginning was written to control since this process started.
     anchored: Option<u64>,
-    /// When control was last told that the device is heard.
+    /// When it was last written to control that the device is heard.
     heard_written: Option<Micros>,
-    /// When control was last told of a suspect counter.
+    /// When a suspect counter was last written to control.
     suspect_written: Option<Micros>,
 }
 
@@ -154,7 +154,8 @@ impl Devices {
     pub fn numbered_readings(&mut self, readings: &[NumberedReading<'_>], found: &mut Evaluation) {
         for reading in readings {
             let NumberedReading { device_id, ts, received_at, boot, seq } = *reading;
-            // The device's first message has made it known, whatever it was.
+            // Any message of a device creates its entry, so a reading without one was replayed or
+            // imported.
             let Some(device) = self.devices.get_mut(device_id) else { continue };
             // A time in the future would hide all readings until then.
             let ts = ts.min(received_at);
@@ -184,8 +185,8 @@ impl Devices {
         }
     }
 
-    /// Evaluates suspect readings of counters. `sent` has the newest reading of each device in the batch:
-    /// a device with an alert and without a suspect reading for a while is well again.
+    /// Evaluates suspect readings of counters. `sent` has the newest reading of each device in the
+    /// batch: a device with an alert and without a suspect reading for a while is well again.
     pub fn suspect_counters(
         &mut self,
         suspects: &[SuspectReading],
@@ -277,7 +278,7 @@ impl Device {
     }
 
     fn taken_over(&mut self, device_id: &str, at: Micros, found: &mut Evaluation) {
-        // If the device is gone, this is only the retained last will that says so.
+        // If the device is gone, this is merely its last will, retained by a broker.
         if self.health.connected == Some(true) {
             let condition = self.vitals.taken_over(at);
             self.condition(device_id, at, condition.as_ref(), found);

@@ -16,8 +16,8 @@ pub(crate) struct Evaluation {
     pub devices: Vec<DeviceNote>,
 }
 
-/// The states of rules that control has yet to store. They are serialised only when they are written,
-/// because a state changes much more often than that.
+/// The states of rules that control has yet to store. They are serialised only when they are
+/// written, because a state changes much more often than that.
 pub(crate) trait UnsavedStates {
     /// Whether there are any.
     fn has_unsaved_states(&self) -> bool;

@@ -60,8 +60,8 @@ struct StoredStates {
 }
 
 impl RuleEvaluator {
-    /// Loads what control has stored of the partition's devices. `changes_from` is control's offset, and
-    /// `first` the first offset from there on that is still in the log.
+    /// Loads what control has stored of the partition's devices. `changes_from` is control's
+    /// offset, and `first` the first offset from there on that is still in the log.
     pub async fn load(
         context: Arc<Context>,
         mut rules_watch: RuleWatch,
@@ -119,7 +119,7 @@ impl RuleEvaluator {
         }
     }
 
-    /// Evaluates what devices report about themselves, and what their readings say about them.
+    /// Evaluates the reports of devices, and the numbers and keys of their readings.
     pub fn device_reports(
         &mut self,
         reports: Vec<(String, DeviceReport)>,
@@ -141,7 +141,7 @@ impl RuleEvaluator {
         let due = self.silence_checked.elapsed() >= options.health_check;
         let (Some(last), true) = (clock.last, due) else { return found };
         self.silence_checked = Instant::now();
-        // A process whose clock is ahead must not end what is not over yet.
+        // An ingest whose clock is ahead must not make devices silent before their time.
         let until = last.min(Utc::now().timestamp_micros()) - TRANSIT_TIME;
         self.devices.silence(Beat { until, since: clock.since }, &options.health, &mut found);
         let partition = self.context.partition.to_string();

@@ -15,4 +15,3 @@ mod rows;
 pub(crate) use evaluation::{Evaluation, UnsavedStates};
 pub(super) use evaluator::RuleEvaluator;
 pub(super) use repairing::{RepairTurn, WindowEnd};
-pub(super) use rows::NewestBefore;

@@ -9,6 +9,7 @@ pub(super) enum Phase {
     /// The lake was ahead of control at the start: rows that are stored already are read back and
     /// evaluated before new ones.
     CatchingUp(CatchUp),
-    /// It evaluates new rows, and between batches it repairs the episodes of a device with late readings.
+    /// It evaluates new rows, and between batches it repairs the episodes of a device with late
+    /// readings.
     Repairing(Box<Repair>),
 }

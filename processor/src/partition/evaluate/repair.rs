@@ -1,5 +1,5 @@
-//! Repairs: after late readings, a device's episodes are found again over lake and tail, beginning before
-//! the earliest of those readings, in windows of a day. Pure.
+//! Repairs: after late readings, a device's episodes are found again over lake and tail, beginning
+//! before the earliest of those readings, in windows of a day. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,7 +37,8 @@ struct Due {
 }
 
 impl RepairQueue {
-    /// Schedules a repair, or widens the one that is scheduled. True if the change has to be stored.
+    /// Schedules a repair, or widens the one that is scheduled. True if the change has to be
+    /// stored.
     pub fn schedule(&mut self, device_id: Arc<str>, from: Micros, now: Instant) -> bool {
         match self.due.get_mut(&device_id) {
             Some(due) => {
@@ -90,7 +91,7 @@ pub(crate) struct Repair {
 
 /// The result of a repair.
 #[derive(Debug)]
-pub(super) struct Repaired {
+pub(crate) struct Repaired {
     pub alerts: Vec<AlertChange>,
     /// The states of the rules on the device after its newest reading.
     pub states: Vec<(Uuid, State)>,
@@ -98,9 +99,9 @@ pub(super) struct Repaired {
     pub recent: Recent,
 }
 
-/// The time at which a repair must begin so that every rule's state is known there: `certain`, or before
-/// the beginning of what a rule has been waiting for. Readings that lack the rule's columns keep it
-/// waiting for arbitrarily long.
+/// The time at which a repair must begin so that every rule's state is known there: `certain`, or
+/// before the beginning of what a rule has been waiting for. Readings that lack the rule's columns
+/// keep it waiting for arbitrarily long.
 pub(super) fn begin_of(certain: Micros, states: &[(Uuid, State)]) -> Micros {
     let waiting = states.iter().filter_map(|(_, state)| match state {
         State::Pending(since) => Some(since.ts - 1),
@@ -112,8 +113,8 @@ pub(super) fn begin_of(certain: Micros, states: &[(Uuid, State)]) -> Micros {
 }
 
 impl Repair {
-    /// Begins with the recorded episodes of the device, as far back as rules remember them, and its last
-    /// readings before `begin`.
+    /// Begins with the recorded episodes of the device, as far back as rules remember them, and its
+    /// last readings before `begin`.
     pub fn new(
         device_id: Arc<str>,
         begin: Micros,
@@ -205,8 +206,8 @@ impl Repair {
         Ok(())
     }
 
-    /// Compares the episodes found with those recorded by now. `before` are the device's states, which stay
-    /// for rules that could not be evaluated.
+    /// Compares the episodes found with those recorded by now. `before` are the device's states,
+    /// which stay for rules that could not be evaluated.
     pub fn finish(
         mut self,
         set: &RuleSet,

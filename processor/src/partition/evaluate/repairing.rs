@@ -1,5 +1,5 @@
-//! Gives repairs their turn between live batches, one window each time. A component that is away costs
-//! the repair its turn, and holds up nothing else.
+//! Gives repairs their turn between live batches, one window each time. A component that is away
+//! costs the repair its turn, and holds up nothing else.
 
 use std::{
     mem,
@@ -20,8 +20,8 @@ use super::{
 };
 use crate::fatal::Fatal;
 
-/// The most reading times that are searched for the beginning of a repair. For a device that sends every
-/// second they span more than a day.
+/// The most reading times that are searched for the beginning of a repair. For a device that sends
+/// every second they span more than a day.
 const MAX_TIMES: usize = 100_000;
 
 /// How long no repair has its turn after one could not use it.
@@ -53,8 +53,8 @@ enum RepairError {
 }
 
 impl RuleEvaluator {
-    /// What a repair may do now; `next` is the offset that is read next. `None` while the states in memory
-    /// are not those after the newest row, because the evaluator or the stream is behind.
+    /// What a repair may do now; `next` is the offset that is read next. `None` while the states in
+    /// memory are not those after the newest row, because the evaluator or the stream is behind.
     pub fn repair_turn(&self, next: i64) -> Option<RepairTurn> {
         if next < self.changes_from || Instant::now() < self.repairs_paused_until {
             return None;
@@ -76,8 +76,8 @@ impl RuleEvaluator {
         self.repairs_paused_until = Instant::now() + PAUSE;
     }
 
-    /// Begins the repair of a device; false if a component is away. Everything evaluated so far has to be
-    /// in control, because the repair begins with what is recorded there.
+    /// Begins the repair of a device; false if a component is away. Everything evaluated so far has
+    /// to be in control, because the repair begins with what is recorded there.
     pub async fn begin_repair(&mut self, device: Arc<str>, from: Micros) -> Result<bool, Fatal> {
         match self.new_repair(device, from).await {
             Ok(repair) => {
@@ -101,8 +101,8 @@ impl RuleEvaluator {
         Ok(Repair::new(device, begin, set, &recorded, recent))
     }
 
-    /// A time before late readings from which on it is certain what rules wait for: it has a gap behind it
-    /// that is longer than any wait.
+    /// A time before late readings from which on it is certain what rules wait for: it has a gap
+    /// behind it that is longer than any wait.
     async fn certain(
         &self,
         device: &Arc<str>,
@@ -192,7 +192,7 @@ impl RuleEvaluator {
         Ok(if is_last { WindowEnd::Last } else { WindowEnd::More })
     }
 
-    /// Takes the repair under way. If it is not finished, it begins anew.
+    /// Takes the repair under way. Unless it is finished, it will begin again.
     pub fn take_repair(&mut self) -> Option<Box<Repair>> {
         match mem::replace(&mut self.phase, Phase::Live) {
             Phase::Repairing(repair) => Some(repair),

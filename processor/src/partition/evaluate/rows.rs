@@ -1,4 +1,5 @@
-//! Evaluates rules and counters on rows: new ones, and stored ones that control has no evaluation of.
+//! Evaluates rules and counters on rows: new ones, and stored ones that control has no evaluation
+//! of.
 
 use std::{collections::HashMap, mem, ops::Range, sync::Arc};
 
@@ -19,11 +20,11 @@ pub(super) const RECENT_READINGS: usize = 6;
 pub(super) const RECENT_SPANS: [Micros; 2] = [time::HOUR, 3 * LONGEST_GAP];
 
 /// The time of the newest reading that each device of a batch had before it.
-pub(crate) type NewestBefore = HashMap<Arc<str>, Option<Micros>>;
+pub(super) type NewestBefore = HashMap<Arc<str>, Option<Micros>>;
 
 impl RuleEvaluator {
-    /// The newest reading of each device of these rows. Has to be taken before the rows are pushed to the
-    /// tail.
+    /// The newest reading of each device of these rows. Has to be taken before the rows are pushed
+    /// to the tail.
     pub fn newest_before(&self, rows: &RecordBatch) -> NewestBefore {
         let mut newest = HashMap::new();
         if let Some(devices) = rows.column_by_name("device_id") {
@@ -37,8 +38,8 @@ impl RuleEvaluator {
         newest
     }
 
-    /// Loads the last readings of devices whose next reading lies far behind them: only they tell whether
-    /// that is a gap for this device.
+    /// Loads the last readings of devices that have sent none for long: their usual interval
+    /// decides whether that is a gap for this device.
     pub async fn recall(&mut self, rows: &RecordBatch, newest: &NewestBefore) -> Result<(), Fatal> {
         let set = &self.rules.set;
         if rows.num_rows() == 0 || set.longest_wait() == 0 {
@@ -136,8 +137,8 @@ impl RuleEvaluator {
         Ok(())
     }
 
-    /// Takes rows into account that control has the evaluation of, because it is ahead of the lake: they
-    /// are the past of the rows that follow.
+    /// Takes rows into account that control has the evaluation of, because it is ahead of the lake:
+    /// they are the past of the rows that follow.
     fn pass_over(&mut self, rows: &RecordBatch, newest: &mut NewestBefore) -> Result<(), Fatal> {
         let rules = &self.rules;
         self.judge
@@ -163,8 +164,8 @@ impl RuleEvaluator {
     }
 }
 
-/// The devices and times of rows that are not ahead of their arrival. Such a time may not count as a
-/// device's newest, since it would make all readings late until it has come.
+/// The devices and times of rows that are not ahead of their arrival. Such a time may not count as
+/// a device's newest, since it would make all readings late until it has come.
 fn not_ahead<'a>(rows: &'a RecordBatch, limits: &Limits) -> Vec<(&'a str, Micros)> {
     let past = arrivals(rows).filter(|(_, ts, received)| !limits.is_ahead(*ts, *received));
     past.map(|(device, ts, _)| (device, ts)).collect()

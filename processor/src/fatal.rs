@@ -12,14 +12,17 @@ pub enum Fatal {
     /// The log no longer has acknowledged records that no table has yet.
     #[error("the log has lost records that are in no table yet: {0}")]
     Lost(String),
-    /// Stored data can't be read, or one of the stream's own assumptions does not hold.
+    /// A component failed in a way that no retry can mend, such as stored data that can't be read.
+    #[error(transparent)]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+    /// One of the stream's own assumptions does not hold.
     #[error("{0}")]
     Broken(String),
 }
 
 impl Fatal {
-    /// An error that no retry can mend, with its text.
-    pub(crate) fn broken(error: impl std::fmt::Display) -> Self {
-        Self::Broken(error.to_string())
+    /// An error that no retry can mend.
+    pub(crate) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
     }
 }

@@ -113,7 +113,7 @@ async fn flush(
 ) -> Result<(), FlushError> {
     let flushed = dependencies.lake.flush(last).await.map_err(|error| match error.kind() {
         acuvim_lakehouse::ErrorKind::Internal | acuvim_lakehouse::ErrorKind::NoVersion => {
-            FlushError::Fatal(Fatal::broken(error))
+            FlushError::Fatal(Fatal::failed(error))
         }
         acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
             FlushError::Unavailable(error.to_string())

@@ -150,7 +150,7 @@ impl Supervisor {
         new.iter().for_each(|partition| self.state.catching_up(*partition));
         if let Err(error) = self.dependencies.lake.follow(&new).await {
             if error.kind() == acuvim_lakehouse::ErrorKind::Internal {
-                self.state.fatal(Fatal::broken(error));
+                self.state.fatal(Fatal::failed(error));
             } else {
                 self.state.follow(Some(error.to_string()));
             }

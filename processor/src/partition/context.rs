@@ -54,7 +54,7 @@ impl Context {
             _ => rows,
         };
         let batch = TailBatch { from: rows_from, next: offsets.end, rows };
-        self.dependencies.lake.push(self.partition, batch).map_err(Fatal::broken)
+        self.dependencies.lake.push(self.partition, batch).map_err(Fatal::failed)
     }
 
     /// Waits until the tail holds less than this.
@@ -80,7 +80,7 @@ impl Context {
                     return Ok(answer);
                 }
                 Err(error) if error.kind() == acuvim_lakehouse::ErrorKind::Internal => {
-                    return Err(Fatal::broken(error));
+                    return Err(Fatal::failed(error));
                 }
                 Err(error) => {
                     self.state.dedup(Some(error.to_string()));
@@ -98,15 +98,15 @@ impl Context {
                     self.state.log(None);
                     return Ok(bounds);
                 }
-                Err(error) => self.log_unavailable(&error).await?,
+                Err(error) => self.log_unavailable(error).await?,
             }
         }
     }
 
     /// Waits before the log is asked again after an error; fails if the log is damaged.
-    pub async fn log_unavailable(&self, error: &acuvim_log::Error) -> Result<(), Fatal> {
+    pub async fn log_unavailable(&self, error: acuvim_log::Error) -> Result<(), Fatal> {
         if error.kind() == acuvim_log::ErrorKind::Corrupt {
-            return Err(Fatal::broken(error));
+            return Err(Fatal::failed(error));
         }
         self.state.log(Some(error.to_string()));
         tokio::time::sleep(RETRY_AFTER).await;
@@ -114,7 +114,7 @@ impl Context {
     }
 
     /// Waits before control is asked again after an error; fails if control can't be used at all.
-    pub async fn control_unavailable(&self, error: &acuvim_control::Error) -> Result<(), Fatal> {
+    pub async fn control_unavailable(&self, error: acuvim_control::Error) -> Result<(), Fatal> {
         control_unavailable(&self.state, error).await
     }
 }
@@ -122,10 +122,10 @@ impl Context {
 /// Waits before control is asked again after an error; fails if control can't be used at all.
 pub(super) async fn control_unavailable(
     state: &StateSender,
-    error: &acuvim_control::Error,
+    error: acuvim_control::Error,
 ) -> Result<(), Fatal> {
     if error.kind() == acuvim_control::ErrorKind::Internal {
-        return Err(Fatal::broken(error));
+        return Err(Fatal::failed(error));
     }
     state.control(Some(error.to_string()));
     tokio::time::sleep(RETRY_AFTER).await;

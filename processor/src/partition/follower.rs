@@ -76,7 +76,7 @@ impl Follower {
         let first = batch.entries.first().map_or(batch.next, |(offset, _)| *offset);
         let (offsets, count) = (first..batch.next, batch.entries.len());
         let decode = || self.decode.decode(batch.entries, sinks, &|_, _| false);
-        let decoded = tokio::task::block_in_place(decode).map_err(Fatal::broken)?;
+        let decoded = tokio::task::block_in_place(decode).map_err(Fatal::failed)?;
         let readings = decoded.rows.telemetry.num_rows();
         if offsets.end > rows_from {
             let lookup = self.dedup.look_up(&decoded.rows).await?;

@@ -88,7 +88,7 @@ impl Reader {
                     self.next = self.skip_lost().await?;
                     return Ok(None);
                 }
-                Err(error) => self.context.log_unavailable(&error).await?,
+                Err(error) => self.context.log_unavailable(error).await?,
             }
         }
     }

@@ -72,8 +72,8 @@ impl Writer {
         let start = context.log_bounds().await?.start;
         let changes_from = stored_next.unwrap_or(0);
         if changes_from < start {
-            // After the database was replaced. The rows are in the lake; only what control keeps
-            // about devices is incomplete, until they send it again.
+            // Happens after the control database was replaced. The rows are in the lake; what control
+            // keeps about devices is complete again once they have sent it again.
             let (partition, next) = (context.partition, changes_from);
             tracing::warn!(partition, next, start, "control has missed records that are gone");
         }
@@ -186,7 +186,7 @@ impl Writer {
         let control_writer = &self.control_writer;
         let is_due = |device: &str, at: Micros| control_writer.is_reading_due(device, at);
         tokio::task::block_in_place(|| self.decode.decode(batch.entries, sinks, &is_due))
-            .map_err(Fatal::broken)
+            .map_err(Fatal::failed)
     }
 
     /// Drops the duplicates of a batch, evaluates its rows and puts them into the tail.
@@ -268,7 +268,7 @@ async fn stored_offset(context: &Context) -> Result<Option<i64>, Fatal> {
                 context.state.control(None);
                 return Ok(stored);
             }
-            Err(error) => context.control_unavailable(&error).await?,
+            Err(error) => context.control_unavailable(error).await?,
         }
     }
 }

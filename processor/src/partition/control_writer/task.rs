@@ -203,7 +203,7 @@ impl Committer {
                 }
                 Err(error) => {
                     failed = true;
-                    control_unavailable(state, &error).await?;
+                    control_unavailable(state, error).await?;
                 }
             }
         }

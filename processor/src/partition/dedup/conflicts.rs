@@ -103,7 +103,7 @@ fn dead_letters_of(
         split = Some((offset, parts));
         letters.push(&facts, &DeadLetter::whole(Reason::SameTs, Some(named(fields)), item, bytes));
     }
-    letters.finish().map_err(Fatal::broken)
+    letters.finish().map_err(Fatal::failed)
 }
 
 /// Dead letters in the order of their offsets and items: the tail is cut by offset, which needs
@@ -116,5 +116,5 @@ fn sorted(rows: &[RecordBatch]) -> Result<RecordBatch, Fatal> {
             by.map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
         take_record_batch(&all, &lexsort_to_indices(&by, None)?)
     };
-    sort().map_err(|error: arrow::error::ArrowError| Fatal::broken(error))
+    sort().map_err(|error: arrow::error::ArrowError| Fatal::failed(error))
 }

@@ -120,7 +120,7 @@ impl Deduplicator {
         // Most repetitions are of the latest reading, which is in memory.
         let latest = self.context.dependencies.lake.latest();
         let latest = latest.rows(wanted.keys().map(AsRef::as_ref));
-        stored.add(latest.map_err(Fatal::broken)?)?;
+        stored.add(latest.map_err(Fatal::failed)?)?;
         for (device, times) in &mut wanted {
             times.retain(|ts| stored.get(device, *ts).is_none());
         }
@@ -173,5 +173,5 @@ fn new_rows(rows: &RecordBatch, verdicts: &Verdicts) -> Result<RecordBatch, Fata
     let duplicates = (new.len() - new.true_count()).saturating_sub(conflicts);
     metrics::counter!("acuvim_duplicates_total").increment(duplicates as u64);
     metrics::counter!("acuvim_same_ts_total").increment(conflicts as u64);
-    filter_record_batch(rows, new).map_err(Fatal::broken)
+    filter_record_batch(rows, new).map_err(Fatal::failed)
 }

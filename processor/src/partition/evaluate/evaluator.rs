@@ -224,7 +224,7 @@ async fn stored_states(context: &Context) -> Result<StoredStates, Fatal> {
         };
         match read.await {
             Ok(read) => return Ok(read),
-            Err(error) => context.control_unavailable(&error).await?,
+            Err(error) => context.control_unavailable(error).await?,
         }
     }
 }

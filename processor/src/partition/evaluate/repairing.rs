@@ -186,7 +186,7 @@ impl RuleEvaluator {
             _ => until,
         };
         tokio::task::block_in_place(|| repair.window(&self.rules, &rows, until))
-            .map_err(|error| RepairError::Fatal(Fatal::broken(error)))?;
+            .map_err(|error| RepairError::Fatal(Fatal::failed(error)))?;
         let newest = lake.newest().get(&repair.device_id);
         let is_last = newest.is_none_or(|newest| until > newest);
         Ok(if is_last { WindowEnd::Last } else { WindowEnd::More })
@@ -227,7 +227,7 @@ impl RuleEvaluator {
 impl From<acuvim_lakehouse::Error> for RepairError {
     fn from(error: acuvim_lakehouse::Error) -> Self {
         if error.kind() == acuvim_lakehouse::ErrorKind::Internal {
-            return Self::Fatal(Fatal::broken(error));
+            return Self::Fatal(Fatal::failed(error));
         }
         tracing::debug!(%error, "a repair waits for the lake");
         Self::Unavailable

@@ -46,7 +46,7 @@ impl RuleEvaluator {
             return Ok(());
         }
         let before = |device: &str| newest.get(device).copied().flatten();
-        let mut wanted = self.judge.wants(set, rows, &before).map_err(Fatal::broken)?;
+        let mut wanted = self.judge.wants(set, rows, &before).map_err(Fatal::failed)?;
         for span in RECENT_SPANS {
             if wanted.is_empty() {
                 break;
@@ -100,7 +100,7 @@ impl RuleEvaluator {
         let evaluated = self
             .judge
             .judge(&rules.set, rows, &before, &|id| rules.site(id))
-            .map_err(Fatal::broken)?;
+            .map_err(Fatal::failed)?;
         for (device, ts) in not_ahead(rows, &self.context.options.limits) {
             match newest.get_mut(device) {
                 Some(held) => *held = ts.max(*held),
@@ -131,7 +131,7 @@ impl RuleEvaluator {
         let evaluated = self
             .judge
             .judge(&rules.set, &rows, &before, &|id| rules.site(id))
-            .map_err(Fatal::broken)?;
+            .map_err(Fatal::failed)?;
         self.add_steps(evaluated, found);
         self.follow_counters(&rows, found);
         Ok(())
@@ -145,7 +145,7 @@ impl RuleEvaluator {
             .pass_over(&rules.set, rows, &|device| newest.get(device).copied().flatten(), &|id| {
                 rules.site(id)
             })
-            .map_err(Fatal::broken)?;
+            .map_err(Fatal::failed)?;
         for (device, ts) in not_ahead(rows, &self.context.options.limits) {
             if let Some(held) = newest.get_mut(device) {
                 *held = (*held).max(Some(ts));

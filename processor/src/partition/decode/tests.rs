@@ -1,6 +1,8 @@
-use super::*;
 use acuvim_rules::Signal;
 use acuvim_schemas::{Headers, record::Reject};
+use arrow::array::AsArray as _;
+
+use super::*;
 
 fn entry(kind: Kind, device: &str, payload: &str) -> Entry {
     let reject = (kind == Kind::Reject).then(|| Reject {

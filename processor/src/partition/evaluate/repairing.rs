@@ -101,8 +101,8 @@ impl RuleEvaluator {
         Ok(Repair::new(device, begin, set, &recorded, recent))
     }
 
-    /// A time before late readings from which on it is certain what rules wait for: it has a gap
-    /// behind it that is longer than any wait.
+    /// A time before the late readings from which on an evaluation has the same result as one of all
+    /// readings: whatever a rule waits for there is decided before the late readings begin.
     async fn certain(
         &self,
         device: &Arc<str>,

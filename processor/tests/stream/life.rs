@@ -46,8 +46,9 @@ fn a_device_that_stops_is_degraded_then_offline_and_back_with_its_next_heartbeat
     // The silence of a partition's devices is evaluated together. This one's becomes a status two
     // seconds earlier each time: once that shows, the other device was looked at too.
     let marker = same_partition("stops");
+    let marker = marker.as_str();
     for second in [0, 10, 18] {
-        stream.append(&[(Kind::Heartbeat, &marker, heartbeat(at(second), 10), at(second))]);
+        stream.append(&[(Kind::Heartbeat, marker, heartbeat(at(second), 10), at(second))]);
     }
     for second in [0, 10, 20] {
         stream.append(&[(Kind::Heartbeat, "stops", heartbeat(at(second), 10), at(second))]);
@@ -70,13 +71,13 @@ fn a_device_that_stops_is_degraded_then_offline_and_back_with_its_next_heartbeat
         device.status
     };
     // Due at 20 + 3 x 10 s, and two seconds are left for records on their way to the log.
-    status(&marker, DeviceStatus::Degraded);
+    status(marker, DeviceStatus::Degraded);
     assert_eq!(status_now("stops"), DeviceStatus::Online);
     stream.pulse(at(53));
     status("stops", DeviceStatus::Degraded);
     stream.pulse(at(60));
     stream.pulse(at(71));
-    status(&marker, DeviceStatus::Offline);
+    status(marker, DeviceStatus::Offline);
     assert_eq!(status_now("stops"), DeviceStatus::Degraded);
     stream.pulse(at(73));
     let device = status("stops", DeviceStatus::Offline);
@@ -93,7 +94,7 @@ fn a_device_that_stops_is_degraded_then_offline_and_back_with_its_next_heartbeat
     assert_eq!(events(&stream, "stops", begun), wanted);
     assert_eq!(events(&stream, "slow", begun).len(), 1, "its own interval is not over");
     let mut alerts = stream.alerts();
-    alerts.retain(|alert| alert.device_id.as_deref() != Some(&marker));
+    alerts.retain(|alert| alert.device_id.as_deref() != Some(marker));
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     assert_eq!((alerts[0].alert_type.as_str(), alerts[0].origin), ("offline", AlertOrigin::Health));
     assert!(alerts[0].resolved_at.is_some());
@@ -113,15 +114,16 @@ fn a_server_that_was_down_marks_nobody_offline() {
     // silence is due at 1295 s: once it is degraded, the silence of the other one was evaluated
     // too.
     let marker = same_partition("d");
+    let marker = marker.as_str();
     for second in [1200, 1210, 1240] {
         stream.pulse(at(second));
     }
-    stream.append(&[(Kind::Heartbeat, &marker, heartbeat(at(1265), 10), at(1265))]);
+    stream.append(&[(Kind::Heartbeat, marker, heartbeat(at(1265), 10), at(1265))]);
     for second in [1270, 1300] {
         stream.pulse(at(second));
     }
     stream.wait_for("the marker is degraded", async |control, _| {
-        let device = control.device(&marker, None).await.expect("ask")?;
+        let device = control.device(marker, None).await.expect("ask")?;
         (device.status == DeviceStatus::Degraded).then_some(())
     });
     stream.append(&[(Kind::Heartbeat, "d", heartbeat(at(1310), 10), at(1310))]);

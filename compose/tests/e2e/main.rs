@@ -24,6 +24,7 @@ mod import;
 mod judgement;
 mod kill;
 mod live;
+mod modules;
 mod notifications;
 mod power_cut;
 mod readers;

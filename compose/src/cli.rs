@@ -92,9 +92,10 @@ pub enum FirmwareCommand {
 pub struct InspectArgs {
     /// The image.
     pub image: PathBuf,
-    /// Bytes of the slot that it must fit into.
-    #[arg(long, value_name = "BYTES", default_value_t = 1_966_080)]
-    pub slot_bytes: u64,
+    /// Size of the flash partition that it must fit into [default: the one of the setting
+    /// firmware.slot_bytes].
+    #[arg(long, value_name = "BYTES")]
+    pub slot_bytes: Option<u64>,
 }
 
 /// A key to be made.

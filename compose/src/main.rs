@@ -1,31 +1,32 @@
-//! `acuvim`: the one binary. It reads the settings, wires the stages by hand, and runs them.
+//! The binary `acuvim`: reads the settings, opens the components that they name, connects them, and
+//! runs them.
 
 mod admin;
 mod cli;
 mod commands;
+mod logging;
 mod serve;
 mod settings;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command, LogCommand};
-use settings::{LogFormat, Settings};
+use settings::Settings;
 
 fn main() {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = match runtime {
+    let result = match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(run(cli));
-            // Everything has ended in order by now. To end the runtime as well would take threads
-            // away from under libraries that still wait for them, and they would complain.
+            let result = runtime.block_on(run(cli));
+            // Every component has stopped in order by now. Dropping the runtime would also end
+            // threads that some libraries still wait for, and they would log errors about it.
             std::mem::forget(runtime);
-            ended
+            result
         }
         Err(error) => Err(error.into()),
     };
-    match ended {
+    match result {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             let line = format!("acuvim: {error:#}\n");
@@ -36,12 +37,13 @@ fn main() {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    // Two providers are compiled in, so rustls can't choose by itself. A second call is harmless.
+    // Dependencies compile in two crypto providers, so rustls can't choose one by itself. The call
+    // fails if one is installed already, which is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
         Command::Serve(flags) => {
             let settings = Settings::load(&flags)?;
-            start_tracing(&settings);
+            logging::start(&settings);
             serve::serve(settings).await
         }
         Command::Demo(args) => commands::demo::run(args).await,
@@ -54,22 +56,4 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(flags) => commands::config::run(&Settings::load(&flags)?),
         Command::Log(LogCommand::Repartition(args)) => commands::repartition::run(args).await,
     }
-}
-
-/// Libraries that call ordinary events errors: mqtt5 warns of every client that goes away without a
-/// goodbye, which devices do all day; delta-rs of a table that is not there yet and of columns
-/// without statistics. What they fail with reaches us as errors, and is logged where it is handled.
-const QUIET: &str = "mqtt5=off,buoyant_kernel=off,deltalake_core=off,\
-     object_store=warn,fjall=error,lsm_tree=error,sqlx=error";
-
-/// Lines go to stderr; what a command answers goes to stdout.
-fn start_tracing(settings: &Settings) {
-    let default = format!("{},{QUIET}", settings.logging.level);
-    let filter = EnvFilter::try_new(&default).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Fails only where a subscriber is set already, in which case that one serves.
-    let _ = match settings.logging.format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
 }

@@ -1,4 +1,4 @@
-//! `acuvim check`: reaches everything that the settings name, and says how it went.
+//! `acuvim check`: tries to reach every component that the settings name.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use super::say;
 use crate::{serve, settings::Settings};
 
-/// How long a broker may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Time limit of a connection to the MQTT broker.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens each component; those that can't be opened are named, and the exit code says so.
+/// Opens each component and prints the result. The exit code is 1 if one can't be used.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     say("ok   settings")?;
     let dir = &settings.data.dir;
@@ -20,8 +20,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut failed = 0;
-    if let Some((host, port, _)) = settings.broker()? {
-        report("mqtt", &reach(&host, port).await, &mut failed)?;
+    if let Some(broker) = settings.mqtt.remote_broker()? {
+        report("mqtt", &reach(&broker.host, broker.port).await, &mut failed)?;
     }
     let control = serve::control(settings).await;
     report("control", &control, &mut failed)?;
@@ -51,7 +51,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn reach(host: &str, port: u16) -> anyhow::Result<()> {
-    match tokio::time::timeout(ANSWER, TcpStream::connect((host, port))).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => bail!("{host}:{port} (mqtt.url): {error}"),
         Err(_) => bail!("{host}:{port} (mqtt.url) does not answer"),

@@ -1,5 +1,5 @@
-//! Asking a running server: with a key, or as the first admin while its password is still the one
-//! of the first start.
+//! An HTTP client for a running server. It uses an API key, or logs in as the first admin while that
+//! still has its initial password.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use anyhow::{Context as _, bail};
 
 use crate::{admin::PASSWORD_FILE, cli::ServerArgs};
 
-/// How long a connection may take, and how long a server may say nothing.
-const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server can't do it now: try again later.
+/// Time limit of each read. Long, because an import answers only when its rows are stored.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The server can't be reached or is overloaded; the same request may succeed later.
 #[derive(Debug)]
 pub struct Busy(String);
 
@@ -27,7 +28,7 @@ impl std::fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// A server to ask.
+/// A server and the credentials for it.
 pub struct Client {
     http: reqwest::Client,
     url: String,
@@ -35,9 +36,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Logs in.
+    /// Logs in unless there is an API key.
     pub async fn new(args: &ServerArgs) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
+        let http =
+            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
         let (http, url) = (http.build()?, args.url.clone());
         let token = match &args.key {
             Some(key) => key.clone(),
@@ -46,12 +48,12 @@ impl Client {
         Ok(Self { http, url, token })
     }
 
-    /// A POST to a path.
+    /// Begins a POST request to a path.
     pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
         self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
-    /// Sends it; an error answer becomes an error.
+    /// Sends the request; an answer that is no success becomes an error with the problem's text.
     pub async fn send(
         &self,
         request: reqwest::RequestBuilder,

@@ -3,7 +3,7 @@
 use super::say;
 use crate::settings::Settings;
 
-/// Prints them as the TOML that would make them so.
+/// Prints the settings as a file that could be given to `--config`, each with its description.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    say(toml::to_string(&settings.masked())?.trim_end())
+    say(settings.to_commented_toml()?.trim_end())
 }

@@ -1,4 +1,4 @@
-//! `acuvim demo`: a server and a fleet in one, for the first minute with the system.
+//! `acuvim demo`: a server and a simulated fleet in one process, to try the system.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -13,12 +13,12 @@ use super::say;
 use crate::{
     admin::PASSWORD_FILE,
     cli::{DemoArgs, ServeFlags},
+    logging,
     serve::Server,
-    settings::{Process, Settings},
-    start_tracing,
+    settings::Settings,
 };
 
-/// Runs both until stopped.
+/// Runs server and fleet until Ctrl-C or `--run-for`.
 pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     ensure!((0.05..=3600.0).contains(&args.interval), "--interval is 0.05 to 3600 seconds");
     let mut settings = Settings::load(&ServeFlags {
@@ -26,18 +26,19 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         set: vec!["lake.flush_interval_ms=5000".to_owned()],
         ..ServeFlags::default()
     })?;
-    // The demo needs nothing else, whatever the environment names.
+    // The demo runs on this machine alone, even if the environment names other components.
     (settings.mqtt.url, settings.log.url, settings.control.url) = (None, None, None);
-    settings.process = Process::default();
+    settings.process = Settings::built_in()?.process;
     settings.http.listen = free(&settings.http.listen);
     settings.mqtt.listen = free(&settings.mqtt.listen);
     settings.mqtt.websocket_listen = free(&settings.mqtt.websocket_listen);
     settings.logging.level = "warn".to_owned();
-    start_tracing(&settings);
-    let given = settings.admin.password.clone();
+    logging::start(&settings);
+    let set_by_user = settings.admin.password.clone();
+    let topic_prefix = settings.mqtt.topic_prefix.clone();
     let server = Server::start(settings).await?;
     let file = args.data_dir.join(PASSWORD_FILE);
-    let password = match given {
+    let password = match set_by_user {
         Some(password) => password,
         None => std::fs::read_to_string(&file)
             .unwrap_or_else(|_| format!("(the one you set; {} is gone)", file.display())),
@@ -49,7 +50,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     let options = FleetOptions {
         host: mqtt.ip().to_string(),
         port: mqtt.port(),
-        topic_prefix: "acuvim".to_owned(),
+        topic_prefix,
         devices: args.devices,
         interval: Duration::from_secs_f64(args.interval),
         seed: 1,
@@ -58,7 +59,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         sd_drains: true,
     };
     let fleet = tokio::spawn(fleet::run(options, report.clone(), fleet_stop));
-    let ender = stop.clone();
+    let stopper = stop.clone();
     tokio::spawn(async move {
         let end = args.run_for.unwrap_or(u64::from(u32::MAX));
         tokio::select! {
@@ -66,12 +67,12 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
             () = tokio::time::sleep(Duration::from_secs(end)) => {}
             () = progress(&report) => {}
         }
-        ender.cancel();
+        stopper.cancel();
     });
-    let ended = server.run_until(stop.clone()).await;
+    let result = server.run_until(stop.clone()).await;
     stop.cancel();
     let _ = fleet.await;
-    ended
+    result
 }
 
 fn welcome(server: &Server, mqtt: SocketAddr, password: &str) -> anyhow::Result<()> {
@@ -116,7 +117,7 @@ async fn progress(report: &Report) {
     }
 }
 
-/// The address, or the next one like it whose port is free.
+/// The address, with the next free port if its own is taken.
 fn free(address: &str) -> String {
     let Some((host, port)) = address.rsplit_once(':') else { return address.to_owned() };
     let first: u16 = port.parse().unwrap_or(0);

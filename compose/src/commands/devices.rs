@@ -1,4 +1,4 @@
-//! `acuvim devices`: commissioning from the command line.
+//! `acuvim devices`: creates devices on a running server.
 
 use std::io::Write as _;
 
@@ -7,14 +7,15 @@ use anyhow::Context as _;
 use super::client::Client;
 use crate::cli::{DevicesCommand, ImportArgs};
 
-/// Does it.
+/// Runs one of the subcommands.
 pub async fn run(command: DevicesCommand) -> anyhow::Result<()> {
     match command {
         DevicesCommand::Import(args) => import(args).await,
     }
 }
 
-/// The secrets go to stdout, how it went to stderr: the one is kept, the other read.
+/// Prints the answer with the secrets to stdout, which is usually redirected to a file, and a summary
+/// to stderr.
 async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let file = std::fs::read(&args.file).with_context(|| args.file.display().to_string())?;
     let server = Client::new(&args.server).await?;
@@ -22,7 +23,7 @@ async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let answer = server.send(request).await?.text().await?;
     std::io::stdout().write_all(answer.as_bytes())?;
     let lines = answer.lines().skip(1);
-    let (made, not): (Vec<_>, Vec<_>) = lines.partition(|line| line.ends_with(",created"));
-    writeln!(std::io::stderr(), "{} devices made, {} not", made.len(), not.len())?;
+    let (created, failed): (Vec<_>, Vec<_>) = lines.partition(|line| line.ends_with(",created"));
+    writeln!(std::io::stderr(), "{} devices made, {} not", created.len(), failed.len())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `acuvim firmware`: looks at images, signs them and checks signatures, without a server.
+//! `acuvim firmware`: inspects images, signs them and verifies signatures, without a server.
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
@@ -9,12 +9,16 @@ use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
 
 use super::say;
-use crate::cli::{FirmwareCommand, InspectArgs, KeysArgs, SignArgs, VerifyArgs};
+use crate::{
+    cli::{FirmwareCommand, InspectArgs, KeysArgs, SignArgs, VerifyArgs},
+    settings::Settings,
+};
 
-/// The slot of images that are only signed: as large as any may be.
-const ANY_SLOT: u64 = 16 << 20;
+/// The largest slot that `firmware.slot_bytes` allows. Which device an image is for is not known
+/// while it is signed or verified.
+const LARGEST_SLOT: u64 = 16 << 20;
 
-/// Does what was asked.
+/// Runs one of the subcommands.
 pub fn run(command: FirmwareCommand) -> anyhow::Result<()> {
     match command {
         FirmwareCommand::Inspect(args) => inspect(&args),
@@ -33,9 +37,13 @@ fn image(path: &Path, slot: u64) -> anyhow::Result<Image> {
 }
 
 fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
-    let image = image(&args.image, args.slot_bytes)?;
+    let slot = match args.slot_bytes {
+        Some(slot) => slot,
+        None => Settings::built_in()?.firmware.slot_bytes,
+    };
+    let image = image(&args.image, slot)?;
     say(format!("chip      {}", image.chip))?;
-    say(format!("size      {} bytes of a slot of {}", image.size, args.slot_bytes))?;
+    say(format!("size      {} bytes of a slot of {slot}", image.size))?;
     say(format!("sha256    {}", image.sha256))?;
     let hashed = if image.hashed { "yes, and it is right" } else { "none" };
     say(format!("its hash  {hashed}"))?;
@@ -61,7 +69,7 @@ fn sign(args: SignArgs) -> anyhow::Result<()> {
         "--version {}: give a semantic version, such as 1.2.0, of 32 characters at most",
         args.version
     );
-    let image = image(&args.image, ANY_SLOT)?;
+    let image = image(&args.image, LARGEST_SLOT)?;
     let shown = || args.key.display().to_string();
     let pem = fs::read_to_string(&args.key).with_context(shown)?;
     let key = SigningKey::from_pem(&pem).with_context(shown)?;
@@ -81,7 +89,7 @@ fn sign(args: SignArgs) -> anyhow::Result<()> {
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
-    let image = image(&args.image, ANY_SLOT)?;
+    let image = image(&args.image, LARGEST_SLOT)?;
     let shown = || args.signature.display().to_string();
     let signed = Signed::parse(&fs::read_to_string(&args.signature).with_context(shown)?)?;
     let text = match Path::new(&args.public_key).is_file() {

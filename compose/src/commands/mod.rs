@@ -1,4 +1,4 @@
-//! The commands beside `serve`, each in a file of its name. Their answers go to stdout.
+//! The commands other than `serve`, one file each. They print their results to stdout.
 
 pub mod check;
 mod client;
@@ -13,7 +13,7 @@ pub mod sql;
 
 use std::io::Write as _;
 
-/// Prints a line of an answer; a reader that went away ends the command.
+/// Prints a line. An error means that the reader of stdout is gone, which ends the command.
 fn say(line: impl AsRef<str>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_ref().as_bytes())?;

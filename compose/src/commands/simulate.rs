@@ -1,4 +1,4 @@
-//! `acuvim simulate`: a fleet against any broker.
+//! `acuvim simulate`: a simulated fleet that connects to any broker.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::say;
 use crate::cli::SimulateArgs;
 
-/// Runs the fleet until it is stopped; says every few seconds what was acknowledged.
+/// Runs the fleet until Ctrl-C or `--run-for`; prints every few seconds how many messages were
+/// acknowledged.
 pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let (host, port) = args.broker.rsplit_once(':').context("--broker is HOST:PORT")?;
     let port = port.parse().with_context(|| format!("--broker {}: the port", args.broker))?;

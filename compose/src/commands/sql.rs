@@ -1,4 +1,4 @@
-//! `acuvim sql`: asks a running server and prints a table, or CSV.
+//! `acuvim sql`: sends a query to a running server and prints the answer as a table or CSV.
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{client::Client, say};
 use crate::cli::SqlArgs;
 
-/// Asks and prints.
+/// Sends the query and prints the answer.
 pub async fn run(args: SqlArgs) -> anyhow::Result<()> {
     let server = Client::new(&args.server).await?;
     let format = if args.csv { "csv" } else { "json" };
     let consistency = if args.lake { "lake" } else { "hot" };
-    let question = json!({"query": args.query, "format": format, "consistency": consistency});
-    let answer = server.send(server.post("/api/sql").json(&question)).await?;
+    let request = json!({"query": args.query, "format": format, "consistency": consistency});
+    let answer = server.send(server.post("/api/sql").json(&request)).await?;
     if args.csv {
         std::io::stdout().write_all(answer.text().await?.as_bytes())?;
         return Ok(());

@@ -1,4 +1,4 @@
-//! The data directory: it holds the key that tokens are signed with, so it is its owner's alone.
+//! The data directory. It holds the key that signs tokens, so only its owner may read it.
 
 use std::{
     fs::{DirBuilder, Permissions},
@@ -9,11 +9,10 @@ use std::{
 use anyhow::Context as _;
 use rustix::{fs::Mode, process::umask};
 
-/// What others may do with it: nothing.
 const OWNER_ONLY: u32 = 0o700;
 
-/// Makes the directory if it is missing and takes rights of others away. Files that the process makes
-/// from now on are its owner's alone, wherever they are.
+/// Creates the directory if it is missing, and removes the rights of group and others. Also sets the
+/// umask, so that files that the process creates later are private wherever they are.
 pub fn prepare(dir: &Path) -> anyhow::Result<()> {
     umask(Mode::RWXG | Mode::RWXO);
     let shown = || format!("{} (data.dir)", dir.display());

@@ -16,46 +16,51 @@ use acuvim_ingest::{
 use acuvim_log::Log;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{AnyLog, status::Stages};
+use super::{components::AnyLog, listeners::MqttListeners, status::Stages};
 use crate::settings::{self, Settings};
 
-/// How long before the end of the lease no more commands are published.
-const MARGIN: TimeDelta = TimeDelta::seconds(2);
-
-/// How long the bridge's lease is held without being renewed, and how often it is.
+/// The bridge's lease. Several renewals fit into it, so that a short outage of control changes nothing.
 const LEASE: TimeDelta = TimeDelta::seconds(15);
-const RENEWED: Duration = Duration::from_secs(3);
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How often devices' secrets are looked at, and how soon again at the earliest.
-const LOOK: Duration = Duration::from_secs(1);
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// Commands stop this long before the lease ends, in case the clocks of two processes differ.
+const LEASE_MARGIN: TimeDelta = TimeDelta::seconds(2);
 
-/// The running role.
+/// Time limit for the bridge to hand over what it has received.
+const BRIDGE_DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often the devices' secrets are checked for changes, and the shortest time between two checks.
+const SECRETS_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_SECRETS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where devices' messages go, and where commands for devices come from.
+pub struct Endpoints {
+    pub intake: Arc<Intake>,
+    pub downlink: Downlink,
+}
+
+/// The running ingest role.
 pub enum Ingest {
-    /// Devices connect to us.
+    /// Devices connect to the built-in broker.
     Broker(Broker),
     /// Devices connect to another broker.
     Bridge {
         /// Holds the lease, and runs the bridge while it does.
         task: tokio::task::JoinHandle<()>,
-        /// Ends it.
         stop: CancellationToken,
     },
 }
 
 impl Ingest {
-    /// Starts the built-in broker on its listeners.
+    /// Starts the built-in broker.
     pub async fn broker(
         settings: &Settings,
-        (intake, downlink): (Arc<Intake>, Downlink),
+        endpoints: Endpoints,
         control: &Control,
-        (tcp, websocket): (TcpListener, Option<TcpListener>),
+        listeners: MqttListeners,
         end: CancellationToken,
     ) -> anyhow::Result<Self> {
         let anonymous = settings.mqtt.anonymous_on_loopback;
@@ -68,13 +73,15 @@ impl Ingest {
             messages_per_second: settings.mqtt.messages_per_client,
             pulse: pulse(settings),
         };
+        let MqttListeners { tcp, websocket } = listeners;
+        let Endpoints { intake, downlink } = endpoints;
         Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials, &downlink)))
     }
 
-    /// Starts to bridge to a broker whenever no other process does so under this client id.
+    /// Starts to bridge, while no other process holds the lease of the same client id.
     pub fn bridge(
         options: BridgeOptions,
-        ways: (Arc<Intake>, Downlink),
+        endpoints: Endpoints,
         control: Control,
         holder: &str,
         stages: &Stages,
@@ -82,18 +89,13 @@ impl Ingest {
         let (state, watched) = watch::channel(BridgeState::Away("not connected yet".into()));
         stages.bridge(watched);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(hold_bridge(
-            options,
-            ways,
-            control,
-            holder.to_owned(),
-            state,
-            stop.clone(),
-        ));
+        let bridge = LeasedBridge { options, endpoints, control, holder: holder.to_owned(), state };
+        let task = tokio::spawn(bridge.run(stop.clone()));
         Self::Bridge { task, stop }
     }
 
-    /// Stops taking messages; answers when what was taken has its fate, or when the time is over.
+    /// Stops taking messages, and waits at most this long until those received are acknowledged or
+    /// given up.
     pub async fn stop(self, within: Duration) {
         match self {
             Self::Broker(broker) => broker.stop(within).await,
@@ -105,7 +107,7 @@ impl Ingest {
     }
 }
 
-/// The step that both shapes share.
+/// The way of messages into the log, the same for broker and bridge.
 pub fn intake(settings: &Settings, log: Arc<dyn Log>) -> Intake {
     let limits = AcceptLimits {
         topic_prefix: settings.mqtt.topic_prefix.clone(),
@@ -118,7 +120,8 @@ pub fn intake(settings: &Settings, log: Arc<dyn Log>) -> Intake {
     Intake::new(log, limits, daily, Duration::from_secs(settings.mqtt.patience_seconds))
 }
 
-/// How commands come down. The cursor is the bridge's client id's, or the broker's own.
+/// The source of commands. `cursor` names the position in the log's commands: each bridge client id
+/// and each broker has its own.
 pub fn downlink(settings: &Settings, log: &AnyLog, cursor: &str, alone: bool) -> Downlink {
     Downlink {
         log: log.log(),
@@ -129,15 +132,15 @@ pub fn downlink(settings: &Settings, log: &AnyLog, cursor: &str, alone: bool) ->
     }
 }
 
-/// What the settings say of a bridge; none without one.
+/// The bridge's options; `None` if the built-in broker is used.
 pub fn bridge_options(settings: &Settings) -> anyhow::Result<Option<BridgeOptions>> {
-    let Some((host, port, tls)) = settings.broker()? else { return Ok(None) };
+    let Some(broker) = settings.mqtt.remote_broker()? else { return Ok(None) };
     let mqtt = &settings.mqtt;
     let password = mqtt.password.clone().unwrap_or_default();
     Ok(Some(BridgeOptions {
-        host,
-        port,
-        tls: tls.then(|| trust(settings)).transpose()?,
+        host: broker.host,
+        port: broker.port,
+        tls: broker.tls.then(|| trust(settings)).transpose()?,
         login: mqtt.username.clone().map(|user| (user, password)),
         client_id: mqtt.client_id.clone(),
         share_group: mqtt.share_group.clone(),
@@ -152,12 +155,13 @@ pub fn bridge_options(settings: &Settings) -> anyhow::Result<Option<BridgeOption
     }))
 }
 
-/// How often ingest says that it hears devices: silence is looked at as often, and known no sooner.
+/// Interval of ingest's pulse records. Silent devices are looked for as often, and can't be noticed
+/// sooner.
 fn pulse(settings: &Settings) -> Duration {
     Duration::from_secs(settings.health_monitor.check_interval_seconds)
 }
 
-/// Whose certificates a broker may show: those that the system trusts, and those of `mqtt.ca_file`.
+/// The TLS configuration: trusts the system's certificates and those of `mqtt.ca_file`.
 fn trust(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     use rustls::pki_types::{CertificateDer, pem::PemObject as _};
     let mut roots = rustls::RootCertStore::empty();
@@ -172,61 +176,66 @@ fn trust(settings: &Settings) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     Ok(Arc::new(config.with_no_client_auth()))
 }
 
-/// Runs the bridge while its lease is held: the broker ends the older of two connections with the
-/// same client id, so that two bridges would only push each other out.
-async fn hold_bridge(
+/// A bridge that runs only while its lease is held. The broker ends the older of two connections with
+/// the same client id, so without the lease two bridges would keep disconnecting each other.
+struct LeasedBridge {
     options: BridgeOptions,
-    (intake, downlink): (Arc<Intake>, Downlink),
+    endpoints: Endpoints,
     control: Control,
     holder: String,
     state: watch::Sender<BridgeState>,
-    stop: CancellationToken,
-) {
-    let lease = format!("bridge:{}", options.client_id);
-    let held_until = Arc::new(AtomicI64::new(0));
-    let downlink = Downlink { held_until: Some(Arc::clone(&held_until)), ..downlink };
-    let mut bridge: Option<Bridge> = None;
-    loop {
-        if bridge.as_ref().is_some_and(Bridge::has_ended) {
-            tracing::error!("the bridge has ended; it is started again");
-            bridge = None;
-            state.send_replace(BridgeState::Away("the bridge has ended".into()));
-        }
-        let held = control.hold_lease(&lease, &holder, Utc::now(), LEASE).await;
-        if let Ok(held) = &held {
-            let until = held.map_or(0, |lease| (lease.until - MARGIN).timestamp_micros());
-            held_until.store(until, Ordering::Relaxed);
-        }
-        match held {
-            Ok(Some(_)) if bridge.is_none() => {
-                let started = Bridge::start(options.clone(), Arc::clone(&intake), &downlink);
-                tokio::spawn(pass_on(started.state(), state.clone()));
-                bridge = Some(started);
+}
+
+impl LeasedBridge {
+    async fn run(self, stop: CancellationToken) {
+        let Self { options, endpoints, control, holder, state } = self;
+        let lease = format!("bridge:{}", options.client_id);
+        let held_until = Arc::new(AtomicI64::new(0));
+        let Endpoints { intake, downlink } = endpoints;
+        let downlink = Downlink { held_until: Some(Arc::clone(&held_until)), ..downlink };
+        let mut bridge: Option<Bridge> = None;
+        loop {
+            if bridge.as_ref().is_some_and(Bridge::has_ended) {
+                tracing::error!("the bridge has ended; it is started again");
+                bridge = None;
+                state.send_replace(BridgeState::Away("the bridge has ended".into()));
             }
-            Ok(None) => {
-                if let Some(bridge) = bridge.take() {
-                    tracing::info!(lease, "another process has the bridge now");
-                    bridge.stop(RENEWED).await;
+            let held = control.hold_lease(&lease, &holder, Utc::now(), LEASE).await;
+            if let Ok(held) = &held {
+                let until = held.map_or(0, |lease| (lease.until - LEASE_MARGIN).timestamp_micros());
+                held_until.store(until, Ordering::Relaxed);
+            }
+            match held {
+                Ok(Some(_)) if bridge.is_none() => {
+                    let started = Bridge::start(options.clone(), Arc::clone(&intake), &downlink);
+                    tokio::spawn(forward(started.state(), state.clone()));
+                    bridge = Some(started);
                 }
-                // Standing by is all that this one is to do.
-                state.send_replace(BridgeState::Connected);
+                Ok(None) => {
+                    if let Some(bridge) = bridge.take() {
+                        tracing::info!(lease, "another process has the bridge now");
+                        bridge.stop(RENEW_INTERVAL).await;
+                    }
+                    // A process that stands by is ready.
+                    state.send_replace(BridgeState::Connected);
+                }
+                // While control is unavailable, readings still come in but no commands go out. If
+                // another process gets the lease meanwhile, the broker ends the older connection,
+                // and no message is lost.
+                Ok(Some(_)) | Err(_) => {}
             }
-            // While control is away readings still come in, but no commands go out. Should another
-            // process get the lease meanwhile, the broker ends the older connection: nothing is lost
-            // by that.
-            Ok(Some(_)) | Err(_) => {}
+            if stop.run_until_cancelled(tokio::time::sleep(RENEW_INTERVAL)).await.is_none() {
+                break;
+            }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(RENEWED)).await.is_none() {
-            break;
+        if let Some(bridge) = bridge {
+            bridge.stop(BRIDGE_DRAIN_TIMEOUT).await;
+            let _ = control.drop_lease(&lease, &holder, Utc::now()).await;
         }
-    }
-    if let Some(bridge) = bridge {
-        bridge.stop(Duration::from_secs(8)).await;
-        let _ = control.drop_lease(&lease, &holder, Utc::now()).await;
     }
 }
 
-async fn pass_on(mut from: watch::Receiver<BridgeState>, to: watch::Sender<BridgeState>) {
+async fn forward(mut from: watch::Receiver<BridgeState>, to: watch::Sender<BridgeState>) {
     loop {
         let state = from.borrow_and_update().clone();
         to.send_replace(state);
@@ -236,8 +245,8 @@ async fn pass_on(mut from: watch::Receiver<BridgeState>, to: watch::Sender<Bridg
     }
 }
 
-/// The devices' secrets, looked at every second and when one is refused: a cheap question as long as
-/// nothing changed.
+/// Watches the devices' secrets: their version is read every second and after a refused login, and the
+/// secrets only if it has changed.
 async fn watch_credentials(
     anonymous: bool,
     control: Control,
@@ -250,9 +259,9 @@ async fn watch_credentials(
     let asked = Arc::clone(&look);
     tokio::spawn(end.run_until_cancelled_owned(async move {
         loop {
-            // Not at every refused login of a crowd.
-            tokio::time::sleep(LOOK_PAUSE).await;
-            let _ = tokio::time::timeout(LOOK, asked.notified()).await;
+            // Many refused logins must not cause as many reads.
+            tokio::time::sleep(MIN_SECRETS_INTERVAL).await;
+            let _ = tokio::time::timeout(SECRETS_INTERVAL, asked.notified()).await;
             let read = async {
                 let newest = control.credentials_version().await?;
                 if newest == version {
@@ -260,7 +269,7 @@ async fn watch_credentials(
                 }
                 Ok::<_, acuvim_control::Error>(Some((newest, control.device_secrets().await?)))
             };
-            // While control is away the last ones hold.
+            // While control is unavailable the secrets read last stay valid.
             if let Ok(Some((newest, secrets))) = read.await {
                 version = newest;
                 sender.send_replace(Credentials { anonymous, secrets: Arc::new(secrets) });

@@ -1,19 +1,19 @@
-//! Who this process is to the others: the same after a restart, so that it takes up at once what it
-//! held before.
+//! The identity of a process. It survives a restart, so that the process takes over its own leases and
+//! cursors at once instead of waiting until they expire.
 
 use std::{fs::File, io::Write as _, path::Path};
 
 use anyhow::Context as _;
 
-/// See the module. The file is locked as long as the process lives.
 pub struct Instance {
     pub id: String,
+    /// Held as long as the process lives; it marks the id as taken.
     _lock: Option<File>,
 }
 
 impl Instance {
-    /// The process of this name that keeps its data in this folder. A second one of the same name
-    /// is somebody new.
+    /// The instance of a name in a data directory. A second process of that name at the same time gets
+    /// a new id.
     pub fn of(dir: &Path, name: &str) -> anyhow::Result<Self> {
         let path = dir.join(format!("instance-{name}"));
         let shown = || path.display().to_string();

@@ -1,4 +1,4 @@
-//! What the settings say to the stages: the stream's options, and the API with its limits.
+//! Turns settings into the options of the stages: the processor's, and the API's with its limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     settings::{Settings, listed},
 };
 
-/// How the stream is processed.
+/// The processor's options.
 pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<ProcessorOptions> {
     let lake = &settings.lake;
     Ok(ProcessorOptions {
@@ -77,7 +77,7 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
     })
 }
 
-/// What telemetry is judged by.
+/// The limits of times in readings.
 fn limits(settings: &Settings) -> Limits {
     let telemetry = &settings.telemetry;
     Limits {
@@ -91,7 +91,7 @@ fn limits(settings: &Settings) -> Limits {
 fn retention(settings: &Settings) -> Retention {
     let keep = &settings.retention;
     let telemetry = i32::try_from(settings.telemetry.retention_days).unwrap_or(i32::MAX);
-    // What is made of others is not let go of before them.
+    // Rollups are made from readings, so they outlive them.
     let rollup_15m = keep.rollup_15m_days.max(telemetry);
     Retention {
         telemetry,
@@ -105,7 +105,7 @@ fn retention(settings: &Settings) -> Retention {
     }
 }
 
-/// Says so when the data directory's disk is nearly full: before the log stops taking records.
+/// Reports a nearly full disk of the data directory, before the log stops taking records.
 fn disk(settings: &Settings) -> Conditions {
     let dir = settings.data.dir.clone();
     let wanted = settings.log.min_free_mb * 2;
@@ -129,7 +129,7 @@ fn disk(settings: &Settings) -> Conditions {
     }))
 }
 
-/// How firmware is taken and given; devices find it at a URL.
+/// The firmware options; devices fetch images at a URL that begins with the API's address.
 fn firmware(
     settings: &Settings,
     secret: &str,
@@ -138,7 +138,7 @@ fn firmware(
 ) -> anyhow::Result<FirmwareOptions> {
     let set = &settings.firmware;
     let store = ImageStore::open(&settings.firmware_url()?)?;
-    let images = TrustedImages::new(store, set.cache_mb << 20, LOOK_AGAIN);
+    let images = TrustedImages::new(store, set.cache_mb << 20, IMAGE_CHECK_INTERVAL);
     Ok(FirmwareOptions {
         images,
         token_key: TokenKey::of(secret.as_bytes()),
@@ -155,31 +155,31 @@ fn firmware(
     })
 }
 
-/// Which hosts webhooks may not reach.
+/// Refuses webhooks to private hosts that are not allowed.
 fn webhook_hosts(settings: &Settings) -> anyhow::Result<HostCheck> {
     let networks = settings.notifications.networks()?;
     Ok(HostCheck(Arc::new(move |host| refused_address(host, &networks))))
 }
 
-/// How long an image is served out of memory before the stored one is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long an image is served from memory before it is compared with the stored object again.
+const IMAGE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Who serves the API, and where devices find it.
-pub struct Place<'a> {
-    /// This process.
+/// Who serves the API, and where devices reach it.
+pub struct ApiAddress<'a> {
+    /// The process's id.
     pub holder: &'a str,
     /// `host:port`.
     pub at: &'a str,
 }
 
-/// The API, with its first user and the key that signs its tokens.
+/// Builds the API. Creates the first user and the key for tokens if they don't exist yet.
 pub async fn app(
     settings: &Settings,
     control: &Control,
     lake: &Arc<Lake>,
     log: Arc<dyn Log>,
     system: System,
-    place: &Place<'_>,
+    place: &ApiAddress<'_>,
 ) -> anyhow::Result<Arc<App>> {
     admin::first_admin(settings, control).await?;
     let secret = admin::jwt_secret(settings, control).await?;
@@ -223,7 +223,7 @@ pub async fn app(
                 first_request: Duration::from_secs(settings.http.first_request_seconds),
                 idle: Duration::from_secs(settings.http.idle_seconds),
             },
-            proxies: settings.proxies()?,
+            proxies: settings.http.proxies()?,
             cors_origins: listed(&settings.http.cors_origins),
         },
         firmware: firmware(settings, &secret, place.at, place.holder)?,

@@ -1,4 +1,4 @@
-//! How the stages are doing, in the words of the API; and waiting for components at the start.
+//! The state of the stages for `/readyz`, and the wait for components at the start.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,17 +10,17 @@ use acuvim_processor::StateWatch;
 use acuvim_query::{Component, Status};
 use tokio::sync::watch;
 
-/// How long to wait before a component is tried again, at first and at most.
+/// Delay between two attempts to open a component; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What can be asked of the stages that run in this process.
+/// The states of the stages that run in this process.
 #[derive(Clone, Default)]
 pub struct Stages(Arc<Mutex<Watched>>);
 
 #[derive(Default)]
 struct Watched {
-    /// What the start waits for at present.
+    /// The component that the start is waiting for.
     awaited: Option<Component>,
     intake: Option<watch::Receiver<IntakeState>>,
     bridge: Option<watch::Receiver<BridgeState>>,
@@ -45,33 +45,34 @@ impl Stages {
         self.change(|watched| watched.stream = Some(state));
     }
 
-    /// Everything has started.
+    /// Called when everything has started.
     pub fn serving(&self) {
         self.change(|watched| watched.serving = true);
     }
 
-    /// Tries to open a component until it is there; one that a person must mend ends the start.
+    /// Tries to open a component until it is available. An error that waiting can't cure is returned
+    /// at once: `is_temporary` tells the two apart.
     pub async fn wait<T, E: std::fmt::Display>(
         &self,
         component: &'static str,
-        passes: impl Fn(&E) -> bool,
+        is_temporary: impl Fn(&E) -> bool,
         mut open: impl AsyncFnMut() -> Result<T, E>,
     ) -> anyhow::Result<T> {
         let mut pause = FIRST_PAUSE;
-        let mut said = false;
+        let mut reported = false;
         loop {
             let error = match open().await {
                 Ok(opened) => {
                     self.change(|watched| watched.awaited = None);
-                    if said {
+                    if reported {
                         tracing::info!(component, "is there");
                     }
                     return Ok(opened);
                 }
-                Err(error) if passes(&error) => error.to_string(),
+                Err(error) if is_temporary(&error) => error.to_string(),
                 Err(error) => anyhow::bail!("{error}"),
             };
-            if !std::mem::replace(&mut said, true) {
+            if !std::mem::replace(&mut reported, true) {
                 tracing::warn!(component, reason = %error, "is away; the start waits for it");
             }
             let awaited = Component { component: component.to_owned(), reason: error };
@@ -81,7 +82,7 @@ impl Stages {
         }
     }
 
-    /// What is not ready at this moment.
+    /// The components that are not ready at this moment.
     pub fn status(&self) -> Status {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !watched.serving {
@@ -99,14 +100,14 @@ impl Stages {
             BridgeState::Connected => None,
             BridgeState::Away(reason) => Some(reason.clone()),
         });
-        let troubles = [
+        let problems = [
             ("mqtt", broker),
             ("log", withholding.or(stream.log_trouble.clone()).or(stream.claim_trouble.clone())),
             ("lake", stream.lake_trouble.clone().or(stream.follow_trouble.clone())),
             ("control", stream.control_trouble.clone()),
             ("outbox", stream.outbox_trouble.clone()),
         ];
-        let not_ready = troubles
+        let not_ready = problems
             .into_iter()
             .filter_map(|(component, reason)| {
                 Some(Component { component: component.to_owned(), reason: reason? })

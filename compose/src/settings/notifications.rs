@@ -1,4 +1,4 @@
-//! The settings of notifications: what webhooks may reach, and the mail server.
+//! Section `notifications`.
 
 use std::time::Duration;
 
@@ -6,36 +6,17 @@ use acuvim_processor::{AllowedNetworks, NotifyOptions};
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::check::{listed, within};
+use super::text::{listed, within};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Notifications {
-    /// Private addresses and networks that webhooks may reach, separated by commas. Empty: none.
     pub allow_networks: String,
-    /// smtp://user:password@host:587?tls=required, or smtps://... Unset: no mails.
     pub smtp_url: Option<String>,
-    /// Whom mails are from: Acuvim <acuvim@example.org>
     pub smtp_from: String,
-    /// How long one attempt may take.
     pub timeout_seconds: u64,
-    /// To the second attempt; then twice as long each time, up to an hour.
     pub retry_seconds: u64,
-    /// How long a message is tried.
     pub give_up_hours: u64,
-}
-
-impl Default for Notifications {
-    fn default() -> Self {
-        Self {
-            allow_networks: String::new(),
-            smtp_url: None,
-            smtp_from: "Acuvim <acuvim@localhost>".into(),
-            timeout_seconds: 10,
-            retry_seconds: 5,
-            give_up_hours: 24,
-        }
-    }
 }
 
 impl Notifications {
@@ -49,7 +30,7 @@ impl Notifications {
         })
     }
 
-    /// Private networks that webhooks may reach.
+    /// The private networks that webhooks may reach.
     pub fn networks(&self) -> anyhow::Result<AllowedNetworks> {
         let parsed = AllowedNetworks::parse(&listed(&self.allow_networks));
         let bad = parsed.as_ref().err().cloned().unwrap_or_default();
@@ -61,7 +42,7 @@ impl Notifications {
         Ok(parsed.unwrap_or_default())
     }
 
-    /// How notifications are sent.
+    /// The options of the senders.
     pub fn options(&self) -> anyhow::Result<NotifyOptions> {
         Ok(NotifyOptions {
             networks: self.networks()?,

@@ -1,7 +1,13 @@
-//! Where settings come from, what is refused, and that secrets stay hidden.
+//! Which source overrides which, which values are refused, and that secrets are masked.
+
+use std::collections::HashMap;
 
 use super::*;
-use std::collections::HashMap;
+use super::{
+    default_toml::{TEXT, section, setting},
+    log::KafkaCluster,
+    mqtt::RemoteBroker,
+};
 
 fn load(set: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Settings> {
     let source: HashMap<String, String> =
@@ -11,8 +17,23 @@ fn load(set: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Settings> 
     Settings::load_with(&flags, Environment::with_prefix("ACUVIM").source(Some(source)))
 }
 
+/// Every setting of `default.toml`: `section.key`, and the comment above it.
+fn described() -> Vec<(String, String)> {
+    let (mut all, mut current, mut about) = (Vec::new(), "", String::new());
+    for line in TEXT.lines() {
+        if let Some(name) = section(line) {
+            (current, about) = (name, String::new());
+        } else if let Some(name) = setting(line) {
+            all.push((format!("{current}.{name}"), std::mem::take(&mut about)));
+        } else {
+            about.push_str(line.trim_start_matches('#'));
+        }
+    }
+    all
+}
+
 #[test]
-fn defaults_stand_and_are_overridden_in_order() {
+fn the_defaults_are_valid_and_overridden_in_order() {
     let settings = load(&[], &[]).expect("defaults");
     assert_eq!(settings.http.listen, "127.0.0.1:5000");
     let settings = load(
@@ -24,8 +45,41 @@ fn defaults_stand_and_are_overridden_in_order() {
 }
 
 #[test]
+fn the_printed_settings_are_the_default_file_with_other_values() {
+    let printed = |settings: &Settings| settings.to_commented_toml().expect("toml");
+    assert_eq!(printed(&Settings::built_in().expect("defaults")), TEXT);
+    let changed = load(&["mqtt.url=mqtt://broker", "lake.file_mb=64"], &[]).expect("valid");
+    let printed = printed(&changed);
+    assert_eq!(printed.lines().count(), TEXT.lines().count());
+    let lines = ["url = \"mqtt://broker\"", "file_mb = 64", "# Target size of the files of a day"];
+    for line in lines {
+        assert!(printed.contains(&format!("\n{line}")), "{line}: {printed}");
+    }
+}
+
+#[test]
+fn every_setting_is_described_and_every_range_is_the_one_that_is_checked() {
+    let mut ranges = 0;
+    for (name, about) in described() {
+        assert!(about.trim_end().ends_with('.'), "{name} has a description: {about}");
+        let Some((_, range)) = about.split_once("Allowed: ") else { continue };
+        let (least, most) = range.trim_end_matches('.').split_once(" to ").expect("a range");
+        let bounds: [i64; 2] = [least, most].map(|bound| bound.parse().expect("a number"));
+        for outside in [bounds[0] - 1, bounds[1] + 1] {
+            let error =
+                format!("{:#}", load(&[&format!("{name}={outside}")], &[]).expect_err(&name));
+            let wanted = format!("{name} is {outside}: allowed are {least} to {most}");
+            // An unsigned setting refuses a negative number before its range is looked at.
+            assert!(error.contains(&wanted) || (outside < 0 && error.contains(&name)), "{error}");
+        }
+        ranges += 1;
+    }
+    assert!(ranges > 60, "{ranges} ranges");
+}
+
+#[test]
 fn a_bad_setting_is_named_with_what_is_allowed() {
-    for (set, say) in [
+    for (set, expected) in [
         ("http.listen=here", "http.listen is `here`: allowed is ADDRESS:PORT"),
         ("log.partitions=0", "log.partitions is 0: allowed are 1 to 64"),
         ("mqtt.topic_prefix=a/#", "mqtt.topic_prefix"),
@@ -49,7 +103,7 @@ fn a_bad_setting_is_named_with_what_is_allowed() {
         ("control.url=mysql://u:secret@h/d", "`mysql://u:********@h/d`"),
     ] {
         let error = format!("{:#}", load(&[set], &[]).expect_err(set));
-        assert!(error.contains(say), "{set}: {error}");
+        assert!(error.contains(expected), "{set}: {error}");
         assert!(!error.contains('\n'), "one line: {error}");
     }
     assert!(load(&[], &[("ACUVIM__NO__SUCH", "1")]).is_err());
@@ -64,12 +118,13 @@ fn the_parts_of_a_larger_system_are_named_by_urls() {
     let postgres = "control.url=postgres://u:p@h/d";
     let settings = load(&[apart[0], kafka, postgres, "mqtt.url=mqtts://broker"], &[]);
     let settings = settings.expect("valid");
-    assert_eq!(settings.roles().expect("roles"), [Role::Query].into());
-    assert_eq!(settings.broker().expect("url"), Some(("broker".to_owned(), 8883, true)));
-    let kafka = settings.kafka().expect("url").expect("set");
+    assert_eq!(settings.process.roles().expect("roles"), [Role::Query].into());
+    let broker = RemoteBroker { host: "broker".to_owned(), port: 8883, tls: true };
+    assert_eq!(settings.mqtt.remote_broker().expect("url"), Some(broker));
     let login = Some(("u".to_owned(), "p".to_owned()));
-    assert_eq!((kafka.brokers.as_str(), kafka.login), ("a:9092,b:9093", login));
-    let shown = toml::to_string(&settings.masked()).expect("toml");
+    let cluster = KafkaCluster { brokers: "a:9092,b:9093".to_owned(), login };
+    assert_eq!(settings.log.kafka().expect("url"), Some(cluster));
+    let shown = settings.to_commented_toml().expect("toml");
     assert!(shown.contains("kafka://u:********@a:9092,b:9093"), "{shown}");
     assert!(!shown.contains("u:p@"), "{shown}");
 }
@@ -78,6 +133,43 @@ fn the_parts_of_a_larger_system_are_named_by_urls() {
 fn secrets_are_masked() {
     let secret = "0123456789abcdef0123456789abcdef";
     let settings = load(&[&format!("jwt.secret={secret}"), "lake.url=s3://k:pw@b/p"], &[]);
-    let shown = toml::to_string(&settings.expect("valid").masked()).expect("toml");
+    let shown = settings.expect("valid").to_commented_toml().expect("toml");
     assert!(!shown.contains(secret) && !shown.contains("pw@"), "{shown}");
+}
+
+#[test]
+fn commands_and_their_help_have_the_same_defaults() {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use crate::cli::{Cli, Command};
+
+    let defaults = Settings::built_in().expect("defaults");
+    let Command::Sql(sql) = Cli::parse_from(["acuvim", "sql", "SELECT 1"]).command else {
+        panic!("sql")
+    };
+    // The environment of the test may name a server; what is compared is the flag's own default.
+    if std::env::var_os("ACUVIM_URL").is_none() {
+        assert_eq!(sql.server.url, format!("http://{}", defaults.http.listen));
+    }
+    assert_eq!(sql.server.data_dir, defaults.data.dir);
+    let Command::Simulate(fleet) = Cli::parse_from(["acuvim", "simulate"]).command else {
+        panic!("simulate")
+    };
+    assert_eq!(fleet.broker, defaults.mqtt.listen);
+    assert_eq!(fleet.topic_prefix, defaults.mqtt.topic_prefix);
+    let mut command = Cli::command();
+    let help = command.find_subcommand_mut("serve").expect("serve").render_help().to_string();
+    // Long lines are wrapped anywhere.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let dir = defaults.data.dir.display().to_string();
+    let shown = [
+        &defaults.process.roles,
+        &dir,
+        &defaults.http.listen,
+        &defaults.mqtt.listen,
+        &defaults.mqtt.websocket_listen,
+    ];
+    for default in shown {
+        assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
 }

@@ -1,5 +1,5 @@
-//! A start after a power cut: what is damaged of the lake's newest commits is set aside, and made anew
-//! from the log.
+//! Repairs the lake at the start. After a power cut its newest commits can be damaged; they are set
+//! aside, and the processor writes their rows again from the log.
 
 use acuvim_control::{Control, LogFacts};
 use acuvim_lakehouse::{Covered, Damage, Error, ErrorKind, Lake};
@@ -7,16 +7,23 @@ use acuvim_log::{ErrorKind as LogErrorKind, LogTopic};
 use acuvim_processor::LAKE_CURSOR;
 use chrono::{TimeDelta, Utc};
 
-use super::{AnyLog, PROCESS_LEASES, REPARTITION_LEASE, parts::lake_options};
+use super::{
+    background::{PROCESS_LEASES, REPARTITION_LEASE},
+    components::{AnyLog, lake_options},
+};
 use crate::settings::Settings;
 
-/// Longer than it takes.
+/// Longer than any repair takes.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 
-/// A log that ends before what the lake has of it is not the one that the lake was written from, or an
-/// older copy of it: what it takes from now on would be passed over as known.
-pub async fn log_is_whole(log: &AnyLog, lake: &Lake, facts: LogFacts) -> anyhow::Result<()> {
-    // Brokers may take a moment to agree on where a log ends; a read that finds it short waits for that.
+/// Refuses a log that ends before the lake's offsets: it is another log or an older copy. Records that
+/// it takes from now on would get offsets that the lake has already, and would be skipped.
+pub async fn check_log_is_complete(
+    log: &AnyLog,
+    lake: &Lake,
+    facts: LogFacts,
+) -> anyhow::Result<()> {
+    // Not on Kafka, whose brokers may report an older end for a moment; a reader there waits for it.
     for partition in (0..facts.partitions).filter(|_| !log.is_shared()) {
         let end = log.log().bounds(LogTopic::Uplink, partition).await?.end;
         let stored = lake.next_offset(partition);
@@ -30,9 +37,9 @@ pub async fn log_is_whole(log: &AnyLog, lake: &Lake, facts: LogFacts) -> anyhow:
     Ok(())
 }
 
-/// Looks at the lake before it is opened. It goes back only if the log still has what it would lose,
-/// and nobody else has it open; `own` is this process's lease.
-pub async fn mend(
+/// Sets a damaged lake back before it is opened, provided that the log still has every record that the
+/// lake would lose and that no other process has the lake open. `own` is this process's lease.
+pub async fn repair_lake(
     settings: &Settings,
     facts: LogFacts,
     log: &AnyLog,
@@ -47,30 +54,30 @@ pub async fn mend(
     if !log.is_shared() {
         return set_back(log, facts, damage).await;
     }
-    // Nobody comes in meanwhile: a process that starts looks for this lease.
+    // Keeps others from starting meanwhile, since a starting process checks for this lease.
     let held = control.hold_lease(REPARTITION_LEASE, own, Utc::now(), LEASE).await;
-    if held.map_err(|e| of_control(&e))?.is_none() {
+    if held.map_err(|e| control_error(&e))?.is_none() {
         let text = "somebody else lays the log out anew, or mends the lake";
         return Err(Error::new(ErrorKind::Unavailable, text));
     }
     let done = async {
         nobody_else_runs(control, own).await?;
-        // Somebody may have mended it before that.
+        // Another process may have repaired it before the lease was taken.
         match Damage::find(&options).await? {
             Some(damage) => set_back(log, facts, damage).await,
             None => Ok(()),
         }
     };
     let done = done.await;
-    control.drop_lease(REPARTITION_LEASE, own, Utc::now()).await.map_err(|e| of_control(&e))?;
+    control.drop_lease(REPARTITION_LEASE, own, Utc::now()).await.map_err(|e| control_error(&e))?;
     done
 }
 
-/// Sets the lake back to where it is whole.
+/// Removes the damaged commits and all later ones.
 async fn set_back(log: &AnyLog, facts: LogFacts, damage: Damage) -> Result<(), Error> {
     if let Some(restart) = damage.restart() {
-        still_there(log, facts, restart, &damage).await?;
-        hold(log, facts, restart).await?;
+        check_log_has_records(log, facts, restart, &damage).await?;
+        keep_records(log, facts, restart).await?;
     }
     let restart = damage.restart().cloned();
     damage.set_aside().await?;
@@ -81,10 +88,10 @@ async fn set_back(log: &AnyLog, facts: LogFacts, damage: Damage) -> Result<(), E
     Ok(())
 }
 
-/// On a log that others share they may have the lake open too.
+/// Fails if another process runs: it may have the lake open.
 async fn nobody_else_runs(control: &Control, own: &str) -> Result<(), Error> {
     let held = control.held_leases(PROCESS_LEASES, Utc::now()).await;
-    let held = held.map_err(|e| of_control(&e))?;
+    let held = held.map_err(|e| control_error(&e))?;
     let others: Vec<&str> =
         held.iter().filter(|name| *name != own).filter_map(|name| name.split(':').nth(1)).collect();
     if others.is_empty() {
@@ -101,8 +108,8 @@ async fn nobody_else_runs(control: &Control, own: &str) -> Result<(), Error> {
     ))
 }
 
-/// What the tables lose must be in the log.
-async fn still_there(
+/// Fails if the log no longer has the records that the tables would lose.
+async fn check_log_has_records(
     log: &AnyLog,
     facts: LogFacts,
     restart: &Covered,
@@ -110,7 +117,8 @@ async fn still_there(
 ) -> Result<(), Error> {
     for partition in 0..facts.partitions {
         let from = restart.get(&partition).copied().unwrap_or(0);
-        let bounds = log.log().bounds(LogTopic::Uplink, partition).await.map_err(|e| of_log(&e))?;
+        let bounds =
+            log.log().bounds(LogTopic::Uplink, partition).await.map_err(|e| log_error(&e))?;
         if bounds.start > from {
             return Err(Error::new(
                 ErrorKind::Setup,
@@ -128,21 +136,21 @@ async fn still_there(
     Ok(())
 }
 
-/// The embedded log lets go of nothing that is about to be read again.
-async fn hold(log: &AnyLog, facts: LogFacts, restart: &Covered) -> Result<(), Error> {
+/// Moves the lake's cursor back, so that the embedded log keeps the records that are read again.
+async fn keep_records(log: &AnyLog, facts: LogFacts, restart: &Covered) -> Result<(), Error> {
     for partition in (0..facts.partitions).filter(|_| !log.is_shared()) {
         let from = restart.get(&partition).copied().unwrap_or(0);
-        let noted = log.log().set_cursor(LAKE_CURSOR, LogTopic::Uplink, partition, from).await;
-        noted.map_err(|e| of_log(&e))?;
+        let moved = log.log().set_cursor(LAKE_CURSOR, LogTopic::Uplink, partition, from).await;
+        moved.map_err(|e| log_error(&e))?;
     }
     Ok(())
 }
 
-fn of_control(error: &acuvim_control::Error) -> Error {
+fn control_error(error: &acuvim_control::Error) -> Error {
     Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
-fn of_log(error: &acuvim_log::Error) -> Error {
+fn log_error(error: &acuvim_log::Error) -> Error {
     let kind = match error.kind() {
         LogErrorKind::Unavailable => ErrorKind::Unavailable,
         _ => ErrorKind::Setup,

@@ -1,4 +1,4 @@
-//! Opens what the settings name: log, control, lake, listeners.
+//! Opens the components that the settings name: log, control and lake.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,34 +7,33 @@ use acuvim_lakehouse::{Damage, Engine, EngineLimits, Lake, LakeOptions};
 use acuvim_log::{
     EmbeddedLog, EmbeddedOptions, ErrorKind as LogErrorKind, KafkaLog, KafkaOptions, Log, Retention,
 };
-use tokio::net::TcpListener;
 
 use crate::settings::Settings;
 
-/// The log in either shape: what is asked of one alone is asked by its name.
+/// The log of either kind. Most code needs only the trait `Log`; what one kind alone can do is here.
 #[derive(Debug, Clone)]
 pub enum AnyLog {
-    /// In this process.
+    /// In the data directory, for this process alone.
     Embedded(Arc<EmbeddedLog>),
-    /// On Kafka.
+    /// On Kafka, shared with other processes.
     Kafka(Arc<KafkaLog>),
 }
 
 impl AnyLog {
-    /// Opens the log of an epoch.
+    /// Opens the log with the layout that control knows.
     pub async fn open(settings: &Settings, facts: LogFacts) -> Result<Self, acuvim_log::Error> {
         let setup =
             |e: anyhow::Error| acuvim_log::Error::new(LogErrorKind::Setup, format!("{e:#}"));
-        match settings.kafka().map_err(setup)? {
-            Some(place) => {
+        match settings.log.kafka().map_err(setup)? {
+            Some(cluster) => {
                 let options = KafkaOptions {
-                    login: place.login,
+                    login: cluster.login,
                     prefix: settings.log.topic_prefix.clone(),
                     session_timeout: Duration::from_secs(settings.log.session_timeout_seconds),
                     partitions: facts.partitions,
                     epoch: facts.epoch,
                     retention: Duration::from_secs(settings.log.retention_hours * 3600),
-                    ..KafkaOptions::at(place.brokers)
+                    ..KafkaOptions::at(cluster.brokers)
                 };
                 KafkaLog::open(options).await.map(|log| Self::Kafka(Arc::new(log)))
             }
@@ -53,7 +52,7 @@ impl AnyLog {
         }
     }
 
-    /// The log as every stage sees it.
+    /// The log as the stages use it.
     pub fn log(&self) -> Arc<dyn Log> {
         match self {
             Self::Embedded(log) => Arc::clone(log) as _,
@@ -61,7 +60,7 @@ impl AnyLog {
         }
     }
 
-    /// Which log it is, so that offsets of another are not taken for its own.
+    /// Names this very log, so that offsets of another one are not mistaken for its own.
     pub async fn identity(&self) -> Result<String, acuvim_log::Error> {
         match self {
             Self::Embedded(log) => Ok(format!("the embedded log {}", log.id())),
@@ -69,12 +68,12 @@ impl AnyLog {
         }
     }
 
-    /// Whether other processes may use it too.
+    /// Whether other processes can use the log at the same time.
     pub const fn is_shared(&self) -> bool {
         matches!(self, Self::Kafka(_))
     }
 
-    /// Resolves with the reason when it can't be used until it is opened again.
+    /// Resolves with the reason when the log has failed and must be opened again.
     pub async fn failed(&self) -> String {
         let Self::Embedded(log) = self else { return std::future::pending().await };
         let mut failed = log.failed();
@@ -85,7 +84,7 @@ impl AnyLog {
         }
     }
 
-    /// Lets go of what the settings allow; Kafka does so by itself.
+    /// Removes records beyond the retention of the settings; returns the bytes. Kafka does it itself.
     pub async fn retain(&self, settings: &Settings) -> Result<u64, acuvim_log::Error> {
         let Self::Embedded(log) = self else { return Ok(0) };
         let keep = Retention {
@@ -95,7 +94,7 @@ impl AnyLog {
         log.retain(std::time::SystemTime::now(), keep).await
     }
 
-    /// Ends it once everything handed over is durable.
+    /// Closes the log once every pending append is durable.
     pub async fn close(self) {
         if let Self::Embedded(log) = self
             && let Some(log) = Arc::into_inner(log)
@@ -113,7 +112,7 @@ pub async fn control(settings: &Settings) -> Result<Control, acuvim_control::Err
     }
 }
 
-/// The engine that queries and merges run on.
+/// The engine for queries and compaction.
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
     Ok(Engine::new(&EngineLimits {
         memory: settings.sql.memory_mb << 20,
@@ -122,8 +121,7 @@ pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
     })?)
 }
 
-/// Where the lake of a log with these facts is.
-/// What is damaged of the lake's newest commits; none if nothing is.
+/// Damage in the lake's newest commits, if there is any.
 pub async fn damage(
     settings: &Settings,
     facts: LogFacts,
@@ -131,6 +129,7 @@ pub async fn damage(
     Damage::find(&lake_options(settings, facts)?).await
 }
 
+/// The lake's location, and the log that it is written from.
 pub fn lake_options(
     settings: &Settings,
     facts: LogFacts,
@@ -148,23 +147,11 @@ pub fn lake_options(
     })
 }
 
-/// Opens the lake of a log with these facts.
+/// Opens the lake.
 pub async fn lake(
     settings: &Settings,
     facts: LogFacts,
     engine: Engine,
 ) -> Result<Lake, acuvim_lakehouse::Error> {
     Lake::open(lake_options(settings, facts)?, engine).await
-}
-
-/// Listens at an address; who can't is told which setting to change.
-pub async fn bind(address: &str, setting: &str, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AddrInUse {
-            let variable = setting.to_uppercase().replace('.', "__");
-            anyhow::anyhow!("{address} ({setting}) is in use; set ACUVIM__{variable} or {flag}")
-        } else {
-            anyhow::anyhow!("{address} ({setting}): {error}")
-        }
-    })
 }

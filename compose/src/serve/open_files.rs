@@ -1,16 +1,16 @@
-//! Open files: a connection is one, and so is every segment of the log and file of the lake that is
-//! being read. Connections may take what is left beside these and no more, so that a crowd of clients
-//! never stops a flush.
+//! The limit of open files. Connections count as open files, and so do the log's segments and the
+//! lake's files. A part of the limit is reserved for the latter, so that many clients can't make a
+//! flush fail.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::{Role, Settings};
 
-/// For log, lake, control and spills; of a small limit its half.
+/// Files for log, lake, control and temporary files; half of the limit if that is small.
 const RESERVED: u64 = 1024;
 
-/// Raises the limit as far as the system lets, and lowers the numbers of connections to what fits.
-pub fn make_room(settings: &mut Settings) {
+/// Raises the limit as far as the system allows, and lowers the settings of connections to fit it.
+pub fn raise_limit(settings: &mut Settings) {
     let limit = raised();
     let wanted = wanted(settings);
     let room = room(limit);
@@ -33,10 +33,10 @@ pub fn make_room(settings: &mut Settings) {
     );
 }
 
-/// The limit, as high as this process may have it.
+/// Sets the limit to its allowed maximum and returns it.
 fn raised() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None: there is no limit.
+    // `None` stands for no limit.
     let highest = maximum.unwrap_or(u64::MAX);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     match raised {
@@ -47,19 +47,19 @@ fn raised() -> u64 {
 
 fn wanted(settings: &Settings) -> u64 {
     let takes_devices = settings.mqtt.url.is_none()
-        && settings.roles().is_ok_and(|roles| roles.contains(&Role::Ingest));
+        && settings.process.roles().is_ok_and(|roles| roles.contains(&Role::Ingest));
     let mqtt = if takes_devices { settings.mqtt.max_connections } else { 0 };
     let all = mqtt + settings.http.max_connections + settings.live.max_connections;
     u64::try_from(all).unwrap_or(u64::MAX)
 }
 
-/// Files that connections may have.
+/// Files that are left for connections.
 const fn room(limit: u64) -> u64 {
     let half = limit / 2;
     if half < RESERVED { half } else { limit - RESERVED }
 }
 
-/// A number of connections as small in proportion as all of them have to be; some of each are left.
+/// A number of connections, reduced by the same factor as all others; at least one.
 fn fit(connections: usize, wanted: u64, room: u64) -> usize {
     let share = connections as u64 * room / wanted.max(1);
     usize::try_from(share).unwrap_or(connections).clamp(1, connections)
@@ -73,8 +73,8 @@ mod tests {
     fn connections_leave_files_for_log_and_lake() {
         assert_eq!(room(1 << 20), (1 << 20) - RESERVED);
         assert_eq!(room(20_000), 20_000 - RESERVED);
-        assert_eq!(room(1024), 512, "of a small limit the half");
-        let settings = Settings::default();
+        assert_eq!(room(1024), 512, "half of a small limit");
+        let settings = Settings::built_in().expect("defaults");
         let wanted = wanted(&settings);
         assert_eq!(wanted, 18_000);
         let fits: usize = [12_000, 1000, 5000].map(|n| fit(n, wanted, room(1024))).iter().sum();

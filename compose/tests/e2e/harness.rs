@@ -29,6 +29,20 @@ pub async fn pause(begun: Instant) {
     tokio::time::sleep(pause).await;
 }
 
+/// Waits for a log line that contains all of these words.
+pub async fn logged(lines: &mut broadcast::Receiver<String>, words: &[&str]) {
+    let wanted = async {
+        loop {
+            match lines.recv().await {
+                Ok(line) if words.iter().all(|word| line.contains(word)) => return,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => panic!("the server ended"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("no {words:?}"));
+}
+
 pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_acuvim")
 }

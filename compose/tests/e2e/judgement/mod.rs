@@ -1,4 +1,4 @@
-//! Alerts, rules, late data, the ledger and dead letters, as devices and users meet them.
+//! Alerts, rules, late data, the ledger and dead letters, from the devices' and the users' side.
 
 mod alerts;
 mod backtest;
@@ -6,16 +6,21 @@ mod devices;
 mod kill;
 mod letters;
 
-use std::time::Instant;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
+};
 
+use acuvim_benches::mqtt::Connection;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{PATIENCE, Server, connect};
 
 /// 2026-05-16T17:05:32Z, in milliseconds.
 pub const T0: i64 = 1_778_951_132_000;
 
-/// Settings under which everything comes soon.
+/// Short intervals, so that a test needs not wait long.
 pub const QUICK: [&str; 5] = [
     "lake.flush_interval_ms=300",
     "lake.compaction_interval_ms=200",
@@ -24,12 +29,12 @@ pub const QUICK: [&str; 5] = [
     "health_monitor.check_interval_seconds=1",
 ];
 
-/// A reading of a voltage.
+/// A telemetry payload with one voltage.
 pub fn volts(ts_ms: i64, volts: f64) -> String {
     json!({"ts": ts_ms, "v1": volts}).to_string()
 }
 
-/// The answer's body, whose status must be this.
+/// The body of an answer, which must have this status.
 pub async fn body(answer: reqwest::Response, status: u16) -> Value {
     let found = answer.status().as_u16();
     let json = answer.json().await.unwrap_or(Value::Null);
@@ -37,18 +42,52 @@ pub async fn body(answer: reqwest::Response, status: u16) -> Value {
     json
 }
 
-/// Makes a rule in place of the default ones.
+/// Replaces the default rules by one, and waits until the stream evaluates it.
 pub async fn only_rule(server: &Server, rule: Value) -> Value {
+    only_rule_at(server, server.mqtt, rule).await
+}
+
+/// The same for a server whose devices connect elsewhere.
+pub async fn only_rule_at(server: &Server, mqtt: SocketAddr, rule: Value) -> Value {
     let rules = body(server.get("/api/rules").await, 200).await;
     for default in rules["items"].as_array().expect("rules") {
         let path = format!("/api/rules/{}", default["id"].as_str().expect("id"));
         assert_eq!(delete(server, &path).await, 204);
     }
     let made = body(server.post("/api/rules", &rule).await, 201).await;
-    // The stream looks for new rules every second.
-    tokio::time::sleep(std::time::Duration::from_millis(1300)).await;
+    rules_in_force(server, mqtt).await;
     made
 }
+
+/// Waits until the stream evaluates every rule that was made before. The marker is a shadow rule of
+/// its own for a device of its own: the stream reads all rules at once, so an alert of this one shows
+/// that it knows the others. The device sends frequencies only, and of a month before `T0`, so that no
+/// rule on voltages and no period of a test includes them.
+pub async fn rules_in_force(server: &Server, mqtt: SocketAddr) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let probe = format!("{PROBE}{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let rule = json!({
+        "name": probe, "alert_type": probe, "mode": "shadow", "when": "frequency_hz > 40",
+        "scope": {"device_ids": [probe]}
+    });
+    body(server.post("/api/rules", &rule).await, 201).await;
+    let device = Connection::open(&connect(mqtt, &probe)).await.expect("MQTT connection");
+    let path = format!("/api/alerts?shadow=true&type={probe}");
+    let begun = Instant::now();
+    for n in 0.. {
+        let reading = json!({"ts": T0 - 30 * 86_400_000 + n * 1000, "f": 50}).to_string();
+        let topic = format!("acuvim/{probe}/telemetry");
+        device.publish(&topic, reading, false).await.expect("ack");
+        if body(server.get(&path).await, 200).await["total"] == 1 {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the new rules are not evaluated");
+        crate::harness::pause(begun).await;
+    }
+}
+
+/// What the ids of devices that only show a rule in force begin with.
+pub const PROBE: &str = "probe_";
 
 pub async fn delete(server: &Server, path: &str) -> u16 {
     let request = server.client.delete(format!("{}{path}", server.http));
@@ -61,7 +100,7 @@ pub async fn put(server: &Server, path: &str, json: &Value) -> reqwest::Response
     request.bearer_auth(server.token().await).send().await.expect("answer")
 }
 
-/// Waits until a list of alerts is as wanted.
+/// Waits until a list of alerts is as wanted, and returns it.
 pub async fn alerts(server: &Server, query: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let begun = Instant::now();
     loop {

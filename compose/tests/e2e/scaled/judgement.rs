@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load::expect_outages;
 use crate::{
     harness::{PATIENCE, connect},
-    judgement::{T0, alerts, only_rule, volts},
+    judgement::{T0, alerts, only_rule_at, volts},
     stack::Stack,
 };
 
@@ -41,7 +41,7 @@ async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
         "name": "r", "alert_type": "over", "when": "voltage_l1_v > 250", "for_seconds": 30,
         "clear_for_seconds": 20
     });
-    only_rule(&query, rule).await;
+    only_rule_at(&query, stack.mqtt, rule).await;
     let (devices, steps) = (12_i64, 72_i64);
     let mut second = None;
     for step in 0..steps {

@@ -3,11 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
-
 use super::load::{Load, expect_outages, judge};
 use crate::{
-    harness::{PATIENCE, Server},
+    harness::{PATIENCE, Server, logged},
     stack::Stack,
 };
 
@@ -20,24 +18,10 @@ async fn processor(stack: &Stack, name: &str) -> Server {
     server
 }
 
-/// Waits for a line with these words.
-async fn heard(lines: &mut Receiver<String>, words: &[&str]) {
-    let wanted = async {
-        loop {
-            match lines.recv().await {
-                Ok(line) if words.iter().all(|word| line.contains(word)) => return,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => panic!("the server ended"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("no {words:?}"));
-}
-
 /// Waits until a processor has partitions and has flushed something of them.
 async fn owns_and_flushes(server: &Server) {
     let mut lines = server.stages();
-    heard(&mut lines, &["\"telemetry\"", "flush committed"]).await;
+    logged(&mut lines, &["\"telemetry\"", "flush committed"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,11 +49,11 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     let (mut taken, mut back) = (second.stages(), first.stages());
     // It has read what it has not flushed: the load never ceases.
     first.signal("-STOP");
-    heard(&mut taken, &["takes the partition over"]).await;
+    logged(&mut taken, &["takes the partition over"]).await;
     visible(&query, load.acknowledged()).await;
     first.signal("-CONT");
     // It notices that its partitions are another's, and is given some again.
-    heard(&mut back, &["takes the partition over"]).await;
+    logged(&mut back, &["takes the partition over"]).await;
     owns_and_flushes(&first).await;
     let sent = load.stop().await;
     judge(&stack, &query, &sent, |_| false).await;

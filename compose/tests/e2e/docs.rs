@@ -1,4 +1,7 @@
-//! The contracts in `docs/` say what the code says.
+//! The pages agree with the code: what they name exists, and the values they state are the real ones.
+
+mod names;
+mod values;
 
 use acuvim_schemas::{Kind, Reason, problem::Code, reading::READINGS, tables::Table};
 
@@ -6,6 +9,23 @@ use crate::harness::root;
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(root().join("docs").join(name)).expect(name)
+}
+
+/// Every Markdown page by its path, but for the changelog and the settings page, which is generated.
+fn pages() -> Vec<(String, String)> {
+    let mut names =
+        vec!["README.md".to_owned(), "ARCHITECTURE.md".into(), "CONTRIBUTING.md".into()];
+    for folder in ["docs", "docs/design", "docs/decisions"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect(folder) {
+            let name = entry.expect("an entry").file_name().into_string().expect("text");
+            if name.ends_with(".md") && name != "SETTINGS.md" {
+                names.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    names.sort();
+    let text = |name: String| (std::fs::read_to_string(root().join(&name)).expect(&name), name);
+    names.into_iter().map(text).map(|(text, name)| (name, text)).collect()
 }
 
 #[test]

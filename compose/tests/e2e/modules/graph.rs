@@ -60,7 +60,7 @@ impl Crate {
         let prefix = if at == 0 { String::new() } else { format!("{}::", module.name) };
         self.0.push(module);
         let text = sources.get(file).map(String::as_str).unwrap_or_default();
-        let (tokens, mut rest) = (without_tests(tokens(text)), Vec::new());
+        let (tokens, mut rest) = (without_tests(&tokens(text)), Vec::new());
         let is = |i: usize, what: &str| tokens.get(i).is_some_and(|token| token == what);
         let mut i = 0;
         while let Some(token) = tokens.get(i) {

@@ -122,7 +122,7 @@ fn closed(tokens: &[String], from: usize) -> usize {
 }
 
 /// Leaves out every item under `#[cfg(test)]`.
-pub fn without_tests(tokens: Vec<String>) -> Vec<String> {
+pub fn without_tests(tokens: &[String]) -> Vec<String> {
     const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let is = |i: usize, what: &str| tokens.get(i).is_some_and(|token| token == what);
     let (mut out, mut i) = (Vec::new(), 0);
@@ -134,13 +134,13 @@ pub fn without_tests(tokens: Vec<String>) -> Vec<String> {
         }
         i += TEST.len();
         while is(i, "#") {
-            i = closed(&tokens, i + 1);
+            i = closed(tokens, i + 1);
         }
         // The item ends with its block or its semicolon; brackets before that are its signature.
         while i < tokens.len() && !is(i, ";") && !is(i, "{") {
-            i = if is(i, "(") || is(i, "[") { closed(&tokens, i) } else { i + 1 };
+            i = if is(i, "(") || is(i, "[") { closed(tokens, i) } else { i + 1 };
         }
-        i = if is(i, "{") { closed(&tokens, i) } else { i + 1 };
+        i = if is(i, "{") { closed(tokens, i) } else { i + 1 };
     }
     out
 }

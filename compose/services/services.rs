@@ -1,5 +1,5 @@
-//! Real Kafka, Mosquitto, PostgreSQL and S3 for tests: in a folder of a test's own, which end with
-//! it, or those that all tests of a run share. What can't be started fails the test.
+//! Real Kafka, Mosquitto, PostgreSQL and S3 for tests: started in a folder of the test and ended with it,
+//! or shared by all tests of a run. A service that can't be started fails the test.
 
 #![allow(dead_code, reason = "each test crate uses some of it")]
 
@@ -9,7 +9,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The user name, password and database of the PostgreSQL, and the key of the S3 server.
 pub const S3_KEY: &str = "acuvim";
 pub const S3_SECRET: &str = "acuvim-secret";
 
@@ -19,7 +18,7 @@ pub struct Services {
 
 enum Folder {
     Own(tempfile::TempDir),
-    /// Of the services that `./dev test` has started for all tests.
+    /// Names the folder of the services that `./dev test` has started for all tests.
     OfRun(PathBuf),
 }
 
@@ -29,8 +28,8 @@ impl Services {
         Self { dir: Folder::Own(tempfile::tempdir().expect("a folder")) }
     }
 
-    /// Kafka, PostgreSQL and S3 of the whole run, of which a test uses names of its own; services of
-    /// its own where the test runs alone.
+    /// The shared Kafka, PostgreSQL and S3, on which a test uses names of its own; new services if the test
+    /// runs alone.
     pub fn of_run() -> Self {
         match std::env::var_os("ACUVIM_TEST_SERVICES") {
             Some(dir) => Self { dir: Folder::OfRun(dir.into()) },
@@ -45,13 +44,13 @@ impl Services {
         }
     }
 
-    /// A name that no other test has: for topics, databases, prefixes.
+    /// A unique name for topics, databases and prefixes.
     pub fn unique_name() -> String {
         let id: u64 = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
         format!("t{id:016x}")
     }
 
-    /// The URL of a new database.
+    /// Creates a database; returns its URL.
     pub fn database(&self) -> String {
         let url = self.postgres();
         let file = self.dir().join("postgres.url");
@@ -61,12 +60,12 @@ impl Services {
         self.script(&["database", &self.path(), &Self::unique_name()])
     }
 
-    /// `host:port,...` of one broker or of three.
+    /// Starts one broker or three; returns `host:port,...`.
     pub fn kafka(&self, brokers: u32) -> String {
         self.part("kafka", &["kafka", &self.path(), &brokers.to_string()])
     }
 
-    /// The same, one broker that takes `acuvim` with the password `secret` alone.
+    /// Starts one broker that accepts only the user `acuvim` with the password `secret`.
     pub fn kafka_with_login(&self) -> String {
         self.script_with(&["kafka", &self.path(), "1"], &[("KAFKA_LOGIN", "1")])
     }
@@ -86,12 +85,12 @@ impl Services {
         self.part("s3", &["s3", &self.path()])
     }
 
-    /// SIGKILL for a part: `kafka-2`, `mosquitto`, `postgres`, `s3`.
+    /// Kills a service by SIGKILL: `kafka-2`, `mosquitto`, `postgres`, `s3`.
     pub fn kill(&self, part: &str) {
         self.signal(part, "-KILL");
     }
 
-    /// SIGSTOP: a part that is there and does not answer.
+    /// Pauses a service by SIGSTOP: it accepts connections and does not answer.
     pub fn pause(&self, part: &str) {
         self.signal(part, "-STOP");
     }
@@ -100,12 +99,12 @@ impl Services {
         self.signal(part, "-CONT");
     }
 
-    /// Starts killed parts again, with their data, at their addresses.
+    /// Restarts killed services with their data and addresses.
     pub fn again(&self, parts: &[&str]) {
         self.script(&[&["again", &self.path()], parts].concat());
     }
 
-    /// A part's address; it is started if it is the test's own.
+    /// The address of a service; it is started unless it is shared.
     fn part(&self, name: &str, args: &[&str]) -> String {
         match &self.dir {
             Folder::Own(_) => self.script(args),
@@ -121,7 +120,7 @@ impl Services {
         assert!(matches!(self.dir, Folder::Own(_)), "other tests need {part} too");
         let pid = std::fs::read_to_string(self.dir().join(format!("{part}.pid"))).expect("pid");
         let pid = pid.trim();
-        // PostgreSQL's servers of one connection each are in groups of their own.
+        // PostgreSQL's processes for single connections are in process groups of their own.
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.expect("it runs");
         let group = format!("-{pid}");

@@ -6,7 +6,7 @@ use acuvim_schemas::Reason;
 
 use crate::harness::{Server, T0, reading, resident_mb};
 
-/// Topic (with `{}` for the device), payload, and the reason it must get.
+/// Topic (`{}` stands for the device), payload, and the reason of its dead letter.
 fn kinds() -> Vec<(&'static str, String, Reason)> {
     let telemetry = "acuvim/{}/telemetry";
     let long = |n: usize| "x".repeat(n);
@@ -63,7 +63,7 @@ async fn good_ones_are_stored_bad_ones_kept_with_a_reason_and_memory_stays_flat(
             let connection = server.device(&id).await;
             let range = part * each / 4..(part + 1) * each / 4;
             for n in range.clone() {
-                // The large one, of 790 KB, only now and then.
+                // Rarely the one of 790 KB, which would otherwise dominate the time.
                 let (_, _, reason) = &kinds()[if n % 250 == 0 { small } else { n % small }];
                 *wanted.entry(reason.as_str()).or_default() += 1;
                 good += i64::from(n % 5 == 0);

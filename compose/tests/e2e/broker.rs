@@ -1,5 +1,5 @@
-//! The built-in broker as devices find it: both protocol versions, websockets, credentials, topics
-//! that are not their own, and a log that takes nothing.
+//! The built-in broker from the devices' side: both protocol versions, websockets, credentials, topics of
+//! other devices, and a log that takes nothing.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rumqttc::v5;
 
 use crate::harness::{Server, T0, connect, reading};
 
-/// One publish with MQTT 5, on a connection of its own: the PUBACK's reason, or why there was none.
+/// Publishes once with MQTT 5 on a new connection; returns the PUBACK's reason, or why there was none.
 async fn publish_v5(
     server: &Server,
     client_id: &str,
@@ -44,7 +44,7 @@ async fn secret(server: &Server, device: &str) -> String {
     body["password"].as_str().expect("a password").to_owned()
 }
 
-/// A new secret is known to the broker within a second or two.
+/// Connects with a new secret, which the broker knows after a second or two.
 async fn open_with(server: &Server, id: &str, password: &str) -> Connection {
     let mut options = connect(server.mqtt, id);
     options.login = Some((id.to_owned(), password.to_owned()));
@@ -64,7 +64,7 @@ async fn a_device_with_a_secret_speaks_for_itself_alone() {
     let password = secret(&server, "d1").await;
     let d1 = open_with(&server, "d1", &password).await;
     d1.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("its own");
-    // MQTT 3.1.1 has no word for "not yours": acknowledged, counted, dropped.
+    // MQTT 3.1.1 can't refuse a publish, so it is acknowledged, counted and dropped.
     d1.publish("acuvim/d2/telemetry", reading(T0), false).await.expect("dropped");
     d1.publish("devices/register", r#"{"device_id":"d2"}"#, false).await.expect("kept as a reject");
 
@@ -99,7 +99,7 @@ async fn websockets_speak_the_same_and_a_silent_client_holds_up_nobody() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &[]).await;
     let _silent = tokio::net::TcpStream::connect(server.websocket).await.expect("connect");
-    // A websocket by hand: the handshake, then MQTT frames in masked binary messages.
+    // A websocket without a library: the handshake, then MQTT packets in masked binary messages.
     let mut stream = tokio::net::TcpStream::connect(server.websocket).await.expect("connect");
     let acked = tokio::time::timeout(Duration::from_secs(20), websocket_publish(&mut stream));
     assert_eq!(acked.await.expect("in time"), [0x40, 2, 0, 7], "PUBACK of packet 7");
@@ -107,7 +107,7 @@ async fn websockets_speak_the_same_and_a_silent_client_holds_up_nobody() {
     server.stop().await;
 }
 
-/// CONNECT and PUBLISH over a websocket; answers with the packet behind the CONNACK.
+/// Sends CONNECT and PUBLISH over a websocket; returns the packet after the CONNACK.
 async fn websocket_publish(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let request = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -132,7 +132,7 @@ async fn websocket_publish(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     ]
     .concat();
     for packet in [connect, publish] {
-        // Binary, masked with a mask of zeros.
+        // A binary message; a mask of zeros leaves the bytes as they are.
         let length = u8::try_from(packet.len()).expect("short");
         assert!(length < 126);
         let frame = [&[0x82, 0x80 | length, 0, 0, 0, 0][..], &packet].concat();
@@ -152,7 +152,7 @@ async fn websocket_publish(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_takes_nothing_gets_no_puback_and_says_so() {
     let dir = tempfile::tempdir().expect("dir");
-    // A disk that always has less left than the log wants.
+    // The log wants more free space than the disk has.
     let full = ["log.min_free_mb=1000000000", "mqtt.patience_seconds=1"];
     let mut server = Server::start(dir.path(), &full).await;
     server.expect("the log takes nothing");
@@ -175,7 +175,7 @@ async fn a_log_that_takes_nothing_gets_no_puback_and_says_so() {
     server.stop().await;
 }
 
-/// A file that takes room until it is let go of; nothing is written to it.
+/// A file that occupies disk space until it is dropped, without being written.
 fn ballast(path: &std::path::Path, mb: u64) {
     let file = std::fs::File::create(path).expect("a file");
     let mode = rustix::fs::FallocateFlags::empty();
@@ -192,7 +192,7 @@ async fn a_disk_that_fills_up_stops_acknowledgements_and_room_brings_them_back()
     let set = [limit.as_str(), "mqtt.patience_seconds=1", "lake.flush_interval_ms=300"];
     let mut server = Server::start(dir.path(), &set).await;
     server.expect("the log takes nothing");
-    // What is to be told of the new device waits too.
+    // The registration waits as well.
     server.expect("fewer than log.min_free_mb");
     let device = server.device("d1").await;
     device.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("there is room");
@@ -201,7 +201,7 @@ async fn a_disk_that_fills_up_stops_acknowledgements_and_room_brings_them_back()
     ballast(&file, 3000);
     let refused = device.publish("acuvim/d1/telemetry", reading(T0 + 1000), false).await;
     assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
-    // What is stored is there to read meanwhile.
+    // Stored readings can be queried meanwhile.
     server.wait_for("SELECT count(*) FROM telemetry", 1).await;
 
     std::fs::remove_file(&file).expect("room again");

@@ -1,5 +1,4 @@
-//! The command line: help that teaches, settings that are named when they are wrong, the fleet,
-//! and questions to a running server.
+//! The command line: help, errors in settings, the simulated fleet, and queries to a running server.
 
 use std::{
     process::{Command, Output},
@@ -36,7 +35,7 @@ fn help_names_every_command_and_where_to_begin() {
 #[test]
 fn a_bad_setting_or_place_stops_the_start_with_one_line() {
     let dir = tempfile::tempdir().expect("dir");
-    // One that others can read is warned of.
+    // The server warns of a directory that others can read.
     let owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(dir.path(), owner).expect("its rights");
     let at = dir.path().to_string_lossy().into_owned();
@@ -102,10 +101,10 @@ async fn sql_simulate_and_check_against_a_running_server() {
         let before = said.split(word).next().expect("the word").trim_end();
         before.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number")
     };
-    // The fleet counts what was acknowledged while it ran; one more each may have come at the end.
+    // The fleet counts acknowledgements while it runs; one more per device may have come at the end.
     let (live, drained) = (number(" live readings"), number(" from SD cards"));
     assert!(live > 20 && drained > 0, "{said}");
-    // The last of them are in the log, and in a moment in the tail.
+    // The last readings are in the log, and reach the tail a moment later.
     let count = "SELECT count(*) FROM telemetry WHERE device_id <> 'd1'";
     let begun = Instant::now();
     let stored = loop {

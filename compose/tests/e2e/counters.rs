@@ -1,5 +1,5 @@
-//! What meters' counters have counted: the same by SQL, history, rollups and dashboard, whatever their
-//! registers showed in between and in whatever order readings came.
+//! Consumption by energy counters is the same in SQL, history, rollups and the dashboard, whatever the
+//! registers showed in between and in whatever order the readings arrived.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -12,11 +12,11 @@ use crate::harness::{PATIENCE, Server, T0, pause};
 /// T0 is in milliseconds.
 const START: i64 = T0 * 1000;
 
-/// Readings of each device, and the time between them, in seconds: a few quarters of an hour.
+/// Readings of each device, and the seconds between them: a few quarters of an hour in all.
 const READINGS: i64 = 60;
 const STEP: i64 = 70;
 
-/// A device's readings in hundredths of a kWh, and what was counted in truth and how far off a count may be.
+/// A device's readings in hundredths of a kWh, the true consumption, and the tolerance.
 struct Story {
     shown: Vec<i64>,
     truth: i64,
@@ -31,7 +31,7 @@ fn story(random: &mut StdRng) -> Story {
         counter += step;
         story.truth += if n == 0 { 0 } else { step };
         let glitch = if n == READINGS - 1 { 20 } else { random.random_range(0..20) };
-        // What is lost, or late to count, is no more than the steps beside it.
+        // An error can't be larger than the steps next to it.
         story.slack += if glitch < 3 { 450 } else { 0 };
         story.shown.push(match glitch {
             0 => 0,
@@ -46,7 +46,7 @@ fn story(random: &mut StdRng) -> Story {
     story
 }
 
-/// Sends readings in portions, each as one message of a device.
+/// Sends readings in batches, one message each.
 async fn send(server: &Server, stories: &[Story], order: &[i64]) {
     for (n, story) in stories.iter().enumerate() {
         let device = server.device(&format!("m{n}")).await;
@@ -71,7 +71,7 @@ async fn sums(server: &Server, sql: &str) -> BTreeMap<String, f64> {
     .collect()
 }
 
-/// The sum of a device's buckets.
+/// The sum over a device's buckets.
 async fn history(server: &Server, device: &str, interval: &str) -> f64 {
     let (from, to) = (to_rfc3339(START - DAY), to_rfc3339(START + DAY));
     let path = format!(
@@ -136,7 +136,7 @@ async fn every_way_to_ask_counts_the_same_whatever_the_registers_showed() {
     let mut random = StdRng::seed_from_u64(seed.unwrap_or(20));
     let stories: Vec<Story> = (0..6).map(|_| story(&mut random)).collect();
     let mut order: Vec<i64> = (0..READINGS).collect();
-    // Half of it as it was read, and half of it late and in no order.
+    // Half of the readings in order, the other half late and in random order.
     order[30..].shuffle(&mut random);
     let mut sent = 0;
     for (part, portion) in order.chunks(20).enumerate() {
@@ -152,7 +152,7 @@ async fn every_way_to_ask_counts_the_same_whatever_the_registers_showed() {
         let last = sent == order.len() * stories.len();
         all_alike(&server, &stories, if last { usize::MAX } else { part }).await;
     }
-    // The suspect ones are stored as they came, and told.
+    // Suspect readings are stored unchanged and reported.
     let stored = server.number("SELECT count(*) FROM telemetry WHERE energy_import_kwh = 0").await;
     let zeros = stories.iter().flat_map(|s| &s.shown).filter(|shown| **shown == 0).count();
     assert_eq!(stored, i64::try_from(zeros).expect("small"));

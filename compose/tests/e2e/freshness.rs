@@ -1,4 +1,4 @@
-//! While the load runs, a reader never sees a count fall, nor a reading twice.
+//! While readings come in and are flushed, no query sees a count fall or a reading twice.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ async fn a_count_every_50_ms_never_falls_and_no_reading_is_there_twice() {
                 if stop.is_cancelled() {
                     break;
                 }
-                // Every tenth one again, and every seventh from days before.
+                // Every tenth reading is a repetition, every seventh one is days old.
                 let ts = if n % 7 == 0 { T0 - 1_000_000_000 + n * 1000 } else { T0 + n * 1000 };
                 device.publish("acuvim/d1/telemetry", reading(ts), false).await.expect("ack");
                 acknowledged.fetch_add(1, Ordering::SeqCst);
@@ -54,7 +54,7 @@ async fn a_count_every_50_ms_never_falls_and_no_reading_is_there_twice() {
         assert!(count >= last, "{count} after {last}");
         assert_eq!(count, distinct, "a reading is there twice");
         if count < before {
-            // Not there yet: it must be within a second of its acknowledgement.
+            // It must be visible within a second of its acknowledgement.
             server_has(&server, before).await;
             slowest = slowest.max(asked.elapsed());
         }

@@ -1,5 +1,5 @@
-//! The built binary as a test sees it: its addresses, its log lines, its end. A WARN or ERROR line
-//! that a test did not expect fails it.
+//! The built binary under test: its addresses, its log lines, its end. A WARN or ERROR line that a test
+//! does not expect fails it.
 
 use std::{
     fs::Permissions,
@@ -19,11 +19,11 @@ use tokio::sync::broadcast;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// Long enough for the slowest machine; nothing waits so long when all is well.
+/// Time limit of every wait. Only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A pause before something that is waited for is looked at again: an eighth of the time waited so far,
-/// so that looking costs a busy machine little and a quick answer is not missed by much.
+/// The pause between two checks of a condition: an eighth of the time waited so far, so that a quick
+/// result is noticed quickly, and a slow one costs a busy machine few checks.
 pub async fn pause(begun: Instant) {
     let pause = (begun.elapsed() / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
     tokio::time::sleep(pause).await;
@@ -59,7 +59,7 @@ pub struct Server {
     pub client: reqwest::Client,
 }
 
-/// A server that does not say yet that it serves.
+/// A server that is starting.
 pub struct Starting {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -68,7 +68,7 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Waits until it says that it serves.
+    /// Waits until it logs that it serves.
     pub async fn serving(mut self) -> Server {
         let serving = async {
             loop {
@@ -88,7 +88,7 @@ impl Starting {
         };
         let fields = &line["fields"];
         let text = |name: &str| fields[name].as_str().expect(name).to_owned();
-        // A role without a broker has no such address.
+        // A process without the built-in broker has no such address.
         let address = |name: &str| text(name).parse().unwrap_or(([0, 0, 0, 0], 0).into());
         Server {
             child: self.child,
@@ -103,34 +103,34 @@ impl Starting {
         }
     }
 
-    /// Waits until it ends by itself; its last line.
+    /// Waits until it ends by itself; returns its last line.
     pub fn ended(mut self) -> String {
         let begun = Instant::now();
         while self.child.try_wait().expect("wait").is_none() {
             assert!(begun.elapsed() < PATIENCE, "{:#?}", self.lines.lock().expect("lines"));
             std::thread::sleep(Duration::from_millis(20));
         }
-        // The reader of its lines may have some left.
+        // The thread that reads its lines may not have finished.
         std::thread::sleep(Duration::from_millis(100));
         self.lines.lock().expect("lines").last().cloned().unwrap_or_default()
     }
 }
 
 impl Server {
-    /// Starts a server on a data directory and waits until it says that it serves.
+    /// Starts a server on a data directory, and waits until it serves.
     pub async fn start(dir: &Path, set: &[&str]) -> Self {
         Self::start_with(dir, set, &[]).await
     }
 
-    /// The same, with more environment.
+    /// The same with additional environment variables.
     pub async fn start_with(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Self {
         let starting = Self::spawn(dir, set, environment);
         starting.serving().await
     }
 
-    /// Starts a server and waits for nothing.
+    /// Starts a server without waiting.
     pub fn spawn(dir: &Path, set: &[&str], environment: &[(String, String)]) -> Starting {
-        // As the server would have made it; it warns of one that others can read.
+        // The server warns of a directory that others can read.
         if dir.exists() {
             std::fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("its rights");
         }
@@ -141,7 +141,7 @@ impl Server {
             .arg(dir)
             .args(["--set", "logging.format=json"])
             .args(["--set", "logging.level=info,acuvim_lakehouse=debug"])
-            // The tests' readings have fixed times, which grow old.
+            // The tests' readings have fixed times, which retention must not drop.
             .args(["--set", "telemetry.retention_days=36500"])
             .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
             .stdin(Stdio::null())
@@ -165,7 +165,7 @@ impl Server {
         Starting { child, lines, stages, said }
     }
 
-    /// Lets a WARN or ERROR line with this text pass.
+    /// Allows WARN and ERROR lines with this text.
     pub fn expect(&mut self, text: &'static str) {
         self.expected.push(text);
     }
@@ -174,14 +174,14 @@ impl Server {
         self.stages.subscribe()
     }
 
-    /// The first line that has this text.
+    /// The first line with this text.
     pub fn line(&self, text: &str) -> Value {
         let lines = self.lines.lock().expect("lines");
         let line = lines.iter().find(|line| line.contains(text)).expect(text);
         serde_json::from_str(line).expect("a JSON line")
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends SIGSTOP or SIGCONT.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
@@ -191,14 +191,14 @@ impl Server {
         self.child.id()
     }
 
-    /// SIGKILL: no goodbye.
+    /// Ends it by SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
         self.check_lines();
     }
 
-    /// SIGTERM: an ordered end, which must come and be a success.
+    /// Ends it by SIGTERM, which must succeed.
     pub async fn stop(mut self) {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().expect("kill -TERM");
@@ -252,7 +252,7 @@ impl Server {
         self.client.post(url).bearer_auth(token).json(body).send().await.expect("an answer")
     }
 
-    /// A query's rows; waits while the tail is catching up.
+    /// The answer to a query; waits while the tail is catching up.
     pub async fn sql(&self, query: &str) -> SqlResponse {
         self.ask(json!({"query": query})).await
     }
@@ -271,12 +271,12 @@ impl Server {
         }
     }
 
-    /// The one number that a query answers.
+    /// The number in the first row and column of an answer.
     pub async fn number(&self, query: &str) -> i64 {
         self.sql(query).await.rows[0][0].as_i64().expect("a number")
     }
 
-    /// Asks until the answer is this number.
+    /// Repeats a query until it returns this number.
     pub async fn wait_for(&self, query: &str, want: i64) {
         let begun = Instant::now();
         loop {
@@ -314,7 +314,7 @@ pub fn connect(at: SocketAddr, id: &str) -> ConnectOptions {
     }
 }
 
-/// Milliseconds of 2026-05-01T00:00:00Z: what the tests' readings begin with.
+/// 2026-05-01T00:00:00Z in milliseconds, where the tests' readings begin.
 pub const T0: i64 = 1_777_593_600_000;
 
 pub fn reading(ts_ms: i64) -> String {
@@ -325,7 +325,6 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// The resident memory of a process.
 pub fn resident_mb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("procfs");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");

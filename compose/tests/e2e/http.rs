@@ -1,4 +1,4 @@
-//! The API as its users meet it: logins, keys, roles, problems, OpenAPI, and SQL that must not hurt.
+//! The API from its users' side: logins, keys, roles, problems, OpenAPI, and harmful SQL.
 
 use acuvim_schemas::{api::LoginResponse, problem::Problem};
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ async fn sql_is_bounded_and_cannot_hurt() {
     let deep = format!("SELECT {}1", "1+".repeat(580));
     assert_eq!(server.ask(json!({"query": deep})).await.rows[0][0], 581);
 
-    // Eight thousand million rows: stopped by time, and the server goes on.
+    // Eight thousand million rows: the deadline stops the query, and the server continues.
     let endless = "SELECT count(*) FROM telemetry a, telemetry b, telemetry c WHERE a.ts < b.ts AND b.ts < c.ts";
     let endless = json!({"query": endless, "timeout_ms": 3000});
     let late = problem(server.post("/api/sql", &endless).await).await;

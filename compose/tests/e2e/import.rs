@@ -1,4 +1,4 @@
-//! Bringing history in: over HTTP in three formats, and from the command line, broken off and gone on.
+//! Importing readings: over HTTP in three formats, and by the command, interrupted and resumed.
 
 use std::{
     process::{Command, Stdio},
@@ -90,7 +90,7 @@ async fn rows_of_three_formats_are_stored_once_and_bad_ones_are_named() {
     assert_eq!(status, 400);
     assert!(said["detail"].as_str().expect("text").contains("no column device_id"), "{said}");
     assert_eq!(import(&server, "", "text/plain", Vec::new()).await.0, 415);
-    // What is brought in is no sign of life.
+    // Imported readings are no sign that the device lives.
     server.wait_for("SELECT count(*) FROM devices WHERE status = 'online'", 0).await;
     server.stop().await;
 }
@@ -118,7 +118,7 @@ async fn rows_that_will_not_be_stored_are_refused_with_row_and_reason() {
     assert_eq!(said[0], (3, "same_ts: current_l1_a"));
     assert!(said[1].0 == 4 && said[1].1.starts_with("ts_before_2020"), "{said:?}");
     assert_eq!(said[2], (5, "wrong_type: voltage_l1_v"));
-    // The command says the same, and its exit status.
+    // The command reports the same, and its exit status tells that rows were refused.
     std::fs::write(dir.path().join("initial-admin-password"), PASSWORD).expect("write");
     let file = dir.path().join("bad.csv");
     std::fs::write(&file, "device_id,ts,voltage_l1_v\nd2,2018-05-01T00:00:00Z,230\n")

@@ -1,6 +1,6 @@
 //! `kill -9` under load: every acknowledged reading is stored exactly once, every acknowledged bad
-//! message is one dead letter, and nothing is there that was not sent. What each guard does is shown
-//! in `processor/tests/judgement/guards.rs`.
+//! message is one dead letter, and nothing else is stored. The tests of the processor switch single
+//! guards off and show what they are for.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,20 +25,20 @@ const SETTINGS: &[&str] = &[
     "mqtt.websocket_listen=127.0.0.1:0",
 ];
 
-/// What the devices know: what they sent how often, and what was acknowledged.
+/// What the devices sent, how often, and whether it was acknowledged.
 #[derive(Default)]
 struct Sent {
     readings: BTreeMap<(String, i64), (usize, bool)>,
     bad: BTreeMap<String, bool>,
 }
 
-/// What the server has: how often each reading and each bad payload is stored.
+/// How often each reading and each bad payload is stored.
 struct Stored {
     readings: HashMap<(String, i64), usize>,
     dead: HashMap<String, usize>,
 }
 
-/// The moments to kill at: lines that the server says, or any time.
+/// The moments for a kill: after a log line with these words, or at any time.
 const STAGES: [(&str, &[&str]); 6] = [
     ("any moment, appends among them", &[]),
     ("dead letters written, not committed", &["dead_letters", "flush written"]),
@@ -50,7 +50,7 @@ const STAGES: [(&str, &[&str]); 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_every_moment_lose_nothing_and_double_nothing() {
-    // `./dev nightly` asks for more.
+    // `./dev nightly` sets more.
     let kills = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(24);
     let (sent, stored, hits) = run(kills).await;
     println!("kills by moment: {hits:?}; {} readings, {} bad", sent.readings.len(), sent.bad.len());
@@ -60,7 +60,7 @@ async fn kills_at_every_moment_lose_nothing_and_double_nothing() {
     assert!(sent.readings.len() > 500 && sent.bad.len() > 50, "the load ran");
 }
 
-/// Readings that are not there exactly once.
+/// Readings that are not stored exactly once.
 fn readings_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
     let mut faults = Vec::new();
     for (reading, (_, acknowledged)) in &sent.readings {
@@ -74,7 +74,7 @@ fn readings_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
     faults
 }
 
-/// Bad messages that are not there exactly once.
+/// Bad messages that are not stored exactly once.
 fn dead_faults(sent: &Sent, stored: &Stored) -> Vec<String> {
     let mut faults = Vec::new();
     for (payload, acknowledged) in &sent.bad {
@@ -121,11 +121,11 @@ async fn run(kills: u32) -> (Sent, Stored, BTreeMap<&'static str, u32>) {
     (sent, stored, hits)
 }
 
-/// Waits for the moment to kill at; false if it did not come.
+/// Waits for the moment of a kill; false if it did not come.
 async fn moment(server: &Server, kill: u32, words: &[&str]) -> bool {
     let mut lines = server.stages();
     if words.is_empty() {
-        // Spread over what a flush and a start take, the same in every run.
+        // Spread over the time of a start and a flush, the same in every run.
         let pause = 20 + (u64::from(kill) * 7919) % 600;
         tokio::time::sleep(Duration::from_millis(pause)).await;
         return true;
@@ -143,8 +143,8 @@ async fn moment(server: &Server, kill: u32, words: &[&str]) -> bool {
     tokio::time::timeout(PATIENCE, wanted).await.unwrap_or(false)
 }
 
-/// One device's life across all the server's deaths: good readings are sent until they are
-/// acknowledged, bad messages once.
+/// One device across all kills of the server: it sends good readings until they are acknowledged, bad
+/// messages once.
 async fn device(
     number: u32,
     mut at: watch::Receiver<Option<SocketAddr>>,
@@ -180,7 +180,7 @@ async fn device(
     }
 }
 
-/// Message `n` of a device: now a reading, now a late one, a batch, a repetition, nonsense.
+/// Message `n` of a device: a reading, a late one, a batch, a repetition, or nonsense.
 fn message(id: &str, n: i64) -> (String, Vec<i64>, Option<String>) {
     let live = T0 + n * 1000;
     match n % 10 {
@@ -218,8 +218,8 @@ fn note(sent: &Mutex<Sent>, id: &str, times: &[i64], bad: Option<&str>, acknowle
     }
 }
 
-/// What is stored once the stream has caught up: the log may have messages that nobody has got an
-/// acknowledgement for, and that no row stands for yet.
+/// What is stored once the stream has caught up. Comparing with the acknowledged messages is not enough,
+/// since the log may have messages whose acknowledgement was lost.
 async fn settled(server: &Server) -> Stored {
     let begun = Instant::now();
     let rows = |stored: &Stored| (stored.readings.len(), stored.dead.len());
@@ -255,7 +255,7 @@ async fn read(server: &Server) -> Stored {
     }
 }
 
-/// What one process answers, the next answers too.
+/// Checks that the next process returns the same rows.
 async fn check_again(dir: &Path, settings: &[&str], stored: &Stored) {
     let server = Server::start(dir, settings).await;
     let again = read(&server).await;

@@ -1,4 +1,4 @@
-//! End to end: the built binary on free ports, spoken to as devices and users speak to it.
+//! End-to-end tests: the built binary on free ports, used the way devices and users do.
 
 #![allow(
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! What a power cut leaves, seen from outside: a start that finds the newest of the lake damaged makes
-//! it anew from the log; and the order in which files reach the disk, which keeps that from happening.
+//! Power cuts: a start that finds the newest files of the lake damaged writes them again from the log; and
+//! the order in which files reach the disk, which prevents such damage.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::harness::{PATIENCE, Server, T0, pause, reading};
 
-/// Files stay as they were committed.
+/// No compaction, so that files stay as they were committed.
 const SETTINGS: &[&str] = &["lake.flush_interval_ms=100", "lake.compaction_interval_ms=3600000"];
 
 const READINGS: i64 = 40;
@@ -27,7 +27,7 @@ fn commits(dir: &Path) -> Vec<PathBuf> {
     commits
 }
 
-/// The newest data file that a commit names.
+/// The newest data file named by a commit.
 fn newest_file(dir: &Path) -> PathBuf {
     let added = |commit: &PathBuf| {
         let text = std::fs::read_to_string(commit).expect("a commit");
@@ -71,7 +71,7 @@ async fn what_a_power_cut_has_damaged_comes_again_from_the_log() {
     }
 }
 
-/// The lines of a trace, in the order in which the calls began.
+/// The lines of an strace output, in the order in which the calls began.
 fn position(lines: &[String], from: usize, words: &[&str]) -> usize {
     let has = |line: &String| words.iter().all(|word| line.contains(word));
     let found = lines.iter().skip(from).position(has);
@@ -93,7 +93,7 @@ async fn files_are_on_the_disk_before_a_commit_names_them() {
     let mut tracer = tracer.expect("strace, which `./dev setup` installs");
     let told = tracer.stderr.take().expect("what it says");
     let (say, said) = tokio::sync::oneshot::channel();
-    // Read to its end: a tracer that can't speak ends.
+    // Read to the end: strace would exit if it could not write.
     std::thread::spawn(move || {
         let mut lines = BufReader::new(told).lines().map_while(Result::ok);
         let _ = say.send(lines.next());
@@ -104,7 +104,7 @@ async fn files_are_on_the_disk_before_a_commit_names_them() {
     let device = server.device("d1").await;
     device.publish("acuvim/d1/telemetry", reading(T0), false).await.expect("ack");
     let begun = Instant::now();
-    // The file, then the commit, then the folder of the commits.
+    // First the file, then the commit, then the folder of the commits.
     let committed = |lines: &[String]| {
         let steps = [
             ["fsync(", "lake/telemetry/date="],

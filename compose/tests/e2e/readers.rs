@@ -1,6 +1,5 @@
-//! Readers that are not ours: DuckDB, Polars and Python's deltalake count the same rows at the same
-//! version, before and behind compaction, retention and a schema that has grown; and what the page for
-//! data teams shows is true.
+//! Other readers: DuckDB, Polars and Python's deltalake count the same rows at the same version, before
+//! and after compaction, retention and schema evolution; and the examples of `docs/DATA.md` run.
 
 mod document;
 mod examples;
@@ -42,13 +41,13 @@ async fn duckdb_and_deltalake_count_the_same_rows_at_the_same_version() {
     let server = Server::start(dir.path(), &settings).await;
     let device = server.device("d1").await;
     for n in 0..300 {
-        // Two days, so that there are partitions to read.
+        // Two days, so that there are several partitions.
         let ts = T0 + n * 1000 + (n % 2) * 86_400_000;
         device.publish("acuvim/d1/telemetry", reading(ts), false).await.expect("ack");
     }
     device.close().await;
     server.stop().await;
-    // Nothing flushes now, so the newest version stays the newest.
+    // Nothing is flushed any more, so the newest version does not change.
     let server = Server::start(dir.path(), &["lake.compaction_interval_ms=3600000"]).await;
     let ours = server
         .ask(json!({

@@ -1,4 +1,4 @@
-//! Laying the log out anew: refused while anything would be left behind, and then nothing is.
+//! Repartitioning the log: refused while records would be left behind, and complete afterwards.
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use crate::{
     services::Services,
 };
 
-/// Its exit and what it said.
+/// Runs the command; returns whether it succeeded, and its output.
 fn repartition(dir: &Path, args: &[&str]) -> (bool, String) {
     let output = Command::new(binary())
         .args(["log", "repartition", "--data-dir"])
@@ -45,8 +45,8 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     assert!(!done && said.contains("still running: ingest,processor,query"), "{said}");
     server.kill();
 
-    // A killed one is forgotten in time; a lease that ran out must not be waited for in a test, so
-    // an ordered stop gives it up. First, what it left behind:
+    // The lease of a killed process expires after half a minute. A test need not wait that long, so it is
+    // dropped here.
     let server = Server::start(dir, &["lake.flush_interval_ms=3600000"]).await;
     publish(&server, 20, 1).await;
     server.wait_for(COUNT, 105).await;
@@ -77,7 +77,7 @@ async fn a_log_gets_other_partitions_and_moves_to_kafka_and_back_without_loss_or
     let fast = [&on_kafka[..], &["lake.flush_interval_ms=200"]].concat();
     let server = Server::start(dir, &fast).await;
     publish(&server, 20, 10).await;
-    // Its share of the partitions comes a moment after the start; only an owner flushes.
+    // Partitions are assigned a moment after the start, and only their owner flushes.
     let lake = serde_json::json!({"query": COUNT, "consistency": "lake"});
     while server.ask(lake.clone()).await.rows[0][0] != 150 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -114,14 +114,14 @@ async fn another_log_is_refused_until_somebody_says_that_the_old_one_is_lost() {
 
     let (done, said) = repartition(dir, &["--partitions", "4", "--old-log-is-lost"]);
     assert!(done && said.contains("is given up"), "{said}");
-    // The offsets of the new log begin anew, and none of its readings is taken for an old one.
+    // The offsets of the new log begin at 0, and its readings are not mistaken for old ones.
     let server = Server::start(dir, &[]).await;
     publish(&server, 20, 1).await;
     server.wait_for(COUNT, 105).await;
     server.stop().await;
 }
 
-/// What half a minute would do.
+/// Drops the leases of killed processes, which would otherwise expire after half a minute.
 fn forget_processes(dir: &Path) {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {

@@ -1,5 +1,5 @@
-//! Hours of ordinary work: memory, open files and threads stay what they were. A minute of it here; by
-//! night ACUVIM_SOAK_SECONDS asks for two hours.
+//! Ordinary work for long: memory, open files and threads do not grow. A minute by default; `./dev
+//! nightly` sets ACUVIM_SOAK_SECONDS to two hours.
 
 use std::{
     net::SocketAddr,
@@ -11,12 +11,11 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Server, T0, connect, reading, resident_mb};
 
-/// Devices, and the pause of each between its readings: what a machine of two cores does with half of
-/// its time.
+/// Devices, and the pause of each between its readings: half of the load that two cores can carry.
 const DEVICES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// How often the process is looked at.
+/// How often the process is measured.
 const LOOKS: u32 = 60;
 
 fn length() -> Duration {
@@ -24,7 +23,7 @@ fn length() -> Duration {
     Duration::from_secs(set.unwrap_or(45))
 }
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     resident_mb: u64,
@@ -40,7 +39,7 @@ fn held(pid: u32) -> Held {
     Held { resident_mb: resident_mb(pid), files: count("fd"), threads: count("task") }
 }
 
-/// Sends readings, a late one and a repetition among every ten, until the end.
+/// Sends readings until the end; of every ten one is late and one is a repetition.
 async fn device(broker: SocketAddr, number: usize, until: Instant) -> i64 {
     let id = format!("dev-{number}");
     let topic = format!("acuvim/{id}/telemetry");
@@ -61,7 +60,7 @@ async fn device(broker: SocketAddr, number: usize, until: Instant) -> i64 {
     n
 }
 
-/// Asks as dashboards and people do, until the end.
+/// Sends requests like dashboards and users until the end.
 async fn people(server: &Server, until: Instant) {
     let hour = "SELECT device_id, count(*), avg(voltage_l1_v) FROM telemetry GROUP BY 1 ORDER BY 1";
     while Instant::now() < until {
@@ -112,7 +111,7 @@ async fn memory_files_and_threads_stay_what_they_were() {
     for (name, of, more) in figures {
         let (before, after) = (most(middle, of), most(end, of));
         println!("{name}: at most {before} in the second third, {after} in the last");
-        // In a minute caches still fill; in hours a tenth is what chance allows.
+        // Within a minute caches still fill; over hours a tenth is the tolerance.
         let allowed = if length() < Duration::from_secs(600) { before } else { before / 10 };
         assert!(
             after <= before + allowed + more,
@@ -121,7 +120,7 @@ async fn memory_files_and_threads_stay_what_they_were() {
     }
     let sent: i64 = sent.iter().sum();
     println!("{sent} readings in {:?}", length());
-    // One of each ten was a repetition.
+    // One of ten was a repetition.
     let stored = server.number("SELECT count(*) FROM telemetry").await;
     assert!(stored >= sent * 9 / 10 - 20 && stored <= sent, "{stored} of {sent}");
     server.stop().await;

@@ -1,4 +1,4 @@
-//! The system spread over processes, on real Kafka, Mosquitto, PostgreSQL and S3.
+//! The system in several processes, on real Kafka, Mosquitto, PostgreSQL and S3.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,18 +18,18 @@ use crate::{
 };
 
 pub struct Stack {
-    /// What the test has of its own.
+    /// The services and names of one test.
     pub services: Services,
     pub mqtt: SocketAddr,
     pub kafka: String,
     pub postgres: String,
     pub s3: String,
-    /// What the names of its topics begin with, and its folder in the bucket.
+    /// Prefix of its topics, and its folder in the bucket.
     pub name: String,
 }
 
 impl Stack {
-    /// Services that the test may kill, Kafka with so many brokers.
+    /// Services that the test may kill; Kafka has this many brokers.
     pub async fn own(brokers: u32) -> Self {
         tokio::task::spawn_blocking(move || {
             let services = Services::new();
@@ -42,7 +42,7 @@ impl Stack {
         .expect("services")
     }
 
-    /// The run's services, under names of the test's own, and a Mosquitto of its own.
+    /// The shared services under names of the test's own, and a Mosquitto of its own.
     pub async fn shared() -> Self {
         tokio::task::spawn_blocking(|| {
             let (services, run) = (Services::new(), run_services());
@@ -54,19 +54,17 @@ impl Stack {
         .expect("services")
     }
 
-    /// The same, with a PostgreSQL that the test may kill.
+    /// The same with a PostgreSQL that the test may kill.
     pub async fn with_own_postgres() -> Self {
         let stack = Self::shared().await;
         let postgres = tokio::task::block_in_place(|| stack.services.postgres());
         Self { postgres, ..stack }
     }
 
-    /// Where the lake is.
     pub fn lake(&self) -> String {
         format!("s3://acuvim/{}/lake", self.name)
     }
 
-    /// How its Kafka is reached.
     pub fn kafka_options(&self) -> KafkaOptions {
         KafkaOptions { prefix: self.name.clone(), ..KafkaOptions::at(&self.kafka) }
     }
@@ -90,7 +88,7 @@ impl Stack {
             format!("control.url={}", self.postgres),
             format!("lake.url={}", self.lake()),
             format!("log.topic_prefix={}", self.name),
-            // A test need not wait long until a dead process's partitions are another's.
+            // Short, so that a test does not wait long until a killed process is replaced.
             "log.session_timeout_seconds=3".to_owned(),
             format!("process.roles={roles}"),
             "sql.max_rows=10000000".to_owned(),
@@ -99,14 +97,14 @@ impl Stack {
         set
     }
 
-    /// Starts a process of these roles, and waits for nothing.
+    /// Starts a process with these roles, without waiting.
     pub fn spawn(&self, name: &str, roles: &str, extra: &[&str]) -> Starting {
         let settings = self.settings(roles, extra);
         let set: Vec<&str> = settings.iter().map(String::as_str).collect();
         Server::spawn(&self.dir(name), &set, &self.environment())
     }
 
-    /// Starts a process of these roles.
+    /// Starts a process with these roles, and waits until it serves.
     pub async fn serve(&self, name: &str, roles: &str, extra: &[&str]) -> Server {
         self.spawn(name, roles, extra).serving().await
     }
@@ -117,8 +115,7 @@ impl Stack {
         dir
     }
 
-    /// Every reading in Kafka by device and time, with how often it is there: what we have
-    /// acknowledged is among it.
+    /// How often each reading, by device and time, is in Kafka. Everything that we have acknowledged is there.
     pub async fn readings_in_log(&self) -> BTreeMap<(String, i64), usize> {
         let log = KafkaLog::open(self.kafka_options()).await.expect("Kafka");
         let limit = ReadLimit { records: 10_000, bytes: 64 << 20, wait: Duration::ZERO };
@@ -146,13 +143,13 @@ impl Stack {
     }
 }
 
-/// The run's services; a test that runs alone starts them for its process.
+/// The services shared by all tests of a run; a test that runs alone starts them itself.
 fn run_services() -> &'static Services {
     static RUN: OnceLock<Services> = OnceLock::new();
     RUN.get_or_init(Services::of_run)
 }
 
-/// Every reading that a server answers with, with how often it is there.
+/// How often a server returns each reading.
 pub async fn readings_stored(server: &Server) -> HashMap<(String, i64), usize> {
     let rows = server
         .sql("SELECT device_id, CAST(ts AS BIGINT) / 1000, count(*) FROM telemetry GROUP BY 1, 2")

@@ -1,5 +1,5 @@
-//! Telemetry over HTTP: history in pages and buckets, exports in every format, the fleet's latest, and
-//! versions that can be asked for again.
+//! Telemetry over HTTP: history in pages and buckets, exports in every format, the latest readings of the
+//! fleet, and queries of older versions.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn json(server: &Server, path: &str) -> Value {
     body
 }
 
-/// Every row, page by page.
+/// Reads every row, page by page.
 async fn pages(server: &Server, path: &str, limit: usize) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -46,7 +46,7 @@ async fn history_has_every_reading_in_pages_and_in_buckets() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &["lake.flush_interval_ms=400"]).await;
     let device = server.device("d1").await;
-    // A reading every ten seconds, five minutes of nothing, and a counter that is reset.
+    // A reading every ten seconds, a gap of five minutes, and a counter that is reset.
     for n in (0..60).chain(90..120) {
         let kwh = if n < 100 { 1000.0 + n as f64 } else { n as f64 - 100.0 };
         publish(&device, "d1", n * 10, 230.0 + (n % 7) as f64, kwh).await;
@@ -86,7 +86,7 @@ async fn history_has_every_reading_in_pages_and_in_buckets() {
     assert_eq!(rows[1][6], 30.0, "and from the one before on");
     let nothing = json!(["2026-05-01T00:10:00.000Z", null, 0, null, null, 0, null]);
     assert_eq!(rows[2], nothing);
-    // Ten steps of one, twenty between them, and a reset that counts nothing.
+    // Ten steps of one, twenty during the gap, and a reset that counts nothing.
     assert_eq!(rows[3][6], 59.0, "{rows}");
     let every = rows.as_array().expect("rows").clone();
     for order in ["asc", "desc"] {
@@ -117,14 +117,14 @@ async fn history_has_every_reading_in_pages_and_in_buckets() {
     server.stop().await;
 }
 
-/// Rollups change how an answer is found, never the answer; and the fleet's figures are theirs.
+/// Answers are the same with and without rollups; the dashboard uses rollups only.
 #[tokio::test(flavor = "multi_thread")]
 async fn rollups_give_the_same_history_and_the_fleets_figures() {
     let dir = tempfile::tempdir().expect("dir");
     let flush = "lake.flush_interval_ms=300";
     let server = Server::start(dir.path(), &[flush, "lake.rollup_interval_seconds=86400"]).await;
     let device = server.device("d1").await;
-    // A reading every two minutes for ten hours, but for one.
+    // A reading every two minutes for ten hours, with one missing.
     for n in (0..300).filter(|n| *n != 100) {
         publish(&device, "d1", n * 120, 220.0 + (n % 40) as f64, 1000.0 + n as f64).await;
     }
@@ -161,7 +161,7 @@ async fn rollups_give_the_same_history_and_the_fleets_figures() {
     assert_eq!(found["freshness"]["devices"], 1);
     assert!(found["storage"].as_array().is_some_and(|tables| tables.len() == 8), "{found}");
 
-    // A late reading is in the answer before it is in a rollup, and in the rollups soon.
+    // A late reading is in the answer at once, and in the rollups soon.
     let device = server.device("d1").await;
     publish(&device, "d1", 100 * 120, 400.0, 1100.0).await;
     server.wait_for("SELECT count(*) FROM telemetry", 300).await;
@@ -226,7 +226,7 @@ async fn exports_are_whole_or_visibly_broken() {
         assert_eq!(said, "200 230.25", "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    // A file that can't be read in the middle of it: the answer must not look whole.
+    // A file can't be read in the middle of the export: the answer must not look complete.
     let lake = json!({"query": "SELECT count(*) FROM telemetry", "consistency": "lake"});
     while server.ask(lake.clone()).await.rows[0][0] != 200 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -259,7 +259,7 @@ fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The answer's end as it is on the wire: what comes behind the last chunk.
+/// The end of the answer on the wire: what comes after the last chunk.
 async fn trailers(server: &Server, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let host = server.http.trim_start_matches("http://");

@@ -1,4 +1,4 @@
-//! The main path, once, as a newcomer walks it.
+//! The main path, once, from a reading over MQTT to its answers.
 
 use acuvim_benches::mqtt::Connection;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ async fn batches_lines_aliases_of_time_and_a_last_will() {
     device.forget("acuvim/d1/telemetry", reading(T0 + 4000)).await.expect("QoS 0");
     server.wait_for("SELECT count(*) FROM telemetry WHERE device_id = 'd1'", 5).await;
     server.wait_for("SELECT count(*) FROM dead_letters WHERE item = 2", 1).await;
-    // Without a goodbye the will speaks; this one says what no status can be.
+    // The connection breaks, so its will is published; this one has no valid status.
     drop(device);
     server.wait_for("SELECT count(*) FROM dead_letters WHERE kind = 'status'", 1).await;
     server.stop().await;

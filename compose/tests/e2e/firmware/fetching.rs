@@ -1,4 +1,5 @@
-//! Fetching an image: in ranges, after a cut at any byte, by who may, and never one that was changed.
+//! Downloading an image: in ranges, after an interruption at any byte, only by those who may, and never
+//! an image that was changed.
 
 use acuvim_firmware_registry::Sample;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -15,7 +16,7 @@ async fn register(server: &Server, id: &str) {
     until(server, &format!("/api/devices/{id}"), |d| d["hardware"] == HARDWARE).await;
 }
 
-/// The URL that a device is offered, with a new secret of its own.
+/// The URL that a device is offered; gives the device a new secret.
 async fn offered(server: &Server, id: &str) -> String {
     let path = format!("/api/devices/{id}/credentials");
     let made: Value = server.post(&path, &json!({})).await.json().await.expect("JSON");
@@ -58,7 +59,7 @@ async fn a_download_goes_on_after_a_cut_at_any_byte() {
         assert_eq!(rest.headers()["content-length"], (image.len() - cut).to_string().as_str());
         assert_eq!(rest.bytes().await.expect("bytes"), image[cut..]);
     }
-    // Begun with another image: the whole, and no mixture.
+    // A download that began with another image gets the whole new one, not the rest of it.
     let other = [("range", "bytes=10-".to_owned()), ("if-range", "\"another\"".to_owned())];
     let all = get(&other).send().await.expect("an answer");
     assert_eq!(
@@ -90,7 +91,7 @@ async fn an_image_that_was_changed_in_the_store_is_not_served_and_raises_an_aler
     let mut changed = image.clone();
     changed[25_000] ^= 1;
     std::fs::write(&stored, &changed).expect("written");
-    // Out of memory it is what was uploaded; once the store is looked at again, it is refused.
+    // From memory the image is still the uploaded one; it is refused once the store is checked again.
     let begun = std::time::Instant::now();
     loop {
         let answer = fetch().await;
@@ -109,7 +110,7 @@ async fn an_image_that_was_changed_in_the_store_is_not_served_and_raises_an_aler
     let alert = &alerts["items"][0];
     assert_eq!((&alert["origin"], &alert["severity"]), (&json!("system"), &json!("critical")));
     assert!(alert["message"].as_str().expect("a message").contains("1.2.0"));
-    // Also right behind a start, when nothing is in memory.
+    // Also right after a start, when nothing is in memory.
     server.stop().await;
     server = Server::start(dir.path(), &[]).await;
     let url = offered(&server, "ota-1").await;
@@ -131,7 +132,7 @@ async fn only_who_may_gets_an_image() {
         request.send().await.expect("an answer").status().as_u16()
     };
     let get = |url: &str| server.client.get(url.to_owned());
-    // The URL leads to the plain listener, which serves this and nothing else.
+    // The URL leads to the plain HTTP listener, which serves nothing else.
     let url = offered(&server, "ota-1").await;
     let line = server.line("acuvim serves");
     let plain = format!("http://{}", line["fields"]["devices"].as_str().expect("an address"));
@@ -139,7 +140,7 @@ async fn only_who_may_gets_an_image() {
     assert_eq!(status(get(&url)).await, 200);
     let normal = url.replace(&plain, &server.http);
     assert_eq!(status(get(&normal)).await, 200);
-    // The token is for its version alone, and not to be mended.
+    // The token is valid for its version only, and can't be altered.
     assert_eq!(status(get(&normal.replace("/1.3.0", "/1.2.0"))).await, 401);
     assert_eq!(status(get(&normal.replace("ota-1", "ota-2"))).await, 401);
     assert_eq!(status(get(&format!("{normal}A"))).await, 401);
@@ -163,7 +164,7 @@ async fn only_who_may_gets_an_image() {
     let with_token = get(&format!("{plain}/api/firmware/check")).bearer_auth(&token);
     assert_eq!(status(with_token).await, 403, "no person's token on a plain line");
 
-    // A device's own credentials: for itself alone, and only while it is enabled.
+    // A device's own credentials are valid for itself only, while it is enabled.
     let made: Value =
         server.post("/api/devices/ota-1/credentials", &json!({})).await.json().await.expect("JSON");
     let secret = made["password"].as_str().expect("a secret").to_owned();
@@ -175,7 +176,7 @@ async fn only_who_may_gets_an_image() {
     assert_eq!(status(own(&bare)).await, 200);
     assert_eq!(status(own(&format!("{check}?device_id=ota-2"))).await, 403);
     assert_eq!(status(get(&check).basic_auth("ota-1", Some("wrong"))).await, 401);
-    // What is not active is nobody's that was not told.
+    // An inactive release is only for devices that were commanded to install it.
     let put = async |path: &str, body: Value| {
         let request = server.client.put(format!("{}{path}", server.http)).bearer_auth(&token);
         request.json(&body).send().await.expect("an answer").status().as_u16()
@@ -187,7 +188,7 @@ async fn only_who_may_gets_an_image() {
     let told = json!({ "version": "1.3.0", "device_ids": ["ota-1"] });
     super::deploy(&server, &told).await;
     until(&server, "/api/firmware/check?device_id=ota-1", |c| c["version"] == "1.3.0").await;
-    // A person who asks for it and fetches it has not fetched it for the device.
+    // A download by a person does not count as one by the device.
     let asked: Value =
         server.get("/api/firmware/check?device_id=ota-1").await.json().await.expect("JSON");
     let asked = asked["url"].as_str().expect("a URL").replace(&plain, &server.http);

@@ -1,4 +1,4 @@
-//! A logger that updates itself, or does what loggers do instead.
+//! A simulated logger that updates itself, or fails to in one of several ways.
 
 use std::{
     net::SocketAddr,
@@ -15,29 +15,29 @@ use tokio::task::JoinHandle;
 use super::HARDWARE;
 use crate::harness::connect;
 
-/// What it does when it is told to update.
+/// How it reacts to an update command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Habit {
-    /// Updates.
+    /// Updates and confirms.
     Good,
-    /// Loses the connection in the middle of the download, and goes on where it was.
+    /// Loses the connection in the middle of the download, and resumes.
     Breaks,
-    /// Says that it could not.
+    /// Answers with an error.
     Fails,
-    /// Installs and is never heard of again.
+    /// Installs and never sends again.
     Bricks,
-    /// Installs, starts anew, and is back on what it ran before.
+    /// Installs, restarts, and runs its previous version again.
     RollsBack,
-    /// Does nothing, and says that it runs the new version.
+    /// Installs nothing, and reports the new version.
     Lies,
 }
 
-/// What a logger knows of itself.
+/// The state of a logger.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub running: String,
     pub boot: u64,
-    /// The commands that it got.
+    /// The commands that it received.
     pub told: Vec<Value>,
 }
 
@@ -47,12 +47,12 @@ pub struct Logger {
     task: JoinHandle<()>,
 }
 
-/// How long each step takes: long enough for a test to see it.
+/// Duration of each step, long enough for a test to observe it.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     pub step: Duration,
     pub heartbeat: Duration,
-    /// Bytes of a range.
+    /// Bytes per range request.
     pub range: usize,
 }
 
@@ -94,11 +94,11 @@ struct Life {
     pace: Pace,
     known: Arc<Mutex<Known>>,
     client: reqwest::Client,
-    /// Answers that nobody has acknowledged.
+    /// Answers without a PUBACK.
     owed: Vec<Value>,
 }
 
-/// It is not there any more.
+/// It has disconnected for good.
 struct Dead;
 
 impl Life {
@@ -160,7 +160,7 @@ impl Life {
         connection.publish(&format!("acuvim/{}/heartbeat", self.id), beat.to_string(), false).await
     }
 
-    /// Sends the answers that are owed.
+    /// Sends the answers that have no PUBACK yet.
     async fn settle(&mut self, connection: &Connection) -> Result<(), acuvim_benches::mqtt::Error> {
         while let Some(answer) = self.owed.first() {
             let topic = format!("acuvim/{}/resp", self.id);
@@ -214,7 +214,7 @@ impl Life {
         Ok(())
     }
 
-    /// Fetches an image range by range, however often it is cut off.
+    /// Downloads an image range by range, however often it is interrupted.
     async fn fetch(&self, url: &str) -> Vec<u8> {
         let (mut image, mut etag, mut cut) = (Vec::new(), None::<String>, false);
         for _ in 0..10_000 {
@@ -236,7 +236,7 @@ impl Life {
             match part.await {
                 Ok((tag, Some(range), bytes)) => {
                     etag = etag.or(tag);
-                    // Half of what came is lost, once.
+                    // Loses half of what it has, once.
                     let lost = self.habit == Habit::Breaks && !std::mem::replace(&mut cut, true);
                     image.extend(&bytes[..if lost { bytes.len() / 2 } else { bytes.len() }]);
                     let total = range.rsplit('/').next().and_then(|n| n.parse().ok());
@@ -245,7 +245,7 @@ impl Life {
                     }
                 }
                 Ok((_, None, bytes)) => return bytes.to_vec(),
-                // The server is away for a moment, or does not let it.
+                // The server is unavailable or refuses it.
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
             }
         }

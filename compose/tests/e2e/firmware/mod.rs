@@ -1,4 +1,4 @@
-//! Firmware: what is uploaded, what devices are offered and fetch, and rollouts over a fleet.
+//! Firmware: uploads, offers and downloads, and rollouts over a fleet.
 
 mod fetching;
 mod logger;
@@ -15,10 +15,9 @@ use crate::harness::{PATIENCE, Server};
 
 pub use walk::updated;
 
-/// The hardware of the tests' loggers.
 pub const HARDWARE: &str = "TTGO T-Call v1.4";
 
-/// A form as a browser sends it: names, file names, and what is in them.
+/// A multipart form as a browser sends it.
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     let boundary = "----acuvim-test-7d93b";
     let mut body = Vec::new();
@@ -37,7 +36,7 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     (format!("multipart/form-data; boundary={boundary}"), body)
 }
 
-/// Uploads a form; status and answer.
+/// Uploads a form; returns status and answer.
 pub async fn upload(server: &Server, parts: &[(&str, Option<&str>, &[u8])]) -> (u16, Value) {
     let (content_type, body) = form(parts);
     let answer = server
@@ -53,7 +52,7 @@ pub async fn upload(server: &Server, parts: &[(&str, Option<&str>, &[u8])]) -> (
     (status, answer.json().await.expect("JSON"))
 }
 
-/// Uploads a good image; its bytes.
+/// Uploads a valid image; returns its bytes.
 pub async fn release(server: &Server, version: &str, size: usize) -> Vec<u8> {
     let image = Sample::application(version, size).bytes();
     let parts: [(&str, Option<&str>, &[u8]); 3] = [
@@ -64,7 +63,7 @@ pub async fn release(server: &Server, version: &str, size: usize) -> Vec<u8> {
     let begun = Instant::now();
     let (status, made) = loop {
         let (status, made) = upload(server, &parts).await;
-        // A fleet that registers keeps the database busy.
+        // The database may be busy with a fleet that registers.
         if status != 503 || begun.elapsed() > PATIENCE {
             break (status, made);
         }
@@ -74,7 +73,7 @@ pub async fn release(server: &Server, version: &str, size: usize) -> Vec<u8> {
     image
 }
 
-/// Starts a rollout; its id.
+/// Starts a rollout; returns its id.
 pub async fn deploy(server: &Server, body: &Value) -> String {
     let answer = server.post("/api/firmware/deploy", body).await;
     let status = answer.status().as_u16();

@@ -1,5 +1,5 @@
-//! Rollouts over a fleet of 500: one that stops before it hurts, one that completes through kills; and
-//! each way in which an update of a device goes wrong.
+//! Rollouts over a fleet of 500: one that stops in its first stage, one that completes through kills of
+//! the server; and each way in which the update of a device can fail.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::{
 
 const FLEET: usize = 500;
 
-/// Addresses that stay the same over restarts, as a real server's do.
+/// Addresses that stay the same over restarts, like those of a real server.
 struct Addresses {
     http: SocketAddr,
     mqtt: SocketAddr,
@@ -52,10 +52,10 @@ impl Addresses {
     }
 }
 
-/// Whether a rollout is at a moment to kill at.
+/// Whether a rollout has reached the moment for a kill.
 type Moment = Box<dyn Fn(&Value) -> bool>;
 
-/// Waits until so many devices are known with their hardware.
+/// Waits until this many devices are known with their hardware.
 async fn known(server: &Server, devices: usize) {
     let query = format!("SELECT count(*) FROM devices WHERE hardware = '{HARDWARE}'");
     server.wait_for(&query, i64::try_from(devices).expect("few")).await;
@@ -101,7 +101,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
     assert!(decision["figures"]["failure_percent"].as_f64().expect("a figure") > 1.0);
     let told = fleet.iter().filter(|logger| !logger.told().is_empty()).count();
     assert!(told <= 100 && stopped["devices"]["waiting"] == 400, "{told} were told: {stopped:#}");
-    // Nobody beyond the stage gets it by asking either.
+    // A device outside of the stage does not get it by a check either.
     let waiting: Value = server
         .get(&format!("{path}/devices?state=waiting&limit=1"))
         .await
@@ -113,7 +113,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
     let offered: Value = server.get(&check).await.json().await.expect("JSON");
     assert_eq!(offered["update_available"], false);
 
-    // With a good version it completes, whatever happens to the server in the meantime.
+    // With a good version it completes through kills of the server.
     assert_eq!(server.post(&format!("{path}/abort"), &json!({})).await.status(), 200);
     fleet.retain(|logger| logger.known.lock().expect("lock").boot == 3 || !is_brick(&logger.id));
     release(&server, "1.3.0", 20_000).await;
@@ -122,7 +122,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
         "stages": [{"count": 40, "soak_seconds": 3}, {"percent": 100, "soak_seconds": 1}],
         "health_gate_sql": "SELECT count(*) > 0, count(*) AS updated FROM rollout_devices d \
             JOIN heartbeats h ON h.device_id = d.device_id WHERE d.updated",
-        // Bricks that were spared the first time are in it.
+        // Devices of later stages that fail every update are among them.
         "max_failure_percent": 10, "silent_after_seconds": 20,
     });
     let good = json!({ "version": "1.3.0", "device_ids": group, "rollout": plan });
@@ -172,7 +172,7 @@ async fn of_500_devices_3_percent_brick_and_the_rollout_stops_in_its_first_stage
     );
     let gate = &done["decisions"].as_array().expect("decisions")[3]["figures"]["gate"];
     assert!(gate["updated"].as_i64() > Some(0), "{done:#}");
-    // Each was told once.
+    // Each received the command once.
     for logger in &fleet {
         let told = logger.told().iter().filter(|c| c["params"]["version"] == "1.3.0").count();
         assert_eq!(told, 1, "{}", logger.id);
@@ -203,7 +203,7 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     ];
     let mut fleet: Vec<Logger> =
         habits.iter().map(|(id, habit, _)| Logger::start(at.mqtt, id, *habit, pace)).collect();
-    // One that can't take a packet of that size.
+    // A device that can't take a packet of that size.
     let small = server.device("small").await;
     let register = json!({
         "device_id": "small", "hardware": HARDWARE, "firmware_version": "1.1.0", "max_packet_bytes": 256,
@@ -215,7 +215,7 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     let plan = json!({ "max_failure_percent": 100, "silent_after_seconds": 6 });
     let rollout =
         deploy(&server, &json!({ "version": "1.2.0", "device_ids": all, "rollout": plan })).await;
-    // It is in one rollout at a time.
+    // A device is in one rollout at a time.
     release(&server, "1.3.0", 30_000).await;
     let twice = server
         .post("/api/firmware/deploy", &json!({ "version": "1.3.0", "device_ids": ["bricks"] }))
@@ -244,7 +244,7 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     assert_eq!(states["small"].0, "failed");
     assert!(states["small"].1.contains("the device takes 256"), "{states:#?}");
 
-    // The loop guard: once was enough; forced it is tried again, and so is a retry of the rollout.
+    // A version that has failed is not tried again, unless it is forced or the rollout is retried.
     let check = "/api/firmware/check?device_id=fails&current_version=1.1.0";
     let offered: Value = server.get(check).await.json().await.expect("JSON");
     assert_eq!(offered["version"], "1.3.0", "the other version has not failed on it");
@@ -252,7 +252,7 @@ async fn each_way_in_which_an_update_goes_wrong_is_told_from_the_others() {
     let answer = server.post("/api/firmware/deploy", &again).await;
     assert_eq!(answer.status(), 422);
     assert!(answer.text().await.expect("text").contains("failed on it 1 times"));
-    // The one that failed has learnt to do it.
+    // The device that failed now succeeds.
     fleet.retain(|logger| logger.id != "fails");
     let learnt = Logger::start(at.mqtt, "fails", Habit::Good, pace);
     until(&server, "/api/devices/fails", |d| d["firmware_version"] == "1.1.0").await;
@@ -273,7 +273,7 @@ async fn a_rollout_that_is_paused_tells_nobody_and_takes_back_what_was_not_told(
     let server = at.serve(dir.path(), &[]).await;
     let pace =
         Pace { step: Duration::from_millis(100), heartbeat: Duration::from_secs(1), range: 8192 };
-    // Known, and away.
+    // Known to the server, and offline.
     for id in ["away-1", "away-2"] {
         let logger = Logger::start(at.mqtt, id, Habit::Good, pace);
         until(&server, &format!("/api/devices/{id}"), |d| d["hardware"] == HARDWARE).await;

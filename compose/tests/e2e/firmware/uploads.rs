@@ -1,4 +1,4 @@
-//! Uploads that are refused, each with what is wrong, and leave nothing behind; and signatures.
+//! Uploads that are refused, each with its reason, and leave nothing behind; and signatures.
 
 use std::process::Command;
 
@@ -97,14 +97,14 @@ async fn what_is_wrong_is_refused_by_name_and_leaves_nothing() {
     cut_at_99_percent(&server, &image).await;
     assert_eq!((total(&server).await, stored(dir.path())), (json!(0), 0), "nothing is left");
 
-    // A hostile name is only a name; another version in the image is only a warning.
+    // A hostile file name is harmless, and another version in the image is only a warning.
     let parts: [(&str, Option<&str>, &[u8]); 2] = [file, ("version", None, b"1.2.1")];
     let (status, made) = upload(&server, &parts).await;
     assert_eq!(status, 201, "{made}");
     assert_eq!(made["filename"], "x_y.bin", "{made}");
     assert!(made["warnings"][0].as_str().expect("a warning").contains("`1.2.0`"), "{made}");
     assert_eq!(made["image"]["chip"], "ESP32");
-    // The same bytes again are the same release; other bytes are a conflict.
+    // The same bytes again return the same release; other bytes are a conflict.
     let (status, again) = upload(&server, &parts).await;
     assert_eq!((status, &again["id"]), (200, &made["id"]));
     let other = Sample { seed: 99, ..good.clone() }.bytes();
@@ -115,7 +115,7 @@ async fn what_is_wrong_is_refused_by_name_and_leaves_nothing() {
     server.stop().await;
 }
 
-/// Sends all but the form's end, and goes away.
+/// Sends the form without its end, and disconnects.
 async fn cut_at_99_percent(server: &Server, image: &[u8]) {
     let (content_type, body) = form(&[("version", None, b"1.2.0"), ("file", Some("a.bin"), image)]);
     let address = server.http.trim_start_matches("http://");
@@ -249,7 +249,7 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
     assert_eq!(send("1.2.0", HARDWARE, Some(&by_old)).await.0, 201, "the key before");
     assert_eq!(send("1.3.0", HARDWARE, Some(&by_new)).await.0, 201, "and the one after a rotation");
 
-    // The manifest goes to the device as it was signed.
+    // The device gets the manifest exactly as it was signed.
     let device = server.device("ota-1").await;
     let register =
         json!({ "device_id": "ota-1", "hardware": HARDWARE, "firmware_version": "1.1.0" });
@@ -260,7 +260,7 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
         server.client.get(url).send().await.expect("an answer").json().await.expect("JSON");
     let kept: Value = serde_json::from_str(&by_new).expect("JSON");
     assert_eq!(offered["manifest"], kept, "{offered}");
-    // Nobody sends a device elsewhere for an image that nobody has checked.
+    // No command can make a device fetch an image that was not checked.
     let elsewhere =
         json!({ "url": "http://elsewhere.example/x", "version": "9", "checksum": "a".repeat(64) });
     let update = json!({ "command": "ota_update", "params": elsewhere });
@@ -319,7 +319,7 @@ async fn roles_and_scopes_hold_for_firmware_too() {
     assert_eq!(status, 202, "{made}");
     assert_eq!(get("/api/firmware/rollouts").await.1["total"], 1);
 
-    // By group and by tag the same devices are meant: both are in a rollout by now.
+    // Group and tag select the same devices, which are in a rollout already.
     let group: Value =
         server.post("/api/groups", &json!({ "name": "site" })).await.json().await.expect("JSON");
     let group = group["id"].as_str().expect("an id");

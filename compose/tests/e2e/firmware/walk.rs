@@ -1,4 +1,4 @@
-//! The seed's way of an update: upload, list, check, download, deploy, told over MQTT, confirmed.
+//! One update from end to end: upload, list, check, download, deploy, command over MQTT, confirmation.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{fleet::until, harness::Server};
 const PACE: Pace =
     Pace { step: Duration::from_millis(300), heartbeat: Duration::from_millis(500), range: 4096 };
 
-/// Brings one logger from upload to confirmation; its device id.
+/// Updates one logger; returns its device id.
 pub async fn updated(server: &Server, broker: SocketAddr, version: &str) -> String {
     let image = release(server, version, 60_000).await;
     let listed: Value = server.get("/api/firmware").await.json().await.expect("JSON");
@@ -60,7 +60,7 @@ async fn the_seeds_way_from_upload_to_confirmation() {
     let server = Server::start(dir.path(), &set).await;
     let id = updated(&server, server.mqtt, "1.2.0").await;
 
-    // Every step is in SQL, and in the device's events.
+    // Every step can be queried, and is in the device's events.
     let query = format!(
         "SELECT d.state, r.state, f.signed FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout_id
          JOIN firmware f ON f.version = r.version WHERE d.device_id = '{id}'"
@@ -73,7 +73,7 @@ async fn the_seeds_way_from_upload_to_confirmation() {
     );
     server.wait_for(&events, 3).await;
 
-    // The token in the command is nobody's to read.
+    // The token in the command is masked for everybody.
     let commands: Value =
         server.get(&format!("/api/devices/{id}/commands")).await.json().await.expect("JSON");
     let shown = commands["items"][0]["params"]["url"].as_str().expect("a URL");
@@ -81,7 +81,7 @@ async fn the_seeds_way_from_upload_to_confirmation() {
     let audit: Value = server.get("/api/audit?limit=1000").await.json().await.expect("JSON");
     assert!(!audit.to_string().contains(&format!("t={id}")), "{audit}");
 
-    // It runs it already: there is nothing to deploy. What is needed is not deleted.
+    // The device runs the version already, so there is nothing to deploy; a needed release can't be deleted.
     let body = json!({ "version": "1.2.0", "device_ids": [id, "nobody"] });
     let answer = server.post("/api/firmware/deploy", &body).await;
     assert_eq!(answer.status(), 422);

@@ -1,4 +1,4 @@
-//! Who may do what: every route by role, scopes through every list, tokens, passwords, throttling.
+//! Who may do what: every route by role, scopes in every list, tokens, passwords, throttling.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::harness::{PASSWORD, Server, T0, reading};
 
-/// A body that each route understands, as far as it takes one.
+/// A body that the route accepts, if it takes one.
 fn body(path: &str) -> Value {
     match path {
         "/api/auth/login" => json!({"username": "nobody", "password": "x"}),
@@ -72,7 +72,7 @@ async fn every_route_is_closed_below_its_role() {
         callers.push((level, Some(key(&server, json!({"name": role, "role": role})).await)));
     }
     for (method_name, path, least) in ROUTES {
-        // A stream of events would not end: one is asked for that there is not.
+        // A stream of events would not end, so it is asked for an unknown type.
         let query = if *path == "/api/events" { "?types=none" } else { "" };
         let url = format!("{}{}{query}", server.http, path.replace(['{', '}'], ""));
         for (level, secret) in &callers {
@@ -104,7 +104,7 @@ async fn every_route_is_closed_below_its_role() {
             } else if level < least {
                 assert_eq!(status, 403, "{shown}");
             } else {
-                // A key has no password to change.
+                // An API key has no password that could be changed.
                 let allowed = *path == "/api/auth/password" || status != 403;
                 assert!(![401, 405, 415, 500, 503].contains(&status) && allowed, "{shown}");
             }
@@ -114,7 +114,7 @@ async fn every_route_is_closed_below_its_role() {
     server.stop().await;
 }
 
-/// A division by zero on every row of the device c.
+/// Fails on every row of device c, by a division by zero.
 const FAILS_ON_C: &str = "SELECT device_id FROM telemetry
     WHERE 10 / (ascii(device_id) - 99) < 100 ORDER BY device_id";
 
@@ -146,7 +146,7 @@ async fn a_scope_is_the_same_through_every_door() {
         .json()
         .await
         .expect("JSON");
-    // Who sees c is told that the query is at fault, and not the lake.
+    // A caller who sees c gets an error of the query, not of the lake.
     let failed = server.post("/api/sql", &json!({"query": FAILS_ON_C})).await;
     assert_eq!(failed.status(), 400);
     let scope = json!({"group_ids": [group["id"]], "device_ids": ["b"]});
@@ -196,13 +196,13 @@ async fn a_scope_is_the_same_through_every_door() {
             let (status, rows) = send("POST", "/api/sql", query).await;
             assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{table}: {rows}");
         }
-        // It fails on c's rows, which nobody here may learn of.
+        // It would fail on c's rows, whose existence this caller must not learn of.
         let fails = json!({"query": FAILS_ON_C});
         let (status, rows) = send("POST", "/api/sql", fails).await;
         assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{rows}");
         let request = theirs["request_id"].as_str().expect("id");
         let theirs = other["id"].as_str().expect("id");
-        // What is not in the scope is as what does not exist.
+        // What is outside the scope looks as if it did not exist.
         for (method, path, body) in [
             ("GET", "/api/devices/c".to_owned(), json!({})),
             ("PATCH", "/api/devices/c".to_owned(), json!({"name": "x"})),
@@ -236,7 +236,7 @@ async fn a_scope_is_the_same_through_every_door() {
             let (_, none) = send(method, &nowhere, body).await;
             assert_eq!(problem, none, "{method} {path}");
         }
-        // What concerns every device is for those who see every device.
+        // What concerns every device needs a caller without a scope.
         for (method, path, body) in [
             ("POST", "/api/devices", json!({"device_id": "new"})),
             ("POST", "/api/import", json!({})),
@@ -258,13 +258,13 @@ async fn a_scope_is_the_same_through_every_door() {
     server.stop().await;
 }
 
-/// A token over the claims, as anybody who knows the secret can make it.
+/// A token with these claims, signed with the secret.
 fn token(secret: &str, algorithm: Algorithm, kind: Option<&str>, claims: &Value) -> String {
     let header = Header { typ: kind.map(str::to_owned), ..Header::new(algorithm) };
     encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
 }
 
-/// The login that a token comes from.
+/// The session that a token belongs to.
 fn login_of(token: &str) -> Value {
     let claims = token.split('.').nth(1).expect("three parts");
     let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
@@ -368,7 +368,7 @@ async fn passwords_sessions_and_guesses() {
         server.client.get(url).bearer_auth(token).send().await.expect("answer").status().as_u16()
     };
     assert_eq!(me(&session.access_token).await, 200);
-    // Disabled: the session ends, and so does the way to a new one.
+    // A disabled user's session ends, and there is no new one.
     let path = format!("{}/api/users/{}", server.http, made["id"].as_str().expect("id"));
     let token = server.token().await;
     let put = async |body: Value| {
@@ -390,7 +390,7 @@ async fn passwords_sessions_and_guesses() {
     assert_eq!(lower.send().await.expect("answer").status(), 422);
     let gone = server.client.delete(&own).bearer_auth(&token).send().await.expect("answer");
     assert_eq!(gone.status(), 422);
-    // Who guesses waits; the admin elsewhere, and another name, do not.
+    // Who guesses has to wait; the admin at another address, and another name, don't.
     let mut throttled = None;
     for _ in 0..8 {
         let answer = login("admin", "a wrong guess", "192.0.2.66").await;
@@ -411,7 +411,7 @@ async fn passwords_sessions_and_guesses() {
     let path = "/api/audit?action=user.login_failed&actor=admin";
     let failed: Value = server.get(path).await.json().await.expect("JSON");
     assert_eq!(failed["items"][0]["address"], "192.0.2.66");
-    // At once no more are checked than one after another.
+    // Parallel attempts are not checked faster than sequential ones.
     let guesses: Vec<_> = (0..40)
         .map(|_| {
             let request = server.client.post(format!("{}/api/auth/login", server.http));
@@ -426,7 +426,7 @@ async fn passwords_sessions_and_guesses() {
         checked += u32::from(answer.status() == 401);
     }
     assert!(checked <= 5, "{checked} were checked");
-    // Nor can it be found out with a token of theirs.
+    // A password can't be guessed with a valid token either.
     let session: LoginResponse =
         login("night.shift", "another long one", "192.0.2.3").await.json().await.expect("login");
     let mut answers = Vec::new();
@@ -455,7 +455,7 @@ async fn a_changed_password_of_the_first_admin_is_in_no_file() {
     let change = json!({"current_password": PASSWORD, "new_password": "quite another one"});
     assert_eq!(server.post("/api/auth/password", &change).await.status(), 204);
     assert!(!file.exists());
-    // Changed through another process: it goes with the next start.
+    // Changed through another process: the next start deletes the file.
     std::fs::write(&file, PASSWORD).expect("written");
     server.stop().await;
     let server = Server::start(dir.path(), &[]).await;
@@ -495,7 +495,7 @@ async fn a_session_that_ends_takes_its_access_tokens_and_live_connections_along(
         while events.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
     });
     assert!(ended.await.is_ok(), "the stream ends with the session");
-    // A refresh token that is used twice: whoever has a copy has nothing any more.
+    // A refresh token that is used twice ends the session, so a stolen copy is worthless.
     let used = json!({"refresh_token": two.refresh_token});
     let next: LoginResponse = post("refresh", used.clone()).await.json().await.expect("tokens");
     assert_eq!((me(&two.access_token).await, me(&next.access_token).await), (200, 200));

@@ -1,4 +1,4 @@
-//! A device that answers commands in the way that a test tells it.
+//! A device that answers commands as a test wants it to.
 
 use std::{
     net::SocketAddr,
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Server, connect};
 
-/// How the answers to a command are made: the payloads to publish on `resp`.
+/// Makes the answers to a command: payloads for `resp`.
 pub type Manner = Arc<dyn Fn(&Value) -> Vec<Value> + Send + Sync>;
 
 pub struct Answering {
     pub id: String,
-    /// Every command that came, as it came.
+    /// Every command received, unchanged.
     pub got: Arc<Mutex<Vec<Value>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-/// A good answer.
+/// The answer `success` to a command.
 pub fn success(command: &Value) -> Value {
     json!({
         "request_id": command["request_id"], "command": command["command"], "status": "success",
@@ -30,12 +30,12 @@ pub fn success(command: &Value) -> Value {
 }
 
 impl Answering {
-    /// Connects, announces itself, and answers every command with success.
+    /// Connects, registers, and answers every command with success.
     pub async fn good(server: &Server, id: &str) -> Self {
         Self::start(&connect(server.mqtt, id), Arc::new(|command| vec![success(command)])).await
     }
 
-    /// The same at any broker, in any manner.
+    /// The same at any broker, with any answers.
     pub async fn at(broker: SocketAddr, id: &str, manner: Manner) -> Self {
         Self::start(&connect(broker, id), manner).await
     }
@@ -45,7 +45,7 @@ impl Answering {
         let options =
             ConnectOptions { subscribe: Some(format!("acuvim/{id}/cmd")), ..options.clone() };
         let mut connection = Connection::open(&options).await.expect("MQTT connection");
-        // Acknowledged behind the subscription: from here on commands arrive.
+        // Acknowledged after the subscription, so commands arrive from here on.
         let register = json!({"device_id": id, "max_packet_bytes": 1024}).to_string();
         connection.publish("devices/register", register, false).await.expect("registered");
         let (got, resp) = (Arc::<Mutex<Vec<Value>>>::default(), format!("acuvim/{id}/resp"));
@@ -68,7 +68,7 @@ impl Answering {
         self.got.lock().expect("lock").len()
     }
 
-    /// Goes away without a goodbye.
+    /// Drops the connection without DISCONNECT.
     pub fn vanish(self) {
         self.task.abort();
     }
@@ -80,7 +80,7 @@ impl Drop for Answering {
     }
 }
 
-/// Asks until an answer is as wanted.
+/// Repeats a request until the answer is as wanted.
 pub async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -95,7 +95,7 @@ pub async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool)
     }
 }
 
-/// Gives a command; its id.
+/// Sends a command; returns its id.
 pub async fn give(server: &Server, device: &str, body: Value) -> String {
     let answer = server.post(&format!("/api/devices/{device}/command"), &body).await;
     let status = answer.status().as_u16();

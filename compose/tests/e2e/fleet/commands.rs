@@ -1,4 +1,4 @@
-//! Commands over real MQTT and HTTP: all of them, every end, every odd answer.
+//! Commands over real MQTT and HTTP: every command, every final state, every unexpected answer.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::answering::{Answering, Manner, ended, give, success, until};
 use crate::harness::{PATIENCE, Server, connect};
 
-/// Parameters with which each command is taken, as large as is usual.
+/// Parameters that each command accepts, of typical size.
 fn params(kind: CommandKind) -> Value {
     match kind {
         CommandKind::SetConfig => json!({"section": "telemetry", "values": {"interval_s": 10}}),
@@ -42,7 +42,7 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
         let id = give(&server, &device.id, body).await;
         let now = ended(&server, &id).await;
         assert_eq!(now["status"], "success", "{now:#}");
-        // That it was sent is told through the stream, and may come behind the answer.
+        // `sent` comes through the stream, perhaps after the answer.
         let now =
             until(&server, &format!("/api/commands/{id}"), |c| c["sent_at"].is_string()).await;
         for time in ["created_at", "sent_at", "finished_at"] {
@@ -51,7 +51,7 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
         let got = device.got.lock().expect("lock").last().cloned().expect("a command");
         assert_eq!((&got["request_id"], &got["params"]), (&json!(id), &params(kind)));
         let topic = format!("acuvim/{}/cmd", device.id);
-        // As an MQTT 3.1.1 device meets it: no properties.
+        // An MQTT 3.1.1 device gets no properties.
         let bytes = acuvim_schemas::command::packet_bytes(&topic, &got.to_string()) - 6;
         sizes.push((bytes, kind));
         assert!(bytes <= 1024, "{kind}: {bytes}");
@@ -66,7 +66,7 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
         .expect("JSON");
     assert_eq!(secret["total"], 20);
     assert!(!secret.to_string().contains("correct horse"));
-    // What a small device can't take is refused, and does not vanish.
+    // A command too large for a small device is refused instead of being lost.
     let register = json!({"device_id": device.id, "max_packet_bytes": 256}).to_string();
     let talk = server.device("other").await;
     talk.publish("devices/register", register, false).await.expect("ack");
@@ -82,7 +82,7 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
     server.stop().await;
 }
 
-/// Devices in every manner, at whichever broker: where each command ends, and what is kept.
+/// Devices that answer in every way, at any broker: the final state of each command, and what is kept.
 pub async fn every_course(server: &Server, broker: SocketAddr) {
     let status = |command: &Value, status: &str| json!({"request_id": command["request_id"], "status": status, "data": {}, "error": "no"});
     let answering: Vec<(&str, Manner, &str)> = vec![
@@ -109,7 +109,7 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
         devices.push(Answering::at(broker, name, Arc::clone(manner)).await);
         until(server, &format!("/api/devices/{name}"), |d| d["registered"] == true).await;
     }
-    // Those that answer have all the time that a busy machine may need, the others little.
+    // A long timeout for devices that answer, since the machine may be busy; a short one for the others.
     let short = json!({"command": "ping", "timeout_seconds": 5});
     let long = json!({"command": "ping", "timeout_seconds": 60});
     let mut given = Vec::new();
@@ -120,7 +120,7 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
     for (name, id, want) in &given {
         let now = ended(server, id).await;
         assert_eq!(&now["status"], want, "{name}: {now:#}");
-        // That it was sent is told by another than its answer, and may come a moment later.
+        // `sent` is a record of its own, and may come after the answer.
         let path = format!("/api/commands/{id}");
         let now = until(server, &path, |c| c["sent_at"].is_string()).await;
         assert!(now["sent_at"].is_string() && now["finished_at"].is_string(), "{name}: {now:#}");
@@ -133,7 +133,7 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
     })
     .await;
     assert_eq!(twice["other_answers"][0]["verdict"], "repeated");
-    // Late, and from a device that it was not sent to.
+    // One answer is late, one is from another device.
     let late = id("silent");
     let talk =
         acuvim_benches::mqtt::Connection::open(&connect(broker, "talk")).await.expect("open");
@@ -150,12 +150,12 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
         (0..2).filter_map(|n| now["other_answers"][n]["verdict"].as_str()).collect();
     verdicts.sort_unstable();
     assert_eq!(verdicts, ["late", "wrong_device"]);
-    // A device that is off: never `sent`, and not delivered late.
+    // A device that is offline: the command is never `sent`, nor delivered later.
     devices.remove(0).vanish();
     let off = give(server, "good", short.clone()).await;
     let now = ended(server, &off).await;
     assert_eq!((&now["status"], &now["sent_at"]), (&json!("timeout"), &Value::Null), "{now:#}");
-    // One that waits for it.
+    // A command that waits for the device.
     let waits = json!({"command": "sd_flush", "deliver": "when_online", "expires_seconds": 600});
     let waiting = give(server, "good", waits).await;
     tokio::time::sleep(Duration::from_millis(500)).await;

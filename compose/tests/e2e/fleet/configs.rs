@@ -1,5 +1,5 @@
-//! Configuration: desired until the device confirms it, sent again when it comes back, and secrets
-//! seen by nobody but the device.
+//! Configuration: desired until the device confirms it, sent again when the device comes back; secrets
+//! are shown to nobody but the device.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The life of a device, from its commissioning to its end, over real MQTT and HTTP.
+//! A device from its commissioning to its deletion, over real MQTT and HTTP.
 
 use acuvim_benches::mqtt::{ConnectOptions, Connection, Error};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ async fn from_commissioning_to_its_end() {
     assert_eq!(again, 409);
     let path = "/api/devices/ACV-AABBCCDDEEFF";
 
-    // It connects with its secret, announces itself, and is online.
+    // It connects with its secret, registers, and is online.
     let options = login(&server, &made["credentials"]);
     let device = Connection::open(&options).await.expect("its secret is good");
     let register = json!({
@@ -77,7 +77,7 @@ async fn from_commissioning_to_its_end() {
         register.as_object_mut().expect("object").extend(bad.as_object().expect("object").clone());
         device.publish("devices/register", register.to_string(), false).await.expect("ack");
     }
-    // An odd field costs itself alone, and is told.
+    // A field of the wrong type is ignored and reported; the others are used.
     let told = "SELECT count(*) FROM device_events WHERE event = 'odd_fields'";
     server.wait_for(told, 3).await;
     server.wait_for("SELECT count(*) FROM dead_letters WHERE kind = 'register'", 0).await;
@@ -87,7 +87,7 @@ async fn from_commissioning_to_its_end() {
         (&json!("AA:BB:CC:DD:EE:FF"), &json!("351234567890123"), &json!("8927000000000000000"))
     );
 
-    // A person changes it: what was read can be sent back, an unknown field can't.
+    // A person edits it: what was read can be sent back, an unknown field is refused.
     let mut put = json(server.get(path).await).await;
     put["name"] = json!("Feeder 3");
     put["tags"] = Value::Null;
@@ -127,7 +127,7 @@ async fn from_commissioning_to_its_end() {
     }
     assert!(matches!(Connection::open(&options).await, Err(Error::Refused(_))));
 
-    // A new logger takes over the site; its readings so far are the old one's.
+    // A new logger takes over; the readings so far are those of the old one.
     let replace = json!({"new_device_id": "ACV-001122334455"});
     let (status, made) =
         send(&server, reqwest::Method::POST, &format!("{path}/replace"), &replace).await;
@@ -144,7 +144,7 @@ async fn from_commissioning_to_its_end() {
         server.sql("SELECT replaces FROM devices WHERE device_id = 'ACV-001122334455'").await;
     assert_eq!(rows.rows[0][0], "ACV-AABBCCDDEEFF");
 
-    // Deleted, its history stays; should it speak again, it is new.
+    // Its readings stay after its deletion; if it sends again, it is a new device.
     let path = "/api/devices/ACV-001122334455";
     assert_eq!(send(&server, reqwest::Method::DELETE, path, &json!({})).await.0, 204);
     assert_eq!(server.get(path).await.status(), 404);

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::answering::{Answering, Manner, ended, give, success, until};
 use crate::harness::Server;
 
-/// A hundred commands, the process killed among them: each ends in one terminal state, and no device
-/// is told twice.
+/// A hundred commands while the process is killed: each has one final state, and no device receives one
+/// twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_in_flight_end_once_and_none_is_sent_twice() {
     let dir = tempfile::tempdir().expect("dir");
     let set = ["commands.check_interval_seconds=1", "http.requests_per_user=0"];
     let server = Server::start(dir.path(), &set).await;
     let manner: Manner = Arc::new(|command| {
-        // As fast as a device is: the kill falls before, between and behind answers.
+        // As slow as a device, so that kills come before, between and after answers.
         std::thread::sleep(Duration::from_millis(3));
         vec![success(command)]
     });
@@ -53,7 +53,7 @@ async fn a_hundred_in_flight_end_once_and_none_is_sent_twice() {
         }
     }
     assert!(times.values().all(|n| *n == 1), "{times:?}");
-    // What ended well was with its device, and nothing has changed since.
+    // A successful command was received by its device, and its state has not changed since.
     let mut again: HashMap<String, usize> = HashMap::new();
     for id in &given {
         let now: Value =
@@ -62,7 +62,7 @@ async fn a_hundred_in_flight_end_once_and_none_is_sent_twice() {
         *again.entry(now["status"].as_str().expect("text").to_owned()).or_default() += 1;
     }
     assert_eq!(again, ends);
-    // Connections that broke with the kill.
+    // Connections broken by the kill.
     drop((before, after));
     server.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The fleet's control plane: devices, commands, configuration, groups, users.
+//! Devices, commands, configuration, groups and users.
 
 mod access;
 mod answering;

@@ -1,11 +1,11 @@
-//! Every route, and who may ask.
+//! Every route, and who may use it.
 
 pub const OPEN: u8 = 0;
 pub const VIEWER: u8 = 1;
 pub const OPERATOR: u8 = 2;
 pub const ADMIN: u8 = 3;
 
-/// Every route, and the least role that it takes.
+/// Every route with the lowest role that may use it.
 pub const ROUTES: &[(&str, &str, u8)] = &[
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),

@@ -1,4 +1,4 @@
-//! One alert's life, and what people do about it.
+//! An alert from its first reading to its evidence, and what users can do with it.
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -50,7 +50,7 @@ async fn an_episode_from_its_first_reading_to_its_evidence() {
     });
     body(server.post("/api/rules", &shadow).await, 201).await;
     rules_in_force(&server, server.mqtt).await;
-    // 250 V is inside the hysteresis; the end is where it was first under.
+    // 250 V is inside the hysteresis; the alert ends at the first reading below it.
     let story = [
         (0, 254.0),
         (10, 255.5),
@@ -139,7 +139,7 @@ async fn late_readings_amend_episodes_silently() {
         say(second, value).await;
     }
     let one = alerts(&server, "", |a| a.len() == 1 && !a[0]["resolved_at"].is_null()).await;
-    // The SD card tells more: it began earlier, and was two.
+    // Late readings from the SD card: it began earlier, and was two alerts.
     for (second, value) in [(150, 230.0), (60, 255.0), (250, 259.0)] {
         say(second, value).await;
     }
@@ -174,7 +174,7 @@ async fn devices_alerts_wills_silences_and_many_at_once() {
         "until": (chrono::Utc::now() + chrono::TimeDelta::hours(1)).to_rfc3339()
     });
     let silence = body(server.post("/api/silences", &silence).await, 201).await;
-    // The clear comes first.
+    // The end arrives before the beginning.
     device.publish("acuvim/d/alerts", said(now, "cleared"), false).await.expect("ack");
     device.publish("acuvim/d/alerts", said(now - 5000, "raised"), false).await.expect("ack");
     device.publish("acuvim/d/alerts", said(now + 5000, "raised"), false).await.expect("ack");

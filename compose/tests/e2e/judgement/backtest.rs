@@ -1,4 +1,4 @@
-//! A backtest finds what the live stream has recorded.
+//! A backtest finds the alerts that the stream has recorded.
 
 use serde_json::{Value, json};
 
@@ -34,12 +34,12 @@ async fn a_backtest_over_a_day_equals_what_the_live_rule_recorded() {
     }
     let stored = format!("SELECT count(*) FROM telemetry WHERE device_id NOT LIKE '{PROBE}%'");
     server.wait_for(&stored, i64::try_from(wanted).expect("n")).await;
-    // Episodes begin in every third part of each story, and the devices tell theirs in turn.
+    // An episode begins in every third part of a device's pattern.
     let begin = |n: usize| (2160 - 2 * (17 + 5 * n)).div_ceil(3 * (17 + 5 * n));
     let episodes = (0..3).map(begin).sum::<usize>();
     let recorded = alerts(&server, "", |a| {
         let ended = a.iter().filter(|a| !a["resolved_at"].is_null()).count();
-        // The last of a device may be open when its readings end, behind the day that is asked for.
+        // The last alert of a device may still be open, after the period of the backtest.
         a.len() == episodes && ended + 3 >= episodes
     });
     let recorded = recorded.await.len();
@@ -62,7 +62,7 @@ async fn a_backtest_over_a_day_equals_what_the_live_rule_recorded() {
         difference["same"], result["readings"]
     );
 
-    // Another rule is another matter, and a device that it can't judge is named.
+    // Devices that a rule can't be evaluated for are named.
     let other = json!({
         "rule": {"name": "x", "alert_type": "x", "when": "voltage_l1_v > 1.2 * nominal_voltage_v"},
         "from": from, "to": to

@@ -1,5 +1,5 @@
-//! Devices as they are: how soon silence is known, wills of connections that were left behind, dead
-//! letters that are mended, and what a device's status says of its clock and of rules.
+//! The status of devices: how soon silence is noticed, wills of replaced connections, dead letters that
+//! are repaired, and what a device's status says about its clock and about rules.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     harness::{Server, connect},
 };
 
-/// Waits for a device's status; answers with the seconds since a moment.
+/// Waits for a status of the device; returns the seconds since a moment.
 async fn seconds_until(server: &Server, status: &str, since: Instant) -> f64 {
     until(server, "/api/devices/d", |device| device["status"] == status).await;
     since.elapsed().as_secs_f64()
@@ -27,7 +27,7 @@ async fn silence_is_known_as_soon_as_the_settings_say() {
     let beat = json!({"ts": now, "heartbeat_interval_s": 2.0, "boot": 1}).to_string();
     device.publish("acuvim/d/heartbeat", beat, false).await.expect("ack");
     let since = Instant::now();
-    // Three intervals and five, two seconds for what is on its way, a second each for pulse and look.
+    // Three intervals and five, two seconds of delivery, and a second each for the pulse and the check.
     let degraded = seconds_until(&server, "degraded", since).await;
     let offline = seconds_until(&server, "offline", since).await;
     assert!((6.0..12.0).contains(&degraded), "degraded after {degraded} s");
@@ -49,7 +49,7 @@ async fn the_will_of_a_connection_that_was_left_behind_is_not_believed() {
     until(&server, "/api/devices/d", |_| true).await;
     let made = made.await;
     let password = made["password"].as_str().expect("a password").to_owned();
-    // Credentials and no client id of its own: each connection gets a random one.
+    // Credentials without a client id: each connection gets a random one.
     let options = ConnectOptions {
         login: Some(("d".into(), password)),
         will: Some(("acuvim/d/status".into(), r#"{"status":"offline","reason":"lwt"}"#.into())),
@@ -69,7 +69,7 @@ async fn the_will_of_a_connection_that_was_left_behind_is_not_believed() {
     let new = open().await;
     new.publish("acuvim/d/status", "online", false).await.expect("ack");
     until(&server, "/api/devices/d", |d| d["status"] == "online").await;
-    // The old one breaks without a word: its will is noted and no more.
+    // The old connection breaks: its will is recorded, and changes nothing.
     drop(old);
     server.wait_for("SELECT coalesce(sum(noted), 0) FROM ledger WHERE device_id IS NULL", 2).await;
     let device = body(server.get("/api/devices/d").await, 200).await;

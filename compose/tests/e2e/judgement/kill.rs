@@ -1,4 +1,4 @@
-//! `kill -9` with open episodes and with `for` times under way: none is lost, doubled or begun anew.
+//! `kill -9` with open episodes and with `for` times under way: none is lost, doubled or restarted.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ async fn episodes_and_their_waiting_times_survive_kills() {
         "clear_when": "voltage_l1_v < 245", "for_seconds": 30, "clear_for_seconds": 30
     });
     only_rule(&server, rule).await;
-    // Each device is at another place of the same story when a kill comes.
+    // Each device is at another point of the same pattern when a kill comes.
     let story = |device: i64, step: i64| match (step + 3 * device) % 20 {
         0..=8 => 255.0,
         9..=10 => 247.0,
@@ -34,7 +34,7 @@ async fn episodes_and_their_waiting_times_survive_kills() {
             server = Server::start(dir.path(), &QUICK).await;
         }
     }
-    // What must be, by the story alone.
+    // The expected episodes, computed from the pattern alone.
     let mut wanted = Vec::new();
     for device in 0..devices {
         let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =

@@ -1,4 +1,4 @@
-//! Dead letters brought again, and how complete a device's readings are.
+//! Replays of dead letters, and how complete a device's readings are.
 
 use serde_json::{Value, json};
 

@@ -86,7 +86,7 @@ pub async fn rules_in_force(server: &Server, mqtt: SocketAddr) {
     }
 }
 
-/// What the ids of devices that only show a rule in force begin with.
+/// Prefix of the ids of devices that only serve as a marker.
 pub const PROBE: &str = "probe_";
 
 pub async fn delete(server: &Server, path: &str) -> u16 {

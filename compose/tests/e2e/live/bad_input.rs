@@ -1,4 +1,4 @@
-//! What no good client does: each gets the protocol's own answer, and nobody else notices.
+//! Clients that break the protocol: each gets the protocol's own answer, and no other client is affected.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn call(id: &str, method: &str, arguments: &Value) -> String {
     format!("{call}\u{1e}")
 }
 
-/// The answer to a call, which must be a completion.
+/// The completion of a call.
 async fn answer(raw: &mut Raw, id: &str, method: &str, arguments: Value) -> Value {
     raw.say(&call(id, method, &arguments)).await;
     loop {
@@ -50,7 +50,7 @@ async fn bad_clients_are_answered_or_closed_and_others_untouched() {
     assert_eq!(subscribed["result"]["subscription"], 1, "{subscribed}");
     let before = resident_mb(server.pid());
 
-    // Who may not come in.
+    // Connections without permission.
     let path = format!("/hubs/devices?access_token={}", server.token().await);
     let origin = "Origin: https://evil.example\r\n";
     assert_eq!(Raw::open(&server.http, &path, origin).await.err(), Some(403));
@@ -111,7 +111,7 @@ async fn bad_clients_are_answered_or_closed_and_others_untouched() {
     for n in 0..10_000 {
         raw.say(&call(&n.to_string(), "Subscribe", &json!([{"device_ids": ["mine"]}]))).await;
     }
-    // What it says last may be lost with what it has not read.
+    // Its last record may be lost together with what it has not read.
     let mut answered = 0;
     while let Some(text) = raw.hear().await {
         answered += text.matches("\"type\":3").count();
@@ -131,7 +131,7 @@ async fn bad_clients_are_answered_or_closed_and_others_untouched() {
     server.stop().await;
 }
 
-/// Keys with a scope, and connections whose right ends.
+/// Keys with a scope, and connections whose permission ends.
 async fn scopes_and_ends(server: &Server) {
     let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(4);
     let scope = json!({"device_ids": ["mine"]});
@@ -156,7 +156,7 @@ async fn scopes_and_ends(server: &Server) {
     assert!(error.contains("log in again") && !again, "{error}");
     let (error, _) = reason(&open[0].last_words().await);
     assert!(error.contains("expired") || error.contains("log in again"), "{error}");
-    // A person whose password changes is out everywhere.
+    // A changed password ends every connection of the user.
     let user = json!({"username": "eve", "password": "a long enough password", "role": "Viewer"});
     let made = body(server.post("/api/auth/register", &user).await, 201).await;
     let login = json!({"username": "eve", "password": "a long enough password"});

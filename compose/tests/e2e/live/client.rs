@@ -1,4 +1,4 @@
-//! Live clients: Microsoft's own in Node, one that speaks raw, and one that reads an event stream.
+//! Live clients: Microsoft's own in Node, a raw WebSocket, and a reader of server-sent events.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::harness::{PATIENCE, Server, root};
 
-/// What a client was told, in order.
+/// What a client received, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     pub event: String,
@@ -33,7 +33,7 @@ pub struct Official {
 }
 
 impl Official {
-    /// Connects, and waits until it has.
+    /// Connects, and waits until it is connected.
     pub async fn connect(server: &Server, transport: &str, subscription: &str) -> Self {
         let token = server.token().await;
         let url = format!("{}/hubs/devices", server.http);
@@ -57,7 +57,7 @@ impl Official {
         client
     }
 
-    /// Waits until something is told that was not before.
+    /// Waits until something new is received.
     pub async fn until(&mut self, wanted: impl Fn(&Told) -> bool) -> Told {
         let waiting = async {
             loop {
@@ -77,7 +77,7 @@ impl Official {
         found.unwrap_or_else(|_| panic!("not told: {:#?}", self.told))
     }
 
-    /// What was told of one kind.
+    /// What was received of one kind.
     pub fn of(&self, event: &str) -> Vec<&Told> {
         self.told.iter().filter(|told| told.event == event).collect()
     }
@@ -90,13 +90,13 @@ impl Drop for Official {
     }
 }
 
-/// A client that reads a stream of server-sent events.
+/// A client of server-sent events.
 pub struct Stream {
     reader: tokio::io::BufReader<OwnedReadHalf>,
     _writer: OwnedWriteHalf,
     /// The id of the last event that had one.
     pub last: Option<String>,
-    /// The answer's status.
+    /// The status of the answer.
     pub status: u16,
 }
 
@@ -109,12 +109,12 @@ pub struct Sent {
 }
 
 impl Stream {
-    /// Asks for events, behind an id if there is one.
+    /// Requests events, after an id if there is one.
     pub async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
         Self::ask(server, &server.token().await, query, last).await
     }
 
-    /// The same with a token or key of one's own.
+    /// The same with a given token or key.
     pub async fn with_token(server: &Server, token: &str, query: &str) -> Self {
         Self::ask(server, token, query, None).await
     }
@@ -136,7 +136,7 @@ impl Stream {
         Self { reader, _writer: writer, last: None, status }
     }
 
-    /// The next event; none at the stream's end.
+    /// The next event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Sent> {
         tokio::time::timeout(PATIENCE, self.read()).await.expect("an event")
     }
@@ -145,7 +145,7 @@ impl Stream {
         let (mut event, mut data, mut id) = (String::new(), None, None);
         loop {
             let line = line(&mut self.reader).await?;
-            // The sizes of chunks stand between the lines; the last is of none.
+            // The sizes of chunks are between the lines; a chunk of size 0 is the last.
             if line == "0" {
                 return None;
             }
@@ -174,20 +174,20 @@ async fn line(reader: &mut tokio::io::BufReader<OwnedReadHalf>) -> Option<String
     }
 }
 
-/// A WebSocket that is spoken by hand, to say what no good client says.
+/// A WebSocket without a library, to send what no real client sends.
 pub struct Raw {
     pub socket: TcpStream,
 }
 
 impl Raw {
-    /// Upgrades, with more headers; answers with the status if that is not 101.
+    /// Upgrades with additional headers; returns the status if it is not 101.
     pub async fn open(http: &str, path: &str, headers: &str) -> Result<Self, u16> {
         let host = http.trim_start_matches("http://");
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         );
-        // Little of what it does not read waits in the kernel.
+        // A small buffer, so that the kernel keeps little of what is not read.
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
         let mut socket = socket.connect(host.parse().expect("an address")).await.expect("connect");
@@ -203,7 +203,7 @@ impl Raw {
         }
     }
 
-    /// Connects as the admin, and shakes hands.
+    /// Connects as the admin, and does the handshake.
     pub async fn greeted(server: &Server) -> Self {
         let path = format!("/hubs/devices?access_token={}", server.token().await);
         let mut raw = Self::open(&server.http, &path, "").await.expect("an upgrade");
@@ -217,7 +217,7 @@ impl Raw {
         let _ = self.socket.write_all(&frame(text.as_bytes())).await;
     }
 
-    /// The next text frame; none once the connection is closed.
+    /// The next text frame; `None` once the connection is closed.
     pub async fn hear(&mut self) -> Option<String> {
         tokio::time::timeout(PATIENCE, self.read()).await.expect("a frame")
     }
@@ -233,7 +233,7 @@ impl Raw {
             let mut payload = vec![0; size];
             self.socket.read_exact(&mut payload).await.ok()?;
             match opcode {
-                // Who is asked whether they are there says so.
+                // Answers a ping.
                 1 if payload == b"{\"type\":6}\x1e" => self.say("{\"type\":6}\u{1e}").await,
                 1 => return String::from_utf8(payload).ok(),
                 8 => return None,
@@ -242,7 +242,7 @@ impl Raw {
         }
     }
 
-    /// Waits for the record that closes the connection, or for its end.
+    /// Waits for the close record, or for the end of the connection.
     pub async fn last_words(&mut self) -> String {
         let (begun, mut last) = (Instant::now(), String::new());
         while let Some(text) = self.hear().await {
@@ -253,7 +253,7 @@ impl Raw {
     }
 }
 
-/// A masked text frame, as clients send them; the mask is zero.
+/// A masked text frame as clients send it; a mask of zeros leaves the text as it is.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match payload.len() {
@@ -272,5 +272,5 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// How long nothing may come before nothing more is expected.
+/// If nothing arrives for this long, nothing more is expected.
 pub const QUIET: Duration = Duration::from_millis(700);

@@ -1,4 +1,4 @@
-//! Server-sent events: filters, scopes, and going on behind a cut.
+//! Server-sent events: filters, scopes, and resuming after an interruption.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ async fn a_stream_that_is_cut_goes_on_with_every_event_once() {
             got.push(sent.data["alert"]["alert_type"].as_str().expect("a type").to_owned());
             until_cut -= 1;
             if until_cut == 0 && got.len() < total {
-                // However far it has come: also in the middle of what was missed.
+                // At any point, also in the middle of a replay.
                 let last = stream.last.clone().expect("an id");
                 stream = Stream::open(&server, query, Some(&last)).await;
                 until_cut = 1 + got.len() % 17;
@@ -60,7 +60,7 @@ async fn a_stream_that_is_cut_goes_on_with_every_event_once() {
         assert!(numbers.is_sorted(), "{device}: {numbers:?}");
     }
 
-    // A stream that saw nothing yet goes on behind its beginning; one from nowhere is told so.
+    // A stream without events resumes at its beginning; one with an unknown position is told about a gap.
     let mut fresh = Stream::open(&server, query, None).await;
     assert!(tokio::time::timeout(QUIET, fresh.next()).await.is_err());
     let begun = fresh.last.clone().expect("the id of its beginning");
@@ -75,7 +75,7 @@ async fn a_stream_that_is_cut_goes_on_with_every_event_once() {
     assert!(tokio::time::timeout(QUIET, lost.next()).await.is_err());
     assert!(lost.last.is_some(), "from where it goes on: it is told of the gap once");
 
-    // A stream that has nothing to tell says where it is, beyond what is not for it.
+    // A quiet stream sends its position, which moves over events that are not for it.
     let mut quiet = Stream::open(&server, "&types=AlertCreated&device_id=d5", None).await;
     assert!(tokio::time::timeout(QUIET, quiet.next()).await.is_err());
     let begun = quiet.last.clone();
@@ -143,7 +143,7 @@ async fn streams_are_filtered_thinned_and_scoped() {
     talk.publish("acuvim/mine/alerts", alert(ts, "ours"), false).await.expect("ack");
     let seen = next_of(&mut scoped, "AlertCreated").await;
     assert_eq!(seen.data["device_id"], "mine", "{seen:?}");
-    // What it may see changes under it.
+    // Its scope changes while it is connected.
     let id = server.get("/api/keys").await.json::<Value>().await.expect("keys")["items"][0]["id"]
         .clone();
     let path = format!("/api/keys/{}", id.as_str().expect("an id"));

@@ -1,4 +1,4 @@
-//! The hub through Microsoft's own client: every event, through a restart.
+//! The hub with Microsoft's own client: every event, also through a restart.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// Something that a device says of itself: `raised` or `cleared`.
+/// An alert that the device reports itself: `raised` or `cleared`.
 fn said(ts: i64, kind: &str, state: &str) -> String {
     json!({"ts": ts, "type": kind, "severity": "warning", "message": "as it says", "state": state})
         .to_string()
@@ -24,7 +24,7 @@ fn scan() -> Value {
     json!({"command": "wifi_scan", "params": {}, "timeout_seconds": 20})
 }
 
-/// Everything once, in the order in which it happened to a device.
+/// Every event once, in the order of its device.
 fn check_order(told: &[Told]) {
     let mut seen = HashSet::new();
     for one in told {
@@ -84,7 +84,7 @@ async fn through_a_restart(transport: &str) {
     let done = client.until(|told| told.event == "CommandCompleted").await;
     assert_eq!((&done.args[0], &done.args[1]), (&json!("d"), &json!(request)));
     assert_eq!(done.args[2]["status"], "success");
-    // The hub has to say that it goes, or the client waits until it misses a ping.
+    // Without a close message from the hub the client would wait for a missed ping.
     device.vanish();
     server.stop().await;
     client.until(|told| told.event == "reconnecting").await;

@@ -1,4 +1,4 @@
-//! Live connections, as dashboards, browsers and scripts use them.
+//! Live connections of dashboards, browsers and scripts.
 
 mod bad_input;
 mod client;

@@ -33,7 +33,7 @@ impl Browser {
         Self { child, lines: BufReader::new(stdout).lines(), stdin }
     }
 
-    /// What it sees next, which must be this. A word on the console fails the test.
+    /// Waits for the next report of the page. A message on the browser's console fails the test.
     async fn sees(&mut self, event: &str) -> Value {
         let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
         let line = line.unwrap_or_else(|_| panic!("no {event}")).expect("text").expect("it runs");
@@ -69,7 +69,7 @@ async fn a_browser_follows_the_fleet() {
         talk.publish("acuvim/meter-1/telemetry", reading, false).await.expect("ack");
         browser.wait_for(&format!("reading {value}")).await;
     }
-    // A late reading is not the newest.
+    // A late reading is not shown, since it is not the newest.
     talk.publish("acuvim/meter-1/telemetry", volts(now - 5000, 1.5), false).await.expect("ack");
     let alert = |state: &str| {
         json!({"ts": now, "type": "hot", "message": "<b>it is hot</b>", "state": state}).to_string()

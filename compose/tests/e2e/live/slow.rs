@@ -1,4 +1,4 @@
-//! A hundred clients that hardly read: they lose readings, and are told so; nobody else notices.
+//! A hundred clients that hardly read: they lose readings and are told so, and nobody else is affected.
 
 use std::{
     cell::Cell,
@@ -16,17 +16,17 @@ const SLOW: usize = 100;
 const DEVICES: usize = 100;
 const ROUNDS: i64 = 30;
 
-/// What a client of the hub says to be taken for alive.
+/// The ping of the hub protocol. A client that sends nothing for a minute is disconnected.
 const PING: &str = "{\"type\":6}\u{1e}";
 
-/// A connection that the kernel buffers little of.
+/// A connection with small kernel buffers.
 async fn slow(server: &Server) -> Raw {
     let mut raw = Raw::greeted(server).await;
     raw.say("{\"type\":1,\"target\":\"Subscribe\",\"arguments\":[{}]}\u{1e}").await;
     raw
 }
 
-/// All the readings that a meter has, so that there is something to send.
+/// Every reading of a meter, so that messages are large.
 fn full(ts: i64) -> String {
     let data: serde_json::Map<String, Value> = acuvim_schemas::reading::READINGS
         .iter()
@@ -35,7 +35,7 @@ fn full(ts: i64) -> String {
     json!({"ts": ts, "data": data}).to_string()
 }
 
-/// Readings of the whole fleet, one round after the other.
+/// Sends readings of the whole fleet, round after round.
 async fn load(talk: &Connection) {
     for round in 0..ROUNDS {
         let ts = chrono::Utc::now().timestamp_millis();
@@ -46,7 +46,7 @@ async fn load(talk: &Connection) {
     }
 }
 
-/// How long alerts take to a client that reads.
+/// How long alerts take to reach a client that reads.
 async fn latencies(server: &Server, good: &mut Raw, name: &str) -> Vec<Duration> {
     let talk = server.device(name).await;
     let mut all = Vec::new();
@@ -100,7 +100,7 @@ async fn a_hundred_slow_clients_cost_the_others_nothing() {
     good.say(&format!("{subscribe}\u{1e}")).await;
     good.hear().await;
     let talk = server.device("fleet").await;
-    // What the load itself costs, before anybody is slow.
+    // The delay under load, before any client is slow.
     let alone = latencies_under_load(&server, &talk, &mut good, "alone").await;
     let mut all = Vec::new();
     for _ in 0..SLOW {
@@ -109,7 +109,7 @@ async fn a_hundred_slow_clients_cost_the_others_nothing() {
     }
     let before = resident_mb(server.pid());
     let begun = Instant::now();
-    // One byte a second of each, and of one nothing.
+    // Each reads one byte a second, and one reads nothing.
     let trickle = async {
         loop {
             for raw in all.iter_mut().skip(1) {
@@ -138,7 +138,7 @@ async fn a_hundred_slow_clients_cost_the_others_nothing() {
     assert!(beside[39] < Duration::from_secs(5), "{beside:?}");
     assert!(grown < 150, "{grown} MB more");
 
-    // Who reads on is told how much it missed.
+    // A client that reads again is told how much it missed.
     let mut first = all.swap_remove(0);
     let mut dropped = 0;
     while dropped == 0 {
@@ -148,12 +148,12 @@ async fn a_hundred_slow_clients_cost_the_others_nothing() {
             dropped += record["arguments"][0]["dropped"].as_u64().expect("a number");
         }
     }
-    // What nobody may miss closes those that can't take it, and only them.
+    // Events that must not be dropped close the clients that can't take them, and only those.
     let mut heard = 0;
     for n in 0..400 {
         let text = json!({"ts": 1_795_459_200_000_i64 + n, "type": format!("flood_{n}")});
         talk.publish("acuvim/device-0/alerts", text.to_string(), false).await.expect("ack");
-        // Who keeps up, hears them all.
+        // A client that keeps up receives all of them.
         while n % 50 == 49 && heard <= n {
             good.say(PING).await;
             let text = good.hear().await.expect("an event");

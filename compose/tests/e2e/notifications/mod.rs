@@ -1,4 +1,4 @@
-//! Notifications: people are told by webhook and mail, whatever happens to the receiver or to us.
+//! Notifications by webhook and mail arrive whatever happens to the receiver or to us.
 
 mod receiver;
 
@@ -34,7 +34,7 @@ async fn make(server: &Server, change: Value) -> Value {
 async fn a_webhook_that_was_down_gets_every_message_once_it_is_back() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &QUICK).await;
-    // A port that nobody listens at, for now.
+    // A port without a listener, for now.
     let at = Receiver::listen("127.0.0.1:0", "200 OK").await.at;
     let url = format!("http://{at}/hook?key=1");
     let runbook = "https://wiki.example/{alert_type}";
@@ -55,7 +55,7 @@ async fn a_webhook_that_was_down_gets_every_message_once_it_is_back() {
     let list = until(&server, &deliveries, tried).await;
     assert_eq!(list["items"][0]["state"], "waiting", "{list:#}");
     assert!(list["items"][0]["answer"].as_str().expect("why").contains("refused"), "{list:#}");
-    // What waits survives the end of the process.
+    // Waiting messages survive a restart.
     server.kill();
     let server = Server::start(dir.path(), &QUICK).await;
     let receiver = Receiver::listen(&at.to_string(), "204 No Content").await;
@@ -73,7 +73,7 @@ async fn a_webhook_that_was_down_gets_every_message_once_it_is_back() {
         .collect();
     assert_eq!(devices, BTreeSet::from(["a", "b", "c", "d", "e"]));
 
-    // The end of an episode, and nothing of one that is silenced.
+    // The end of an episode is notified, and nothing of a silenced one.
     let silence = json!({"alert_types": ["cold"], "reason": "works",
         "until": chrono::Utc::now() + chrono::TimeDelta::hours(1)});
     body(server.post("/api/silences", &silence).await, 201).await;
@@ -106,7 +106,7 @@ async fn webhooks_reach_no_private_address_by_name_or_redirect_either() {
         let path = format!("/api/notifications/{}/test", made["id"].as_str().expect("an id"));
         body(server.post(&path, &json!({})).await, 200).await
     };
-    // Nothing private is allowed: not as an address, in whatever spelling, and not behind a name.
+    // Private addresses are refused in every spelling, and also behind a name.
     let server = Server::start(dir.path(), &[]).await;
     let port = inner.at.port();
     for host in [
@@ -130,7 +130,7 @@ async fn webhooks_reach_no_private_address_by_name_or_redirect_either() {
     let answer = outcome["answer"].as_str().expect("why");
     assert!(answer.contains("localhost leads to") && answer.contains("not a public"), "{answer}");
     server.stop().await;
-    // One address is allowed, and redirects to another: it is not gone to.
+    // An allowed address that redirects to another: the redirect is not followed.
     let server = Server::start(dir.path(), &QUICK).await;
     let url = format!("http://{}/", redirecting.at);
     let outcome = test(&server, &make(&server, json!({"name": "r", "url": url})).await).await;
@@ -144,7 +144,7 @@ async fn webhooks_reach_no_private_address_by_name_or_redirect_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_tell_of_offline_devices_and_of_a_disk_that_fills_up() {
     let dir = tempfile::tempdir().expect("dir");
-    // The warning comes at twice of what the log keeps free.
+    // The warning comes at twice the space that the log keeps free.
     let disk = rustix::fs::statvfs(dir.path()).expect("a disk");
     let free_mb = (disk.f_bavail * disk.f_frsize) >> 20;
     let nearly_full = format!("log.min_free_mb={}", free_mb * 3 / 4);

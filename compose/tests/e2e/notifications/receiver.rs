@@ -29,8 +29,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether its signature is that of its id, time and body under a secret: HMAC of RFC 2104, by
-    /// hand.
+    /// Whether its signature fits its id, time and body. HMAC (RFC 2104) is written out here, independent of
+    /// the code under test.
     pub fn is_signed(&self, secret: &str) -> bool {
         let key = STANDARD.decode(secret.trim_start_matches("whsec_")).expect("base64");
         let (id, at) = (&self.headers["webhook-id"], &self.headers["webhook-timestamp"]);
@@ -44,7 +44,7 @@ impl Call {
     }
 }
 
-/// An HTTP server that answers every call alike.
+/// An HTTP server that gives every call the same answer.
 pub struct Receiver {
     pub at: SocketAddr,
     pub calls: Arc<Mutex<Vec<Call>>>,
@@ -52,7 +52,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Listens at an address, and answers with this head.
+    /// Listens on an address, and answers with this head.
     pub async fn listen(at: &str, answer: &str) -> Self {
         let listener = TcpListener::bind(at).await.expect("a port");
         let at = listener.local_addr().expect("an address");

@@ -1,5 +1,5 @@
-//! The OpenAPI document, as a tool reads it that makes requests of it: no answer has a status, a type or
-//! a shape that the document does not name.
+//! A tool makes requests from the OpenAPI document: no answer has a status, a content type or a shape that
+//! the document does not describe.
 
 use std::process::Command;
 
@@ -7,18 +7,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, T0, reading, root};
 
-/// What is answered, by the document: whatever it says that the server may answer.
+/// Answers are compared with the document in these respects.
 const CHECKS: &str = "status_code_conformance,content_type_conformance,response_schema_conformance";
 
-/// Live connections do not end, a login that ends takes the run along, and a device that is not there is
-/// waited for.
+/// Left out: live connections do not end, a logout ends the run, and a scan waits for the device.
 const LEFT_OUT: &str = "auth/|negotiate|hub|events|scan";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_the_document_says() {
     let dir = tempfile::tempdir().expect("dir");
     let mut server = Server::start(dir.path(), &["lake.flush_interval_ms=300"]).await;
-    // Whoever asks for anything and everything is told of much.
+    // Random requests cause warnings.
     server.expect("\"level\":\"WARN\"");
     let key: Value = server
         .post("/api/keys", &json!({"name": "document", "role": "Admin"}))
@@ -57,7 +56,7 @@ async fn answers_are_as_the_document_says() {
     server.stop().await;
 }
 
-/// Requests of each kind: more of them by night.
+/// Requests of each kind; `./dev nightly` sets more.
 fn examples() -> String {
     std::env::var("ACUVIM_CASES").unwrap_or_else(|_| "2".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The Python of docs/DATA.md runs as it stands, on a real lake.
+//! The Python examples of docs/DATA.md run unchanged on a real lake.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Server, T0, root};
 
-/// DuckDB's extension comes with the tests' Python, and not from the network.
+/// Loads DuckDB's extension from the tests' Python packages instead of the network.
 const BEFORE: &str = r#"
 import duckdb, duckdb_extension_delta, pathlib
 _folder = pathlib.Path(duckdb_extension_delta.__file__).parent
@@ -22,7 +22,7 @@ def connect():
 duckdb.connect = connect
 "#;
 
-/// Polars' threads do not always survive the interpreter's end.
+/// Ends the process at once, because threads of Polars sometimes crash while the interpreter exits.
 const BEHIND: &str = "import os, sys; sys.stdout.flush(); os._exit(0)";
 
 fn blocks(page: &str) -> Vec<&str> {

@@ -1,5 +1,5 @@
-//! What others count, while a table lives: flushed, put in order, with days dropped, with columns of a
-//! later version.
+//! What other readers count while a table is flushed, sorted, loses days, and gets columns of a later
+//! version.
 
 use std::{process::Command, time::Duration};
 
@@ -24,7 +24,7 @@ os._exit(0)
 "#;
 
 async fn all_count(server: &Server, path: &std::path::Path) -> Value {
-    // Whatever is in the tail goes first: all look at the same version.
+    // The tail is flushed first, so that all read the same version.
     let ours = json!({
         "query": "SELECT count(*), CAST(sum(voltage_l1_v) AS VARCHAR) FROM telemetry",
         "consistency": "lake"
@@ -43,7 +43,7 @@ async fn all_count(server: &Server, path: &std::path::Path) -> Value {
     row[0].clone()
 }
 
-/// What `/metrics` says of the table's files.
+/// The number of the table's files by `/metrics`.
 async fn files(server: &Server) -> i64 {
     let text = server.get("/metrics").await.text().await.expect("metrics");
     let line = text.lines().find(|l| l.starts_with("acuvim_lake_files{table=\"telemetry\"}"));
@@ -66,7 +66,7 @@ async fn publish(server: &Server, readings: std::ops::Range<i64>) {
             let ts = T0 + n * 1000 + (n % 3) * 86_400_000;
             let topic = format!("acuvim/{id}/telemetry");
             device.publish(&topic, reading(ts), false).await.expect("ack");
-            // So that there are several flushes.
+            // A pause, so that there are several flushes.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         device.close().await;
@@ -86,7 +86,7 @@ async fn all_count_the_same_through_a_tables_life() {
     assert_eq!(all_count(&server, &telemetry).await, 60);
     server.stop().await;
 
-    // Put in order: three days that are over, a file each.
+    // Sorted: three days that are over have one file each.
     let ordered =
         ["lake.compaction_interval_ms=100", "lake.settle_minutes=0", "lake.flush_interval_ms=100"];
     let server = Server::start(dir.path(), &ordered).await;
@@ -94,7 +94,7 @@ async fn all_count_the_same_through_a_tables_life() {
     assert_eq!(all_count(&server, &telemetry).await, 60);
     server.stop().await;
 
-    // A later version adds a column; this one goes on beside it.
+    // A later version adds a column; this one continues to write.
     let grow = "import sys, deltalake as d; t = d.DeltaTable(sys.argv[1]); \
                 t.alter.add_columns([d.Field('flicker_pct', d.schema.PrimitiveType('double'))])";
     let python = root().join("target/python/bin/python");
@@ -107,8 +107,8 @@ async fn all_count_the_same_through_a_tables_life() {
     assert_eq!(all_count(&server, &telemetry).await, 90);
     server.stop().await;
 
-    // The first of the days is too old: today is believed to be a week behind the newest row, whatever
-    // the clock says.
+    // The first day is too old. Retention takes the day a week after the newest row as today at most,
+    // whatever the clock says.
     let keep = "telemetry.retention_days=8";
     let retain = [quiet[0], quiet[1], keep, "telemetry.first_cleanup_seconds=1"];
     let compacting = [&retain[1..], &["lake.compaction_interval_ms=100"]].concat();

@@ -1,5 +1,5 @@
-//! The bridge before a real Mosquitto, the rest embedded: what the broker keeps for us while we are
-//! away, older protocols, TLS, shared subscriptions.
+//! The bridge with a real Mosquitto, everything else embedded: messages that the broker keeps while we are
+//! offline, older protocols, TLS, shared subscriptions.
 
 use std::{net::SocketAddr, process::Command, time::Instant};
 
@@ -65,7 +65,7 @@ async fn connected(server: &Server) {
     }
 }
 
-/// A broker of 3.1.1 alone: Mosquitto behind a door that closes on a CONNECT of MQTT 5.
+/// A broker that knows 3.1.1 only: Mosquitto behind a proxy that closes on a CONNECT of MQTT 5.
 async fn old_broker(behind: SocketAddr) -> SocketAddr {
     let door = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let at = door.local_addr().expect("address");
@@ -74,7 +74,7 @@ async fn old_broker(behind: SocketAddr) -> SocketAddr {
             tokio::spawn(async move {
                 let mut head = [0; 64];
                 let read = client.read(&mut head).await.unwrap_or(0);
-                // Behind "MQTT" comes the level of the protocol.
+                // The byte after "MQTT" is the protocol level.
                 let name = head.windows(4).position(|w| w == b"MQTT");
                 if name.is_none_or(|at| head[at + 4] == 5) {
                     return;

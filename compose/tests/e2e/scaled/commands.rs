@@ -1,4 +1,4 @@
-//! Commands through Mosquitto and Kafka, with control on PostgreSQL: the same ends and odd answers.
+//! Commands through Mosquitto and Kafka, with control on PostgreSQL: the same final states and answers.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ async fn every_end_and_every_odd_answer_through_mosquitto_and_kafka() {
     }
 }
 
-/// The sum of a counter over its labels.
+/// The sum of a metric over its labels.
 async fn counted(server: &Server, name: &str) -> f64 {
     let url = format!("{}/metrics", server.http);
     let text = server.client.get(url).send().await.expect("answer").text().await.expect("text");

@@ -1,4 +1,4 @@
-//! What stands before the store, and does not always let through.
+//! A proxy in front of the object store that can refuse or delay requests.
 
 use std::{
     net::SocketAddr,
@@ -12,17 +12,17 @@ use tokio::{
     sync::watch,
 };
 
-/// What stands before the store does with a request.
+/// What the proxy does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     Passes,
-    /// Answers as S3 does when it is asked too much.
+    /// Answers 503, like S3 under too much load.
     Refuses,
-    /// Lets a request through after this time.
+    /// Passes a request on after this time.
     Waits(Duration),
 }
 
-/// Stands before the store.
+/// The running proxy.
 pub struct Door {
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
@@ -58,7 +58,7 @@ impl Door {
     }
 }
 
-/// A connection lives as long as the mood does.
+/// Serves a connection until the mood changes.
 async fn pass(
     mut client: TcpStream,
     store: String,

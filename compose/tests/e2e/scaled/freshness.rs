@@ -1,5 +1,5 @@
-//! A query role of its own, beside processors that flush: counts never fall, no reading is there
-//! twice, and what was acknowledged is soon there.
+//! A query process beside processors that flush: counts never fall, no reading is visible twice, and
+//! acknowledged readings are visible soon.
 
 use std::time::{Duration, Instant};
 

@@ -18,10 +18,10 @@ const SETTINGS: [&str; 3] = [
     "alerts.check_interval_seconds=2",
 ];
 
-/// A partition that comes to such a process was followed by it before.
+/// Such a process has followed a partition before it becomes its writer.
 const BOTH: &str = "processor,query";
 
-/// Above the limit for 90 s, then below it for 90 s, over and over; each device begins elsewhere.
+/// Above the limit for 90 s, then below it for 90 s, repeatedly; each device begins at another point.
 fn story(device: i64, step: i64) -> f64 {
     match (step + 2 * device) % 18 {
         0..=8 => 255.0,
@@ -52,7 +52,7 @@ async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
             talk.publish(&topic, reading, false).await.expect("ack");
         }
         match step {
-            // Another one joins, the first is killed, comes back, and the second is stopped.
+            // A second processor joins, the first is killed and restarted, and the second is stopped.
             12 => {
                 let mut other = stack.serve("two", BOTH, &SETTINGS).await;
                 expect_outages(&mut other);

@@ -1,4 +1,4 @@
-//! `kill -9` on every process of a spread system under load, and on every service behind it.
+//! `kill -9` on every process of a system under load, and on every service behind it.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
 const FAST: [&str; 3] =
     ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1500", "lake.compaction_fan_in=4"];
 
-/// The processes, by the order in which they are killed.
+/// The processes, in the order in which they are killed.
 const PROCESSES: [(&str, &str); 4] =
     [("ingest", "ingest"), ("one", "processor"), ("query", "query"), ("two", "processor")];
 
@@ -23,7 +23,7 @@ async fn serve(stack: &Stack, (name, roles): (&str, &str)) -> Server {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing() {
-    // `./dev nightly` asks for more.
+    // `./dev nightly` sets more.
     let kills: u32 = std::env::var("ACUVIM_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(12);
     let stack = Stack::own(3).await;
     let mut servers = Vec::new();
@@ -32,7 +32,7 @@ async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing
     }
     let load = Load::start(stack.mqtt, 6, Duration::from_millis(60));
     for kill in 0..kills {
-        // Spread over what a flush and a start take, the same in every run.
+        // Spread over the time of a start and a flush, the same in every run.
         let pause = 300 + (u64::from(kill) * 7919) % 900;
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let place = kill as usize % PROCESSES.len();
@@ -54,8 +54,8 @@ async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing
     moved_on(&load).await;
     println!("{acknowledged} acknowledged before the services were killed");
     let sent = load.stop().await;
-    // Mosquitto saves its state every second; what it took since the last time it may lose, and
-    // that is before we have it. An acknowledgement may be read a moment after its sender died.
+    // Mosquitto saves its state every second, and may lose what it has acknowledged since, before we have
+    // it. An acknowledgement may be read a moment after the kill.
     let lost = move |at: Instant| {
         mosquitto_killed.is_some_and(|kill| {
             at + Duration::from_secs(4) > kill && at < kill + Duration::from_secs(2)
@@ -68,7 +68,7 @@ async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing
     }
 }
 
-/// Waits until the load gets on.
+/// Waits until more of the load is acknowledged.
 async fn moved_on(load: &Load) {
     let (before, begun) = (load.acknowledged(), Instant::now());
     while load.acknowledged() < before + 100 {

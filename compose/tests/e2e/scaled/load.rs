@@ -1,5 +1,5 @@
-//! Devices that publish to Mosquitto whatever happens behind it, and the judgement over what became
-//! of their readings.
+//! Devices that publish to Mosquitto whatever happens behind it, and the check of what became of their
+//! readings.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
 /// A device and the time of one of its readings.
 type Reading = (String, i64);
 
-/// What was sent, and when the broker acknowledged it, if it did.
+/// The readings sent, and when the broker acknowledged each, if it did.
 type Sent = BTreeMap<Reading, Option<Instant>>;
 
 pub struct Load {
@@ -29,7 +29,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// So many devices, each with one message in flight and a pause behind it.
+    /// Starts devices, each with one message in flight and a pause after it.
     pub fn start(broker: SocketAddr, devices: u32, pause: Duration) -> Self {
         let (sent, stop) = (Arc::default(), CancellationToken::new());
         let devices = (0..devices)
@@ -38,7 +38,7 @@ impl Load {
         Self { devices, sent, stop }
     }
 
-    /// One reading of a device of its own, if the broker takes it soon.
+    /// Sends one reading of a new device; fails if the broker does not accept it soon.
     pub async fn once(broker: SocketAddr, id: &str) -> bool {
         let publish = async {
             let connection = Connection::open(&connect(broker, id)).await?;
@@ -52,7 +52,7 @@ impl Load {
         self.sent.lock().expect("sent").values().flatten().count()
     }
 
-    /// Ends the devices; what they sent and what was acknowledged.
+    /// Stops the devices; returns what they sent.
     pub async fn stop(self) -> Sent {
         self.stop.cancel();
         for device in self.devices {
@@ -81,14 +81,14 @@ async fn device(
             }
             continue;
         };
-        // Now a late one, now a repetition, else live ones.
+        // Some late readings and repetitions among the live ones.
         let ts = match n % 10 {
             5 => T0 - 86_400_000 - n * 1000,
             9 => T0 + (n - 2) * 1000,
             _ => T0 + n * 1000,
         };
         sent.lock().expect("sent").entry((id.clone(), ts)).or_default();
-        // A broker that hangs is as bad as one that is gone.
+        // A broker that hangs is treated like one that is gone.
         let published = open.publish(&topic, reading(ts), false);
         let published = tokio::time::timeout(Duration::from_secs(20), published).await;
         if matches!(published, Ok(Ok(()))) {
@@ -102,9 +102,9 @@ async fn device(
     }
 }
 
-/// Waits until the tables have what the log has, then judges: what the log has (and so everything
-/// that we acknowledged) is stored once, nothing else is, and nothing that Mosquitto acknowledged
-/// is missing, but for what it may have lost itself.
+/// Waits until the tables have what the log has. Then checks that each reading of the log (and so each one
+/// that we have acknowledged) is stored once, that nothing else is stored, and that nothing which Mosquitto
+/// has acknowledged is missing, except for what it may have lost itself.
 pub async fn judge(
     stack: &Stack,
     query: &Server,
@@ -144,7 +144,7 @@ pub async fn judge(
     assert!(faults.is_empty(), "{} faults: {shown:#?}", faults.len());
 }
 
-/// Lines that tell of a component that is away, which these tests bring about.
+/// Allows the warnings about unavailable components, which these tests cause.
 pub fn expect_outages(server: &mut Server) {
     for line in [
         "the broker is away",
@@ -155,7 +155,7 @@ pub fn expect_outages(server: &mut Server) {
         "cleaning failed; it is tried again",
         "the bridge was still busy",
         "the last flush was not done in time",
-        // delta-rs catches the panic of a half-written file's end, but not what is printed of it.
+        // delta-rs catches this panic over a half-written file, but its message is printed.
         "buffered.rs",
     ] {
         server.expect(line);

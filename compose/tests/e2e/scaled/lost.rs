@@ -1,5 +1,5 @@
-//! Records that Kafka has dropped before the lake had them: said as loud as can be, with the range,
-//! and the stream goes on.
+//! Records that Kafka has dropped before the lake had them: an ERROR names the range, and the stream
+//! continues.
 
 use acuvim_benches::mqtt::Connection;
 use acuvim_log::{KafkaLog, Log as _, LogTopic};
@@ -44,7 +44,7 @@ async fn dropped_records_raise_an_alarm_with_their_range_and_the_stream_goes_on(
     assert_eq!(named, (Some(partition.into()), Some(0), Some(30)));
     let metrics = server.client.get(format!("{}/metrics", server.http)).send().await;
     let metrics = metrics.expect("an answer").text().await.expect("metrics");
-    // Once for the follower before its share came, once as the owner, or as the owner alone.
+    // Once as the follower before the partition was assigned and once as its writer, or as the writer only.
     assert!(metrics.contains("acuvim_log_lost_records_total"), "{metrics}");
     server.stop().await;
 }

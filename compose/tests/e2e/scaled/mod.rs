@@ -1,4 +1,4 @@
-//! The same promises on Kafka, Mosquitto, PostgreSQL and S3, with roles in processes of their own.
+//! The same guarantees on Kafka, Mosquitto, PostgreSQL and S3, with each role in its own process.
 
 mod bridge;
 mod commands;

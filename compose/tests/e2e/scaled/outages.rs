@@ -1,5 +1,5 @@
-//! Components that are away for long: nothing is lost, memory stays bounded, `/readyz` says which
-//! one it is, and all goes on by itself.
+//! Components that are unavailable for long: nothing is lost, memory stays bounded, `/readyz` names the
+//! component, and everything continues by itself.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{
 
 const FAST: [&str; 2] = ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1500"];
 
-/// The components that a process says are not ready.
+/// The components that `/readyz` names.
 async fn not_ready(server: &Server) -> Vec<String> {
     let answer = server.client.get(format!("{}/readyz", server.http)).send().await;
     let answer: Value = answer.expect("an answer").json().await.expect("json");
@@ -21,7 +21,7 @@ async fn not_ready(server: &Server) -> Vec<String> {
     components.iter().map(|c| c["component"].as_str().expect("text").to_owned()).collect()
 }
 
-/// How long the brokers are away: `./dev nightly` asks for two minutes.
+/// How long the brokers are unavailable; `./dev nightly` sets two minutes.
 fn outage() -> Duration {
     let set = std::env::var("ACUVIM_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
     Duration::from_secs(set.unwrap_or(20))
@@ -96,7 +96,7 @@ async fn each_component_that_is_away_or_hangs_is_named_and_all_goes_on_by_itself
                 true => stack.services.pause(part),
                 false => stack.services.kill(part),
             }
-            // New devices make control write, and late readings make dedup read the lake.
+            // A new device causes a write to control; late readings make deduplication read the lake.
             until(component, async || {
                 let who = format!("new-{}", rand_name());
                 let _ = Load::once(stack.mqtt, &who).await;

@@ -1,4 +1,4 @@
-//! A store that answers 503, or hardly at all, for long.
+//! An object store that refuses or delays every request for long.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use crate::{
     stack::Stack,
 };
 
-/// How many records the tables may lag behind a log that grows all the time, in good times, on a
-/// machine that does other things too: some ten seconds of what the devices send.
+/// Records that the tables may lag behind a growing log in normal operation on a busy machine: about ten
+/// seconds of what the devices send.
 const CAUGHT_UP: f64 = 5000.0;
 
-/// Seconds of each mood: 600 by night.
+/// Duration of each mood; `./dev nightly` sets 600 s.
 fn seconds() -> Duration {
     let set = std::env::var("ACUVIM_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
     Duration::from_secs(set.unwrap_or(20))
@@ -39,7 +39,7 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         "lake.rollup_interval_seconds=1",
         "alerts.check_interval_seconds=1",
         "lake.max_tail_mb=64",
-        // By night there are more readings than a question brings by default.
+        // A long run has more readings than an answer has rows by default.
         "sql.max_rows=10000000",
     ];
     let mut server = stack.serve("all", "ingest,processor,query", &set).await;
@@ -64,18 +64,18 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         println!("{mood:?}: {taken} taken, {behind} behind, {before} MB before, {most} at most");
         assert!(taken > 100, "ingest goes on");
         let least = match mood {
-            // No commit is less than two requests, one behind the other.
+            // A commit takes two requests at least, one after the other.
             Mood::Waits(each) => 2.0 * each.as_secs_f64() / seconds().as_secs_f64(),
             _ => 0.25,
         };
         assert!(behind > taken as f64 * least, "it shows how far behind the tables are");
-        // The tail has its bound, and flushes that don't come to an end take their part.
+        // The tail is bounded, and unfinished flushes take memory too.
         assert!(most < before + 600, "memory is bounded: {most} MB");
         door.is(Mood::Passes);
     }
     println!("{} requests were refused", door.refused());
     assert!(door.refused() > 0);
-    // Backing off, not hammering: a few requests a second.
+    // Retries back off: a few requests a second.
     assert!(door.refused() < 50 * seconds().as_secs(), "{}", door.refused());
     let sent = load.stop().await;
     judge(&stack, &server, &sent, |_| false).await;

@@ -1,5 +1,5 @@
-//! Partitions that change hands: while flushes run, and while their owner is only paused. What the
-//! fence is for is shown in `lakehouse/tests`.
+//! Partitions that move to another processor during flushes, and while their owner is only paused. The
+//! tests of `lakehouse` show what happens without the fence.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::{
     stack::Stack,
 };
 
-/// Flushes so seldom that there is always something to be overtaken with.
+/// Flushes are rare enough that an owner always has rows that are not flushed when it is overtaken.
 const SETTINGS: [&str; 2] = ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1000"];
 
 async fn processor(stack: &Stack, name: &str) -> Server {
@@ -18,7 +18,7 @@ async fn processor(stack: &Stack, name: &str) -> Server {
     server
 }
 
-/// Waits until a processor has partitions and has flushed something of them.
+/// Waits until a processor has partitions and has flushed rows of them.
 async fn owns_and_flushes(server: &Server) {
     let mut lines = server.stages();
     logged(&mut lines, &["\"telemetry\"", "flush committed"]).await;
@@ -36,7 +36,7 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     for round in 0..4 {
         let second = processor(&stack, "two").await;
         owns_and_flushes(&second).await;
-        // In turn: an ordered end, and none.
+        // Alternates between an ordered end and a kill.
         if round % 2 == 0 {
             second.stop().await;
         } else {
@@ -47,12 +47,12 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     owns_and_flushes(&second).await;
     owns_and_flushes(&first).await;
     let (mut taken, mut back) = (second.stages(), first.stages());
-    // It has read what it has not flushed: the load never ceases.
+    // The load continues, so it has rows that are not flushed.
     first.signal("-STOP");
     logged(&mut taken, &["takes the partition over"]).await;
     visible(&query, load.acknowledged()).await;
     first.signal("-CONT");
-    // It notices that its partitions are another's, and is given some again.
+    // It notices that its partitions were reassigned, and gets some of them again.
     logged(&mut back, &["takes the partition over"]).await;
     owns_and_flushes(&first).await;
     let sent = load.stop().await;
@@ -62,7 +62,7 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     }
 }
 
-/// Waits until so many readings are there: the other processor has taken over.
+/// Waits until the lake has this many readings, which shows that the other processor has taken over.
 async fn visible(query: &Server, want: usize) {
     let begun = Instant::now();
     loop {
@@ -72,7 +72,7 @@ async fn visible(query: &Server, want: usize) {
                 "consistency": "lake"
             }))
             .await;
-        // Every tenth is a repetition.
+        // A tenth of the messages are repetitions.
         if lake.rows[0][0].as_u64().is_some_and(|n| n as usize >= want * 8 / 10) {
             return;
         }

@@ -1,4 +1,4 @@
-//! The main path, once, through every exchanged part.
+//! The main path, once, with Mosquitto, Kafka, PostgreSQL and S3.
 
 use std::process::Command;
 
@@ -35,7 +35,7 @@ async fn a_reading_goes_from_mosquitto_over_kafka_to_s3_and_others_read_it_there
     let registration = json!({"device_id": "d1", "firmware_version": "1.2.0"});
     device.publish("devices/register", registration.to_string(), false).await.expect("ack");
     for n in 0..200 {
-        // Two days, so that there are partitions to read.
+        // Two days, so that there are several partitions.
         let ts = T0 + n * 1000 + (n % 2) * 86_400_000;
         device.publish("acuvim/d1/telemetry", reading(ts), false).await.expect("ack");
     }

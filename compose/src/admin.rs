@@ -1,4 +1,4 @@
-//! Secrets of the first start: the admin's password and the key that signs tokens.
+//! The secrets that the first start creates: the admin's password and the key that signs tokens.
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
@@ -9,11 +9,11 @@ use chrono::Utc;
 
 use crate::settings::Settings;
 
-/// The file with the first admin's password, until that is changed.
+/// The file with the first admin's password. It is deleted when the password is changed.
 pub const PASSWORD_FILE: &str = "initial-admin-password";
 
-/// Makes the user `admin` if nobody can log in yet. A password of our own is kept in a file that
-/// only this user can read, written first: a crash in between makes a new one.
+/// Creates the user `admin` if there are no users yet. A random password is written to a private file
+/// before the user is created, so that a crash in between can't leave a user with an unknown password.
 pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Result<()> {
     if !control.has_no_users().await? {
         return forget_changed(&settings.data.dir.join(PASSWORD_FILE), control).await;
@@ -33,7 +33,7 @@ pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Resu
         .map_err(|e| anyhow::anyhow!("the password can't be hashed: {e}"))?;
     match control.create_user("admin", &hash, Role::Admin, None, &By::system(Utc::now())).await {
         Ok(_) => Ok(()),
-        // Another process that started at the same moment: its password holds.
+        // Another process has started at the same time, and its password counts.
         Err(error) if error.kind() == ErrorKind::Conflict => {
             if settings.admin.password.is_none() {
                 fs::remove_file(settings.data.dir.join(PASSWORD_FILE))?;
@@ -44,7 +44,7 @@ pub async fn first_admin(settings: &Settings, control: &Control) -> anyhow::Resu
     }
 }
 
-/// Removes a password from the data directory that was changed, perhaps through another process.
+/// Deletes the file if the password was changed, perhaps through another process.
 async fn forget_changed(file: &Path, control: &Control) -> anyhow::Result<()> {
     let Ok(password) = fs::read_to_string(file) else { return Ok(()) };
     if let Some(admin) = control.user_by_name("admin").await? {
@@ -58,8 +58,8 @@ async fn forget_changed(file: &Path, control: &Control) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The key that signs tokens: set, or made once and kept in control, where every process that
-/// serves the API finds it.
+/// The key that signs tokens: from the settings, or created once and stored in control, where every query
+/// process finds it.
 pub async fn jwt_secret(settings: &Settings, control: &Control) -> anyhow::Result<String> {
     match &settings.jwt.secret {
         Some(secret) => Ok(secret.clone()),

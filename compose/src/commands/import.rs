@@ -1,5 +1,5 @@
-//! `acuvim import`: a file of readings to a running server, in parts, going on where an earlier run was
-//! broken off.
+//! `acuvim import`: sends a file of readings to a running server in parts, and resumes an import that was
+//! interrupted.
 
 mod parts;
 
@@ -16,10 +16,10 @@ use parts::{Part, Parts};
 use super::client::{Busy, Client};
 use crate::cli::HistoryArgs;
 
-/// How long a server that is away or busy is waited for.
+/// Time limit for a part whose server is unavailable or busy.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Does it.
+/// Sends the file. Fails if a row was refused; all others are stored then.
 pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     let mut parts = Parts::open(&args.file)?;
     let mark = Mark::of(&args)?;
@@ -64,7 +64,7 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     }
 }
 
-/// How far an import has come, and what it came to.
+/// The counts of an import so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Done {
     rows: u64,
@@ -80,7 +80,8 @@ impl std::fmt::Display for Done {
     }
 }
 
-/// Sends a part, however often it must be tried: what the server has already it stores once.
+/// Sends a part, again and again if the server is busy. Repetition is harmless: the server stores each
+/// reading once.
 async fn send(server: &Client, args: &HistoryArgs, part: Part) -> anyhow::Result<Imported> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(500);
@@ -107,10 +108,10 @@ async fn send(server: &Client, args: &HistoryArgs, part: Part) -> anyhow::Result
     }
 }
 
-/// How far a file has been brought in, beside it.
+/// The progress of an import, in a file beside the imported one.
 struct Mark {
     path: PathBuf,
-    /// What the file was like, where it went and how it was read: of anything else nothing is known.
+    /// Size and time of the file, the server, and the options. Progress with other ones is not used.
     about: String,
 }
 
@@ -121,7 +122,6 @@ impl Mark {
         let modified = facts.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_micros();
         let mut path = file.as_os_str().to_owned();
         path.push(".imported");
-        // What was sent elsewhere, or read otherwise, is not there.
         let HistoryArgs { device_id_column, ts_column, data_column, time_zone, server, .. } = args;
         let zone = time_zone.as_deref().unwrap_or("-");
         let about = format!(
@@ -135,13 +135,13 @@ impl Mark {
     fn read(&self) -> Done {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let numbers = text.strip_prefix(&self.about).unwrap_or_default();
-        // One that an earlier version left has the rows alone.
+        // Earlier versions wrote the number of rows only.
         let mut numbers = numbers.split_whitespace().map(|n| n.parse().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
         Done { rows: next(), stored: next(), duplicates: next(), refused: next() }
     }
 
-    /// Replaces the file in one step: a mark that is cut short would begin the import anew.
+    /// Replaces the file in one step, since a truncated one would restart the import.
     fn write(&self, done: Done) -> anyhow::Result<()> {
         let next = self.path.with_extension("imported.next");
         let Done { rows, stored, duplicates, refused } = done;
@@ -152,12 +152,13 @@ impl Mark {
     }
 
     fn remove(&self) {
-        // Left behind, it says that all rows are there, which is true.
+        // If it can't be removed, it says that all rows are imported, which is true.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Progress on stderr: a line that moves where somebody looks, and one now and then elsewhere.
+/// Progress on stderr: a line that is rewritten on a terminal, and a new line every ten seconds
+/// elsewhere.
 struct Progress {
     done: Done,
     begun_at: u64,

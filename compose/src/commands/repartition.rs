@@ -1,5 +1,5 @@
-//! `acuvim log repartition`: lays the log out anew, with another number of partitions or in another
-//! place, once everything in it is in the tables.
+//! `acuvim log repartition`: begins a new log with another number of partitions or on another system, once
+//! everything of the old one is in the tables.
 
 use acuvim_control::{Control, LogFacts};
 use acuvim_lakehouse::Lake;
@@ -14,10 +14,10 @@ use crate::{
     settings::Settings,
 };
 
-/// Longer than it takes.
+/// Longer than a repartitioning takes.
 const LEASE: TimeDelta = TimeDelta::minutes(5);
 
-/// Checks that nothing would be left behind, then begins a new epoch of the log.
+/// Checks that no record would be left behind, then begins a new epoch of the log.
 pub async fn run(args: RepartitionArgs) -> anyhow::Result<()> {
     let mut settings = Settings::load(&args.settings)?;
     ensure!(
@@ -26,7 +26,8 @@ pub async fn run(args: RepartitionArgs) -> anyhow::Result<()> {
         args.partitions
     );
     let control = serve::control(&settings).await?;
-    // Taken before it looks who runs, as each process takes its own before it looks for this one.
+    // Taken before running processes are looked for, as each of them takes its own lease before it
+    // looks for this one: one of the two always sees the other.
     let holder = uuid::Uuid::new_v4().to_string();
     let lease = control.hold_lease(REPARTITION_LEASE, &holder, Utc::now(), LEASE).await?;
     ensure!(lease.is_some(), "somebody else is laying the log out anew");
@@ -80,8 +81,8 @@ async fn lay_out(
         control.begin_epoch(facts, next.partitions, &identity).await?,
         "somebody else has laid the log out anew meanwhile"
     );
-    // What a process that was only paused would still append to the old one is refused from here
-    // on, and so never acknowledged.
+    // A process that was only paused can't append to the old topics from here on, so it acknowledges
+    // nothing that would be lost.
     if let Some(old) = old {
         if let AnyLog::Kafka(log) = &old.log {
             log.delete_topics().await?;
@@ -108,7 +109,7 @@ async fn nobody_runs(control: &Control) -> anyhow::Result<()> {
     )
 }
 
-/// The log that is left behind, and the lake that must have got all of it.
+/// The old log, and the lake that must have all of its records.
 struct OldLog {
     log: AnyLog,
     lake: Lake,

@@ -1,4 +1,4 @@
-//! A file of readings in parts of some thousand rows, each a request of its own.
+//! Splits a file of readings into parts of some thousand rows, one request each.
 
 use std::{
     fs::File,
@@ -13,18 +13,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-/// Rows of a part, at most, and its bytes, or a little more.
+/// Largest part: rows, and bytes, which its last row may exceed.
 const ROWS: u64 = 10_000;
 const BYTES: usize = 8 << 20;
 
-/// A part of the file.
 pub struct Part {
     pub rows: u64,
     pub content_type: &'static str,
     pub body: Vec<u8>,
 }
 
-/// The file.
 pub struct Parts {
     source: Source,
     size: u64,
@@ -37,7 +35,7 @@ enum Source {
     Parquet { reader: ParquetRecordBatchReader, rows: u64, all: u64, skip: u64 },
 }
 
-/// A file that says how much of it has been read.
+/// A file that counts the bytes read.
 struct Counted(File, Arc<AtomicU64>);
 
 impl Read for Counted {
@@ -49,7 +47,7 @@ impl Read for Counted {
 }
 
 impl Parts {
-    /// Opens a file by its name.
+    /// Opens a file; its name tells the format.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
         let (size, read) = (file.metadata()?.len(), Arc::new(AtomicU64::new(0)));
@@ -71,13 +69,13 @@ impl Parts {
         Ok(Self { source, size, read })
     }
 
-    /// Passes over rows that have been sent.
+    /// Skips rows that have been sent.
     pub fn skip(&mut self, rows: u64) -> anyhow::Result<()> {
         match &mut self.source {
             Source::Csv(reader) => {
                 let mut record = csv::ByteRecord::new();
                 for _ in 0..rows {
-                    // A row that can't be read was one all the same.
+                    // A row with errors counts too.
                     if matches!(reader.read_byte_record(&mut record), Ok(false)) {
                         break;
                     }
@@ -95,7 +93,7 @@ impl Parts {
         Ok(())
     }
 
-    /// The next rows; none at the end.
+    /// The next part; `None` at the end.
     pub fn next_part(&mut self) -> anyhow::Result<Option<Part>> {
         let (rows, content_type, body) = match &mut self.source {
             Source::Csv(reader) => {
@@ -134,18 +132,16 @@ impl Parts {
         Ok((rows > 0).then_some(Part { rows, content_type, body }))
     }
 
-    /// Bytes of the file.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes that have been read.
     pub fn read_bytes(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 }
 
-/// Rows with the header line before them.
+/// The next rows, after a copy of the header line.
 fn csv_part(reader: &mut csv::Reader<Counted>) -> anyhow::Result<(u64, Vec<u8>)> {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     writer.write_byte_record(reader.byte_headers()?)?;
@@ -157,7 +153,7 @@ fn csv_part(reader: &mut csv::Reader<Counted>) -> anyhow::Result<(u64, Vec<u8>)>
                 writer.write_byte_record(&record)?;
                 bytes += record.as_slice().len();
             }
-            // Too many cells or too few: the server says so, with the row's number.
+            // A wrong number of cells: the server reports it with the row's number.
             Err(error) if !error.is_io_error() => writer.write_record(["", "", ""])?,
             Err(error) => return Err(error.into()),
         }

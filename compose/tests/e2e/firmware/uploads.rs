@@ -21,14 +21,13 @@ async fn total(server: &Server) -> Value {
     list["total"].clone()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_refused_by_name_and_leaves_nothing() {
-    let dir = tempfile::tempdir().expect("dir");
-    let server = Server::start(dir.path(), &[]).await;
-    let good = Sample::application("1.2.0", 40_000);
-    let image = good.bytes();
+/// An image, and the status and words with which it is refused.
+struct BadImage(Vec<u8>, u16, &'static str);
+
+/// Images that are wrong in one way each.
+fn bad_images(good: &Sample, image: &[u8]) -> Vec<BadImage> {
     let with = |at: usize, byte: u8| {
-        let mut other = image.clone();
+        let mut other = image.to_vec();
         other[at] = byte;
         other
     };
@@ -40,27 +39,36 @@ async fn what_is_wrong_is_refused_by_name_and_leaves_nothing() {
     };
     let other_chip = Sample { chip: Chip::Esp32S3, ..good.clone() };
     let overflow = {
-        let mut other = image.clone();
+        let mut other = image.to_vec();
         other[28..32].copy_from_slice(&0xFFFF_FFFC_u32.to_le_bytes());
         other
     };
     let last = image.len() - 1;
-    for (file, status, says) in [
-        (Vec::new(), 400, "the file is empty"),
-        (image[..20_000].to_vec(), 400, "cut short"),
-        (image[..last].to_vec(), 400, "cut short"),
-        (with(20_000, !image[20_000]), 400, "checksum"),
-        (with(4, !image[4]), 400, "SHA-256 at its end"),
-        (with(last, !image[last]), 400, "SHA-256 at its end"),
-        (with(0, 0x7F), 400, "no ESP32 image"),
-        (with(1, 0), 400, "segments"),
-        (with(12, 77), 400, "not known"),
-        (overflow, 400, "multiple of 4 under 16 MiB"),
-        (bootloader.bytes(), 400, "bootloader"),
-        (other_chip.bytes(), 400, "the image is for the ESP32-S3"),
-        (large, 413, "larger than the slot"),
-        (b"<html></html>".to_vec(), 400, "no ESP32 image"),
-    ] {
+    vec![
+        BadImage(Vec::new(), 400, "the file is empty"),
+        BadImage(image[..20_000].to_vec(), 400, "cut short"),
+        BadImage(image[..last].to_vec(), 400, "cut short"),
+        BadImage(with(20_000, !image[20_000]), 400, "checksum"),
+        BadImage(with(4, !image[4]), 400, "SHA-256 at its end"),
+        BadImage(with(last, !image[last]), 400, "SHA-256 at its end"),
+        BadImage(with(0, 0x7F), 400, "no ESP32 image"),
+        BadImage(with(1, 0), 400, "segments"),
+        BadImage(with(12, 77), 400, "not known"),
+        BadImage(overflow, 400, "multiple of 4 under 16 MiB"),
+        BadImage(bootloader.bytes(), 400, "bootloader"),
+        BadImage(other_chip.bytes(), 400, "the image is for the ESP32-S3"),
+        BadImage(large, 413, "larger than the slot"),
+        BadImage(b"<html></html>".to_vec(), 400, "no ESP32 image"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_by_name_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("dir");
+    let server = Server::start(dir.path(), &[]).await;
+    let good = Sample::application("1.2.0", 40_000);
+    let image = good.bytes();
+    for BadImage(file, status, says) in bad_images(&good, &image) {
         let parts: [(&str, Option<&str>, &[u8]); 3] = [
             ("version", None, b"1.2.0"),
             ("hardware", None, HARDWARE.as_bytes()),
@@ -249,18 +257,25 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
     assert_eq!(send("1.2.0", HARDWARE, Some(&by_old)).await.0, 201, "the key before");
     assert_eq!(send("1.3.0", HARDWARE, Some(&by_new)).await.0, 201, "and the one after a rotation");
 
-    // The device gets the manifest exactly as it was signed.
+    manifest_and_no_other_way(&server, &by_new).await;
+    server.stop().await;
+    let bad = Server::spawn(&data, &["firmware.require_signature=true"], &[]).ended();
+    assert!(bad.contains("firmware.public_keys"), "{bad}");
+}
+
+/// The device gets the manifest exactly as it was signed, and no command can make it fetch an image that
+/// was not checked.
+async fn manifest_and_no_other_way(server: &Server, signature: &str) {
     let device = server.device("ota-1").await;
     let register =
         json!({ "device_id": "ota-1", "hardware": HARDWARE, "firmware_version": "1.1.0" });
     device.publish("devices/register", register.to_string(), false).await.expect("registered");
-    crate::fleet::until(&server, "/api/devices/ota-1", |d| d["hardware"] == HARDWARE).await;
+    crate::fleet::until(server, "/api/devices/ota-1", |d| d["hardware"] == HARDWARE).await;
     let url = format!("{}/api/firmware/check?device_id=ota-1", server.http);
     let offered: Value =
         server.client.get(url).send().await.expect("an answer").json().await.expect("JSON");
-    let kept: Value = serde_json::from_str(&by_new).expect("JSON");
+    let kept: Value = serde_json::from_str(signature).expect("JSON");
     assert_eq!(offered["manifest"], kept, "{offered}");
-    // No command can make a device fetch an image that was not checked.
     let elsewhere =
         json!({ "url": "http://elsewhere.example/x", "version": "9", "checksum": "a".repeat(64) });
     let update = json!({ "command": "ota_update", "params": elsewhere });
@@ -272,9 +287,6 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
         let said = answer.text().await.expect("text");
         assert!(said.contains("firmware.require_signature"), "{said}");
     }
-    server.stop().await;
-    let bad = Server::spawn(&data, &["firmware.require_signature=true"], &[]).ended();
-    assert!(bad.contains("firmware.public_keys"), "{bad}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,104 +158,123 @@ async fn a_scope_is_the_same_through_every_door() {
     let user: LoginResponse = answer.json().await.expect("login");
     let secret = key(&server, json!({"name": "k", "role": "Admin", "scope": scope})).await;
     for token in [user.access_token.as_str(), secret.as_str()] {
-        let get = async |path: &str| {
-            let url = format!("{}{path}", server.http);
-            let answer = server.client.get(url).bearer_auth(token).send().await.expect("answer");
-            (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or(Value::Null))
-        };
-        let send = async |method: &str, path: &str, body: Value| {
-            let url = format!("{}{path}", server.http);
-            let method: reqwest::Method = method.parse().expect("a method");
-            let request = server.client.request(method, url).bearer_auth(token).json(&body);
-            let answer = request.send().await.expect("answer");
-            (answer.status().as_u16(), answer.json::<Value>().await.unwrap_or(Value::Null))
-        };
-        let (_, list) = get("/api/devices").await;
-        let ids: Vec<&str> = list["items"]
-            .as_array()
-            .expect("items")
-            .iter()
-            .filter_map(|d| d["device_id"].as_str())
-            .collect();
-        assert_eq!((ids, &list["total"]), (vec!["a", "b"], &json!(2)));
-        assert_eq!(get("/api/dashboard/summary").await.1["total"], 2);
-        let stats = "/api/dashboard/stats?from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
-        let (_, stats) = get(stats).await;
-        assert_eq!((&stats["devices"], &stats["freshness"]["devices"]), (&json!(2), &json!(2)));
-        assert_eq!((&stats["messages"], &stats["storage"]), (&Value::Null, &Value::Null));
-        let (_, latest) = get("/api/telemetry/latest").await;
-        let latest: Vec<&Value> =
-            latest["items"].as_array().expect("items").iter().map(|d| &d["device_id"]).collect();
-        assert_eq!(latest, ["a", "b"]);
-        let (_, groups) = get("/api/groups").await;
-        assert_eq!((&groups["total"], &groups["items"][0]["name"]), (&json!(1), &json!("ours")));
-        assert_eq!(get("/api/auth/me").await.1["scope"]["device_ids"], json!(["b"]));
-        for table in ["telemetry", "dead_letters", "devices", "rollup_15m", "rollup_daily"] {
-            let query =
-                json!({"query": format!("SELECT DISTINCT device_id FROM {table} ORDER BY 1")});
-            let (status, rows) = send("POST", "/api/sql", query).await;
-            assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{table}: {rows}");
-        }
-        // It would fail on c's rows, whose existence this caller must not learn of.
-        let fails = json!({"query": FAILS_ON_C});
-        let (status, rows) = send("POST", "/api/sql", fails).await;
-        assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{rows}");
-        let request = theirs["request_id"].as_str().expect("id");
-        let theirs = other["id"].as_str().expect("id");
-        // What is outside the scope looks as if it did not exist.
-        for (method, path, body) in [
-            ("GET", "/api/devices/c".to_owned(), json!({})),
-            ("PATCH", "/api/devices/c".to_owned(), json!({"name": "x"})),
-            ("DELETE", "/api/devices/c".to_owned(), json!({})),
-            ("GET", "/api/devices/c/status".to_owned(), json!({})),
-            ("GET", "/api/devices/c/telemetry".to_owned(), json!({})),
-            ("GET", "/api/devices/c/telemetry/history".to_owned(), json!({})),
-            ("GET", "/api/devices/c/telemetry/export".to_owned(), json!({})),
-            ("POST", "/api/devices/c/command".to_owned(), json!({"command": "ping"})),
-            ("GET", "/api/devices/c/commands".to_owned(), json!({})),
-            ("GET", format!("/api/commands/{request}"), json!({})),
-            ("GET", "/api/devices/c/config".to_owned(), json!({})),
-            (
-                "POST",
-                "/api/devices/c/config".to_owned(),
-                json!({"section": "sd", "values": {"x": 1}}),
-            ),
-            ("GET", "/api/devices/c/config/history".to_owned(), json!({})),
-            ("POST", "/api/devices/c/replace".to_owned(), json!({"new_device_id": "z"})),
-            ("POST", "/api/devices/c/credentials".to_owned(), json!({})),
-            ("GET", format!("/api/groups/{theirs}"), json!({})),
-            ("PATCH", format!("/api/groups/{theirs}"), json!({"name": "x"})),
-            ("POST", format!("/api/groups/{theirs}/command"), json!({"command": "ping"})),
-        ] {
-            let (status, problem) = send(method, &path, body.clone()).await;
-            assert_eq!(status, 404, "{method} {path}: {problem}");
-            let nowhere = path
-                .replace("/devices/c", "/devices/none")
-                .replace(theirs, "018f0000-0000-7000-8000-000000000000")
-                .replace(request, "018f0000-0000-7000-8000-000000000000");
-            let (_, none) = send(method, &nowhere, body).await;
-            assert_eq!(problem, none, "{method} {path}");
-        }
-        // What concerns every device needs a caller without a scope.
-        for (method, path, body) in [
-            ("POST", "/api/devices", json!({"device_id": "new"})),
-            ("POST", "/api/import", json!({})),
-            ("POST", "/api/groups", json!({"name": "new"})),
-            ("GET", "/api/users", json!({})),
-            ("POST", "/api/auth/register", new.clone()),
-            ("POST", "/api/keys", json!({"name": "all", "role": "Admin"})),
-            ("GET", "/api/audit", json!({})),
-        ] {
-            assert_eq!(send(method, path, body).await.0, 403, "{method} {path}");
-        }
-        let moved = json!({"group_id": other["id"]});
-        assert_eq!(
-            send("PATCH", "/api/devices/a", moved).await.0,
-            400,
-            "into what it does not see"
-        );
+        let caller = Caller { server: &server, token };
+        sees_its_devices(&caller).await;
+        sees_nothing_else(&caller, &theirs, &other).await;
+        changes_only_its_devices(&caller, &new, &other).await;
     }
     server.stop().await;
+}
+
+struct Caller<'a> {
+    server: &'a Server,
+    token: &'a str,
+}
+
+impl Caller<'_> {
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let url = format!("{}{path}", self.server.http);
+        let request = self.server.client.get(url).bearer_auth(self.token);
+        let answer = request.send().await.expect("answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}{path}", self.server.http);
+        let method: reqwest::Method = method.parse().expect("a method");
+        let request = self.server.client.request(method, url).bearer_auth(self.token).json(&body);
+        let answer = request.send().await.expect("answer");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+}
+
+/// Lists, sums and queries cover the devices of the scope, which are a and b.
+async fn sees_its_devices(caller: &Caller<'_>) {
+    let (_, list) = caller.get("/api/devices").await;
+    let ids: Vec<&str> = list["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|d| d["device_id"].as_str())
+        .collect();
+    assert_eq!((ids, &list["total"]), (vec!["a", "b"], &json!(2)));
+    assert_eq!(caller.get("/api/dashboard/summary").await.1["total"], 2);
+    let stats = "/api/dashboard/stats?from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+    let (_, stats) = caller.get(stats).await;
+    assert_eq!((&stats["devices"], &stats["freshness"]["devices"]), (&json!(2), &json!(2)));
+    assert_eq!((&stats["messages"], &stats["storage"]), (&Value::Null, &Value::Null));
+    let (_, latest) = caller.get("/api/telemetry/latest").await;
+    let latest: Vec<&Value> =
+        latest["items"].as_array().expect("items").iter().map(|d| &d["device_id"]).collect();
+    assert_eq!(latest, ["a", "b"]);
+    let (_, groups) = caller.get("/api/groups").await;
+    assert_eq!((&groups["total"], &groups["items"][0]["name"]), (&json!(1), &json!("ours")));
+    assert_eq!(caller.get("/api/auth/me").await.1["scope"]["device_ids"], json!(["b"]));
+    for table in ["telemetry", "dead_letters", "devices", "rollup_15m", "rollup_daily"] {
+        let query = json!({"query": format!("SELECT DISTINCT device_id FROM {table} ORDER BY 1")});
+        let (status, rows) = caller.send("POST", "/api/sql", query).await;
+        assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{table}: {rows}");
+    }
+    // It would fail on c's rows, whose existence this caller must not learn of.
+    let fails = json!({"query": FAILS_ON_C});
+    let (status, rows) = caller.send("POST", "/api/sql", fails).await;
+    assert_eq!((status, &rows["rows"]), (200, &json!([["a"], ["b"]])), "{rows}");
+}
+
+/// What is outside the scope looks as if it did not exist.
+async fn sees_nothing_else(caller: &Caller<'_>, command: &Value, group: &Value) {
+    let request = command["request_id"].as_str().expect("id");
+    let theirs = group["id"].as_str().expect("id");
+    for (method, path, body) in [
+        ("GET", "/api/devices/c".to_owned(), json!({})),
+        ("PATCH", "/api/devices/c".to_owned(), json!({"name": "x"})),
+        ("DELETE", "/api/devices/c".to_owned(), json!({})),
+        ("GET", "/api/devices/c/status".to_owned(), json!({})),
+        ("GET", "/api/devices/c/telemetry".to_owned(), json!({})),
+        ("GET", "/api/devices/c/telemetry/history".to_owned(), json!({})),
+        ("GET", "/api/devices/c/telemetry/export".to_owned(), json!({})),
+        ("POST", "/api/devices/c/command".to_owned(), json!({"command": "ping"})),
+        ("GET", "/api/devices/c/commands".to_owned(), json!({})),
+        ("GET", format!("/api/commands/{request}"), json!({})),
+        ("GET", "/api/devices/c/config".to_owned(), json!({})),
+        ("POST", "/api/devices/c/config".to_owned(), json!({"section": "sd", "values": {"x": 1}})),
+        ("GET", "/api/devices/c/config/history".to_owned(), json!({})),
+        ("POST", "/api/devices/c/replace".to_owned(), json!({"new_device_id": "z"})),
+        ("POST", "/api/devices/c/credentials".to_owned(), json!({})),
+        ("GET", format!("/api/groups/{theirs}"), json!({})),
+        ("PATCH", format!("/api/groups/{theirs}"), json!({"name": "x"})),
+        ("POST", format!("/api/groups/{theirs}/command"), json!({"command": "ping"})),
+    ] {
+        let (status, problem) = caller.send(method, &path, body.clone()).await;
+        assert_eq!(status, 404, "{method} {path}: {problem}");
+        let nowhere = path
+            .replace("/devices/c", "/devices/none")
+            .replace(theirs, "018f0000-0000-7000-8000-000000000000")
+            .replace(request, "018f0000-0000-7000-8000-000000000000");
+        let (_, none) = caller.send(method, &nowhere, body).await;
+        assert_eq!(problem, none, "{method} {path}");
+    }
+}
+
+/// What concerns every device needs a caller without a scope.
+async fn changes_only_its_devices(caller: &Caller<'_>, new: &Value, group: &Value) {
+    for (method, path, body) in [
+        ("POST", "/api/devices", json!({"device_id": "new"})),
+        ("POST", "/api/import", json!({})),
+        ("POST", "/api/groups", json!({"name": "new"})),
+        ("GET", "/api/users", json!({})),
+        ("POST", "/api/auth/register", new.clone()),
+        ("POST", "/api/keys", json!({"name": "all", "role": "Admin"})),
+        ("GET", "/api/audit", json!({})),
+    ] {
+        assert_eq!(caller.send(method, path, body).await.0, 403, "{method} {path}");
+    }
+    let moved = json!({"group_id": group["id"]});
+    assert_eq!(
+        caller.send("PATCH", "/api/devices/a", moved).await.0,
+        400,
+        "into what it does not see"
+    );
 }
 
 /// A token with these claims, signed with the secret.
@@ -337,12 +356,8 @@ async fn only_our_own_tokens_open() {
 async fn passwords_sessions_and_guesses() {
     let dir = tempfile::tempdir().expect("dir");
     let server = Server::start(dir.path(), &["http.trusted_proxies=127.0.0.1"]).await;
-    let login = async |name: &str, password: &str, from: &str| {
-        let url = format!("{}/api/auth/login", server.http);
-        let body = json!({"username": name, "password": password});
-        let request = server.client.post(url).json(&body).header("X-Forwarded-For", from);
-        request.send().await.expect("answer")
-    };
+    let login =
+        async |name: &str, password: &str, from: &str| login(&server, name, password, from).await;
     let new =
         json!({"username": "Night.Shift", "password": "a long enough one", "role": "Operator"});
     let made: Value = server.post("/api/auth/register", &new).await.json().await.expect("JSON");
@@ -390,7 +405,21 @@ async fn passwords_sessions_and_guesses() {
     assert_eq!(lower.send().await.expect("answer").status(), 422);
     let gone = server.client.delete(&own).bearer_auth(&token).send().await.expect("answer");
     assert_eq!(gone.status(), 422);
-    // Who guesses has to wait; the admin at another address, and another name, don't.
+    guesses_are_slowed_down(&server).await;
+    server.stop().await;
+}
+
+async fn login(server: &Server, name: &str, password: &str, from: &str) -> reqwest::Response {
+    let url = format!("{}/api/auth/login", server.http);
+    let body = json!({"username": name, "password": password});
+    let request = server.client.post(url).json(&body).header("X-Forwarded-For", from);
+    request.send().await.expect("answer")
+}
+
+/// Who guesses has to wait; the admin at another address, and another name, don't.
+async fn guesses_are_slowed_down(server: &Server) {
+    let login =
+        async |name: &str, password: &str, from: &str| login(server, name, password, from).await;
     let mut throttled = None;
     for _ in 0..8 {
         let answer = login("admin", "a wrong guess", "192.0.2.66").await;
@@ -439,7 +468,6 @@ async fn passwords_sessions_and_guesses() {
     }
     assert_eq!(answers[..5], [400; 5]);
     assert_eq!(answers.last(), Some(&429), "{answers:?}");
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,11 +41,22 @@ async fn from_commissioning_to_its_end() {
     assert_eq!((status, &made["device"]["status"]), (201, &json!("offline")));
     let (again, _) = send(&server, reqwest::Method::POST, "/api/devices", &new).await;
     assert_eq!(again, 409);
-    let path = "/api/devices/ACV-AABBCCDDEEFF";
-
-    // It connects with its secret, registers, and is online.
     let options = login(&server, &made["credentials"]);
     let device = Connection::open(&options).await.expect("its secret is good");
+    registers(&server, &device).await;
+    is_edited(&server).await;
+    loses_access(&server, &device, &options).await;
+    // Kept open: a broken connection would publish its will after the deletion.
+    let _new = is_replaced(&server).await;
+    is_deleted(&server).await;
+    is_in_the_audit(&server).await;
+    server.stop().await;
+}
+
+const PATH: &str = "/api/devices/ACV-AABBCCDDEEFF";
+
+/// It registers, and what it sends of itself is stored. A field of the wrong type is ignored and reported.
+async fn registers(server: &Server, device: &Connection) {
     let register = json!({
         "device_id": "ACV-AABBCCDDEEFF", "mac_address": "aa-bb-cc-dd-ee-ff",
         "imei": "351234567890123", "iccid": "8927000000000000000", "hardware": "TTGO T-Call v1.4",
@@ -53,7 +64,7 @@ async fn from_commissioning_to_its_end() {
         "meter_serial": "AH1234567", "name": "its own idea"
     });
     device.publish("devices/register", register.to_string(), false).await.expect("ack");
-    let now = until(&server, path, |d| d["registered"] == true).await;
+    let now = until(server, PATH, |d| d["registered"] == true).await;
     assert_eq!((&now["name"], &now["tags"]), (&json!("Feeder 2"), &json!(["roof"])));
     assert_eq!(
         (&now["mac_address"], &now["status"]),
@@ -69,7 +80,7 @@ async fn from_commissioning_to_its_end() {
         .expect("ack");
     device.publish("acuvim/ACV-AABBCCDDEEFF/telemetry", reading(T0), false).await.expect("ack");
     let now =
-        until(&server, path, |d| d["boot_count"] == 18 && d["last_telemetry"].is_string()).await;
+        until(server, PATH, |d| d["boot_count"] == 18 && d["last_telemetry"].is_string()).await;
     assert_eq!((&now["firmware_version"], &now["signal_strength"]), (&json!("1.2.1"), &json!(-61)));
     assert_eq!(now["last_heartbeat"], "2026-05-01T00:00:00Z");
     for bad in [json!({"mac_address": "no"}), json!({"imei": "12"}), json!({"iccid": "x"})] {
@@ -77,24 +88,25 @@ async fn from_commissioning_to_its_end() {
         register.as_object_mut().expect("object").extend(bad.as_object().expect("object").clone());
         device.publish("devices/register", register.to_string(), false).await.expect("ack");
     }
-    // A field of the wrong type is ignored and reported; the others are used.
     let told = "SELECT count(*) FROM device_events WHERE event = 'odd_fields'";
     server.wait_for(told, 3).await;
     server.wait_for("SELECT count(*) FROM dead_letters WHERE kind = 'register'", 0).await;
-    let now = json(server.get(path).await).await;
+    let now = json(server.get(PATH).await).await;
     assert_eq!(
         (&now["mac_address"], &now["imei"], &now["iccid"]),
         (&json!("AA:BB:CC:DD:EE:FF"), &json!("351234567890123"), &json!("8927000000000000000"))
     );
+}
 
-    // A person edits it: what was read can be sent back, an unknown field is refused.
-    let mut put = json(server.get(path).await).await;
+/// A person edits it: what was read can be sent back, an unknown field is refused.
+async fn is_edited(server: &Server) {
+    let mut put = json(server.get(PATH).await).await;
     put["name"] = json!("Feeder 3");
     put["tags"] = Value::Null;
-    let (status, now) = send(&server, reqwest::Method::PUT, path, &put).await;
+    let (status, now) = send(server, reqwest::Method::PUT, PATH, &put).await;
     assert_eq!((status, &now["name"], &now["tags"]), (200, &json!("Feeder 3"), &json!([])));
     let patch = json!({"description": "on the roof", "nominal_voltage_v": null});
-    let (_, now) = send(&server, reqwest::Method::PATCH, path, &patch).await;
+    let (_, now) = send(server, reqwest::Method::PATCH, PATH, &patch).await;
     assert_eq!((&now["nominal_voltage_v"], &now["name"]), (&Value::Null, &json!("Feeder 3")));
     for (bad, field) in [
         (json!({"colour": "red"}), "colour"),
@@ -103,52 +115,59 @@ async fn from_commissioning_to_its_end() {
         (json!({"group_id": "018f0000-0000-7000-8000-000000000000"}), "group_id"),
         (json!({"device_id": "x"}), "device_id"),
     ] {
-        let (status, problem) = send(&server, reqwest::Method::PATCH, path, &bad).await;
+        let (status, problem) = send(server, reqwest::Method::PATCH, PATH, &bad).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!(field)), "{problem}");
     }
+}
 
-    // A new secret ends the connection that used the old one; a disabled device can't connect.
+/// A new secret ends the connection that used the old one; a disabled device can't connect.
+async fn loses_access(server: &Server, device: &Connection, options: &ConnectOptions) {
     let (status, fresh) =
-        send(&server, reqwest::Method::POST, &format!("{path}/credentials"), &json!({})).await;
+        send(server, reqwest::Method::POST, &format!("{PATH}/credentials"), &json!({})).await;
     assert_eq!(status, 201);
-    until(&server, path, |d| d["status"] == "offline").await;
+    until(server, PATH, |d| d["status"] == "offline").await;
     assert!(
         device.publish("acuvim/ACV-AABBCCDDEEFF/telemetry", reading(T0 + 1), false).await.is_err()
     );
-    assert!(matches!(Connection::open(&options).await, Err(Error::Refused(_))));
-    let options = login(&server, &fresh);
+    assert!(matches!(Connection::open(options).await, Err(Error::Refused(_))));
+    let options = login(server, &fresh);
     let device = Connection::open(&options).await.expect("the new secret");
     let off = json!({"enabled": false});
-    assert_eq!(send(&server, reqwest::Method::PATCH, path, &off).await.0, 200);
+    assert_eq!(send(server, reqwest::Method::PATCH, PATH, &off).await.0, 200);
     let begun = std::time::Instant::now();
     while device.publish("acuvim/ACV-AABBCCDDEEFF/status", "online", false).await.is_ok() {
         assert!(begun.elapsed() < crate::harness::PATIENCE, "a stolen device stays connected");
         crate::harness::pause(begun).await;
     }
     assert!(matches!(Connection::open(&options).await, Err(Error::Refused(_))));
+}
 
-    // A new logger takes over; the readings so far are those of the old one.
+/// A new logger takes over; the readings so far are those of the old one.
+async fn is_replaced(server: &Server) -> Connection {
     let replace = json!({"new_device_id": "ACV-001122334455"});
     let (status, made) =
-        send(&server, reqwest::Method::POST, &format!("{path}/replace"), &replace).await;
+        send(server, reqwest::Method::POST, &format!("{PATH}/replace"), &replace).await;
     assert_eq!((status, &made["device"]["name"]), (200, &json!("Feeder 3")));
     let latest = json(server.get("/api/devices/ACV-001122334455/telemetry").await).await;
     assert_eq!(latest["device_id"], "ACV-AABBCCDDEEFF");
-    let new = Connection::open(&login(&server, &made["credentials"])).await.expect("its secret");
+    let new = Connection::open(&login(server, &made["credentials"])).await.expect("its secret");
     new.publish("acuvim/ACV-001122334455/telemetry", reading(T0 + 5000), false).await.expect("ack");
-    until(&server, "/api/devices/ACV-001122334455/telemetry", |t| {
+    until(server, "/api/devices/ACV-001122334455/telemetry", |t| {
         t["device_id"] == "ACV-001122334455"
     })
     .await;
     let rows =
         server.sql("SELECT replaces FROM devices WHERE device_id = 'ACV-001122334455'").await;
     assert_eq!(rows.rows[0][0], "ACV-AABBCCDDEEFF");
+    new
+}
 
-    // Its readings stay after its deletion; if it sends again, it is a new device.
+/// Its readings stay after its deletion; if it sends again, it is a new device.
+async fn is_deleted(server: &Server) {
     let path = "/api/devices/ACV-001122334455";
-    assert_eq!(send(&server, reqwest::Method::DELETE, path, &json!({})).await.0, 204);
+    assert_eq!(send(server, reqwest::Method::DELETE, path, &json!({})).await.0, 204);
     assert_eq!(server.get(path).await.status(), 404);
-    assert_eq!(send(&server, reqwest::Method::DELETE, path, &json!({})).await.0, 404);
+    assert_eq!(send(server, reqwest::Method::DELETE, path, &json!({})).await.0, 404);
     assert_eq!(
         server.number("SELECT count(*) FROM telemetry WHERE device_id = 'ACV-001122334455'").await,
         1
@@ -157,8 +176,11 @@ async fn from_commissioning_to_its_end() {
     talk.publish("acuvim/ACV-001122334455/heartbeat", json!({"ts": T0}).to_string(), false)
         .await
         .expect("ack");
-    let back = until(&server, path, |_| true).await;
+    let back = until(server, path, |_| true).await;
     assert_eq!((&back["name"], &back["registered"]), (&Value::Null, &json!(false)));
+}
+
+async fn is_in_the_audit(server: &Server) {
     let audit = json(server.get("/api/audit?limit=1000").await).await;
     let actions: Vec<&str> = audit["items"]
         .as_array()
@@ -184,7 +206,6 @@ async fn from_commissioning_to_its_end() {
             .iter()
             .all(|e| e["address"] == "127.0.0.1" || e["actor"] == "system")
     );
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

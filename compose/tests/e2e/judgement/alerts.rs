@@ -1,5 +1,6 @@
 //! An alert from its first reading to its evidence, and what users can do with it.
 
+use acuvim_benches::mqtt::Connection;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -87,7 +88,23 @@ async fn an_episode_from_its_first_reading_to_its_evidence() {
         (&seen["acknowledged_by"], &seen["acknowledge_note"]),
         (&json!("admin"), &json!("known"))
     );
-    // The evidence stays the same while its files are merged with that of a later reading.
+    evidence_and_steps(&server, &device, id).await;
+
+    let trace = server.get(&format!("/api/devices/d/telemetry/trace?ts={}", T0 + 20_000)).await;
+    let trace = body(trace, 200).await;
+    assert_eq!((&trace["ts"], &trace["committed"]), (&json!(at(20)), &json!(true)));
+    let none = server.get(&format!("/api/devices/d/telemetry/trace?ts={}", T0 + 1)).await;
+    body(none, 404).await;
+    assert_eq!(
+        delete(&server, &format!("/api/rules/{}", rule["id"].as_str().expect("id"))).await,
+        204
+    );
+    server.stop().await;
+}
+
+/// The evidence of an acknowledged alert stays the same while its files are merged with that of a later
+/// reading, and its steps are in the lake.
+async fn evidence_and_steps(server: &Server, device: &Connection, id: &str) {
     server.wait_for("SELECT count(*) FROM alert_events WHERE event = 'acknowledged'", 1).await;
     for n in 0..3 {
         let mut lines = server.stages();
@@ -111,17 +128,6 @@ async fn an_episode_from_its_first_reading_to_its_evidence() {
     assert!(steps.iter().all(|row| row[1].as_str().is_some_and(|r| r.contains("0:"))), "{steps:?}");
     let table = "SELECT count(*) FROM alerts WHERE alert_type = 'over' AND acknowledged";
     assert_eq!(server.number(table).await, 1);
-
-    let trace = server.get(&format!("/api/devices/d/telemetry/trace?ts={}", T0 + 20_000)).await;
-    let trace = body(trace, 200).await;
-    assert_eq!((&trace["ts"], &trace["committed"]), (&json!(at(20)), &json!(true)));
-    let none = server.get(&format!("/api/devices/d/telemetry/trace?ts={}", T0 + 1)).await;
-    body(none, 404).await;
-    assert_eq!(
-        delete(&server, &format!("/api/rules/{}", rule["id"].as_str().expect("id"))).await,
-        204
-    );
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{QUICK, T0, alerts, only_rule, volts};
+use super::{Episode, Limits, QUICK, T0, alerts, episodes, expected, only_rule, volts};
 use crate::harness::Server;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,55 +35,19 @@ async fn episodes_and_their_waiting_times_survive_kills() {
         }
     }
     // The expected episodes, computed from the pattern alone.
-    let mut wanted = Vec::new();
-    for device in 0..devices {
-        let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =
-            (None, None, None);
-        for step in 0..steps {
-            let (second, value) = (step * 10, story(device, step));
-            match open {
-                None if value > 250.0 => {
-                    let begun = *since.get_or_insert(second);
-                    if second - begun >= 30 {
-                        open = Some(begun);
-                    }
-                }
-                None => since = None,
-                Some(begun) if value < 245.0 => {
-                    let end = *over.get_or_insert(second);
-                    if second - end >= 30 {
-                        wanted.push((device, begun, Some(end)));
-                        (since, open, over) = (None, None, None);
-                    }
-                }
-                Some(_) => over = None,
-            }
-        }
-        if let Some(begun) = open {
-            wanted.push((device, begun, None));
-        }
-    }
+    let limits =
+        Limits { raise_above: 250.0, clear_below: 245.0, for_seconds: 30, clear_for_seconds: 30 };
+    let of = |device| expected(device, (0..steps).map(move |step| story(device, step)), &limits);
+    let mut wanted: Vec<Episode> = (0..devices).flat_map(of).collect();
     wanted.sort_unstable();
     let count = wanted.len();
-    let second = |v: &serde_json::Value| {
-        let at: Option<chrono::DateTime<chrono::Utc>> = serde_json::from_value(v.clone()).ok();
-        at.map(|at| (at.timestamp_millis() - T0) / 1000)
-    };
     let found = alerts(&server, "type=over", |a| {
         let open = a.iter().filter(|a| a["resolved_at"].is_null()).count();
-        a.len() == count && open == wanted.iter().filter(|w| w.2.is_none()).count()
+        a.len() == count && open == wanted.iter().filter(|w| w.ended.is_none()).count()
     })
     .await;
-    let mut found: Vec<_> = found
-        .iter()
-        .map(|a| {
-            let device = a["device_id"].as_str().expect("text")[1..].parse::<i64>().expect("n");
-            (device, second(&a["created_at"]).expect("a time"), second(&a["resolved_at"]))
-        })
-        .collect();
-    found.sort_unstable();
-    assert_eq!(found, wanted);
-    let ended = wanted.iter().filter(|w| w.2.is_some()).count();
+    assert_eq!(episodes(&found), wanted);
+    let ended = wanted.iter().filter(|w| w.ended.is_some()).count();
     let events = |event: &str| {
         format!("SELECT count(*) FROM alert_events WHERE event = '{event}' AND alert_type = 'over'")
     };

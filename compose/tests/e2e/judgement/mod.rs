@@ -113,3 +113,63 @@ pub async fn alerts(server: &Server, query: &str, wanted: impl Fn(&[Value]) -> b
         crate::harness::pause(begun).await;
     }
 }
+
+/// An episode of a device, in seconds from `T0`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Episode {
+    pub device: i64,
+    pub begun: i64,
+    pub ended: Option<i64>,
+}
+
+/// A rule on one voltage, as the tests make it.
+pub struct Limits {
+    pub raise_above: f64,
+    pub clear_below: f64,
+    pub for_seconds: i64,
+    pub clear_for_seconds: i64,
+}
+
+/// The episodes that a rule must find in a device's voltages, one every ten seconds.
+pub fn expected(device: i64, volts: impl Iterator<Item = f64>, rule: &Limits) -> Vec<Episode> {
+    let mut found = Vec::new();
+    let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =
+        (None, None, None);
+    for (second, value) in (0_i64..).step_by(10).zip(volts) {
+        match open {
+            None if value > rule.raise_above => {
+                let begun = *since.get_or_insert(second);
+                if second - begun >= rule.for_seconds {
+                    open = Some(begun);
+                }
+            }
+            None => since = None,
+            Some(begun) if value < rule.clear_below => {
+                let end = *over.get_or_insert(second);
+                if second - end >= rule.clear_for_seconds {
+                    found.push(Episode { device, begun, ended: Some(end) });
+                    (since, open, over) = (None, None, None);
+                }
+            }
+            Some(_) => over = None,
+        }
+    }
+    found.extend(open.map(|begun| Episode { device, begun, ended: None }));
+    found
+}
+
+/// Alerts of devices that are named by a letter and a number, in the order of episodes.
+pub fn episodes(alerts: &[Value]) -> Vec<Episode> {
+    let second = |v: &Value| {
+        let at: Option<chrono::DateTime<chrono::Utc>> = serde_json::from_value(v.clone()).ok();
+        at.map(|at| (at.timestamp_millis() - T0) / 1000)
+    };
+    let episode = |alert: &Value| Episode {
+        device: alert["device_id"].as_str().expect("text")[1..].parse().expect("a number"),
+        begun: second(&alert["created_at"]).expect("a time"),
+        ended: second(&alert["resolved_at"]),
+    };
+    let mut found: Vec<Episode> = alerts.iter().map(episode).collect();
+    found.sort_unstable();
+    found
+}

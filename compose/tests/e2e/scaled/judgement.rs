@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use acuvim_benches::mqtt::Connection;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::load::expect_outages;
 use crate::{
     harness::{PATIENCE, connect},
-    judgement::{T0, alerts, only_rule_at, volts},
+    judgement::{Episode, Limits, T0, alerts, episodes, expected, only_rule_at, volts},
     stack::Stack,
 };
 
@@ -72,52 +72,18 @@ async fn no_episode_is_lost_doubled_or_begun_anew_when_partitions_move() {
             _ => tokio::time::sleep(Duration::from_millis(120)).await,
         }
     }
-    let mut wanted = Vec::new();
-    for device in 0..devices {
-        let (mut since, mut open, mut over): (Option<i64>, Option<i64>, Option<i64>) =
-            (None, None, None);
-        for step in 0..steps {
-            let (at, breach) = (step * 10, story(device, step) > 250.0);
-            match (open, breach) {
-                (None, true) => {
-                    let begun = *since.get_or_insert(at);
-                    if at - begun >= 30 {
-                        open = Some(begun);
-                    }
-                }
-                (None, false) => since = None,
-                (Some(_), true) => over = None,
-                (Some(begun), false) => {
-                    let end = *over.get_or_insert(at);
-                    if at - end >= 20 {
-                        wanted.push((device, begun, Some(end)));
-                        (since, open, over) = (None, None, None);
-                    }
-                }
-            }
-        }
-        wanted.extend(open.map(|begun| (device, begun, None)));
-    }
+    let limits =
+        Limits { raise_above: 250.0, clear_below: 250.0, for_seconds: 30, clear_for_seconds: 20 };
+    let of = |device| expected(device, (0..steps).map(move |step| story(device, step)), &limits);
+    let mut wanted: Vec<Episode> = (0..devices).flat_map(of).collect();
     wanted.sort_unstable();
     let total = wanted.len();
-    let open = wanted.iter().filter(|w| w.2.is_none()).count();
+    let open = wanted.iter().filter(|w| w.ended.is_none()).count();
     let found = alerts(&query, "type=over", |a| {
         a.len() >= total && a.iter().filter(|a| a["resolved_at"].is_null()).count() == open
     })
     .await;
-    let second_of = |v: &Value| {
-        let at: Option<chrono::DateTime<chrono::Utc>> = serde_json::from_value(v.clone()).ok();
-        at.map(|at| (at.timestamp_millis() - T0) / 1000)
-    };
-    let mut found: Vec<_> = found
-        .iter()
-        .map(|a| {
-            let device = a["device_id"].as_str().expect("text")[1..].parse::<i64>().expect("n");
-            (device, second_of(&a["created_at"]).expect("a time"), second_of(&a["resolved_at"]))
-        })
-        .collect();
-    found.sort_unstable();
-    assert_eq!(found, wanted);
+    assert_eq!(episodes(&found), wanted);
     let raised = "SELECT count(*) FROM alert_events WHERE event = 'raised' AND alert_type = 'over'";
     let begun = Instant::now();
     while query.number(raised).await < i64::try_from(total).expect("n") {

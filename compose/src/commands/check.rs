@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::net::TcpStream;
 
-use super::say;
+use super::print_line;
 use crate::{serve, settings::Settings};
 
 /// Time limit of a connection to the MQTT broker.
@@ -13,10 +13,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens each component and prints the result. The exit code is 1 if one can't be used.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    say("ok   settings")?;
+    print_line("ok   settings")?;
     let dir = &settings.data.dir;
     if !dir.exists() && settings.control.url.is_none() {
-        say(format!("ok   {} is made at the first start (data.dir)", dir.display()))?;
+        print_line(format!("ok   {} is made at the first start (data.dir)", dir.display()))?;
         return Ok(());
     }
     let mut failed = 0;
@@ -64,10 +64,10 @@ fn report<T, E: std::fmt::Display>(
     failed: &mut u32,
 ) -> anyhow::Result<()> {
     match opened {
-        Ok(_) => say(format!("ok   {component}")),
+        Ok(_) => print_line(format!("ok   {component}")),
         Err(error) => {
             *failed += 1;
-            say(format!("FAIL {component}: {error:#}"))
+            print_line(format!("FAIL {component}: {error:#}"))
         }
     }
 }

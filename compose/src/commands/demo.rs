@@ -9,7 +9,7 @@ use acuvim_benches::fleet::{self, FleetOptions, Report};
 use anyhow::{bail, ensure};
 use tokio_util::sync::CancellationToken;
 
-use super::say;
+use super::print_line;
 use crate::{
     admin::PASSWORD_FILE,
     cli::{DemoArgs, ServeFlags},
@@ -77,7 +77,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
 
 fn welcome(server: &Server, mqtt: SocketAddr, password: &str) -> anyhow::Result<()> {
     let http = server.addresses.http;
-    say(format!(
+    print_line(format!(
         "
   Tau Acuvim demo: a simulated fleet sends readings over MQTT, now.
 
@@ -111,7 +111,7 @@ async fn progress(report: &Report) {
             "{} live readings acknowledged, {} from SD cards, {} bad messages",
             t.readings, t.sd_readings, t.bad
         );
-        if say(line).is_err() {
+        if print_line(line).is_err() {
             return;
         }
     }

@@ -8,7 +8,7 @@ use acuvim_firmware_registry::{
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
 
-use super::say;
+use super::print_line;
 use crate::{
     cli::{FirmwareCommand, InspectArgs, KeysArgs, SignArgs, VerifyArgs},
     settings::Settings,
@@ -42,15 +42,18 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         None => Settings::built_in()?.firmware.slot_bytes,
     };
     let image = image(&args.image, slot)?;
-    say(format!("chip      {}", image.chip))?;
-    say(format!("size      {} bytes of a slot of {slot}", image.size))?;
-    say(format!("sha256    {}", image.sha256))?;
+    print_line(format!("chip      {}", image.chip))?;
+    print_line(format!("size      {} bytes of a slot of {slot}", image.size))?;
+    print_line(format!("sha256    {}", image.sha256))?;
     let hashed = if image.hashed { "yes, and it is right" } else { "none" };
-    say(format!("its hash  {hashed}"))?;
-    let Some(about) = image.descriptor else { return say("no application descriptor") };
-    say(format!("project   {}", about.project))?;
-    say(format!("version   {}", about.version))?;
-    say(format!("built     {} {} with ESP-IDF {}", about.date, about.time, about.idf_version))
+    print_line(format!("its hash  {hashed}"))?;
+    let Some(about) = image.descriptor else { return print_line("no application descriptor") };
+    print_line(format!("project   {}", about.project))?;
+    print_line(format!("version   {}", about.version))?;
+    print_line(format!(
+        "built     {} {} with ESP-IDF {}",
+        about.date, about.time, about.idf_version
+    ))
 }
 
 fn keys(args: &KeysArgs) -> anyhow::Result<()> {
@@ -60,7 +63,7 @@ fn keys(args: &KeysArgs) -> anyhow::Result<()> {
     let mut file = options.open(&args.out).with_context(|| args.out.display().to_string())?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
-    say(key.public().to_base64())
+    print_line(key.public().to_base64())
 }
 
 fn sign(args: SignArgs) -> anyhow::Result<()> {
@@ -85,7 +88,7 @@ fn sign(args: SignArgs) -> anyhow::Result<()> {
     let signed = Signed::sign(&manifest, &key)?;
     fs::write(&args.out, serde_json::to_string_pretty(&signed)?)
         .with_context(|| args.out.display().to_string())?;
-    say(signed.manifest)
+    print_line(signed.manifest)
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
@@ -98,5 +101,5 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     };
     let manifest = signed.verify(&[PublicKey::parse(&text)?])?;
     manifest.fits(&image, &manifest.version, manifest.hardware.as_deref(), Utc::now())?;
-    say(format!("good: {}", signed.manifest))
+    print_line(format!("good: {}", signed.manifest))
 }

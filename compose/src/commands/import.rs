@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Sends the file. Fails if a row was refused; all others are stored then.
 pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     let mut parts = Parts::open(&args.file)?;
-    let mark = Mark::of(&args)?;
-    let done = if args.restart { Done::default() } else { mark.read() };
+    let checkpoint = Checkpoint::of(&args)?;
+    let done = if args.restart { Counts::default() } else { checkpoint.read() };
     if done.rows > 0 {
-        say(&format!("going on behind row {}; --restart begins anew", done.rows))?;
+        show_line(&format!("going on behind row {}; --restart begins anew", done.rows))?;
     }
     parts.skip(done.rows)?;
     let server = Client::new(&args.server).await?;
@@ -47,13 +47,13 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
             sent.refusals.into_iter().map(at).take(20_usize.saturating_sub(refusals.len())),
         );
         progress.done.rows += rows;
-        mark.write(progress.done)?;
+        checkpoint.write(progress.done)?;
         progress.show(parts.read_bytes())?;
     }
-    mark.remove();
+    checkpoint.remove();
     progress.end()?;
     for refusal in refusals {
-        say(&format!("row {}: {}", refusal.row, refusal.message))?;
+        show_line(&format!("row {}: {}", refusal.row, refusal.message))?;
     }
     match progress.done.refused {
         0 => Ok(()),
@@ -66,14 +66,14 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
 
 /// The counts of an import so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Done {
+struct Counts {
     rows: u64,
     stored: u64,
     duplicates: u64,
     refused: u64,
 }
 
-impl std::fmt::Display for Done {
+impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rows, stored, duplicates, refused } = self;
         write!(f, "{rows} rows, {stored} stored, {duplicates} duplicates, {refused} refused")
@@ -109,13 +109,13 @@ async fn send(server: &Client, args: &HistoryArgs, part: Part) -> anyhow::Result
 }
 
 /// The progress of an import, in a file beside the imported one.
-struct Mark {
+struct Checkpoint {
     path: PathBuf,
     /// Size and time of the file, the server, and the options. Progress with other ones is not used.
     about: String,
 }
 
-impl Mark {
+impl Checkpoint {
     fn of(args: &HistoryArgs) -> anyhow::Result<Self> {
         let file = &args.file;
         let facts = std::fs::metadata(file).with_context(|| file.display().to_string())?;
@@ -132,19 +132,19 @@ impl Mark {
         Ok(Self { path: path.into(), about })
     }
 
-    fn read(&self) -> Done {
+    fn read(&self) -> Counts {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let numbers = text.strip_prefix(&self.about).unwrap_or_default();
         // Earlier versions wrote the number of rows only.
         let mut numbers = numbers.split_whitespace().map(|n| n.parse().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
-        Done { rows: next(), stored: next(), duplicates: next(), refused: next() }
+        Counts { rows: next(), stored: next(), duplicates: next(), refused: next() }
     }
 
     /// Replaces the file in one step, since a truncated one would restart the import.
-    fn write(&self, done: Done) -> anyhow::Result<()> {
+    fn write(&self, done: Counts) -> anyhow::Result<()> {
         let next = self.path.with_extension("imported.next");
-        let Done { rows, stored, duplicates, refused } = done;
+        let Counts { rows, stored, duplicates, refused } = done;
         let text = format!("{} {rows} {stored} {duplicates} {refused}\n", self.about);
         std::fs::write(&next, text)
             .and_then(|()| std::fs::rename(&next, &self.path))
@@ -160,7 +160,7 @@ impl Mark {
 /// Progress on stderr: a line that is rewritten on a terminal, and a new line every ten seconds
 /// elsewhere.
 struct Progress {
-    done: Done,
+    done: Counts,
     begun_at: u64,
     size: u64,
     begun: Instant,
@@ -168,7 +168,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(done: Done, size: u64) -> Self {
+    fn new(done: Counts, size: u64) -> Self {
         Self { done, begun_at: done.rows, size, begun: Instant::now(), shown: None }
     }
 
@@ -201,7 +201,7 @@ impl Progress {
     }
 }
 
-fn say(line: &str) -> anyhow::Result<()> {
+fn show_line(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "{line}")?;
     Ok(())
 }
@@ -211,17 +211,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_keeps_what_an_import_came_to() {
+    fn a_checkpoint_keeps_the_counts() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mark = Mark { path: dir.path().join("a.csv.imported"), about: "7 1 http://x".into() };
-        assert_eq!(mark.read(), Done::default());
-        let done = Done { rows: 20, stored: 15, duplicates: 2, refused: 3 };
-        mark.write(done).expect("written");
-        assert_eq!(mark.read(), done);
-        let other = Mark { about: "8 1 http://x".into(), path: mark.path.clone() };
-        assert_eq!(other.read(), Done::default());
-        std::fs::write(&mark.path, "7 1 http://x 20\n").expect("of an earlier version");
-        assert_eq!(mark.read(), Done { rows: 20, ..Done::default() });
+        let checkpoint =
+            Checkpoint { path: dir.path().join("a.csv.imported"), about: "7 1 http://x".into() };
+        assert_eq!(checkpoint.read(), Counts::default());
+        let done = Counts { rows: 20, stored: 15, duplicates: 2, refused: 3 };
+        checkpoint.write(done).expect("written");
+        assert_eq!(checkpoint.read(), done);
+        let other = Checkpoint { about: "8 1 http://x".into(), path: checkpoint.path.clone() };
+        assert_eq!(other.read(), Counts::default());
+        std::fs::write(&checkpoint.path, "7 1 http://x 20\n").expect("of an earlier version");
+        assert_eq!(checkpoint.read(), Counts { rows: 20, ..Counts::default() });
         assert_eq!(done.to_string(), "20 rows, 15 stored, 2 duplicates, 3 refused");
     }
 }

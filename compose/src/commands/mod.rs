@@ -14,7 +14,7 @@ pub mod sql;
 use std::io::Write as _;
 
 /// Prints a line. An error means that the reader of stdout is gone, which ends the command.
-fn say(line: impl AsRef<str>) -> anyhow::Result<()> {
+fn print_line(line: impl AsRef<str>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_ref().as_bytes())?;
     out.write_all(b"\n")?;

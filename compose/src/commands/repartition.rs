@@ -7,7 +7,7 @@ use acuvim_log::LogTopic;
 use anyhow::{Context as _, bail, ensure};
 use chrono::{TimeDelta, Utc};
 
-use super::say;
+use super::print_line;
 use crate::{
     cli::RepartitionArgs,
     serve::{self, AnyLog, PROCESS_LEASES, REPARTITION_LEASE},
@@ -62,9 +62,9 @@ async fn lay_out(
     match &old {
         Some(old) => {
             old.is_flushed(control).await?;
-            say(format!("everything of epoch {} is in the tables", facts.epoch))?;
+            print_line(format!("everything of epoch {} is in the tables", facts.epoch))?;
         }
-        None => say(format!("what of epoch {} is in no table is given up", facts.epoch))?,
+        None => print_line(format!("what of epoch {} is in no table is given up", facts.epoch))?,
     }
 
     if let Some(url) = &args.to {
@@ -73,7 +73,10 @@ async fn lay_out(
     let next = LogFacts { partitions: args.partitions, epoch: facts.epoch + 1 };
     let new = AnyLog::open(settings, next).await.context("the new log")?;
     let identity = new.identity().await?;
-    say(format!("made the log of epoch {} with {} partitions", next.epoch, next.partitions))?;
+    print_line(format!(
+        "made the log of epoch {} with {} partitions",
+        next.epoch, next.partitions
+    ))?;
     if let Some(old) = &old {
         old.is_flushed(control).await?;
     }
@@ -91,7 +94,7 @@ async fn lay_out(
     }
     new.close().await;
     let place = args.to.as_ref().map(|url| format!(" and log.url = \"{url}\"")).unwrap_or_default();
-    say(format!(
+    print_line(format!(
         "done: set log.partitions = {}{place} for every process, then start them",
         next.partitions
     ))

@@ -6,7 +6,7 @@ use acuvim_benches::fleet::{self, FleetOptions, Report};
 use anyhow::{Context as _, ensure};
 use tokio_util::sync::CancellationToken;
 
-use super::say;
+use super::print_line;
 use crate::cli::SimulateArgs;
 
 /// Runs the fleet until Ctrl-C or `--run-for`; prints every few seconds how many messages were
@@ -29,7 +29,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
         sd_drains: !args.no_sd,
     };
     let (report, stop) = (Report::default(), CancellationToken::new());
-    say(format!("{} devices against {}; Ctrl-C ends", args.devices, args.broker))?;
+    print_line(format!("{} devices against {}; Ctrl-C ends", args.devices, args.broker))?;
     let fleet = tokio::spawn(fleet::run(options, report.clone(), stop.clone()));
     let begun = Instant::now();
     let end = args.run_for.map(Duration::from_secs);
@@ -38,14 +38,14 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     loop {
         let left = end.map_or(Duration::MAX, |e| e.saturating_sub(begun.elapsed()));
         tokio::select! {
-            _ = ticks.tick() => say(line(&report, begun))?,
+            _ = ticks.tick() => print_line(line(&report, begun))?,
             _ = tokio::signal::ctrl_c() => break,
             () = tokio::time::sleep(left.min(Duration::from_secs(86_400 * 365))) => break,
         }
     }
     stop.cancel();
     let _ = fleet.await;
-    say(format!("acknowledged in all: {}", line(&report, begun)))
+    print_line(format!("acknowledged in all: {}", line(&report, begun)))
 }
 
 fn line(report: &Report, begun: Instant) -> String {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write as _};
 use acuvim_schemas::api::SqlResponse;
 use serde_json::{Value, json};
 
-use super::{client::Client, say};
+use super::{client::Client, print_line};
 use crate::cli::SqlArgs;
 
 /// Sends the query and prints the answer.
@@ -19,7 +19,7 @@ pub async fn run(args: SqlArgs) -> anyhow::Result<()> {
         std::io::stdout().write_all(answer.text().await?.as_bytes())?;
         return Ok(());
     }
-    say(table(&answer.json().await?))
+    print_line(table(&answer.json().await?))
 }
 
 fn table(answer: &SqlResponse) -> String {

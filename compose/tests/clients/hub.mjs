@@ -1,5 +1,5 @@
-// The official SignalR client, as a dashboard uses it: reconnects by itself, goes on behind the last
-// position it was told, and prints everything it gets as a line of JSON.
+// The official SignalR client as a dashboard uses it: reconnects automatically, resumes at its last
+// position, and prints everything that it receives as lines of JSON.
 //
 //   node hub.mjs URL TOKEN WebSockets|ServerSentEvents [SUBSCRIPTION]
 import { createRequire } from "node:module";

@@ -1,5 +1,5 @@
 // Drives the live page in Chromium: logs in, follows a device, sees an alert, takes a picture. Prints
-// what it saw as lines of JSON; whatever the console or the content security policy says is an error.
+// what it sees as lines of JSON. A message on the console, or of the content security policy, is an error.
 //
 //   node page.mjs URL USER PASSWORD DEVICE PICTURE
 import { createRequire } from "node:module";
@@ -34,7 +34,7 @@ await page.click(`[data-device="${device}"]`);
 await page.waitForSelector("#readings td.number");
 print("ready", await page.textContent("#readings td.number"));
 
-// Told on stdin what to wait for.
+// Reads from stdin what to wait for.
 const waits = {
   reading: (value) => page.waitForFunction((value) =>
     document.querySelector("#readings td.number")?.textContent === value, value),

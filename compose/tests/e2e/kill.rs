@@ -11,12 +11,19 @@ use std::{
 };
 
 use acuvim_benches::mqtt::Connection;
+use acuvim_schemas::device::partition_of;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{PATIENCE, Server, T0, connect, reading};
 
 const DEVICES: u32 = 6;
+
+/// Partitions of the log by default.
+const PARTITIONS: u32 = 4;
+
+/// Prefix of the ids of devices that only show how far the stream has read.
+const MARKER: &str = "marker-";
 
 const SETTINGS: &[&str] = &[
     "lake.flush_interval_ms=120",
@@ -109,7 +116,16 @@ async fn run(kills: u32) -> (Sent, Stored, BTreeMap<&'static str, u32>) {
     }
     let server = Server::start(dir.path(), SETTINGS).await;
     address.send_replace(Some(server.mqtt));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The devices have reconnected and go on.
+    let acknowledged = || {
+        let sent = sent.lock().expect("sent");
+        sent.readings.values().filter(|(_, acknowledged)| *acknowledged).count()
+    };
+    let (before, begun) = (acknowledged(), Instant::now());
+    while acknowledged() < before + DEVICES as usize {
+        assert!(begun.elapsed() < PATIENCE, "no device sends");
+        crate::harness::pause(begun).await;
+    }
     stop.cancel();
     for device in devices {
         device.await.expect("device");
@@ -219,26 +235,33 @@ fn note(sent: &Mutex<Sent>, id: &str, times: &[i64], bad: Option<&str>, acknowle
 }
 
 /// What is stored once the stream has caught up. Comparing with the acknowledged messages is not enough,
-/// since the log may have messages whose acknowledgement was lost.
+/// since the log may have messages whose acknowledgement was lost. So a marker is sent through each
+/// partition: once it is visible, everything before it is.
 async fn settled(server: &Server) -> Stored {
-    let begun = Instant::now();
-    let rows = |stored: &Stored| (stored.readings.len(), stored.dead.len());
-    let mut before = read(server).await;
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = read(server).await;
-        if rows(&now) == rows(&before) {
-            return now;
+    let mut markers = BTreeMap::new();
+    for id in (0..).map(|n| format!("{MARKER}{n}")) {
+        markers.entry(partition_of(id.as_bytes(), PARTITIONS)).or_insert(id);
+        if markers.len() == PARTITIONS as usize {
+            break;
         }
-        assert!(begun.elapsed() < PATIENCE, "the stream does not catch up");
-        before = now;
     }
+    for id in markers.values() {
+        let device = server.device(id).await;
+        let topic = format!("acuvim/{id}/telemetry");
+        device.publish(&topic, reading(T0), false).await.expect("ack");
+    }
+    let visible = format!("SELECT count(*) FROM telemetry WHERE device_id LIKE '{MARKER}%'");
+    server.wait_for(&visible, PARTITIONS.into()).await;
+    read(server).await
 }
 
+/// Everything that is stored, without the markers.
 async fn read(server: &Server) -> Stored {
-    let readings = server
-        .sql("SELECT device_id, CAST(ts AS BIGINT) / 1000, count(*) FROM telemetry GROUP BY 1, 2")
-        .await;
+    let readings = format!(
+        "SELECT device_id, CAST(ts AS BIGINT) / 1000, count(*) FROM telemetry \
+         WHERE device_id NOT LIKE '{MARKER}%' GROUP BY 1, 2"
+    );
+    let readings = server.sql(&readings).await;
     let dead =
         server.sql("SELECT CAST(payload AS VARCHAR), count(*) FROM dead_letters GROUP BY 1").await;
     assert!(!readings.truncated && !dead.truncated);

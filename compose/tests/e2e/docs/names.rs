@@ -81,7 +81,8 @@ fn is_path(word: &str) -> bool {
 /// `log/src/kafka` but not `application/json`: a path below a folder of the workspace.
 fn is_folder(word: &str) -> bool {
     let first = word.split('/').next().unwrap_or_default();
-    root().join(first).join("Cargo.toml").exists() || ["docs", "query", "schemas"].contains(&first)
+    root().join(first).join("Cargo.toml").exists()
+        || ["docs", "firmware-registry", "query", "schemas"].contains(&first)
 }
 
 /// Whether the code has the function, and the type it is said to be of.

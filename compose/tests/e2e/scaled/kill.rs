@@ -11,12 +11,22 @@ use crate::{
 const FAST: [&str; 3] =
     ["lake.flush_interval_ms=700", "lake.compaction_interval_ms=1500", "lake.compaction_fan_in=4"];
 
-/// The processes, in the order in which they are killed.
-const PROCESSES: [(&str, &str); 4] =
-    [("ingest", "ingest"), ("one", "processor"), ("query", "query"), ("two", "processor")];
+#[derive(Clone, Copy)]
+struct Process {
+    name: &'static str,
+    roles: &'static str,
+}
 
-async fn serve(stack: &Stack, (name, roles): (&str, &str)) -> Server {
-    let mut server = stack.serve(name, roles, &FAST).await;
+/// The processes, in the order in which they are killed.
+const PROCESSES: [Process; 4] = [
+    Process { name: "ingest", roles: "ingest" },
+    Process { name: "one", roles: "processor" },
+    Process { name: "query", roles: "query" },
+    Process { name: "two", roles: "processor" },
+];
+
+async fn serve(stack: &Stack, process: Process) -> Server {
+    let mut server = stack.serve(process.name, process.roles, &FAST).await;
     expect_outages(&mut server);
     server
 }

@@ -21,7 +21,6 @@ mod freshness;
 mod harness;
 mod http;
 mod import;
-mod judgement;
 mod kill;
 mod live;
 mod modules;
@@ -29,6 +28,7 @@ mod notifications;
 mod power_cut;
 mod readers;
 mod repartition;
+mod rules;
 mod scaled;
 #[path = "../../services/services.rs"]
 mod services;

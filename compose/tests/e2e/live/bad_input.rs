@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{Raw, frame};
 use crate::{
     harness::{Server, resident_mb},
-    judgement::{body, delete},
+    rules::{body, delete},
 };
 use tokio::io::AsyncWriteExt as _;
 

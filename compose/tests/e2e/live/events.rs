@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::{QUIET, Sent, Stream};
 use crate::{
     harness::{Server, reading},
-    judgement::body,
+    rules::body,
 };
 
 fn alert(ts: i64, kind: &str) -> String {
@@ -147,7 +147,7 @@ async fn streams_are_filtered_thinned_and_scoped() {
     let id = server.get("/api/keys").await.json::<Value>().await.expect("keys")["items"][0]["id"]
         .clone();
     let path = format!("/api/keys/{}", id.as_str().expect("an id"));
-    assert_eq!(crate::judgement::delete(&server, &path).await, 204);
+    assert_eq!(crate::rules::delete(&server, &path).await, 204);
     while let Some(sent) = scoped.next().await {
         assert_ne!(sent.data["device_id"], "other");
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use self::receiver::{Mailbox, Receiver};
-use crate::{fleet::until, harness::Server, judgement::body};
+use crate::{fleet::until, harness::Server, rules::body};
 
 const QUICK: [&str; 4] = [
     "notifications.allow_networks=127.0.0.1",

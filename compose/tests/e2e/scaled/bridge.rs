@@ -67,10 +67,10 @@ async fn connected(server: &Server) {
 
 /// A broker that knows 3.1.1 only: Mosquitto behind a proxy that closes on a CONNECT of MQTT 5.
 async fn old_broker(behind: SocketAddr) -> SocketAddr {
-    let door = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let at = door.local_addr().expect("address");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let at = proxy.local_addr().expect("address");
     tokio::spawn(async move {
-        while let Ok((mut client, _)) = door.accept().await {
+        while let Ok((mut client, _)) = proxy.accept().await {
             tokio::spawn(async move {
                 let mut head = [0; 64];
                 let read = client.read(&mut head).await.unwrap_or(0);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{Load, judge};
+use super::load::{Load, verify};
 use crate::stack::Stack;
 
 const SETTINGS: [&str; 3] =
@@ -35,7 +35,7 @@ async fn a_count_on_a_query_role_of_its_own_never_falls_and_no_reading_is_there_
     println!("{counts} counts up to {last}; the slowest took {slowest:?}");
     assert!(last > 200, "the load ran");
     let sent = load.stop().await;
-    judge(&stack, &query, &sent, |_| false).await;
+    verify(&stack, &query, &sent, |_| false).await;
     for server in [ingest, one, two, query] {
         server.stop().await;
     }

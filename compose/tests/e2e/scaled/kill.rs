@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{Load, expect_outages, judge};
+use super::load::{Load, expect_outages, verify};
 use crate::{
     harness::{PATIENCE, Server},
     stack::Stack,
@@ -71,7 +71,7 @@ async fn kills_of_our_processes_and_one_of_every_service_lose_and_double_nothing
             at + Duration::from_secs(4) > kill && at < kill + Duration::from_secs(2)
         })
     };
-    judge(&stack, &servers[2], &sent, lost).await;
+    verify(&stack, &servers[2], &sent, lost).await;
     assert!(sent.len() > 1000, "the load ran");
     for server in servers {
         server.stop().await;

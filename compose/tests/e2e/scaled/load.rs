@@ -105,7 +105,7 @@ async fn device(
 /// Waits until the tables have what the log has. Then checks that each reading of the log (and so each one
 /// that we have acknowledged) is stored once, that nothing else is stored, and that nothing which Mosquitto
 /// has acknowledged is missing, except for what it may have lost itself.
-pub async fn judge(
+pub async fn verify(
     stack: &Stack,
     query: &Server,
     sent: &Sent,

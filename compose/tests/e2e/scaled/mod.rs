@@ -2,13 +2,13 @@
 
 mod bridge;
 mod commands;
-mod door;
 mod freshness;
-mod judgement;
 mod kill;
 mod load;
 mod lost;
 mod outages;
+mod proxy;
+mod rules;
 mod store;
 mod takeover;
 mod walk;

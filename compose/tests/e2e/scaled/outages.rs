@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::load::{Load, expect_outages, judge};
+use super::load::{Load, expect_outages, verify};
 use crate::{
     harness::{PATIENCE, Server, resident_mb},
     stack::Stack,
@@ -71,7 +71,7 @@ async fn all_kafka_brokers_away_for_long_lose_nothing_and_memory_stays_bounded()
     })
     .await;
     let sent = load.stop().await;
-    judge(&stack, &servers[2], &sent, |_| false).await;
+    verify(&stack, &servers[2], &sent, |_| false).await;
     println!("{taken} taken by Mosquitto meanwhile; caught up after {:?}", back.elapsed());
     for server in servers {
         server.stop().await;

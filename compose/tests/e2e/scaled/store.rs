@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    door::{Door, Mood},
-    load::{Load, expect_outages, judge},
+    load::{Load, expect_outages, verify},
+    proxy::{Mood, Proxy},
 };
 use crate::{
     harness::{PATIENCE, Server, resident_mb},
@@ -31,8 +31,8 @@ async fn lag(server: &Server) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_else() {
     let mut stack = Stack::shared().await;
-    let door = Door::open(&stack.s3).await;
-    stack.s3 = format!("http://{}", door.address);
+    let proxy = Proxy::open(&stack.s3).await;
+    stack.s3 = format!("http://{}", proxy.address);
     let set = [
         "lake.flush_interval_ms=700",
         "lake.compaction_interval_ms=1500",
@@ -53,7 +53,7 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
             crate::harness::pause(begun).await;
         }
         let (before, acknowledged) = (resident_mb(server.pid()), load.acknowledged());
-        door.is(mood);
+        proxy.is(mood);
         let (begun, mut most, mut behind) = (Instant::now(), before, 0.0_f64);
         while begun.elapsed() < seconds() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -71,13 +71,13 @@ async fn a_store_that_refuses_or_dawdles_for_long_costs_freshness_and_nothing_el
         assert!(behind > taken as f64 * least, "it shows how far behind the tables are");
         // The tail is bounded, and unfinished flushes take memory too.
         assert!(most < before + 600, "memory is bounded: {most} MB");
-        door.is(Mood::Passes);
+        proxy.is(Mood::Passes);
     }
-    println!("{} requests were refused", door.refused());
-    assert!(door.refused() > 0);
+    println!("{} requests were refused", proxy.refused());
+    assert!(proxy.refused() > 0);
     // Retries back off: a few requests a second.
-    assert!(door.refused() < 50 * seconds().as_secs(), "{}", door.refused());
+    assert!(proxy.refused() < 50 * seconds().as_secs(), "{}", proxy.refused());
     let sent = load.stop().await;
-    judge(&stack, &server, &sent, |_| false).await;
+    verify(&stack, &server, &sent, |_| false).await;
     server.stop().await;
 }

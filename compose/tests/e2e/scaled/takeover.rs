@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{Load, expect_outages, judge};
+use super::load::{Load, expect_outages, verify};
 use crate::{
     harness::{PATIENCE, Server, logged},
     stack::Stack,
@@ -56,7 +56,7 @@ async fn rebalances_during_flushes_and_a_paused_owner_leave_no_gap_and_no_double
     logged(&mut back, &["takes the partition over"]).await;
     owns_and_flushes(&first).await;
     let sent = load.stop().await;
-    judge(&stack, &query, &sent, |_| false).await;
+    verify(&stack, &query, &sent, |_| false).await;
     for server in [ingest, first, second, query] {
         server.stop().await;
     }

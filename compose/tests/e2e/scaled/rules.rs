@@ -8,7 +8,7 @@ use serde_json::json;
 use super::load::expect_outages;
 use crate::{
     harness::{PATIENCE, connect},
-    judgement::{Episode, Limits, T0, alerts, episodes, expected, only_rule_at, volts},
+    rules::{Episode, Limits, T0, alerts, episodes, expected, only_rule_at, volts},
     stack::Stack,
 };
 

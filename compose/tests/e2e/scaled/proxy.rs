@@ -23,7 +23,7 @@ pub enum Mood {
 }
 
 /// The running proxy.
-pub struct Door {
+pub struct Proxy {
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
     refused: Arc<Mutex<u64>>,
@@ -32,7 +32,7 @@ pub struct Door {
 const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.\
                          </Message></Error>";
 
-impl Door {
+impl Proxy {
     pub async fn open(store: &str) -> Self {
         let store = store.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -2,9 +2,9 @@
 
 mod alerts;
 mod backtest;
+mod dead_letters;
 mod devices;
 mod kill;
-mod letters;
 
 use std::{
     net::SocketAddr,

@@ -1,0 +1,77 @@
+//! The address that a request comes from. A header that names one counts only if a trusted proxy sent it.
+
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// The address that a request comes from; every request has one as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientAddress(pub IpAddr);
+
+/// The networks of proxies whose `X-Forwarded-For` is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Reads addresses and networks, as `10.0.0.1` or `10.0.0.0/8`.
+    ///
+    /// # Errors
+    /// The one that is neither.
+    pub fn parse(networks: &[String]) -> Result<Self, String> {
+        let network = |text: &String| {
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| text.clone())
+        };
+        networks.iter().map(network).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The address nearest to us that is not a trusted proxy: whoever is there could have made up the
+    /// addresses before it.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut at = peer.to_canonical();
+        let forwarded = headers.get_all("x-forwarded-for").into_iter();
+        let hops: Vec<&str> =
+            forwarded.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
+        for hop in hops.into_iter().rev() {
+            if !self.trusts(at) {
+                break;
+            }
+            match hop.trim().parse::<IpAddr>() {
+                Ok(address) => at = address.to_canonical(),
+                Err(_) => break,
+            }
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_proxies_are_believed() {
+        let proxies = TrustedProxies::parse(&["10.0.0.0/8".into(), "::1".into()]).expect("nets");
+        let client = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", value.parse().expect("a header"));
+            }
+            proxies.client(peer.parse().expect("an address"), &headers).to_string()
+        };
+        assert_eq!(client("192.0.2.1", &["1.1.1.1"]), "192.0.2.1", "a stranger's word");
+        assert_eq!(client("10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.2.3.4"]), "1.1.1.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "1.1.1.1"]), "1.1.1.1");
+        assert_eq!(client("10.0.0.1", &["nonsense"]), "10.0.0.1");
+        assert_eq!(client("::1", &[]), "::1");
+        assert_eq!(client("::ffff:10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
+        assert_eq!(TrustedProxies::parse(&["x".into()]), Err("x".into()));
+    }
+}

@@ -1,0 +1,34 @@
+//! How firmware is taken and given.
+
+use std::time::Duration;
+
+use acuvim_firmware_registry::{Chip, PublicKey, TokenKey, TrustedImages};
+
+/// How firmware is taken and given.
+#[derive(Debug)]
+pub struct FirmwareOptions {
+    /// The store of images.
+    pub images: TrustedImages,
+    /// What signs download tokens.
+    pub token_key: TokenKey,
+    /// The beginning of devices' URLs, without a slash at its end.
+    pub base_url: String,
+    /// Bytes of the slot that an image must fit into.
+    pub slot: u64,
+    /// The chips of hardware that is not known by itself.
+    pub chips: Vec<(String, Chip)>,
+    /// The keys whose signatures are accepted.
+    pub public_keys: Vec<PublicKey>,
+    /// Whether an image without a good signature is refused.
+    pub require_signature: bool,
+    /// Whether a known device's id alone lets it check and download.
+    pub allow_bare_device_id: bool,
+    /// After so many failures of a version on a device it is not offered to that device again.
+    pub most_failures: i64,
+    /// How long the download URL in the answer to a check is valid.
+    pub token_time: Duration,
+    /// How often rollouts are looked at.
+    pub rollout_interval: Duration,
+    /// Who this process is, for the lease of rollouts.
+    pub holder: String,
+}

@@ -1,0 +1,189 @@
+//! The backtests of this process: started, followed and cancelled by those who asked for them.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use acuvim_control::Control;
+use acuvim_lakehouse::{Engine, Lake};
+use acuvim_rules::Compiled;
+use acuvim_schemas::{
+    Micros,
+    api::{Backtest, BacktestResult, BacktestState, DeviceScope},
+};
+use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{error::BacktestError, run::Run};
+
+/// Backtests that are remembered.
+const KEPT: usize = 32;
+
+/// Backtests that run or wait.
+pub(crate) const WAITING: usize = 8;
+
+/// What backtests work with.
+pub(crate) struct BacktestParts {
+    pub control: Control,
+    pub lake: Arc<Lake>,
+    pub engine: Engine,
+    /// The threads for queries.
+    pub threads: Handle,
+    /// Why the tail can't be read now; none if it can.
+    pub tail_fault: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// How far ahead of its arrival a reading's time may be.
+    pub max_ahead: Micros,
+    /// What the caller is shown of a failure.
+    pub describe: fn(BacktestError) -> String,
+}
+
+impl std::fmt::Debug for BacktestParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BacktestParts").finish_non_exhaustive()
+    }
+}
+
+/// A backtest to start.
+#[derive(Debug)]
+pub(crate) struct NewBacktest {
+    /// The user or key that may follow it.
+    pub owner: Uuid,
+    pub rule: Compiled,
+    /// The stored rule whose recorded alerts it is compared with.
+    pub stored: Option<Uuid>,
+    /// The devices that the rule judges.
+    pub scope: DeviceScope,
+    /// The devices that the caller sees; none: all.
+    pub seen: Option<HashSet<String>>,
+    pub from: Micros,
+    pub to: Micros,
+}
+
+/// As many backtests run or wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyBacktests;
+
+/// All backtests of this process. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Backtests(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: BacktestParts,
+    jobs: Mutex<VecDeque<Job>>,
+    /// Held by the one that runs.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Job {
+    owner: Uuid,
+    cancel: CancellationToken,
+    shown: Backtest,
+}
+
+impl Backtests {
+    pub fn new(parts: BacktestParts) -> Self {
+        Self(Arc::new(Inner { parts, jobs: Mutex::default(), turn: tokio::sync::Mutex::default() }))
+    }
+
+    /// Starts a backtest.
+    pub fn start(
+        &self,
+        new: NewBacktest,
+        now: DateTime<Utc>,
+    ) -> Result<Backtest, TooManyBacktests> {
+        let shown = Backtest {
+            id: Uuid::now_v7(),
+            state: BacktestState::Running,
+            progress: 0.0,
+            error: None,
+            created_at: now,
+            result: None,
+        };
+        let cancel = CancellationToken::new();
+        self.add(Job { owner: new.owner, cancel: cancel.clone(), shown: shown.clone() })?;
+        let work = self.clone().work(shown.id, new);
+        self.0.parts.threads.spawn(cancel.run_until_cancelled_owned(work));
+        Ok(shown)
+    }
+
+    /// A backtest of this user or key.
+    pub fn get(&self, id: Uuid, owner: Uuid) -> Option<Backtest> {
+        let jobs = self.jobs();
+        jobs.iter().find(|j| j.shown.id == id && j.owner == owner).map(|j| j.shown.clone())
+    }
+
+    /// Cancels a backtest of this user or key; false if there is none.
+    pub fn cancel(&self, id: Uuid, owner: Uuid) -> bool {
+        let mut jobs = self.jobs();
+        let job = jobs.iter_mut().find(|j| j.shown.id == id && j.owner == owner);
+        let Some(job) = job else { return false };
+        job.cancel.cancel();
+        if job.shown.state == BacktestState::Running {
+            job.shown.state = BacktestState::Cancelled;
+        }
+        true
+    }
+
+    fn add(&self, job: Job) -> Result<(), TooManyBacktests> {
+        let mut jobs = self.jobs();
+        let running = jobs.iter().filter(|j| j.shown.state == BacktestState::Running).count();
+        if running >= WAITING {
+            return Err(TooManyBacktests);
+        }
+        // Only backtests that have ended make room.
+        while jobs.len() >= KEPT
+            && let Some(at) = jobs.iter().position(|j| j.shown.state != BacktestState::Running)
+        {
+            jobs.remove(at);
+        }
+        jobs.push_back(job);
+        Ok(())
+    }
+
+    async fn work(self, id: Uuid, new: NewBacktest) {
+        let _turn = self.0.turn.lock().await;
+        let begun = Instant::now();
+        let progress = |done| self.change(id, |shown| shown.progress = done);
+        let run = Run { parts: &self.0.parts, new: &new, progress: &progress };
+        let result = run.result().await;
+        self.change(id, |shown| self.end(shown, result, begun));
+    }
+
+    fn end(
+        &self,
+        shown: &mut Backtest,
+        result: Result<BacktestResult, BacktestError>,
+        begun: Instant,
+    ) {
+        match result {
+            Ok(mut result) => {
+                result.elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                (shown.state, shown.progress) = (BacktestState::Done, 1.0);
+                shown.result = Some(result);
+            }
+            Err(error) => {
+                shown.state = BacktestState::Failed;
+                shown.error = Some((self.0.parts.describe)(error));
+            }
+        }
+    }
+
+    fn change(&self, id: Uuid, change: impl FnOnce(&mut Backtest)) {
+        let mut jobs = self.jobs();
+        if let Some(job) = jobs.iter_mut().find(|j| j.shown.id == id)
+            && job.shown.state == BacktestState::Running
+        {
+            change(&mut job.shown);
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,96 @@
+//! Limits on the rate of requests, by address and by user or key.
+
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use acuvim_schemas::{address::network, problem::Code};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use uuid::Uuid;
+
+use crate::problem::ApiError;
+
+/// A burst may be as large as this many seconds' requests.
+const BURST: u32 = 5;
+
+/// After so many requests, the states of quiet addresses and users are dropped.
+const SWEEP: u32 = 10_000;
+
+/// Rate limiters; none where there is no limit.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    users: Option<DefaultKeyedRateLimiter<Uuid>>,
+    since_sweep: AtomicU32,
+}
+
+fn quota(per_second: u32) -> Option<Quota> {
+    let rate = NonZeroU32::new(per_second)?;
+    Some(Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::new(BURST)?)))
+}
+
+impl Rates {
+    pub fn new(per_address: u32, per_user: u32) -> Self {
+        Self {
+            addresses: quota(per_address).map(RateLimiter::keyed),
+            users: quota(per_user).map(RateLimiter::keyed),
+            since_sweep: AtomicU32::new(0),
+        }
+    }
+
+    /// Counts a request of an address; an error says how long it has to wait.
+    pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
+        if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP {
+            self.since_sweep.store(0, Ordering::Relaxed);
+            self.addresses.iter().for_each(RateLimiter::retain_recent);
+            self.users.iter().for_each(RateLimiter::retain_recent);
+        }
+        check(self.addresses.as_ref(), &network(address))
+    }
+
+    /// Counts a request of a user or key; an error says how long it has to wait.
+    pub fn user(&self, id: Uuid) -> Result<(), Duration> {
+        check(self.users.as_ref(), &id)
+    }
+}
+
+fn check<K: std::hash::Hash + Eq + Clone>(
+    limiter: Option<&DefaultKeyedRateLimiter<K>>,
+    key: &K,
+) -> Result<(), Duration> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    limiter.check_key(key).map_err(|not| not.wait_time_from(limiter.clock().now()))
+}
+
+/// A 429 that says when to try again.
+pub(crate) fn retry_after(wait: Duration, detail: &str) -> ApiError {
+    let seconds = wait.as_secs() + 1;
+    let mut error = ApiError::new(Code::TooManyRequests, format!("{detail}; wait {seconds} s"));
+    error.retry_after = Some(seconds);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn a_burst_is_let_through_and_then_the_rate_holds_for_each_by_itself() {
+        let rates = Rates::new(2, 1);
+        let one = "192.0.2.1".parse().expect("an address");
+        let passed = (0..50).filter(|_| rates.address(one).is_ok()).count();
+        assert!((10..13).contains(&passed), "{passed}");
+        assert!(rates.address("192.0.2.2".parse().expect("an address")).is_ok());
+        assert!(rates.user(Uuid::nil()).is_ok());
+        let of_one_network = (0..50_u16)
+            .filter(|n| rates.address(Ipv6Addr::new(1, 1, 1, 1, 0, 0, 0, *n).into()).is_ok())
+            .count();
+        assert!((10..13).contains(&of_one_network), "{of_one_network}");
+        let any = Rates::new(0, 0);
+        assert!((0..1000).all(|_| any.address(one).is_ok()));
+    }
+}

@@ -1,0 +1,47 @@
+//! What all resources answer alike: that there is none, that a name is taken, that one is deleted.
+
+use acuvim_control::ErrorKind;
+use acuvim_schemas::problem::Code;
+use axum::http::StatusCode;
+use uuid::Uuid;
+
+use crate::problem::ApiError;
+
+/// A kind of resource, by the word for one of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resource(pub &'static str);
+
+impl Resource {
+    /// There is none of that id, or none that the caller sees.
+    pub fn missing(self) -> ApiError {
+        ApiError::new(Code::NotFound, format!("there is no such {}", self.0))
+    }
+
+    /// The id in a path. What is no id is the id of none.
+    pub fn id(self, text: &str) -> Result<Uuid, ApiError> {
+        text.parse().map_err(|_| self.missing())
+    }
+
+    /// What was found.
+    pub fn found<T>(self, found: Option<T>) -> Result<T, ApiError> {
+        found.ok_or_else(|| self.missing())
+    }
+
+    /// The answer to a deletion, which says whether there was one.
+    pub fn deleted(self, was_there: bool) -> Result<StatusCode, ApiError> {
+        match was_there {
+            true => Ok(StatusCode::NO_CONTENT),
+            false => Err(self.missing()),
+        }
+    }
+
+    /// An error of control on writing one whose name must be its own.
+    pub fn taken(self, error: acuvim_control::Error) -> ApiError {
+        match error.kind() {
+            ErrorKind::Conflict => {
+                ApiError::new(Code::Conflict, format!("there is a {} of that name", self.0))
+            }
+            _ => error.into(),
+        }
+    }
+}

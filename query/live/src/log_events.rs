@@ -1,0 +1,45 @@
+//! Records of `acuvim.events` as messages for live clients.
+
+use std::time::Duration;
+
+use acuvim_log::Entry;
+use acuvim_schemas::event::Event;
+
+use crate::{
+    event::{EventMessage, REGISTERED, message_of},
+    state::Live,
+};
+
+/// How long a device is looked up before its event goes out without it.
+const LOOKUP_TIME: Duration = Duration::from_secs(2);
+
+/// The outbox's number of an event. The outbox may deliver an event again, under the same number.
+pub(crate) fn outbox_number(entry: &Entry) -> Option<i64> {
+    let header = entry.headers.iter().find(|(name, _)| name.as_ref() == b"outbox_seq")?;
+    std::str::from_utf8(&header.1).ok()?.parse().ok()
+}
+
+/// Whether a record says that a device was registered.
+pub(crate) fn is_registration(entry: &Entry) -> bool {
+    serde_json::from_slice::<Event>(&entry.value).is_ok_and(|event| registers(&event))
+}
+
+fn registers(event: &Event) -> bool {
+    matches!(event, Event::Device(event) if event.event == REGISTERED)
+}
+
+/// The message of a record; none if it is not for live clients.
+pub(crate) async fn message(live: &Live, entry: &Entry) -> Option<EventMessage> {
+    let event = serde_json::from_slice::<Event>(&entry.value);
+    let event =
+        event.inspect_err(|_| metrics::counter!("acuvim_foreign_events_total").increment(1));
+    let event = event.ok()?;
+    let device = match event.device_id() {
+        Some(id) if registers(&event) => {
+            let found = tokio::time::timeout(LOOKUP_TIME, live.control().device(id, None)).await;
+            found.ok().and_then(Result::ok).flatten()
+        }
+        _ => None,
+    };
+    message_of(&event, device.as_ref())
+}

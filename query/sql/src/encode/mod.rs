@@ -1,0 +1,13 @@
+//! Rows as text and bytes: values and cells of columns, JSON objects and arrays, CSV, NDJSON, Arrow and
+//! Parquet, and the one form in which a reading leaves.
+
+mod cells;
+mod digits;
+mod encoder;
+mod reading;
+mod values;
+
+pub use cells::{Cells, object};
+pub use encoder::{Encoder, Lines};
+pub use reading::{ReadingParts, ReadingRows, reading_names};
+pub use values::{micros, row_objects, value_rows, values};

@@ -1,0 +1,45 @@
+//! Which files are damaged: looked for once a query may have met one, and remembered for a while.
+
+use std::time::{Duration, Instant};
+
+use acuvim_lakehouse::may_be_damage;
+use acuvim_schemas::problem::Code;
+use datafusion::error::DataFusionError;
+
+use super::{Sql, fault::from_engine};
+use crate::error::QueryError;
+
+/// How long damaged files are looked for.
+const SEARCH_TIME: Duration = Duration::from_secs(10);
+
+/// How long what was found is taken as true.
+const VALID_FOR: Duration = Duration::from_secs(300);
+
+/// What the last search found, and when.
+#[derive(Debug, Default)]
+pub(super) struct KnownDamage(tokio::sync::Mutex<Option<(Instant, Vec<String>)>>);
+
+impl Sql {
+    /// The engine's error for its caller, with the damaged file's name if it has met one.
+    pub async fn explain(&self, error: &DataFusionError) -> QueryError {
+        if !may_be_damage(error) {
+            return from_engine(error);
+        }
+        // The lock is held over the search: one searches for all who ask meanwhile.
+        let mut known = self.0.damage.0.lock().await;
+        if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= VALID_FOR) {
+            let Ok(files) = self.lake().damaged_files(SEARCH_TIME).await else {
+                return from_engine(error);
+            };
+            *known = Some((Instant::now(), files));
+        }
+        match known.as_ref() {
+            Some((_, files)) if !files.is_empty() => {
+                let files = files.join(", ");
+                let detail = format!("{files}: ask for other days or devices");
+                QueryError::new(Code::Damaged, detail)
+            }
+            _ => from_engine(error),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A page of readings as they are.
+
+use acuvim_schemas::{Micros, tables::Table};
+use arrow::array::RecordBatch;
+use datafusion::{error::Result as EngineResult, prelude::SessionContext};
+
+use super::{
+    page::{Page, PageRows},
+    request::{Cursor, HistoryRequest, Order},
+    site::{Site, site_rows, times},
+};
+
+/// Reads a page.
+pub(super) async fn page(
+    context: &SessionContext,
+    site: &Site,
+    request: &HistoryRequest,
+) -> EngineResult<Page> {
+    let (mut from, mut to) = (request.from, request.to);
+    let mut skip = 0;
+    if let Some(cursor) = request.cursor {
+        skip = usize::try_from(cursor.beside).unwrap_or(0);
+        match request.order {
+            Order::Ascending => from = from.max(cursor.at),
+            Order::Descending => to = to.min(cursor.at.saturating_add(1)),
+        }
+    }
+    let names: Vec<&str> = request.fields.iter().map(|r| r.name).collect();
+    let rows = site_rows(context, Table::Telemetry, site, from..to, &names, request.order).await?;
+    let batches = rows.limit(skip, Some(request.limit + 1))?.collect().await?;
+    let times: Vec<Micros> = batches.iter().flat_map(|batch| times(batch).to_vec()).collect();
+    let more = times.len() > request.limit;
+    // A page may end amid several readings of one time: the cursor says how many of it were answered.
+    let cursor = times.get(request.limit.wrapping_sub(1)).filter(|_| more).map(|last| {
+        let same = times.iter().take(request.limit).rev().take_while(|ts| *ts == last).count();
+        let before = if request.cursor.is_some_and(|c| c.at == *last) { skip } else { 0 };
+        Cursor { at: *last, beside: i64::try_from(same + before).unwrap_or(i64::MAX) }
+    });
+    Ok(Page { rows: PageRows::Read(first_rows(batches, request.limit)), next: cursor })
+}
+
+/// The first `left` rows.
+fn first_rows(batches: Vec<RecordBatch>, mut left: usize) -> Vec<RecordBatch> {
+    let first = |batch: RecordBatch| {
+        let kept = batch.num_rows().min(left);
+        left -= kept;
+        batch.slice(0, kept)
+    };
+    batches.into_iter().map(first).collect()
+}

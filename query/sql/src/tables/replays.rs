@@ -1,0 +1,36 @@
+//! The table `replays`.
+
+use std::sync::Arc;
+
+use acuvim_schemas::{api::Scope, tables::timestamp};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+
+use super::columns::{key, table, texts, times};
+use crate::{engine::Sql, error::QueryError};
+
+pub(super) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        key("identity"),
+        key("device_id"),
+        Field::new("at", timestamp(), false),
+        key("replayed_by"),
+        key("outcome"),
+    ]))
+}
+
+/// The replays of dead letters.
+pub(super) async fn rows(
+    sql: &Sql,
+    scope: Option<&Scope>,
+) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let replays = sql.control().replays(scope, sql.limits().max_control_rows).await?;
+    let columns = vec![
+        texts(&replays, |r| Some(r.identity.as_str())),
+        texts(&replays, |r| Some(r.device_id.as_str())),
+        times(&replays, |r| Some(r.at)),
+        texts(&replays, |r| Some(r.replayed_by.as_str())),
+        texts(&replays, |r| Some(r.outcome.as_str())),
+    ];
+    table(&schema(), columns)
+}

@@ -31,7 +31,7 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The address nearest to us that is not a trusted proxy: whoever is there could have made up the
+    /// The address nearest to us that is not a trusted proxy. A client at that address could have made up the
     /// addresses before it.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut at = peer.to_canonical();

@@ -1,4 +1,4 @@
-//! Checks of what callers send. Each problem names the field, and what it may be.
+//! Checks of request bodies. Each problem names the field and its allowed values.
 
 mod hosts;
 mod notification;

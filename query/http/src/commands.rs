@@ -40,7 +40,7 @@ impl Default for CommandOptions {
     }
 }
 
-/// What commands are checked by and given with.
+/// How commands are checked and given.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandRules {
     pub options: CommandOptions,

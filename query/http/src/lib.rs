@@ -1,7 +1,7 @@
 //! HTTP: the REST API, SQL over lake and tail, live events, authentication and OpenAPI.
 //!
-//! Handlers read views of the lake, and read and change rows of control; what a change causes elsewhere
-//! goes through control's outbox. A handler's signature says what it may touch: it takes the services that
+//! Handlers read views of the lake, and read and change rows of control. Effects of a change on other parts
+//! of the system go through control's outbox. A handler's signature says what it may touch: it takes the services that
 //! it uses (`State<Control>`, `State<Sql>`, ...) and never all of them.
 //!
 //! The modules from the ground up, each using only those before it: `problem`, `clock`, `extract`,
@@ -35,7 +35,7 @@ pub use checks::{HostCheck, HostRefusal};
 pub use commands::CommandOptions;
 pub use firmware::FirmwareOptions;
 pub use listen::ConnectionLimits;
-pub use middleware::GuardLimits;
+pub use middleware::HttpLimits;
 pub use routes::openapi;
 pub use server::{run_live, run_rollouts, serve, serve_devices, serve_system};
 pub use state::{Api, ApiOptions};

@@ -37,7 +37,7 @@ impl ApiError {
         Problem::field(field, message).into()
     }
 
-    /// A fault of ours: its text may name files and hosts, so it goes to the log and not to the caller.
+    /// An internal fault: its text may name files and hosts, so it goes to the log and not to the caller.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         QueryError::internal(error).into()
     }

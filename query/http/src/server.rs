@@ -1,4 +1,4 @@
-//! The HTTP server: takes its listener, and ends when told to.
+//! The HTTP servers: each serves a listener until it is cancelled.
 
 use std::{sync::Arc, time::Duration};
 

@@ -24,12 +24,12 @@ use crate::{
         backtest::{BacktestError, BacktestParts, Backtests},
         rollouts::{CommandSettings, RolloutRunner},
     },
-    middleware::{GuardLimits, Middleware},
+    middleware::{HttpLimits, Middleware},
     problem::ApiError,
     status::System,
 };
 
-/// What the API is made of.
+/// The parts of the API.
 pub struct ApiOptions {
     /// Users, keys, devices.
     pub control: Control,
@@ -39,18 +39,18 @@ pub struct ApiOptions {
     pub log: Arc<dyn Log>,
     /// Where queries run.
     pub engine: Engine,
-    /// What readings are checked by.
+    /// Limits that readings are checked against.
     pub limits: Limits,
     /// Access tokens.
     pub jwt: Jwt,
     /// The file with the first admin's password, if there is one.
     pub initial_password: PathBuf,
-    /// What queries may take.
+    /// Limits of queries.
     pub sql: SqlLimits,
     /// How commands are given.
     pub commands: CommandOptions,
     /// Limits of requests and connections.
-    pub guard: GuardLimits,
+    pub http: HttpLimits,
     /// How firmware is taken and given.
     pub firmware: FirmwareOptions,
     /// How live clients are treated.
@@ -70,7 +70,7 @@ pub struct Api {
     rollouts: RolloutSettings,
 }
 
-/// What the runner of rollouts needs beside the services.
+/// Settings of the runner of rollouts.
 struct RolloutSettings {
     commands: CommandSettings,
     interval: std::time::Duration,
@@ -146,13 +146,13 @@ services! {
 }
 
 impl Api {
-    /// Starts what the API needs.
+    /// Starts the threads and services of the API.
     ///
     /// # Errors
     /// When threads can't be started, or the engine has no functions for rules.
     pub fn new(options: ApiOptions) -> std::io::Result<Arc<Self>> {
         let sql = sql(&options)?;
-        let middleware = Middleware::new(options.guard.clone());
+        let middleware = Middleware::new(options.http.clone());
         let backtests = backtests(&options, &sql);
         let ApiOptions { control, lake, log, jwt, live, firmware, commands, system, .. } = options;
         let jwt = Arc::new(jwt);
@@ -246,7 +246,7 @@ fn backtests(options: &ApiOptions, sql: &Sql) -> Backtests {
     })
 }
 
-/// What the caller of a backtest is shown of its failure.
+/// The text of a backtest's failure that its caller is shown.
 fn describe(error: BacktestError) -> String {
     let error: ApiError = match error {
         BacktestError::Refused(text) => return text,

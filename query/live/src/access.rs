@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    hub::{Closing, Connection},
+    connection::{Closing, Connection},
     outbound::{EventFilter, Visible},
     state::Live,
     subscriber::Login,
@@ -89,7 +89,7 @@ impl Identity {
     }
 }
 
-/// What somebody may see who may connect.
+/// The access of a subscriber who may connect.
 struct Rights {
     scope: Option<Scope>,
 }

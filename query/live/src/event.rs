@@ -75,7 +75,7 @@ pub(crate) struct LiveEvent {
     pub kind: EventKind,
     /// The device it is about; none for events of the system and of rollouts.
     pub device: Option<Arc<str>>,
-    /// The position behind it.
+    /// The position after it.
     pub position: StreamPosition,
     /// Where it is in the log.
     pub at: EventOffset,
@@ -247,7 +247,7 @@ impl Reading {
         }
     }
 
-    /// A server-sent event, without an id: a client can't go on behind a reading.
+    /// A server-sent event, without an id: a client can't resume after a reading.
     pub fn sse(&self, fields: Option<&[&'static str]>) -> Bytes {
         let write = || {
             let mut out = format!("event: {}\n", self.kind.as_str());
@@ -268,7 +268,7 @@ pub(crate) struct Missed {
     pub dropped: u64,
     /// Readings that a newer one of the same device replaced while the client was slow.
     pub merged: u64,
-    /// Why events behind the position that the client named are missing: the log has them no more.
+    /// Why events after the position that the client named are missing: the log no longer has them.
     pub gap: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What feeds the hub: a reader for each partition of `acuvim.events`, and the tail's arrivals.
+//! The sources of the hub: a reader for each partition of `acuvim.events`, and the tail's arrivals.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access,
+    connection::Closing,
     event::Reading,
-    hub::Closing,
     log_events::{is_registration, message, outbox_number},
     position::{PartitionPosition, StreamPosition},
     state::Live,
@@ -130,7 +130,7 @@ async fn follow(live: &Live, partition: usize, from: PartitionPosition) {
     }
 }
 
-/// Hands what arrives in the tail to the hub.
+/// Hands new readings and heartbeats of the tail to the hub.
 async fn arrivals(live: &Live) {
     loop {
         let arrived = live.lake().arrivals().take().await;

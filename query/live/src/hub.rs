@@ -4,29 +4,23 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-use acuvim_schemas::api::Scope;
 
 use crate::{
+    connection::{Closing, Connection},
     event::{EventMessage, EventOffset, LiveEvent, Reading},
     limits::LiveLimits,
-    outbound::{EventFilter, Out, Outbound, QueueLimits, Visible},
+    outbound::{EventFilter, Outbound, QueueLimits, Visible},
     position::{PartitionPosition, StreamPosition},
     stalled::StalledClients,
     subscriber::Subscriber,
 };
-
-/// A client that accepts nothing of a write for so long is stalled.
-const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 /// The connections of one process.
 #[derive(Debug)]
@@ -56,44 +50,6 @@ pub enum Refusal {
     Full,
     /// This user or key has as many connections as it may.
     FullOfCaller,
-}
-
-/// Why a connection ends, and whether the client should reconnect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closing {
-    /// What the client is told.
-    pub reason: String,
-    /// Whether it should reconnect by itself.
-    pub reconnect: bool,
-}
-
-impl Closing {
-    /// The client should reconnect.
-    pub fn again(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), reconnect: true }
-    }
-
-    /// The client should not reconnect by itself.
-    pub fn for_good(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), reconnect: false }
-    }
-}
-
-/// The connection of one client.
-#[derive(Debug)]
-pub struct Connection {
-    number: u64,
-    subscriber: Mutex<Subscriber>,
-    /// Where the stream of events was when it began: only the log has what is older.
-    pub joined: StreamPosition,
-    out: Mutex<Outbound>,
-    /// What its client has seen on another process, and does not get again.
-    seen: OnceLock<StreamPosition>,
-    wake: Notify,
-    /// Since when a write has been waiting for its client.
-    writing: Mutex<Option<Instant>>,
-    closing: OnceLock<Closing>,
-    closed: CancellationToken,
 }
 
 impl Hub {
@@ -137,17 +93,8 @@ impl Hub {
             subscriptions: self.limits.subscriptions,
             devices: self.limits.subscribed_devices,
         };
-        let connection = Arc::new(Connection {
-            number,
-            subscriber: Mutex::new(subscriber),
-            joined,
-            out: Mutex::new(Outbound::new(limits, visible, filter)),
-            seen: OnceLock::new(),
-            wake: Notify::new(),
-            writing: Mutex::default(),
-            closing: OnceLock::new(),
-            closed: CancellationToken::new(),
-        });
+        let out = Outbound::new(limits, visible, filter);
+        let connection = Arc::new(Connection::new(number, subscriber, joined, out));
         inner.connections.insert(number, Arc::clone(&connection));
         metrics::gauge!("acuvim_live_connections").set(inner.connections.len() as f64);
         Ok(Joined { hub: Arc::clone(self), connection })
@@ -225,8 +172,7 @@ impl Hub {
     /// Tells every client that events are missing, and why.
     pub(crate) fn missed(&self, reason: &str) {
         for connection in self.connections() {
-            connection.out().missed(reason);
-            connection.wake.notify_one();
+            connection.missed(reason);
         }
     }
 
@@ -260,131 +206,5 @@ pub(crate) struct Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         self.hub.leave(&self.connection);
-    }
-}
-
-impl Connection {
-    pub(crate) fn subscriber(&self) -> Subscriber {
-        self.subscriber.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets which devices its subscriber sees now.
-    pub(crate) fn set_scope(&self, scope: Option<Scope>) {
-        self.subscriber.lock().unwrap_or_else(PoisonError::into_inner).scope = scope;
-    }
-
-    fn subscriber_id(&self) -> Uuid {
-        self.subscriber.lock().unwrap_or_else(PoisonError::into_inner).id
-    }
-
-    /// What waits for it, and its subscriptions.
-    pub(crate) fn out(&self) -> MutexGuard<'_, Outbound> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets what its client has seen already, and does not get again.
-    pub(crate) fn has_seen(&self, position: StreamPosition) {
-        let _ = self.seen.set(position);
-        self.out().keep_events(|event| !self.has_event(event));
-    }
-
-    /// A position of this process, moved on by what its client has seen on a process that is ahead; none if
-    /// that is nothing. A position that lacks some of it would give the client these events twice, from
-    /// its next connection.
-    pub(crate) fn position_ahead(&self, position: &StreamPosition) -> Option<StreamPosition> {
-        position.ahead(self.seen_partitions())
-    }
-
-    /// The position that its client can go on from.
-    pub(crate) fn position(&self, position: &StreamPosition) -> StreamPosition {
-        self.position_ahead(position).unwrap_or_else(|| position.clone())
-    }
-
-    fn seen_partitions(&self) -> &[PartitionPosition] {
-        self.seen.get().map(|seen| seen.partitions.as_slice()).unwrap_or_default()
-    }
-
-    fn has_event(&self, event: &LiveEvent) -> bool {
-        let EventOffset { partition, offset } = event.at;
-        self.seen_partitions().get(partition).is_some_and(|seen| offset < seen.next)
-    }
-
-    /// Ends it. If it is closed several times, the first reason counts.
-    pub(crate) fn close(&self, closing: Closing) {
-        let _ = self.closing.set(closing);
-        self.out().clear();
-        self.closed.cancel();
-    }
-
-    /// Waits until it is closed, and answers with why.
-    pub async fn closed(&self) -> Closing {
-        self.closed.cancelled().await;
-        self.closing.get().cloned().unwrap_or_else(|| Closing::for_good("it was closed"))
-    }
-
-    /// Runs a write to its client, noting how long the client takes.
-    pub async fn write<T>(&self, writing: impl Future<Output = T>) -> T {
-        self.set_writing(Some(Instant::now()));
-        let written = writing.await;
-        self.set_writing(None);
-        written
-    }
-
-    fn set_writing(&self, since: Option<Instant>) {
-        *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn is_stalled(&self, now: Instant) -> bool {
-        let since = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| now.saturating_duration_since(since) > STALLED_AFTER)
-    }
-
-    /// Waits until something is due, and takes it.
-    pub(crate) async fn next(&self, most: usize) -> Vec<Out> {
-        loop {
-            let now = Instant::now();
-            let due = self.out().due(now);
-            match due {
-                Some(due) if due <= now => return self.out().take(now, most),
-                Some(due) => {
-                    let _ = tokio::time::timeout_at(due.into(), self.wake.notified()).await;
-                }
-                None => self.wake.notified().await,
-            }
-        }
-    }
-
-    fn offer(&self, event: &Arc<LiveEvent>) -> bool {
-        if self.has_event(event) {
-            return false;
-        }
-        let offered = self.out().offer(event);
-        match offered {
-            Ok(waits) => {
-                if waits {
-                    self.wake.notify_one();
-                }
-                waits
-            }
-            Err(_too_slow) => {
-                metrics::counter!("acuvim_live_too_slow_total").increment(1);
-                self.close(Closing::again(
-                    "too many events wait for this client: it reads too slowly",
-                ));
-                false
-            }
-        }
-    }
-
-    fn offer_readings(&self, readings: &[Arc<Reading>], now: Instant) {
-        let mut out = self.out();
-        let mut any = false;
-        for reading in readings {
-            any |= out.offer_reading(reading, now);
-        }
-        drop(out);
-        if any {
-            self.wake.notify_one();
-        }
     }
 }

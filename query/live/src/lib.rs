@@ -3,13 +3,14 @@
 //! Changes of state come from `acuvim.events`, which every process reads from its end; readings and
 //! heartbeats come from the process's own tail, which has them a moment after the log. Both meet in the
 //! [`Hub`], which hands them to connections: of the SignalR hub, or of server-sent events. A client reads
-//! what it missed from the log, behind the position that it names.
+//! what it missed from the log, after the position that it names.
 //!
 //! The modules from the ground up, each using only those before it: `limits`, `position`, `event`,
-//! `outbound`, `stalled`, `subscriber`, `hub`, `state`, `log_events`, `access`, `replay`, `subscribe`,
+//! `outbound`, `stalled`, `subscriber`, `connection`, `hub`, `state`, `log_events`, `access`, `replay`, `subscribe`,
 //! `writer`, `sse_writer`, `signalr`, `feed`.
 
 mod access;
+mod connection;
 mod event;
 mod feed;
 mod hub;
@@ -26,8 +27,9 @@ mod subscribe;
 mod subscriber;
 mod writer;
 
+pub use connection::{Closing, Connection};
 pub use feed::run;
-pub use hub::{Closing, Connection, Hub, Refusal};
+pub use hub::{Hub, Refusal};
 pub use limits::LiveLimits;
 pub use position::StreamPosition;
 pub use sse_writer::sse_writer;

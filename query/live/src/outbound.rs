@@ -1,4 +1,4 @@
-//! What waits for one client: bounded, whatever the client does. Pure.
+//! The queue of one client, which is bounded whatever the client does. Pure.
 //!
 //! Events of the log wait in order, and a client with too many of them is closed: it can read them from the
 //! log when it comes again. Of readings only the newest of each device waits, and beyond a number of
@@ -17,7 +17,7 @@ use crate::event::{EventKind, LiveEvent, Missed, Reading};
 /// A set of devices; none: all.
 pub(crate) type Visible = Option<Arc<HashSet<Arc<str>>>>;
 
-/// What a subscription selects.
+/// The events and readings that a subscription selects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EventFilter {
     pub devices: HashSet<Arc<str>>,
@@ -82,7 +82,7 @@ pub(crate) enum Out {
     Event(Arc<LiveEvent>),
     /// A reading or a heartbeat; of a reading only these members.
     Reading(Arc<Reading>, Option<Arc<[&'static str]>>),
-    /// What the client did not get.
+    /// A notice that something is missing.
     Missed(Missed),
 }
 

@@ -1,4 +1,4 @@
-//! What a client missed, read from the log behind the position that it names: page by page, as it takes
+//! What a client missed, read from the log after the position that it names: page by page, as it takes
 //! them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -16,10 +16,10 @@ use crate::{
 const PAGE: ReadLimit =
     ReadLimit { records: 200, bytes: 1 << 20, wait: Duration::from_millis(100) };
 
-/// What a client is told that missed events which the log has dropped.
+/// The message for a client that missed events which the log has dropped.
 const TOO_OLD: &str = "the log does not keep what is so old: what it has follows";
 
-/// What a client is told whose position is of a log that was laid out anew since.
+/// The message for a client whose position belongs to a log that was since laid out anew.
 const OTHER_LOG: &str = "the log was begun anew since then: ask the API what is there now";
 
 /// Reads from one position to another.
@@ -37,7 +37,7 @@ pub(crate) struct Replay {
 #[derive(Debug, Clone)]
 pub(crate) struct Gap {
     pub reason: String,
-    /// The position behind the gap.
+    /// The position after the gap.
     pub behind: StreamPosition,
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::hub::Connection;
+use crate::connection::Connection;
 
 /// The pieces of a connection's stream, each of which the client has to accept within `patience`.
 pub fn sse_writer(

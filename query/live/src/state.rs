@@ -1,4 +1,4 @@
-//! What everything about live connections shares.
+//! The state that everything about live connections shares.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use acuvim_log::Log;
 use uuid::Uuid;
 
 use crate::{
-    hub::{Closing, Connection, Hub},
+    connection::{Closing, Connection},
+    hub::Hub,
     limits::LiveLimits,
 };
 
-/// What [`Live`] is made of.
+/// The parts of [`Live`].
 pub struct LiveParts {
-    /// Who may connect and sees what.
+    /// Users, keys and their scopes.
     pub control: Control,
     /// Arrivals of readings, and the latest of each device.
     pub lake: Arc<Lake>,

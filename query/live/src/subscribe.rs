@@ -1,4 +1,4 @@
-//! Subscriptions as clients ask for them, and what of that they may have.
+//! Subscriptions as clients request them, limited to what the client may see.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{
     access::{GroupMembers, covered, visible},
+    connection::Connection,
     event::EventKind,
-    hub::Connection,
     outbound::{EventFilter, Visible},
     position::StreamPosition,
     state::Live,

@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use crate::{
     access,
+    connection::Connection,
     event::{LiveEvent, Missed, invocation},
-    hub::{Connection, Hub, Joined, Refusal},
+    hub::{Hub, Joined, Refusal},
     outbound::{EventFilter, Out},
     position::StreamPosition,
     replay::{Gap, Replay},

@@ -32,7 +32,7 @@ pub type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 /// A query's answer before its first byte is written.
 pub struct Answer<T> {
-    /// What is known before the first byte, such as the headers' values.
+    /// Facts that are known before the first byte, such as the values of headers.
     pub facts: T,
     /// The body.
     pub pieces: Pieces,
@@ -44,7 +44,7 @@ pub struct Answer<T> {
 
 /// The bytes of an answer on their way to a client.
 pub enum AnswerBody {
-    /// A small one, whose length is known.
+    /// A small answer, whose length is known.
     Whole(Bytes),
     /// Chunks as they are written. An error, and no end, where the answer broke off.
     Chunks(BoxStream<'static, io::Result<Bytes>>),
@@ -61,10 +61,10 @@ impl std::fmt::Debug for AnswerBody {
 
 impl Sql {
     /// Runs a query and begins to send its answer. A client that takes the answer more slowly than the
-    /// deadline allows gets a body that is broken off: nobody holds a permit for longer by reading slowly.
+    /// deadline allows gets a body that is broken off: reading slowly must not hold a permit for longer.
     ///
     /// # Errors
-    /// What the query fails with before its first byte; or that it took too long.
+    /// An error of the query before its first byte, or that it took too long.
     pub async fn answer<T, F>(
         &self,
         timeout: Duration,
@@ -144,7 +144,7 @@ async fn send(
     }
 }
 
-/// The chunks of a channel. They end only behind the last one: a channel that is closed because its
+/// The chunks of a channel. They end only after the last one: a channel that is closed because its
 /// sender gave up would otherwise look like a complete answer.
 fn body(receiver: mpsc::Receiver<Chunk>) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::unfold(Some(receiver), |receiver| async move {
@@ -173,7 +173,7 @@ pub fn pieces_of(
 }
 
 /// A JSON object with a list in it, such as a page: the fields before the list, its items in pieces, and
-/// the fields behind it, which may say what is known only once the items are written.
+/// the fields after it, which are computed once the items are written.
 pub fn object_with(
     before: &Value,
     list: &str,

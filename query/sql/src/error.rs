@@ -6,7 +6,7 @@ use acuvim_schemas::problem::{Code, Problem};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{}", problem.detail)]
 pub struct QueryError {
-    /// What the caller is shown.
+    /// The problem that the caller is shown.
     pub problem: Problem,
 }
 
@@ -27,7 +27,7 @@ impl QueryError {
         Problem::field(field, message).into()
     }
 
-    /// A fault of ours: its text may name files and hosts, so it goes to the log and not to the caller.
+    /// An internal fault: its text may name files and hosts, so it goes to the log and not to the caller.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(Code::Internal, "the fault is logged with the request's id")

@@ -2,7 +2,7 @@
 //! permits that everything runs under, control's tables, history, exports and the encoders of answers.
 //!
 //! The modules from the ground up, each using only those before it: `error`, `gate`, `limits`, `encode`,
-//! `engine`, `answer`, `tables`, `query`, `readings`, `history`, `export`. [`Sql`] is what callers hold.
+//! `engine`, `answer`, `tables`, `query`, `readings`, `history`, `export`. Callers hold a [`Sql`].
 
 pub mod answer;
 pub mod encode;

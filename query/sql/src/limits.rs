@@ -1,10 +1,10 @@
-//! What one query may take.
+//! Limits of queries.
 
 use std::time::Duration;
 
 use crate::gate::GateLimits;
 
-/// What queries may take, each alone and all together.
+/// Limits of queries, each alone and all together.
 #[derive(Debug, Clone)]
 pub struct SqlLimits {
     /// How large a query's text may be.

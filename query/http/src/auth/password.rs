@@ -87,7 +87,7 @@ impl Passwords {
         hash.map_err(|e| ApiError::internal(&e))
     }
 
-    /// Whether a password is the one behind a hash. Without a hash, of an unknown user, it takes as long:
+    /// Whether a password belongs to a hash. Without a hash, for an unknown user, it takes as long:
     /// the time must not tell which users exist.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, ApiError> {
         if password.len() > MAX_LENGTH {
@@ -103,7 +103,7 @@ impl Passwords {
         .await
     }
 
-    /// The permit goes along with the work, which goes on if nobody waits for it any more.
+    /// The permit moves into the work, which continues even if its caller has gone.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -121,7 +121,7 @@ impl Passwords {
     }
 }
 
-/// Whether a password is the one behind a hash.
+/// Whether a password belongs to a hash.
 #[must_use]
 pub fn verify(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash)

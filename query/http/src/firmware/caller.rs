@@ -1,5 +1,5 @@
-//! Who asks for firmware: a user or key, or a device by its URL's token, its own credentials, or, where
-//! that is allowed, its id.
+//! The caller of a firmware request: a user or key, or a device by its URL's token, its own credentials, or,
+//! where that is allowed, its id.
 
 use acuvim_schemas::problem::Code;
 use axum::{
@@ -24,7 +24,7 @@ pub(crate) enum FirmwareCaller {
     Device(String),
 }
 
-/// What of a URL identifies the caller.
+/// The parts of a URL that identify the caller.
 #[derive(Debug, Default)]
 pub(crate) struct Identification<'a> {
     pub token: Option<UrlToken<'a>>,

@@ -69,7 +69,7 @@ impl Firmware {
     }
 }
 
-/// What is told whose rollout would have no device.
+/// The error of a rollout that would have no device.
 fn nobody(skipped: &[Skipped]) -> ApiError {
     let some: Vec<String> =
         skipped.iter().take(5).map(|one| format!("{}: {}", one.device_id, one.reason)).collect();

@@ -38,7 +38,7 @@ pub(super) struct UploadedImage {
     pub bytes: Bytes,
 }
 
-/// Reads a form whose image fits into a slot of so many bytes. After an error the rest of the form is read
+/// Reads a form, whose image must fit into the slot. After an error the rest of the form is read
 /// and thrown away: a client that is still writing when the connection is closed never sees the answer.
 pub(super) async fn read(mut parts: Multipart, slot: u64) -> Result<Form, ApiError> {
     let mut form = Form::default();

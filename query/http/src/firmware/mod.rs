@@ -1,4 +1,4 @@
-//! Firmware over HTTP: uploads, what a device is offered, downloads, and starting rollouts.
+//! Firmware over HTTP: uploads, offers to devices, downloads, and starting rollouts.
 
 mod caller;
 mod deploy;

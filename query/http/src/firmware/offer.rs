@@ -1,5 +1,5 @@
-//! What a device is offered: the release that a rollout has told it to take, else the newest active release
-//! for its hardware that is newer than what it runs.
+//! The release that a device is offered: the one of its rollout, else the newest active release for its
+//! hardware, if that is newer than the version that it runs.
 
 use std::cmp::Ordering;
 
@@ -11,12 +11,12 @@ use chrono::TimeDelta;
 use super::service::Firmware;
 use crate::{clock::now, problem::ApiError};
 
-/// What an offer is for.
+/// The device, or kind of device, that an offer is for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asker {
     /// A device; none for a check that is about no device.
     pub device_id: Option<String>,
-    /// Whether the device itself asks. Only then does it get a token: what is downloaded with it counts as
+    /// Whether the device itself asks. Only then is there a token: what is downloaded with it counts as
     /// downloaded by the device, and moves it on in its rollout.
     pub is_device: bool,
     /// The version that it runs.

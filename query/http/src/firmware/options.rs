@@ -9,7 +9,7 @@ use acuvim_firmware_registry::{Chip, PublicKey, TokenKey, TrustedImages};
 pub struct FirmwareOptions {
     /// The store of images.
     pub images: TrustedImages,
-    /// What signs download tokens.
+    /// The key that signs download tokens.
     pub token_key: TokenKey,
     /// The beginning of devices' URLs, without a slash at its end.
     pub base_url: String,
@@ -27,7 +27,7 @@ pub struct FirmwareOptions {
     pub most_failures: i64,
     /// How long the download URL in the answer to a check is valid.
     pub token_time: Duration,
-    /// How often rollouts are looked at.
+    /// The pause between two rounds of rollouts.
     pub rollout_interval: Duration,
     /// Who this process is, for the lease of rollouts.
     pub holder: String,

@@ -1,4 +1,4 @@
-//! Serving an image: whole or a range of it, out of memory, once it is known to be what was uploaded.
+//! Serving an image, whole or a range of it, out of memory, after checking that it is the uploaded one.
 
 use std::ops::Range;
 
@@ -78,7 +78,7 @@ impl Firmware {
         Ok(response)
     }
 
-    /// The right of a device to a version: a rollout has told it to take it, or it is open to all.
+    /// The right of a device to a version: it was told to take it by a rollout, or the version is open to all.
     async fn admitted(&self, key: &PassKey) -> Result<Pass, ApiError> {
         let PassKey { device_id, version } = key;
         let control = &self.0.control;
@@ -131,7 +131,7 @@ fn damaged(firmware: &StoredFirmware) -> SystemCondition {
     }
 }
 
-/// Bytes of a piece of a body whose end is stored: small, so that it is known when the last one has gone.
+/// Bytes of a piece of a body whose end is recorded: small, so that the last one leaves when it is sent.
 const PIECE: usize = 16 << 10;
 
 /// A body that runs a future once all of it was taken.
@@ -232,8 +232,8 @@ fn unhex(text: &str) -> Vec<u8> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unsatisfiable;
 
-/// The one range that a header names (RFC 9110, 14.1.2), of so many bytes. None if it is not understood or
-/// names several: then the whole image is sent.
+/// The one range that a header names (RFC 9110, 14.1.2). None if it is not understood or names several: then
+/// the whole image is sent.
 fn range(text: &str, length: usize) -> Option<Result<Range<usize>, Unsatisfiable>> {
     let spec = text.trim().strip_prefix("bytes=")?.trim();
     let (from, to) = spec.split_once('-')?;

@@ -1,4 +1,4 @@
-//! What everything about firmware shares.
+//! The state that everything about firmware shares.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,7 +73,7 @@ impl Firmware {
         self.0.uploads.try_acquire().map_err(busy)
     }
 
-    /// Forgets what is remembered of a version that was changed.
+    /// Forgets the remembered rights to a version that was changed.
     pub fn forget(&self, version: &str) {
         self.0.passes.forget(version);
     }

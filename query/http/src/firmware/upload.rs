@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{auth::Caller, clock::now, problem::ApiError};
 
-/// What became of an upload.
+/// The release of an upload.
 #[derive(Debug)]
 pub(crate) struct Uploaded {
     pub firmware: api::Firmware,
@@ -70,7 +70,7 @@ impl Firmware {
         }
     }
 
-    /// The release that a form makes, with what is doubtful about it.
+    /// The release that a form makes, with warnings about doubtful points.
     fn release(&self, new: &Release<'_>, created_by: &str) -> Result<StoredFirmware, ApiError> {
         let Release { form, image, version, now } = *new;
         if Version::parse(version).is_none() {
@@ -170,7 +170,7 @@ fn conflict(there: api::Firmware, new: &api::Firmware) -> Result<Uploaded, ApiEr
     }
 }
 
-/// What an image says about itself.
+/// The facts in an image's own descriptor.
 fn described(image: &Image) -> FirmwareImage {
     let descriptor = image.descriptor.as_ref();
     FirmwareImage {

@@ -1,5 +1,5 @@
-//! What became of an import's rows. It is asked of the tables once the stream has read the records: only the
-//! stream's dedup can tell which readings are new.
+//! The outcome of an import's rows. The tables are queried for it once the stream has read the records: only
+//! the stream's dedup can tell which readings are new.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is checked whether it has.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Appends records, and finds out what became of their rows.
+/// Appends records, and finds out the outcome of their rows.
 pub(crate) struct Outcomes {
     log: Arc<dyn Log>,
     sql: Sql,
@@ -94,7 +94,7 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Waits until the stream has read what was sent, and asks what the tables have of it.
+    /// Waits until the stream has read the records that were sent, and queries the tables for them.
     async fn settle(&mut self) -> Result<(), ApiError> {
         for (partition, sent) in std::mem::take(&mut self.sent) {
             let (Some((first, _)), Some((last, _))) =

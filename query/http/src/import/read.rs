@@ -57,13 +57,13 @@ pub(crate) struct Reader {
     pub format: Format,
     pub shape: Shape,
     pub partitions: u32,
-    /// What readings are checked by, as in the stream.
+    /// Limits that readings are checked against, as in the stream.
     pub limits: Limits,
 }
 
 impl Reader {
-    /// Reads rows and sends records. Blocks the thread. Answers with what was read, or with what is wrong with
-    /// the file as a whole.
+    /// Reads rows and sends records. Blocks the thread. Answers with counts of what was read, or with the fault
+    /// of the file as a whole.
     pub fn rows(
         &self,
         body: impl Read,

@@ -37,7 +37,7 @@ pub(crate) struct Item {
 }
 
 impl Shape {
-    /// The item of a row, or what is wrong with it. Its readings are checked by the same code as those of
+    /// The item of a row, or its fault. Its readings are checked by the same code as those of
     /// devices.
     pub fn item(&self, mut row: Map<String, Value>) -> Result<Item, String> {
         let device_id = match row.remove(&self.device_id) {

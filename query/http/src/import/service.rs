@@ -35,7 +35,7 @@ impl Imports {
         Self { log, sql, limits, permit: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Appends a file's rows to the log, and answers once it is known what became of each.
+    /// Appends a file's rows to the log, and answers once the outcome of each is known.
     pub async fn run(
         &self,
         format: Format,

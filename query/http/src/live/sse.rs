@@ -15,7 +15,7 @@ use axum::{
 use futures::{Stream, StreamExt as _, stream};
 use std::{convert::Infallible, sync::Arc};
 
-/// How often an idle stream says that the server is there.
+/// How often an idle stream gets a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A stream of events that ends with its connection.

@@ -33,7 +33,7 @@ async fn serve(mut socket: WebSocket, mut session: Session) {
                 // The library answers pings.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(Message::Close(_))) | None => return,
-                // A frame that is too large, or no frame: nothing behind it can be read.
+                // A frame that is too large, or no frame: nothing after it can be read.
                 Some(Err(_)) => Err(LastBytes(Vec::new())),
             },
             next = session.next() => next,

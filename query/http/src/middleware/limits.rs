@@ -6,7 +6,7 @@ use crate::{address::TrustedProxies, listen::ConnectionLimits};
 
 /// How many requests and connections are taken from whom.
 #[derive(Debug, Clone)]
-pub struct GuardLimits {
+pub struct HttpLimits {
     /// Requests a second from one address, in the long run; 0: any number.
     pub per_address: u32,
     /// Requests a second of one user or key in the long run; 0: any number.
@@ -21,7 +21,7 @@ pub struct GuardLimits {
     pub cors_origins: Vec<String>,
 }
 
-impl Default for GuardLimits {
+impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             per_address: 200,

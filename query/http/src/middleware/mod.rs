@@ -1,4 +1,4 @@
-//! What every request passes before its handler: its address is found out, its rate and time are limited.
+//! The middleware of every request: it determines the client's address, and limits rate and time.
 
 mod limits;
 mod rate;
@@ -15,19 +15,19 @@ use axum::{
 
 use crate::{address::ClientAddress, listen::ConnectionSlots, problem::ApiError};
 
-pub use limits::GuardLimits;
+pub use limits::HttpLimits;
 pub(crate) use rate::{Rates, retry_after};
 
-/// What the middleware works with.
+/// The state of the middleware.
 #[derive(Debug, Clone)]
 pub(crate) struct Middleware {
-    pub limits: Arc<GuardLimits>,
+    pub limits: Arc<HttpLimits>,
     pub rates: Arc<Rates>,
     pub slots: Arc<ConnectionSlots>,
 }
 
 impl Middleware {
-    pub fn new(limits: GuardLimits) -> Self {
+    pub fn new(limits: HttpLimits) -> Self {
         let rates = Arc::new(Rates::new(limits.per_address, limits.per_user));
         let slots = ConnectionSlots::new(limits.connections.clone(), limits.proxies.clone());
         Self { limits: Arc::new(limits), rates, slots }
@@ -75,4 +75,20 @@ fn is_download_by_token(request: &Request) -> bool {
     let uri = request.uri();
     uri.path().starts_with("/api/firmware/download/")
         && uri.query().is_some_and(|query| query.starts_with("t="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_downloads_with_a_token_are_not_counted() {
+        let request = |uri: &str| {
+            Request::builder().uri(uri).body(axum::body::Body::empty()).expect("a request")
+        };
+        assert!(is_download_by_token(&request("/api/firmware/download/1.2.0?t=x")));
+        for counted in ["/api/firmware/download/1.2.0", "/api/firmware/check?t=x", "/api/devices"] {
+            assert!(!is_download_by_token(&request(counted)), "{counted}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Alerts: lists, what people do about them, and the readings behind them.
+//! Alerts: lists, acknowledging and resolving, and the readings behind them.
 
 use acuvim_control::{AlertFilter, Control};
 use acuvim_query_sql::{

@@ -1,4 +1,4 @@
-//! Commands to devices, and what became of them.
+//! Commands to devices, and their state.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is there of a device's readings, and what is not; and where one reading is.
+//! How complete a device's readings are, and where one reading is.
 
 use std::ops::Range;
 

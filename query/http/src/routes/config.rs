@@ -1,4 +1,4 @@
-//! Devices' configuration: what it is to be, what the device confirmed, and who changed it.
+//! Devices' configuration: the desired one, the one that the device confirmed, and the history of changes.
 
 use std::{sync::Arc, time::Duration};
 

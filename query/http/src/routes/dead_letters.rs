@@ -1,4 +1,4 @@
-//! Replaying dead letters: what can be decoded now is stored.
+//! Replaying dead letters: those that can be decoded now are stored.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Releases of firmware: uploading, listing and changing them, and what devices ask of them.
+//! Releases of firmware: uploading, listing and changing them, checks and downloads.
 
 use acuvim_control::{Control, FirmwareDeleted};
 use acuvim_schemas::{

@@ -190,7 +190,7 @@ pub(super) async fn events(
             writer.begin_with(format!("retry: 2000\nid: {id}\n\n").into());
         }
         Some(since) => {
-            // What is no position counts as one so old that nothing of it is known any more.
+            // A text that is no position counts as one that is too old: the client is told of a gap.
             let since = StreamPosition::decode(&since).unwrap_or_default();
             writer.begin_with(Bytes::from_static(b"retry: 2000\n\n"));
             writer.resume(&since).await.map_err(|error| {

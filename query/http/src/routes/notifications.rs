@@ -1,4 +1,4 @@
-//! Notifications: who is told of what happens, and what became of each message.
+//! Notifications by webhook and mail, and the outcome of each message.
 
 use std::time::Duration;
 

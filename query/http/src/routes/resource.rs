@@ -1,4 +1,4 @@
-//! What all resources answer alike: that there is none, that a name is taken, that one is deleted.
+//! Answers that all kinds of resources share: that there is none, that a name is taken, that one is deleted.
 
 use acuvim_control::ErrorKind;
 use acuvim_schemas::problem::Code;
@@ -43,5 +43,20 @@ impl Resource {
             }
             _ => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        const RULE: Resource = Resource("rule");
+        let missing = RULE.found(None::<()>).expect_err("there is none").problem;
+        assert_eq!((missing.status, missing.detail.as_str()), (404, "there is no such rule"));
+        assert_eq!(RULE.id("no id").expect_err("no id").problem, missing);
+        assert_eq!(RULE.deleted(true).ok(), Some(StatusCode::NO_CONTENT));
+        assert!(RULE.deleted(false).is_err());
     }
 }

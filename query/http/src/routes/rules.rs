@@ -1,4 +1,4 @@
-//! Alert rules, and what they would have done.
+//! Alert rules, and backtests of them.
 
 use std::sync::Arc;
 

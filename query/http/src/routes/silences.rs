@@ -1,4 +1,4 @@
-//! Silences: for a time, alerts are recorded and nobody is paged.
+//! Silences: for a time, alerts are recorded without paging anybody.
 
 use acuvim_control::Control;
 use acuvim_schemas::{

@@ -1,4 +1,4 @@
-//! What those who run the system ask, without a login.
+//! Liveness, readiness and metrics, without a login.
 
 use axum::{
     Json,

@@ -203,3 +203,25 @@ fn file(export: Export, format: ExportFormat, name: &str) -> Response {
     ];
     (headers, body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_export_ends_with_its_trailers() {
+        let sha256 = "ab".repeat(32);
+        let end = frame(ExportPart::Complete { rows: 7, sha256: sha256.clone() });
+        let trailers = end.into_trailers().expect("trailers");
+        let text = |name: &str| trailers[name].to_str().expect("text").to_owned();
+        let names: Vec<&str> = TRAILERS.split(", ").collect();
+        let texts: Vec<String> = names.iter().map(|name| text(name)).collect();
+        assert_eq!(texts, ["7".to_owned(), sha256]);
+        assert!(frame(ExportPart::Data("rows".into())).is_data());
+    }
+
+    #[test]
+    fn a_range_in_a_file_name_has_no_odd_characters() {
+        assert_eq!(stamp(&(0..90_000_000)), "19700101T000000Z_19700101T000130Z");
+    }
+}

@@ -1,4 +1,4 @@
-//! Users, and the audit of what they did.
+//! Users, and the audit of changes.
 
 use acuvim_control::{AuditFilter, Control, UserChange, UserChanged};
 use acuvim_schemas::{

@@ -69,7 +69,7 @@ proptest! {
         let (mut out, now) = (whole(0), Instant::now());
         let (mut given, mut got) = (0, Vec::new());
         let mut offsets = |out: Vec<Out>| got.extend(out.into_iter().filter_map(|o| match o {
-            Out::Event(event) => Some(event.at.1),
+            Out::Event(event) => Some(event.at.offset),
             _ => None,
         }));
         for step in steps {

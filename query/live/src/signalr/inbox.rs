@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{LastBytes, Session};
+use super::session::{LastBytes, Session};
 
 /// Requests that wait for a session.
 const WAITING: usize = 2;

@@ -13,7 +13,7 @@ use super::protocol::{
 };
 use crate::{
     access,
-    hub::{Closing, Connection},
+    connection::{Closing, Connection},
     subscribe::{Subscribe, Unsubscribe},
     writer::ConnectionWriter,
 };

@@ -25,7 +25,7 @@ enum Column<'a> {
     Text(&'a StringArray),
     /// With the day that was written last, and whether the times have a zone.
     Time(&'a TimestampMicrosecondArray, Day, bool),
-    /// With the number of digits behind the point, and whether zeros at their end are kept.
+    /// With the number of digits after the point, and whether zeros at their end are kept.
     Decimal(&'a Decimal128Array, u8, bool),
     Whole(&'a Int64Array),
     Small(&'a Int32Array),
@@ -34,7 +34,7 @@ enum Column<'a> {
     Other(Vec<serde_json::Value>, bool),
 }
 
-/// Digits behind the point that the fast path writes: those of 64 bits. Only casts have more.
+/// Digits after the point that the fast path writes: those of 64 bits. Only casts have more.
 const MOST_DIGITS: u8 = 18;
 
 /// The last day that was written: most times are of the same day as the one before.

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-/// What the fast path writes. Numbers with more digits, or with more of them behind the point, go the slow way.
+/// Bounds of the fast path. Numbers with more digits, or with more of them after the point, take the slow path.
 const FAST_BELOW: u64 = 100_000_000_000_000;
 const FAST_SCALE: u8 = 13;
 
@@ -68,7 +68,7 @@ pub(super) fn whole(value: i64, out: &mut Vec<u8>) {
     decimal(value.into(), 0, true, out);
 }
 
-/// A decimal, exactly; `zeros` keeps zeros at its end. A decimal with a scale keeps one digit behind the point
+/// A decimal, exactly; `zeros` keeps zeros at its end. A decimal with a scale keeps one digit after the point
 /// in any case, so that readers that guess types don't take it for a whole number.
 pub(super) fn decimal(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {
     match Short::decimal(unscaled, scale, zeros) {

@@ -31,10 +31,10 @@ struct Member<'a> {
     cells: Cells<'a>,
 }
 
-/// One reading in parts, for those who choose what of `data` to send.
+/// One reading in parts, for callers that send only some members of `data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadingParts {
-    /// Whose it is.
+    /// The device that sent it.
     pub device_id: String,
     /// The object up to its last member, `data`.
     pub head: String,
@@ -123,7 +123,7 @@ impl<'a> ReadingRows<'a> {
     }
 }
 
-/// What the encoders write is JSON, and so UTF-8.
+/// The encoders write JSON, which is UTF-8.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Which files are damaged: looked for once a query may have met one, and remembered for a while.
+//! The search for damaged files, after an error that one may have caused. Its result is kept for a while.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use datafusion::error::DataFusionError;
 use super::{Sql, fault::from_engine};
 use crate::error::QueryError;
 
-/// How long damaged files are looked for.
+/// The longest search.
 const SEARCH_TIME: Duration = Duration::from_secs(10);
 
-/// How long what was found is taken as true.
+/// How long a result is used.
 const VALID_FOR: Duration = Duration::from_secs(300);
 
-/// What the last search found, and when.
+/// The result of the last search, and when it ended.
 #[derive(Debug, Default)]
 pub(super) struct KnownDamage(tokio::sync::Mutex<Option<(Instant, Vec<String>)>>);
 

@@ -36,7 +36,7 @@ pub struct ExportSlot {
 pub struct ClientGone;
 
 impl ExportSlots {
-    /// So many slots, whose clients may read nothing for `stall`.
+    /// `exports` slots, whose clients may read nothing for `stall`.
     #[must_use]
     pub fn new(exports: usize, stall: Duration) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(exports));
@@ -133,7 +133,7 @@ mod tests {
         assert!(!slow(enough, EVERY, wanted), "it reads well enough");
         assert!(!slow(1, EVERY, None), "nobody else wants its slot");
         assert!(!slow(1, EVERY / 4, wanted), "it was the lake that was slow");
-        // What was refused before has had its turn.
+        // A refusal before the measurement does not count.
         let mut pace = Pace::from(begun);
         assert!(!pace.is_too_slow(end, EVERY, wanted));
         pace.add(1, EVERY);

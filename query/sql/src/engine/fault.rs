@@ -6,7 +6,7 @@ use datafusion::error::DataFusionError;
 
 use crate::error::QueryError;
 
-/// What an error of the engine means to the caller: a query to change, or something to wait for.
+/// The problem that an error of the engine is to the caller: a query to change, or something to wait for.
 #[must_use]
 pub fn from_engine(error: &DataFusionError) -> QueryError {
     let line = |text: String| {

@@ -28,7 +28,7 @@ pub use threads::WorkThreads;
 /// Answers from memory that are written at a time: each may hold the rows of twenty thousand devices.
 const FROM_MEMORY: usize = 4;
 
-/// Says why the tail can't be read now; none if it can.
+/// A function that returns why the tail can't be read now; none if it can.
 #[derive(Clone)]
 pub struct TailCheck(pub Arc<dyn Fn() -> Option<String> + Send + Sync>);
 
@@ -38,7 +38,7 @@ impl std::fmt::Debug for TailCheck {
     }
 }
 
-/// What [`Sql`] is made of.
+/// The parts of [`Sql`].
 #[derive(Debug)]
 pub struct SqlParts {
     /// Devices, alerts and rollouts, which queries read as tables.
@@ -47,7 +47,7 @@ pub struct SqlParts {
     pub lake: Arc<Lake>,
     /// DataFusion with our functions and memory pool.
     pub engine: Engine,
-    /// What queries may take.
+    /// Limits of queries.
     pub limits: SqlLimits,
     /// Whether the tail can be read.
     pub tail: TailCheck,
@@ -69,7 +69,7 @@ struct Inner {
     damage: KnownDamage,
 }
 
-/// Which permits work waits for: what only reads memory must not stand in line behind long queries.
+/// The kind of permit that work waits for: work that only reads memory must not wait for long queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Reads files of the lake.
@@ -126,7 +126,7 @@ impl Sql {
         &self.0.parts.engine
     }
 
-    /// What queries may take.
+    /// Limits of queries.
     #[must_use]
     pub fn limits(&self) -> &SqlLimits {
         &self.0.parts.limits
@@ -148,10 +148,10 @@ impl Sql {
         (self.0.parts.tail.0)()
     }
 
-    /// Refuses what reads the tail while that is not up to date.
+    /// Fails if the tail can't be read now.
     ///
     /// # Errors
-    /// When it is not.
+    /// A 503 with the reason.
     pub fn require_tail(&self) -> Result<(), QueryError> {
         match self.tail_fault() {
             Some(reason) => Err(QueryError::new(Code::Unavailable, reason)),
@@ -171,7 +171,7 @@ impl Sql {
         permit_of(permits).await
     }
 
-    /// Runs work on the threads for queries until it is done, or until nobody waits for it any more.
+    /// Runs work on the threads for queries. Dropping the future ends the work.
     pub(crate) async fn on_threads<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
@@ -180,11 +180,10 @@ impl Sql {
         task.await.map_err(|e| QueryError::internal(&e))?
     }
 
-    /// Runs work that reads the lake: on the threads for queries, with a permit of theirs, within their
-    /// time.
+    /// Runs work that reads the lake: on the threads for queries, with a permit, and within their timeout.
     ///
     /// # Errors
-    /// What the work fails with; or that it took too long.
+    /// The error of the work, or that it took too long.
     pub async fn run<T, F>(
         &self,
         work: impl FnOnce(Self) -> F + Send + 'static,
@@ -201,11 +200,11 @@ impl Sql {
         tokio::time::timeout(timeout, work).await.map_err(|_| too_late("question", timeout))?
     }
 
-    /// Runs what uses DataFusion over lake and tail, as [`Self::run`] does. An error that a damaged file
+    /// Runs work over a session with lake and tail, as [`Self::run`] does. An error that a damaged file
     /// may have caused is explained with that file's name.
     ///
     /// # Errors
-    /// What the engine fails with; or that it took too long.
+    /// The error of the engine, or that it took too long.
     pub async fn run_over_view<T, F>(
         &self,
         work: impl FnOnce(SessionContext) -> F + Send + 'static,
@@ -248,7 +247,7 @@ pub(crate) async fn permit_of(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermi
     Arc::clone(of).acquire_owned().await.map_err(stopping)
 }
 
-/// What is told whose query takes too long.
+/// The error of a query that takes too long.
 pub(crate) fn too_late(what: &str, timeout: Duration) -> QueryError {
     let detail = format!("the {what} took longer than {} ms", timeout.as_millis());
     QueryError::new(Code::DeadlineExceeded, detail)

@@ -44,7 +44,7 @@ impl WorkThreads {
 
 impl Drop for WorkThreads {
     fn drop(&mut self) {
-        // Without waiting: nobody is left to take the result of what still runs.
+        // Without waiting for tasks that still run: nothing is left to take their results.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

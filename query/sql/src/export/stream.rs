@@ -1,5 +1,5 @@
-//! A query's rows as the parts of an export: bytes, and behind the last of them what proves that they are
-//! complete.
+//! A query's rows as the parts of an export: bytes, and after the last of them a count and hash that prove
+//! that they are complete.
 
 use std::{io, pin::Pin, time::Instant};
 
@@ -57,7 +57,7 @@ pub type ExportStream = BoxStream<'static, io::Result<ExportPart>>;
 pub struct Export {
     /// Its parts.
     pub parts: ExportStream,
-    /// What its rows were read from.
+    /// The state of the lake that its rows were read from.
     pub view: ViewState,
 }
 
@@ -69,8 +69,8 @@ impl std::fmt::Debug for Export {
 
 type Sent = io::Result<ExportPart>;
 
-/// Begins to export the rows that `query` selects of lake and tail. What is wrong with the request is an
-/// error here, before the first byte; what fails later breaks the stream off.
+/// Begins to export the rows that `query` selects from lake and tail. A bad request fails here, before the
+/// first byte; later errors break the stream off.
 ///
 /// # Errors
 /// When the rows can't be planned, or no slot is free.
@@ -204,7 +204,7 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
-/// Pieces in order, or what went wrong with one.
+/// Pieces in order; an error is the reason why there are no more.
 type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, String>> + Send>>;
 
 /// Rows as lines, in their order; several pieces are written at a time.
@@ -237,7 +237,7 @@ fn cut(
     }
 }
 
-/// What is on its way to the client.
+/// Bytes on their way to the client.
 struct Sending<'a> {
     count: u64,
     hash: Sha256,

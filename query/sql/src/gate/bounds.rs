@@ -57,7 +57,7 @@ pub(super) fn is_bounded_percentile(function: &Function) -> bool {
             None => others += 1,
         }
     }
-    // The one argument that is not a number is the column, unless that stands behind WITHIN GROUP.
+    // The one argument that is not a number is the column, unless that follows WITHIN GROUP.
     list.args.len() <= 3 && others <= usize::from(function.within_group.is_empty())
 }
 

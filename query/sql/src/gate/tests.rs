@@ -1,4 +1,4 @@
-//! What passes the gate, what does not, and that any text is answered.
+//! Queries that pass the gate, queries that do not, and arbitrary texts.
 
 use super::*;
 use proptest::prelude::*;

@@ -41,6 +41,6 @@ impl Aggregate {
 pub(super) struct Column {
     /// Set if it is a counter.
     pub counter: Option<Counter>,
-    /// Its digits behind the point, to which sums are rounded.
+    /// Its digits after the decimal point, to which sums are rounded.
     pub scale: u8,
 }

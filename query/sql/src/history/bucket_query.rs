@@ -1,4 +1,4 @@
-//! What a page of buckets is computed from.
+//! The inputs of a page of buckets.
 
 use std::ops::Range;
 
@@ -20,9 +20,9 @@ pub(super) struct BucketQuery {
     pub buckets: Buckets,
     pub aggregates: Vec<Aggregate>,
     pub fill: Fill,
-    /// When the request came: nothing is filled in for what is yet to come.
+    /// When the request came: nothing is filled in after that.
     pub now: Micros,
-    /// The meter behind the readings, as far as it is known for all time.
+    /// The meter that the readings come from, as far as it is known for all time.
     pub meter: Meter,
     /// Which readings are in no rollup; none where rollups can't be used.
     pub not_rolled_up: Option<NotRolledUp>,
@@ -43,7 +43,7 @@ impl BucketQuery {
         self.fields().iter().flat_map(|_| self.aggregates.iter().copied()).collect()
     }
 
-    /// Whether what counters have counted is asked for.
+    /// Whether `delta` is among the aggregates.
     pub fn counts(&self) -> bool {
         self.aggregates.contains(&Aggregate::Delta)
     }
@@ -54,7 +54,7 @@ impl BucketQuery {
         match (self.request.cursor, self.request.order) {
             (None, _) => from..to,
             (Some(cursor), Order::Ascending) => from.max(cursor.beside)..to,
-            // Interpolation needs the readings behind the page too.
+            // Interpolation needs the readings after the page too.
             (Some(_), Order::Descending) if self.fill == Fill::Linear => from..to,
             (Some(cursor), Order::Descending) => from..to.min(cursor.at),
         }

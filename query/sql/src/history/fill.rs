@@ -17,7 +17,7 @@ pub(super) enum Fill {
     Null,
     /// The values of the bucket before.
     Previous,
-    /// Values on a line between the buckets before and behind; nulls before the first and behind the last.
+    /// Values on a line between the buckets before and after; nulls before the first and after the last.
     Linear,
 }
 

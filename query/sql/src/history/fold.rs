@@ -17,16 +17,16 @@ pub(super) struct Row {
     pub cells: Vec<Option<f64>>,
 }
 
-/// The meter behind the readings.
+/// The meter that the readings come from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Meter {
-    /// What its counters can show.
+    /// The range of its counters.
     pub terms: MeterTerms,
     /// When another meter was connected, in order.
     pub changes: Vec<Micros>,
 }
 
-/// What was read before a history begins.
+/// Readings before the history.
 #[derive(Debug, Clone)]
 pub(super) struct LastReadings {
     /// The time of the last reading.
@@ -146,7 +146,7 @@ impl Fold {
         self.last = Some(ts);
     }
 
-    /// Takes a reading behind the history. It is in no bucket itself, but may contradict the last readings.
+    /// Takes a reading after the history. It is in no bucket itself, but may contradict the last readings.
     pub fn look_at(&mut self, ts: Micros, values: impl Iterator<Item = Option<f64>>) {
         self.part_meters(ts);
         for (at, value) in values.enumerate() {
@@ -293,131 +293,11 @@ impl Cell {
     }
 }
 
-/// Rounded to the scale of the decimals: adding floats leaves noise behind it.
+/// Rounded to the scale of the decimals: adding floats leaves noise in further digits.
 fn rounded(value: f64, scale: u8) -> f64 {
     let factor = 10_f64.powi(i32::from(scale));
     (value * factor).round() / factor
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use acuvim_lakehouse::{Counter, Interval};
-    use acuvim_schemas::time::SECOND;
-
-    fn before(newest: Micros, readings: Vec<Reading>) -> LastReadings {
-        LastReadings { newest, of_columns: vec![readings] }
-    }
-
-    fn fold(aggregates: &[Aggregate], changes: &[Micros]) -> Fold {
-        let buckets =
-            Buckets::new(Interval::Fixed(60 * SECOND), chrono_tz::Tz::UTC).expect("regular");
-        let column = Column { counter: Some(Counter::Total), scale: 2 };
-        let meter = Meter { changes: changes.to_vec(), ..Meter::default() };
-        Fold::new(buckets, vec![column], aggregates.to_vec(), meter)
-    }
-
-    fn run(mut fold: Fold, readings: &[(i64, Option<f64>)]) -> Vec<(i64, Vec<Option<f64>>)> {
-        let mut rows = Vec::new();
-        for (ts, value) in readings {
-            fold.push(ts * SECOND, std::iter::once(*value));
-            rows.extend(std::iter::from_fn(|| fold.pop()));
-        }
-        rows.extend(fold.finish());
-        rows.into_iter().map(|row| (row.start / SECOND, row.cells)).collect()
-    }
-
-    fn reading(at: i64, value: f64) -> Reading {
-        Reading { ts: at * SECOND, value }
-    }
-
-    #[test]
-    fn buckets_say_what_was_in_them() {
-        let every: Vec<Aggregate> = Aggregate::ALL.into_iter().map(|(_, of)| of).collect();
-        let rows = run(
-            fold(&every, &[]),
-            &[(0, Some(1.1)), (10, None), (20, Some(2.2)), (65, Some(0.5)), (130, None)],
-        );
-        let cells = |text: [f64; 8]| text.map(Some).to_vec();
-        let Some((0, first)) = rows.first() else { panic!("{rows:?}") };
-        assert!((first[0].unwrap_or(0.0) - 1.65).abs() < 1e-9);
-        assert_eq!(first[1..], cells([1.65, 1.1, 2.2, 3.3, 2.0, 1.1, 2.2, 1.1])[1..]);
-        // The counter fell: a reset, which counts nothing.
-        assert_eq!(rows[1], (60, cells([0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, 0.0])));
-        let nothing = vec![None, None, None, None, Some(0.0), None, None, None];
-        assert_eq!(rows[2], (120, nothing));
-    }
-
-    #[test]
-    fn what_is_counted_between_buckets_is_the_later_ones() {
-        let mut fold = fold(&[Aggregate::Delta], &[]);
-        fold.begin_behind(&before(-5 * SECOND, vec![reading(-8, 7.0)]));
-        let readings: Vec<_> = (0..20).map(|n| (n * 10, Some(10.0 + n as f64))).collect();
-        let rows = run(fold, &readings);
-        let deltas: Vec<f64> = rows.iter().filter_map(|(_, cells)| cells[0]).collect();
-        assert_eq!(deltas, [8.0, 6.0, 6.0, 2.0]);
-        assert!((deltas.iter().sum::<f64>() - (29.0 - 7.0)).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_jump_at_the_edge_of_a_bucket_counts_nothing() {
-        let readings = [(0, 100.0), (50, 100.1), (59, 150.0), (60, 100.2), (70, 100.3)];
-        let readings = readings.map(|(at, value)| (at, Some(value)));
-        let rows = run(fold(&[Aggregate::Delta], &[]), &readings);
-        assert_eq!(rows, [(0, vec![Some(0.1)]), (60, vec![Some(0.2)])]);
-        // What comes behind the last of them says that of the last bucket.
-        let mut cut = fold(&[Aggregate::Delta], &[]);
-        for (at, value) in &readings[..3] {
-            cut.push(at * SECOND, std::iter::once(*value));
-        }
-        assert!(!cut.is_settled());
-        cut.look_at(60 * SECOND, std::iter::once(Some(0.0)));
-        assert!(!cut.is_settled(), "a reset, or one of those");
-        cut.look_at(70 * SECOND, std::iter::once(Some(100.3)));
-        assert!(cut.is_settled());
-        assert_eq!(cut.finish()[0].cells, [Some(0.1)]);
-        // A jump that is looked back at is none to count on from.
-        let mut behind = fold(&[Aggregate::Delta], &[]);
-        let before = [reading(-1, 41_746_432.0), reading(-10, 100.1), reading(-20, 100.0)];
-        behind.begin_behind(&LastReadings { newest: -SECOND, of_columns: vec![before.to_vec()] });
-        assert_eq!(run(behind, &[(0, Some(100.2))]), [(0, vec![Some(0.1)])]);
-    }
-
-    #[test]
-    fn quarters_and_readings_make_the_same_buckets() {
-        let wanted = [Aggregate::Avg, Aggregate::Min, Aggregate::Max, Aggregate::Count];
-        let every = [&wanted[..], &[Aggregate::Delta]].concat();
-        let all = [(0, Some(1.0)), (10, Some(2.5)), (20, None), (65, Some(4.0)), (70, Some(7.0))];
-        let readings = run(fold(&every, &[]), &all);
-        // The first bucket as two quarters, the second as readings behind them.
-        let mut mixed = fold(&every, &[]);
-        let rolled = |value: f64, delta: f64| Rolled {
-            count: 1,
-            min: value,
-            max: value,
-            avg: value,
-            delta: Some(delta),
-        };
-        mixed.push_rolled(0, 5 * SECOND, std::iter::once(rolled(1.0, 0.0)));
-        mixed.push_rolled(10 * SECOND, 20 * SECOND, std::iter::once(rolled(2.5, 1.5)));
-        mixed.begin_behind(&before(20 * SECOND, vec![reading(10, 2.5), reading(0, 1.0)]));
-        assert_eq!(run(mixed, &all[3..]), readings);
-        // Another meter in between: what was read of it has nothing to do with what was rolled up.
-        let mut parted = fold(&[Aggregate::Delta], &[60 * SECOND]);
-        parted.push_rolled(0, 20 * SECOND, std::iter::once(rolled(2.5, 0.0)));
-        parted.begin_behind(&before(20 * SECOND, vec![reading(10, 2.5)]));
-        assert_eq!(run(parted, &all[3..])[1].1, [Some(3.0)]);
-    }
-
-    #[test]
-    fn another_meter_has_counters_of_its_own() {
-        let readings = [(0, Some(10.0)), (10, Some(12.0)), (20, Some(900.0)), (30, Some(901.0))];
-        let rows = run(fold(&[Aggregate::Delta], &[15 * SECOND]), &readings);
-        assert_eq!(rows, [(0, vec![Some(3.0)])]);
-        let rows = run(fold(&[Aggregate::Delta], &[]), &readings);
-        assert_eq!(rows, [(0, vec![Some(891.0)])]);
-        let mut fold = fold(&[Aggregate::Delta], &[-10 * SECOND]);
-        fold.begin_behind(&before(-5 * SECOND, vec![reading(-20, 3.0)]));
-        assert_eq!(run(fold, &readings[..2]), [(0, vec![Some(2.0)])]);
-    }
-}
+mod tests;

@@ -33,7 +33,8 @@ use request::Shape;
 pub use request::{HistoryColumn, HistoryRequest, Order, RequestTexts, fields, time_zone};
 pub use site::{Site, site_rows};
 
-/// A page of a site's history, as a JSON object: these fields, its rows, and what is known with them.
+/// A page of a site's history as a JSON object: the fields of `before`, the rows, and the fields that are only
+/// known with the rows.
 ///
 /// # Errors
 /// When lake or tail can't be read.
@@ -69,7 +70,7 @@ async fn answer(
     if request.counts() {
         sql.lake().learn_meter_changes(now).await;
     }
-    // Of the newest logger: when a logger is replaced, the meter behind it stays.
+    // Of the newest logger: when a logger is replaced, its meter stays.
     let newest = site.newest().map_or("", |logger| logger.device_id.as_str());
     let meter = Meter {
         terms: sql.engine().meters().terms_of(newest),

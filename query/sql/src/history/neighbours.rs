@@ -1,5 +1,5 @@
-//! What lies beside the readings of a history: what counters go on counting from, what contradicts the
-//! last of them, and when another meter was connected.
+//! Rows around a history: the readings before it, from which counters continue; the readings after it, which
+//! may contradict its last ones; and heartbeats, which show when another meter was connected.
 
 use std::ops::Range;
 
@@ -21,14 +21,13 @@ use super::{
     sources::last_quarter,
 };
 
-/// How far back readings are looked for that counters go on counting from, and how far ahead those that
-/// contradict the last of them.
+/// How far back and ahead of the history readings are looked for.
 const LOOK_BACK: Micros = 7 * DAY;
 
-/// Readings of each counter that are looked back at: enough to tell which of them are suspect.
+/// Readings of each counter that are kept from before: enough to tell which of them are suspect.
 const KEPT: usize = 8;
 
-/// Readings that are looked through for them once each counter has one.
+/// Readings that are searched for more of them once each counter has one.
 const LOOKED_THROUGH: usize = 5000;
 
 impl BucketQuery {
@@ -44,7 +43,7 @@ impl BucketQuery {
         if before.is_none()
             && let Some(logger) = self.site.newest()
         {
-            // What a meter has counted while its logger was away for long is counted too.
+            // A meter goes on counting while its logger is away, however long that is.
             let far = Micros::MIN..near.start;
             if let Some(quarter) = last_quarter(context, &logger.device_id, far).await? {
                 let far = quarter.saturating_sub(DAY)..from;
@@ -90,7 +89,7 @@ impl BucketQuery {
         Ok(newest.map(|newest| LastReadings { newest, of_columns: found }))
     }
 
-    /// Shows the fold the readings behind a time, until none can take back what was counted before it.
+    /// Shows the fold the readings after a time, until none can take back what was counted before it.
     pub(super) async fn look_ahead(
         &self,
         context: &SessionContext,

@@ -100,7 +100,7 @@ impl<'a> BucketPage<'a> {
         let start = row.start;
         self.filler.push(row, self.most());
         self.collect();
-        // Once the page is full this row lies behind it.
+        // Once the page is full this row belongs to the next one.
         if !self.is_full() {
             let seen = self.seen.iter_mut().zip(there).filter(|(_, there)| *there);
             seen.for_each(|(seen, _)| *seen = Some(start));

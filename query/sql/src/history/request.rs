@@ -194,7 +194,7 @@ impl HistoryRequest {
         }
     }
 
-    /// Whether what counters have counted is asked for.
+    /// Whether `delta` is among the aggregates.
     pub(super) fn counts(&self) -> bool {
         matches!(&self.shape, Shape::Buckets { aggregates, .. } if aggregates.contains(&Aggregate::Delta))
     }

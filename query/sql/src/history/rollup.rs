@@ -73,7 +73,7 @@ struct Quarters<'a> {
 }
 
 impl<'a> Quarters<'a> {
-    /// Behind `ts` and `last_ts`, in the order of the fields and of what is said of each.
+    /// The columns after `ts` and `last_ts`, in the order of the fields and of their aggregates.
     fn of(batch: &'a RecordBatch, fields: &[&'static Reading]) -> Vec<Self> {
         let mut columns = batch.columns().iter().skip(2);
         let of = |reading: &&'static Reading| {

@@ -1,4 +1,4 @@
-//! What a history is read from. Buckets of a quarter of an hour and more come from the rollup, as far as
+//! The sources of a history. Buckets of a quarter of an hour and more come from the rollup, as far as
 //! that has everything: up to the first reading that is in no rollup yet. Readings are read from there on,
 //! so that an answer is as fresh, and as true to late readings, as without the rollup.
 
@@ -23,7 +23,7 @@ use datafusion::{
 
 use super::{aggregate::Aggregate, bucket_query::BucketQuery, site::SiteLogger};
 
-/// What a part of a history is read from.
+/// The source of a part of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Readings,

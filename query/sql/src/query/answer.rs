@@ -12,18 +12,18 @@ use crate::{
     engine::ViewState,
 };
 
-/// What an answer tells beside its rows.
+/// The facts in an answer besides its rows.
 #[derive(Debug, Clone)]
 pub struct AnswerFacts {
     /// How many rows it has.
     pub row_count: usize,
     /// Whether there were more.
     pub truncated: bool,
-    /// What it was computed from.
+    /// The state of the lake that it was computed from.
     pub view: ViewState,
 }
 
-/// The rows of a query, and what is told about them.
+/// The rows of a query, with the facts about them.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub schema: SchemaRef,

@@ -165,7 +165,7 @@ mod tests {
         assert_eq!((some.count, some.truncated, some.too_many_cells), (150, true, false));
         let wide = collected(1000, 1999, 1 << 20).await.expect("rows");
         assert!(wide.too_many_cells);
-        // Only what would be written counts.
+        // Only rows that would be written count.
         let few = collected(10, 20, 1 << 20).await.expect("rows");
         assert_eq!((few.count, few.truncated, few.too_many_cells), (10, true, false));
         let error = collected(1000, 2000, 4096).await.expect_err("no room");

@@ -37,7 +37,7 @@ use crate::{
 /// Runs a request's query, and begins to answer it.
 ///
 /// # Errors
-/// What is wrong with the query; or that the tail, the lake or control is away.
+/// A bad query; or that the tail, the lake or control is away.
 pub async fn run(
     sql: &Sql,
     request: SqlRequest,
@@ -69,7 +69,7 @@ pub async fn run(
     Ok(answered)
 }
 
-/// What a query reads.
+/// The source of a query's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// Lake and tail.
@@ -167,7 +167,7 @@ async fn execute(
     AssertUnwindSafe(rows).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
 }
 
-/// What is told of a query that made the engine panic.
+/// The error of a query that made the engine panic.
 fn panicked() -> DataFusionError {
     tracing::error!("a query made the engine panic");
     let text =

@@ -20,7 +20,7 @@ pub struct StoredReadings {
     pub readings: Vec<Map<String, Value>>,
     /// Whether there are more.
     pub truncated: bool,
-    /// What they were read from.
+    /// The state of the lake that they were read from.
     pub view: ViewState,
 }
 
@@ -49,8 +49,8 @@ pub async fn readings_between(
     Ok(StoredReadings { readings, truncated, view })
 }
 
-/// The rows of a statement of ours over the lake's tables. It does not pass the gate: nothing of a
-/// request may be in its text but ids and numbers that were checked.
+/// The rows of an internal statement over the lake's tables. It does not pass the gate, so that its text may
+/// contain nothing of a request but checked ids and numbers.
 ///
 /// # Errors
 /// When lake or tail can't be read.

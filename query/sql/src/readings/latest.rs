@@ -1,5 +1,5 @@
 //! The latest reading of a device or of every device: the row with the highest `ts`, whenever it arrived.
-//! It is in memory; only what lies before a replacement is read from the lake.
+//! It is in memory; only the last reading before a replacement is read from the lake.
 
 use std::sync::Arc;
 
@@ -62,12 +62,12 @@ fn reading(row: &RecordBatch) -> Vec<u8> {
     out
 }
 
-/// What is asked of the fleet's latest readings.
+/// A request for a page of the fleet's latest readings.
 #[derive(Debug, Clone)]
 pub struct LatestQuery {
     /// Of these devices; none: of all.
     pub among: Option<Vec<String>>,
-    /// The readings to tell.
+    /// The members of `data` to answer.
     pub names: Vec<&'static str>,
     /// The last device of the page before.
     pub cursor: Option<String>,

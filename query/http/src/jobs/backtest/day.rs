@@ -19,7 +19,7 @@ use super::{error::BacktestError, run::Run};
 /// Readings of one pass: sixteen bytes of memory each.
 const PASS: usize = 10_000_000;
 
-/// A pass: the devices whose hash lies in one of so many equal parts. Ranges of ids could be of very
+/// A pass over the devices whose hash lies in one of several equal parts. Ranges of ids could have very
 /// different sizes.
 #[derive(Debug, Clone, Copy)]
 struct Pass {
@@ -70,7 +70,7 @@ impl Run<'_> {
         pass: Pass,
     ) -> Result<SendableRecordBatchStream, BacktestError> {
         let telemetry = view.table(Table::Telemetry).ok_or(BacktestError::NoTelemetry)?;
-        // Only what the caller sees: an error of a predicate on a row tells something about that row.
+        // Only rows that the caller sees: an error of a predicate would reveal something about another row.
         let telemetry: Arc<dyn TableProvider> = match &self.new.seen {
             Some(seen) => {
                 let seen: Vec<String> = seen.iter().cloned().collect();
@@ -89,5 +89,23 @@ impl Run<'_> {
         }
         let rows = rows.select(columns.iter().map(ident).collect::<Vec<_>>())?;
         Ok(rows.execute_stream().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_cover_every_hash_once() {
+        assert!(Pass { number: 0, of: 1 }.filter().is_none(), "one pass reads everything");
+        let bounds: Vec<String> = (0..3)
+            .map(|number| Pass { number, of: 3 }.filter().expect("a filter").to_string())
+            .collect();
+        for (number, from, to) in [(0, "00", Some("55")), (1, "55", Some("aa")), (2, "aa", None)] {
+            assert!(bounds[number].contains(&format!(">= Utf8(\"{from}\")")), "{bounds:?}");
+            let upper = to.map(|to| format!("< Utf8(\"{to}\")"));
+            assert_eq!(upper.as_ref().map(|text| bounds[number].contains(text)), to.map(|_| true));
+        }
     }
 }

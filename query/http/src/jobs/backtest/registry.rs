@@ -26,7 +26,7 @@ const KEPT: usize = 32;
 /// Backtests that run or wait.
 pub(crate) const WAITING: usize = 8;
 
-/// What backtests work with.
+/// The parts that backtests work with.
 pub(crate) struct BacktestParts {
     pub control: Control,
     pub lake: Arc<Lake>,
@@ -37,7 +37,7 @@ pub(crate) struct BacktestParts {
     pub tail_fault: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// How far ahead of its arrival a reading's time may be.
     pub max_ahead: Micros,
-    /// What the caller is shown of a failure.
+    /// Makes the text of a failure that the caller is shown.
     pub describe: fn(BacktestError) -> String,
 }
 

@@ -1,4 +1,4 @@
-//! A backtest's result: what the rule found, and how that differs from what it recorded.
+//! A backtest's result: the episodes that were found, and how they differ from the recorded ones.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -26,7 +26,7 @@ impl NewBacktest {
     }
 }
 
-/// What a replay found in a range of times.
+/// The result of a replay over a range of times.
 pub(super) fn result_of(
     replay: &Replay,
     range: Range<Micros>,
@@ -103,7 +103,7 @@ struct Episode {
     ended: Option<Micros>,
 }
 
-/// What the replay found against what the stored rule recorded.
+/// Compares the episodes of the replay with those that the stored rule recorded.
 pub(super) async fn difference(
     control: &Control,
     new: &NewBacktest,
@@ -118,7 +118,7 @@ pub(super) async fn difference(
             new.sees(device) && judged.contains(device.as_str()) && e.marks.raised.ts < range.end
         })
         .map(|(device_id, e)| {
-            // An end that was only confirmed behind the range is still open at the end of the range.
+            // An end that was confirmed only after the range is still open at the end of the range.
             let ended = e.marks.ended.filter(|(_, confirmed)| confirmed.ts < range.end);
             let ended = ended.map(|(end, _)| end.ts);
             Episode { device_id, started: e.marks.started.ts, ended }
@@ -140,4 +140,34 @@ pub(super) async fn difference(
         only_backtest: count(found.difference(&recorded).count()),
         only_recorded: count(recorded.difference(&found).count()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn episode(started: i64, ended: Option<i64>) -> Found {
+        let raised = started * SECOND;
+        Found { started: raised, raised, ended: ended.map(|end| end * SECOND) }
+    }
+
+    #[test]
+    fn a_device_is_summed_up_over_the_range_alone() {
+        let episodes = [episode(-100, Some(50)), episode(60, Some(70)), episode(1000, None)];
+        let episodes: Vec<&Found> = episodes.iter().collect();
+        let range = 0..1100 * SECOND;
+        let device = of_device("d1", &episodes, &range, 2);
+        assert_eq!((device.episodes, device.list.len()), (3, 2));
+        assert_eq!(device.flaps, 1, "the second begins ten seconds after the first");
+        assert!((device.seconds_in_alarm - 160.0).abs() < 1e-9, "{}", device.seconds_in_alarm);
+    }
+
+    #[test]
+    fn episodes_that_touch_the_range_count() {
+        let range = 100 * SECOND..200 * SECOND;
+        assert!(is_within(&episode(0, None), &range));
+        assert!(is_within(&episode(0, Some(100)), &range));
+        assert!(!is_within(&episode(0, Some(99)), &range));
+        assert!(!is_within(&episode(200, None), &range));
+    }
 }

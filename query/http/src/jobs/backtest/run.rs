@@ -15,10 +15,10 @@ use super::{
     result::{difference, result_of},
 };
 
-/// Devices without a setting that the rule needs, of which the result names so many.
+/// Devices that the result lists because they lack a setting that the rule needs.
 const MISSING: usize = 1000;
 
-/// Episodes that a backtest may find: nobody wants a rule that has more.
+/// Episodes that a backtest may find: a rule with more of them is of no use.
 const MOST_FOUND: usize = 500_000;
 
 /// How long a backtest may take; the others wait for it.
@@ -28,12 +28,12 @@ const DEADLINE: Duration = Duration::from_secs(900);
 pub(super) struct Run<'a> {
     pub parts: &'a BacktestParts,
     pub new: &'a NewBacktest,
-    /// Told how much is done, from 0 to 1.
+    /// Called with the share that is done, from 0 to 1.
     pub progress: &'a (dyn Fn(f64) + Send + Sync),
 }
 
 impl Run<'_> {
-    /// What the rule would have done.
+    /// Runs the rule, and answers with the result.
     pub async fn result(&self) -> Result<BacktestResult, BacktestError> {
         match tokio::time::timeout(DEADLINE, self.work()).await {
             Ok(result) => result,

@@ -1,4 +1,4 @@
-//! Removes images that no release has: what an upload left whose process was killed.
+//! Removal of images that no release has: an upload leaves one if its process is killed.
 
 use acuvim_control::Control;
 use acuvim_firmware_registry::ImageStore;
@@ -10,7 +10,7 @@ use super::error::RolloutError;
 /// An image without a release that is older than this was left behind by an upload that never ended.
 const LEFT_BEHIND: TimeDelta = TimeDelta::days(1);
 
-/// Removes what was left behind.
+/// Removes images that were left behind.
 pub(super) async fn remove_orphans(
     control: &Control,
     store: &ImageStore,

@@ -1,4 +1,4 @@
-//! Where devices find an image.
+//! The URLs of images.
 
 use acuvim_firmware_registry::{Error, TokenKey};
 use acuvim_schemas::api::Firmware;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 /// Makes URLs of images.
 #[derive(Debug)]
 pub(crate) struct DownloadUrls {
-    /// What signs the tokens in them.
+    /// The key that signs the tokens in them.
     pub token_key: TokenKey,
     /// The URLs' beginning, without a slash at its end.
     pub base_url: String,
@@ -29,5 +29,55 @@ impl DownloadUrls {
     ) -> Result<String, Error> {
         let token = self.token_key.make(device_id, &firmware.version, until)?;
         Ok(format!("{}?t={token}", self.plain(firmware)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acuvim_schemas::api::FirmwareImage;
+    use chrono::TimeDelta;
+    use uuid::Uuid;
+
+    fn firmware(version: &str) -> Firmware {
+        let (id, at) = (Uuid::nil(), DateTime::UNIX_EPOCH);
+        let image = FirmwareImage {
+            chip: "ESP32".into(),
+            project: None,
+            app_version: None,
+            idf_version: None,
+            built_at: None,
+        };
+        Firmware {
+            id,
+            version: version.into(),
+            filename: "x.bin".into(),
+            file_size: 1,
+            checksum: "00".into(),
+            hardware: None,
+            mandatory: false,
+            active: true,
+            release_notes: None,
+            image,
+            manifest: None,
+            warnings: Vec::new(),
+            created_by: "admin".into(),
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    #[test]
+    fn a_device_gets_a_url_with_a_token_of_its_own() {
+        let token_key = TokenKey::of(b"secret");
+        let urls = DownloadUrls { token_key, base_url: "http://here".into() };
+        let firmware = firmware("1.2.0+build");
+        let plain = "http://here/api/firmware/download/1.2.0%2Bbuild";
+        assert_eq!(urls.plain(&firmware), plain);
+        let now = DateTime::UNIX_EPOCH;
+        let until = now + TimeDelta::hours(1);
+        let url = urls.for_device(&firmware, "d1", until).expect("a URL");
+        let token = url.strip_prefix(&format!("{plain}?t=")).expect("a token");
+        assert_eq!(urls.token_key.check(token, &firmware.version, now), Some("d1"));
     }
 }

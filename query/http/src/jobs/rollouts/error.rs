@@ -1,4 +1,4 @@
-//! What keeps a rollout from going on for now.
+//! Errors of rollouts.
 
 /// Why a round of rollouts failed. The next round tries again.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +10,7 @@ pub(super) enum RolloutError {
 }
 
 impl RolloutError {
-    /// Whether it is a fault of ours, which does not pass by itself.
+    /// Whether it is an internal fault, which does not pass by itself.
     fn is_fault(&self) -> bool {
         match self {
             Self::Control(error) => {
@@ -24,7 +24,7 @@ impl RolloutError {
         }
     }
 
-    /// Logs it, with what it means.
+    /// Logs it, with its consequence.
     pub fn log(&self, what: &str) {
         match self.is_fault() {
             true => tracing::error!(error = %self, "{what}"),

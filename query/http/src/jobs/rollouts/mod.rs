@@ -1,6 +1,6 @@
-//! Runs rollouts: one process does, under a lease. Each round reads what is known of the devices, asks the
-//! pure logic what is next, and stores that in one transaction, so that another process can go on wherever
-//! this one stops.
+//! Runs rollouts, in one process at a time, under a lease. Each round reads the devices' state, lets the pure
+//! logic decide on the next step, and stores that step in one transaction, so that another process can go on
+//! wherever this one stops.
 
 mod cleaning;
 mod download_url;

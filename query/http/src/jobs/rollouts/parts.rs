@@ -1,4 +1,4 @@
-//! What the runner of rollouts works with.
+//! The parts that the runner of rollouts works with.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub(crate) trait HealthGate: Send + Sync {
     /// How long an answer may take.
     fn timeout(&self) -> Duration;
 
-    /// Whether the tail, and with it what devices send, is read up to date.
+    /// Whether the tail, and with it the devices' messages, is up to date.
     fn is_up_to_date(&self) -> bool;
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct RolloutRunner<G> {
     pub images: ImageStore,
     pub urls: Arc<DownloadUrls>,
     pub commands: CommandSettings,
-    /// How often rollouts are looked at.
+    /// The pause between two rounds.
     pub interval: Duration,
     /// Who this process is, for the lease.
     pub holder: String,

@@ -1,4 +1,4 @@
-//! The loop that looks after rollouts.
+//! The loop that runs rollouts.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use super::{
     parts::{CHUNK, HealthGate, RolloutRunner, now},
 };
 
-/// How long the lease is held without being renewed, beside what a gate may take.
+/// How long the lease is valid without being renewed, in addition to the timeout of a gate.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 
 /// A round that comes so much later than it should was held up, and with it maybe the devices' messages.
 const HELD_UP: TimeDelta = TimeDelta::seconds(30);
 
-/// How often devices are looked for that fell back after their rollout was over.
+/// How often devices are searched for that fell back after their rollout was over.
 const FALLBACK_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How often images are looked for that no release has.
+/// How often images are removed that no release has.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
 impl<G: HealthGate> RolloutRunner<G> {
-    /// Looks after rollouts until `stop`: of all processes that do, one at a time.
+    /// Runs rollouts until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(Box::pin(self.rounds())).await;
         if let Err(error) = self.control.drop_lease(ROLLOUTS_LEASE, &self.holder, now()).await {
@@ -48,7 +48,7 @@ impl<G: HealthGate> RolloutRunner<G> {
                 Ok(None) => continue,
                 Err(error) => {
                     tracing::debug!(%error, "rollouts wait for control");
-                    // What devices sent meanwhile could not be stored.
+                    // Meanwhile the devices' messages could not be stored.
                     listening.since = now();
                     continue;
                 }
@@ -104,7 +104,7 @@ impl<G: HealthGate> RolloutRunner<G> {
         Ok(())
     }
 
-    /// Looks for devices that left the version of a rollout after it was over.
+    /// Records devices that left the version of a rollout after it was over.
     async fn note_fallbacks(&self, lease: Lease) -> Result<(), RolloutError> {
         let strayed = self.control.strayed_devices().await?;
         let fallen: Vec<Strayed> = strayed
@@ -125,8 +125,7 @@ impl<G: HealthGate> RolloutRunner<G> {
     }
 }
 
-/// Since when devices' messages have reached us without a break. What they did not send before that may
-/// be our own silence.
+/// Since when devices' messages have arrived without a break. Silence before that may be our own outage.
 struct Listening {
     since: DateTime<Utc>,
     looked: DateTime<Utc>,

@@ -18,7 +18,7 @@ use super::{
 };
 
 impl<G: HealthGate> RolloutRunner<G> {
-    /// What is next for a rollout. Devices' messages have come without a break since `since`.
+    /// The next step of a rollout. Devices' messages have arrived without a break since `since`.
     pub(super) async fn step(
         &self,
         rollout: &RunningRollout,
@@ -85,7 +85,7 @@ impl<G: HealthGate> RolloutRunner<G> {
     }
 }
 
-/// Moves devices on by what is known of them.
+/// Moves devices to the states that their messages show.
 fn observed(
     rollout: &RunningRollout,
     members: &mut [RolloutMember],
@@ -142,4 +142,29 @@ fn change(stage: i64, next: Next, figures: Value, now: DateTime<Utc>) -> Option<
         }
         Next::GoOn | Next::AskGate => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_moves_the_rollout_on_or_ends_it() {
+        let now = DateTime::UNIX_EPOCH;
+        let decide = |next| change(2, next, json!({}), now);
+        let soaking = decide(Next::Soak).expect("a change");
+        assert_eq!((soaking.stage, soaking.soak_since), (2, Some(now)));
+        let next = decide(Next::NextStage).expect("a change");
+        assert_eq!((next.stage, next.soak_since, next.state), (3, None, RolloutState::Running));
+        let ends = [
+            (Next::Pause("why".into()), RolloutState::Paused),
+            (Next::Stop("why".into()), RolloutState::Stopped),
+            (Next::Complete, RolloutState::Completed),
+        ];
+        for (next, state) in ends {
+            let change = decide(next).expect("a change");
+            assert_eq!((change.stage, change.state), (2, state));
+        }
+        assert!(decide(Next::GoOn).is_none() && decide(Next::AskGate).is_none());
+    }
 }

@@ -1,4 +1,4 @@
-//! What a person does to a device.
+//! Creating, editing, replacing and deleting devices.
 
 use std::sync::Arc;
 

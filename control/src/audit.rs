@@ -1,24 +1,28 @@
-//! The audit: who changed what, from where; written in the transaction of the change.
+//! The audit log: who changed what, and from where. An entry is written in the transaction of its change.
 
 use acuvim_schemas::{api::AuditEntry, config::masked};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::{Control, Error, db::Tx, text::Statement};
+use crate::{
+    db::{Control, Tx},
+    error::Error,
+    statement::Statement,
+};
 
-/// Who makes a change, and when. Every change takes one.
+/// Who makes a change, and when. Every change by a person or program takes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct By {
-    /// The user's or key's id; none for the system itself.
+    /// The id of the user or key, or `None` for the system itself.
     pub id: Option<Uuid>,
-    /// The user's or key's name.
+    /// The name of the user or key.
     pub name: String,
-    /// The address it came from.
+    /// The address of the client.
     pub address: Option<String>,
     /// The id of the request.
     pub request: Option<String>,
-    /// When.
+    /// The time of the change.
     pub at: DateTime<Utc>,
 }
 
@@ -30,22 +34,22 @@ impl By {
     }
 }
 
-/// Which entries a list holds.
+/// Selects entries for a list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// Only of this actor.
+    /// Only by this actor.
     pub actor: Option<String>,
     /// Only of this action.
     pub action: Option<String>,
     /// Only about this.
     pub object: Option<String>,
-    /// Only from then on.
+    /// Only at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Only before.
+    /// Only before this time.
     pub to: Option<DateTime<Utc>>,
     /// Only older than this entry.
     pub before: Option<Uuid>,
-    /// At most so many.
+    /// At most this many.
     pub limit: i64,
 }
 
@@ -79,7 +83,7 @@ impl From<Row> for AuditEntry {
 }
 
 impl Tx {
-    /// Notes a change in this transaction; secrets in the detail are masked.
+    /// Adds an entry. Secrets in the detail are masked.
     pub(crate) async fn audit(
         &mut self,
         by: &By,
@@ -108,10 +112,7 @@ impl Tx {
 }
 
 impl Control {
-    /// Notes something that a person did and that changes nothing here.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Adds an entry for something that changes nothing in control, such as an export.
     pub async fn note(
         &self,
         by: &By,
@@ -124,10 +125,7 @@ impl Control {
         tx.commit().await
     }
 
-    /// A page of the audit, newest first, and how many entries match on all pages.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of the audit log, and the number of matches on all pages.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, i64), Error> {
         let mut all = Statement::new("FROM audit WHERE 1 = 1");
         let texts = [
@@ -145,10 +143,7 @@ impl Control {
                 all.push(piece, [time.into()]);
             }
         }
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&all);
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
+        let total = self.count_rows(&all).await?;
         let mut page = Statement::new(
             "SELECT id, at, actor_id, actor, address, request, action, object, detail",
         );
@@ -157,8 +152,7 @@ impl Control {
             page.push("AND id < ?", [before.into()]);
         }
         page.push("ORDER BY id DESC LIMIT ?", [filter.limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<Row> = self.fetch_all(text, values).await?;
-        Ok((rows.into_iter().map(AuditEntry::from).collect(), total.map_or(0, |t| t.0)))
+        let rows: Vec<Row> = self.select(page).await?;
+        Ok((rows.into_iter().map(AuditEntry::from).collect(), total))
     }
 }

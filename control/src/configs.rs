@@ -1,4 +1,4 @@
-//! Configurations: per section, what a device is to be and what it has confirmed.
+//! Device configuration: by section, the desired values and those that the device has confirmed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, ErrorKind, db::Tx};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::Error,
+};
 
 type Values = BTreeMap<String, Json>;
 
@@ -22,20 +26,43 @@ struct Row {
     updated_at: DateTime<Utc>,
 }
 
+#[derive(sqlx::FromRow)]
+struct ChangeRow {
+    version: i64,
+    at: DateTime<Utc>,
+    changed_by: String,
+    section: String,
+    changed: Json,
+    request_id: Option<Uuid>,
+}
+
+impl From<ChangeRow> for ConfigChange {
+    fn from(row: ChangeRow) -> Self {
+        Self {
+            version: row.version,
+            at: row.at,
+            by: row.changed_by,
+            section: row.section,
+            values: row.changed,
+            request_id: row.request_id,
+        }
+    }
+}
+
 fn read(text: Option<&str>) -> Result<Values, Error> {
     match text {
         None => Ok(Values::new()),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored configuration: {e}"))),
+        Some(text) => {
+            serde_json::from_str(text).map_err(|e| Error::stored("a stored configuration", e))
+        }
     }
 }
 
 fn write(values: &Values) -> Result<String, Error> {
-    serde_json::to_string(values)
-        .map_err(|e| Error::new(ErrorKind::Internal, format!("a configuration: {e}")))
+    serde_json::to_string(values).map_err(|e| Error::stored("a configuration", e))
 }
 
-/// Whether two values are one: a device may print 60 as 60.0.
+/// Whether two values are equal. Numbers are compared by value, because a device may print 60 as 60.0.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -49,7 +76,7 @@ fn same(a: &Json, b: &Json) -> bool {
     }
 }
 
-/// The values that are desired and not reported as such. Pure.
+/// The desired values that are not reported with the same value.
 fn drifting(desired: &Values, reported: &Values) -> Values {
     let differs = |(key, value): &(&String, &Json)| {
         !reported.get(*key).is_some_and(|reported| same(reported, value))
@@ -57,17 +84,24 @@ fn drifting(desired: &Values, reported: &Values) -> Values {
     desired.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
+/// Desired values of a section, from the command that sets them.
+pub(crate) struct Desired<'a> {
+    pub section: Section,
+    pub params: &'a Map<String, Json>,
+    pub request_id: Uuid,
+}
+
 impl Tx {
-    /// What a device is to be from now on: the given values, beside those that there are.
-    pub(crate) async fn note_desired(
+    /// Adds values to the desired configuration of a device.
+    pub(crate) async fn set_desired(
         &mut self,
         device_id: &str,
-        section: Section,
-        params: &Map<String, Json>,
-        request_id: Uuid,
+        desired: &Desired<'_>,
         by: &By,
     ) -> Result<(), Error> {
-        // Two changes at once come one after the other, or one would forget the other's.
+        let Desired { section, params, request_id } = *desired;
+        // Locks the device, because two concurrent changes would each read the values without the
+        // other's and write them back.
         self.execute(
             "UPDATE devices SET updated_at = updated_at WHERE device_id = $1",
             vec![device_id.into()],
@@ -103,7 +137,7 @@ impl Tx {
         .map(|_| ())
     }
 
-    /// What a device has confirmed.
+    /// Adds values that a device has confirmed.
     pub(crate) async fn note_reported(
         &mut self,
         device_id: &str,
@@ -125,7 +159,7 @@ impl Tx {
         .map(|_| ())
     }
 
-    /// What a device has yet to confirm, by section.
+    /// The desired values that a device has not confirmed, by section.
     pub(crate) async fn drift(&mut self, device_id: &str) -> Result<Vec<(Section, Values)>, Error> {
         let rows = self.config_rows(device_id).await?;
         let mut drift = Vec::new();
@@ -140,7 +174,7 @@ impl Tx {
         Ok(drift)
     }
 
-    /// What the old logger was to be, the new one is to be.
+    /// Copies the desired configuration of a device to the one that replaces it.
     pub(crate) async fn inherit_config(
         &mut self,
         old: &str,
@@ -182,10 +216,7 @@ impl Tx {
 }
 
 impl Control {
-    /// A device's configuration, secrets masked; empty for a device that has none.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The configuration of a device, with secrets masked. Empty if it has none.
     pub async fn config(&self, device_id: &str) -> Result<DeviceConfig, Error> {
         let rows: Vec<Row> = self
             .fetch_all(
@@ -226,39 +257,23 @@ impl Control {
         Ok(config)
     }
 
-    /// A page of the changes of what a device is to be, newest first, and how many there are.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of the changes of the desired configuration, newest first, and their number.
     pub async fn config_changes(
         &self,
         device_id: &str,
         before: Option<i64>,
         limit: i64,
     ) -> Result<(Vec<ConfigChange>, i64), Error> {
-        type Change = (i64, DateTime<Utc>, String, String, Json, Option<Uuid>);
-        let rows: Vec<Change> = self
+        let rows: Vec<ChangeRow> = self
             .fetch_all(
                 "SELECT version, at, changed_by, section, changed, request_id FROM config_changes
                  WHERE device_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3",
                 vec![device_id.into(), before.unwrap_or(i64::MAX).into(), limit.into()],
             )
             .await?;
-        let total: Option<(i64,)> = self
-            .fetch_optional(
-                "SELECT COUNT(*) FROM config_changes WHERE device_id = $1",
-                vec![device_id.into()],
-            )
-            .await?;
-        let change = |(version, at, by, section, values, request_id): Change| ConfigChange {
-            version,
-            at,
-            by,
-            section,
-            values,
-            request_id,
-        };
-        Ok((rows.into_iter().map(change).collect(), total.map_or(0, |t| t.0)))
+        let sql = "SELECT COUNT(*) FROM config_changes WHERE device_id = $1";
+        let total = self.count(sql, vec![device_id.into()]).await?;
+        Ok((rows.into_iter().map(ConfigChange::from).collect(), total))
     }
 }
 
@@ -267,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drift_is_what_was_asked_for_and_not_confirmed() {
+    fn drift_is_what_is_desired_and_not_reported() {
         let values = |text: &str| read(Some(text)).expect("JSON");
         let (desired, reported) = (values(r#"{"a":1,"b":2}"#), values(r#"{"b":2,"c":3}"#));
         assert_eq!(drifting(&desired, &reported), values(r#"{"a":1}"#));

@@ -1,4 +1,4 @@
-//! The one place that knows which database it is: pools, transactions, fetching.
+//! Connections and transactions. Only this module knows which engine is behind them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,34 +8,35 @@ use sqlx::{
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::{
-    Error, ErrorKind,
+    error::{Error, ErrorKind},
+    statement::Statement,
     value::{Value, bind},
 };
 
-/// How long a statement may take, the wait for a connection included.
-pub(crate) const ANSWER: Duration = Duration::from_secs(15);
+/// How long a statement may take, including the wait for a connection.
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The control database. Cloning shares its connections.
 #[derive(Debug, Clone)]
 pub struct Control {
     pool: Pool,
-    /// Wakes whoever delivers the outbox, where that is in this process.
+    /// Wakes the delivery of the outbox, if it runs in this process.
     pub(crate) outbox: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    /// Writers take turns, in the order of their coming: SQLite has one at a time, and lets whoever
-    /// asks at the right moment go first, so that one could wait for ever.
+    /// SQLite allows one writer at a time, and lets waiting writers retry in no order, so that one of
+    /// them could starve. The mutex queues writers in the order of their arrival.
     Sqlite(SqlitePool, Arc<Mutex<()>>),
     Postgres(PgPool),
 }
 
-/// A transaction; dropped without `commit` it changes nothing.
+/// A transaction. It is rolled back unless committed.
 pub(crate) struct Tx {
     engine: Engine,
-    /// Whether it puts something into the outbox.
-    tells: bool,
+    /// Whether it has put something into the outbox.
+    emits: bool,
 }
 
 enum Engine {
@@ -43,7 +44,7 @@ enum Engine {
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
-/// A row type that every engine can fill.
+/// A row type that can be read from both engines.
 pub(crate) trait Row:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
 {
@@ -53,18 +54,19 @@ impl<T> Row for T where
 {
 }
 
-/// A server that stopped answering must not hold a caller for ever.
-async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => Ok(answer?),
+/// Limits the time of a statement, so that a server which stopped responding can't block callers for
+/// ever.
+async fn timed<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
+        Ok(result) => Ok(result?),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "control database: no answer")),
     }
 }
 
-/// A writer's turn.
+/// Waits for the turn of an SQLite writer.
 async fn turn(turns: &Arc<Mutex<()>>) -> Result<OwnedMutexGuard<()>, Error> {
-    let turn = tokio::time::timeout(ANSWER, Arc::clone(turns).lock_owned()).await;
-    turn.map_err(|_| Error::new(ErrorKind::Unavailable, "control database: others write for long"))
+    let turn = tokio::time::timeout(STATEMENT_TIMEOUT, Arc::clone(turns).lock_owned()).await;
+    turn.map_err(|_| Error::new(ErrorKind::Unavailable, "control database: busy with other writes"))
 }
 
 impl Control {
@@ -72,28 +74,29 @@ impl Control {
         Self { pool, outbox: Arc::default() }
     }
 
-    /// Ends its connections.
+    /// Closes all connections.
     pub async fn close(&self) {
         match &self.pool {
             Pool::Sqlite(pool, _) => pool.close().await,
-            // One that does not answer is not waited for.
+            // Not waiting for ever for a server that does not respond.
             Pool::Postgres(pool) => {
                 let _ = tokio::time::timeout(Duration::from_secs(5), pool.close()).await;
             }
         }
     }
 
-    /// Begins a transaction that may write.
+    /// Begins a transaction for writing.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         let engine = match &self.pool {
-            // IMMEDIATE: a writer waits at the start, and is never refused in the middle.
+            // IMMEDIATE takes the write lock now. A transaction that takes it later, after a read,
+            // may be refused with SQLITE_BUSY.
             Pool::Sqlite(pool, turns) => {
                 let turn = turn(turns).await?;
-                Engine::Sqlite(answered(pool.begin_with("BEGIN IMMEDIATE")).await?, turn)
+                Engine::Sqlite(timed(pool.begin_with("BEGIN IMMEDIATE")).await?, turn)
             }
-            Pool::Postgres(pool) => Engine::Postgres(answered(pool.begin()).await?),
+            Pool::Postgres(pool) => Engine::Postgres(timed(pool.begin()).await?),
         };
-        Ok(Tx { engine, tells: false })
+        Ok(Tx { engine, emits: false })
     }
 
     pub(crate) async fn fetch_all<T: Row>(
@@ -104,11 +107,11 @@ impl Control {
         match &self.pool {
             Pool::Sqlite(pool, _) => {
                 let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
-                answered(query.fetch_all(pool)).await
+                timed(query.fetch_all(pool)).await
             }
             Pool::Postgres(pool) => {
                 let query = sqlx::query_as_with::<Postgres, T, _>(sql, bind::<Postgres>(values)?);
-                answered(query.fetch_all(pool)).await
+                timed(query.fetch_all(pool)).await
             }
         }
     }
@@ -121,7 +124,39 @@ impl Control {
         Ok(self.fetch_all(sql, values).await?.into_iter().next())
     }
 
-    /// Runs one statement by itself; answers with the rows it touched.
+    /// Runs a statement that selects rows.
+    pub(crate) async fn select<T: Row>(&self, statement: Statement) -> Result<Vec<T>, Error> {
+        let (text, values) = statement.into_parts();
+        self.fetch_all(text, values).await
+    }
+
+    /// Runs a statement that selects at most one row.
+    pub(crate) async fn select_one<T: Row>(
+        &self,
+        statement: Statement,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.select(statement).await?.into_iter().next())
+    }
+
+    /// Runs a query of one number, such as `SELECT COUNT(*)`; 0 if there is no row.
+    pub(crate) async fn count(
+        &self,
+        sql: impl SqlSafeStr + Send,
+        values: Vec<Value>,
+    ) -> Result<i64, Error> {
+        let row: Option<(i64,)> = self.fetch_optional(sql, values).await?;
+        Ok(row.map_or(0, |(count,)| count))
+    }
+
+    /// The number of rows of a statement that begins with `FROM`.
+    pub(crate) async fn count_rows(&self, from: &Statement) -> Result<i64, Error> {
+        let mut count = Statement::select("COUNT(*)");
+        count.append(from);
+        let (text, values) = count.into_parts();
+        self.count(text, values).await
+    }
+
+    /// Runs one statement in a transaction of its own, and returns the number of affected rows.
     pub(crate) async fn execute(
         &self,
         sql: impl SqlSafeStr + Send,
@@ -131,25 +166,45 @@ impl Control {
             Pool::Sqlite(pool, turns) => {
                 let _turn = turn(turns).await?;
                 let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
-                Ok(answered(query.execute(pool)).await?.rows_affected())
+                Ok(timed(query.execute(pool)).await?.rows_affected())
             }
             Pool::Postgres(pool) => {
                 let query = sqlx::query_with::<Postgres, _>(sql, bind::<Postgres>(values)?);
-                Ok(answered(query.execute(pool)).await?.rows_affected())
+                Ok(timed(query.execute(pool)).await?.rows_affected())
             }
         }
     }
 }
 
 impl Tx {
-    /// Notes that it puts something into the outbox.
-    pub(crate) const fn tells(&mut self) {
-        self.tells = true;
+    /// Marks that the transaction puts something into the outbox.
+    pub(crate) const fn mark_emits(&mut self) {
+        self.emits = true;
     }
 
-    /// Whether it does.
-    pub(crate) const fn told(&self) -> bool {
-        self.tells
+    pub(crate) const fn emits(&self) -> bool {
+        self.emits
+    }
+
+    pub(crate) async fn select<T: Row>(&mut self, statement: Statement) -> Result<Vec<T>, Error> {
+        let (text, values) = statement.into_parts();
+        self.fetch_all(text, values).await
+    }
+
+    pub(crate) async fn select_one<T: Row>(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.select(statement).await?.into_iter().next())
+    }
+
+    pub(crate) async fn count(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        values: Vec<Value>,
+    ) -> Result<i64, Error> {
+        let row: Option<(i64,)> = self.fetch_optional(sql, values).await?;
+        Ok(row.map_or(0, |(count,)| count))
     }
 
     pub(crate) async fn fetch_optional<T: Row>(
@@ -168,11 +223,11 @@ impl Tx {
         match &mut self.engine {
             Engine::Sqlite(tx, _) => {
                 let query = sqlx::query_as_with::<Sqlite, T, _>(sql, bind::<Sqlite>(values)?);
-                answered(query.fetch_all(&mut **tx)).await
+                timed(query.fetch_all(&mut **tx)).await
             }
             Engine::Postgres(tx) => {
                 let query = sqlx::query_as_with::<Postgres, T, _>(sql, bind::<Postgres>(values)?);
-                answered(query.fetch_all(&mut **tx)).await
+                timed(query.fetch_all(&mut **tx)).await
             }
         }
     }
@@ -185,20 +240,21 @@ impl Tx {
         match &mut self.engine {
             Engine::Sqlite(tx, _) => {
                 let query = sqlx::query_with::<Sqlite, _>(sql, bind::<Sqlite>(values)?);
-                Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
+                Ok(timed(query.execute(&mut **tx)).await?.rows_affected())
             }
             Engine::Postgres(tx) => {
                 let query = sqlx::query_with::<Postgres, _>(sql, bind::<Postgres>(values)?);
-                Ok(answered(query.execute(&mut **tx)).await?.rows_affected())
+                Ok(timed(query.execute(&mut **tx)).await?.rows_affected())
             }
         }
     }
 
-    /// Makes it so. An error may hide a success: look before trying again.
+    /// Commits. After an error the transaction may still have been committed, because the connection
+    /// can break after the commit: read the state back before trying again.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self.engine {
-            Engine::Sqlite(tx, _turn) => answered(tx.commit()).await,
-            Engine::Postgres(tx) => answered(tx.commit()).await,
+            Engine::Sqlite(tx, _turn) => timed(tx.commit()).await,
+            Engine::Postgres(tx) => timed(tx.commit()).await,
         }
     }
 }

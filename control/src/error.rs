@@ -1,19 +1,21 @@
-//! What can go wrong with control, told apart by what the caller may do.
+//! Errors of the control database, by what the caller may do about them.
+
+use std::error::Error as StdError;
 
 use sqlx::postgres::PgDatabaseError;
 
 /// What the caller may do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// Try again later: the database is away or busy.
+    /// Try again later: the database can't be reached, or is busy.
     Unavailable,
-    /// Something of that name is already there.
+    /// Choose another name: this one is taken.
     Conflict,
-    /// Mend the request: an argument can't be.
+    /// Correct the request.
     Invalid,
-    /// Mend the settings or the installation.
+    /// Correct the settings or the installation.
     Setup,
-    /// Stop: a statement or a stored value is wrong.
+    /// Report a bug: a statement or a stored value is wrong.
     Internal,
 }
 
@@ -23,12 +25,30 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of a kind, in words.
+    /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// An error with its cause. The message gets the cause's own text appended, because most logs
+    /// show the message alone.
+    pub fn caused(
+        kind: ErrorKind,
+        message: &str,
+        cause: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let cause = cause.into();
+        Self { kind, message: format!("{message}: {cause}"), source: Some(cause) }
+    }
+
+    /// A stored value that can't be read back: `what` is one of its kind, "a stored plan".
+    pub(crate) fn stored(what: &str, cause: serde_json::Error) -> Self {
+        Self::caused(ErrorKind::Internal, what, cause)
     }
 
     /// What the caller may do.
@@ -40,50 +60,94 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let kind = match &error {
-            sqlx::Error::Database(d) if d.is_unique_violation() => ErrorKind::Conflict,
-            sqlx::Error::Database(d) => match d.try_downcast_ref::<PgDatabaseError>() {
-                Some(error) => postgres_kind(error.code()),
-                None => sqlite_kind(d.code().and_then(|c| c.parse().ok())),
-            },
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            // A connection that broke in the middle of a message.
-            | sqlx::Error::Protocol(_) => ErrorKind::Unavailable,
-            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => ErrorKind::Setup,
-            _ => ErrorKind::Internal,
-        };
+        let kind = kind_of(&error);
         if kind == ErrorKind::Invalid {
-            tracing::info!(%error, "the database does not take a value");
-            return Self::new(kind, "a value is out of range, or refers to what is gone");
+            // The database's own text names tables and constraints, which means nothing to a client.
+            tracing::info!(%error, "the database refuses a value");
+            let message = "a value is out of range, or refers to what is gone".to_owned();
+            return Self { kind, message, source: Some(error.into()) };
         }
-        Self::new(kind, format!("control database: {error}"))
+        Self::caused(kind, "control database", error)
     }
 }
 
-/// SQLite's codes are extended ones: the low byte is the kind. BUSY, LOCKED, IOERR, FULL and
-/// CANTOPEN are passing trouble.
+fn kind_of(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Database(d) if d.is_unique_violation() => ErrorKind::Conflict,
+        sqlx::Error::Database(d) => match d.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => postgres_kind(error.code()),
+            None => sqlite_kind(d.code().and_then(|c| c.parse().ok())),
+        },
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        // What sqlx reports when a connection breaks in the middle of a message.
+        | sqlx::Error::Protocol(_) => ErrorKind::Unavailable,
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => ErrorKind::Setup,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// The kind of an SQLite result code. Extended codes have the primary code in their low byte.
 fn sqlite_kind(code: Option<i32>) -> ErrorKind {
     match code {
+        // BUSY, LOCKED, IOERR, FULL and CANTOPEN may be gone at the next attempt.
         Some(code) if [5, 6, 10, 13, 14].contains(&(code & 0xff)) => ErrorKind::Unavailable,
-        // CONSTRAINT and TOOBIG.
+        // TOOBIG and CONSTRAINT.
         Some(code) if [18, 19].contains(&(code & 0xff)) => ErrorKind::Invalid,
         _ => ErrorKind::Internal,
     }
 }
 
-/// By the class of an SQLSTATE (PostgreSQL's appendix A): connections, rollbacks, resources,
-/// operators and the system pass; credentials and database names are for a person.
+/// The kind of an SQLSTATE, by its class (PostgreSQL's appendix A).
 fn postgres_kind(code: &str) -> ErrorKind {
     match code.get(..2) {
+        // Connections, rollbacks, resources, operator intervention, system errors.
         Some("08" | "25" | "40" | "53" | "55" | "57" | "58") => ErrorKind::Unavailable,
-        // A value that is out of range, too long, or refers to what is gone.
+        // Data exceptions, integrity violations, program limits.
         Some("22" | "23" | "54") => ErrorKind::Invalid,
+        // Credentials, database names.
         Some("28" | "3D") => ErrorKind::Setup,
-        // No right to make or read tables.
+        // Insufficient privilege, such as a login that may not create tables.
         Some("42") if code == "42501" => ErrorKind::Setup,
         _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_engines_have_their_kind() {
+        for (code, kind) in [
+            (5, ErrorKind::Unavailable),
+            (5 | 2 << 8, ErrorKind::Unavailable),
+            (19 | 3 << 8, ErrorKind::Invalid),
+            (1, ErrorKind::Internal),
+        ] {
+            assert_eq!(sqlite_kind(Some(code)), kind, "{code}");
+        }
+        assert_eq!(sqlite_kind(None), ErrorKind::Internal);
+        for (code, kind) in [
+            ("40001", ErrorKind::Unavailable),
+            ("57P01", ErrorKind::Unavailable),
+            ("22003", ErrorKind::Invalid),
+            ("28P01", ErrorKind::Setup),
+            ("42501", ErrorKind::Setup),
+            ("42601", ErrorKind::Internal),
+            ("", ErrorKind::Internal),
+        ] {
+            assert_eq!(postgres_kind(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_kept_and_shown() {
+        let error = Error::from(sqlx::Error::PoolTimedOut);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().starts_with("control database: "), "{error}");
+        assert!(error.source().is_some_and(<dyn StdError>::is::<sqlx::Error>));
     }
 }

@@ -5,7 +5,13 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{By, Control, Error, db::Tx, rules::revise, text::Statement};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::Error,
+    sites::revise,
+    statement::Statement,
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -44,8 +50,8 @@ const COLUMNS: &str = "g.id, g.name, g.description, g.nominal_voltage_v, g.nomin
     g.max_power_kw, g.counter_end, g.time_zone, (SELECT COUNT(*) FROM devices d WHERE d.group_id = g.id) AS devices,
     g.created_at, g.updated_at";
 
-/// The groups of a scope: those that it names, and no others, whatever devices it names.
-fn seen(scope: Option<&Scope>) -> Statement {
+/// The groups that a scope names. The groups of devices that it names are not among them.
+fn of_scope(scope: Option<&Scope>) -> Statement {
     let mut all = Statement::new("FROM groups g WHERE 1 = 1");
     if let Some(scope) = scope {
         if scope.group_ids.is_empty() {
@@ -59,50 +65,37 @@ fn seen(scope: Option<&Scope>) -> Statement {
 }
 
 impl Control {
-    /// A page of groups by name, and how many there are in the scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of groups by name, and the number of groups in the scope.
     pub async fn groups(
         &self,
         after: Option<&str>,
         limit: i64,
         scope: Option<&Scope>,
     ) -> Result<(Vec<Group>, i64), Error> {
-        let all = seen(scope);
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&all);
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
-        let mut page = Statement::new("SELECT");
-        page.push(COLUMNS, []);
+        let all = of_scope(scope);
+        let total = self.count_rows(&all).await?;
+        let mut page = Statement::select(COLUMNS);
         page.append(&all);
         page.push(
             "AND g.name > ? ORDER BY g.name LIMIT ?",
             [after.unwrap_or_default().into(), limit.into()],
         );
-        let (text, values) = page.into_parts();
-        let rows: Vec<Row> = self.fetch_all(text, values).await?;
-        Ok((rows.into_iter().map(Group::from).collect(), total.map_or(0, |t| t.0)))
+        let rows: Vec<Row> = self.select(page).await?;
+        Ok((rows.into_iter().map(Group::from).collect(), total))
     }
 
     /// One group, if it is in the scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
     pub async fn group(&self, id: Uuid, scope: Option<&Scope>) -> Result<Option<Group>, Error> {
-        let mut one = Statement::new("SELECT");
-        one.push(COLUMNS, []);
-        one.append(&seen(scope));
+        let mut one = Statement::select(COLUMNS);
+        one.append(&of_scope(scope));
         one.push("AND g.id = ?", [id.into()]);
-        let (text, values) = one.into_parts();
-        Ok(self.fetch_optional::<Row>(text, values).await?.map(Group::from))
+        Ok(self.select_one::<Row>(one).await?.map(Group::from))
     }
 
-    /// Makes a group.
+    /// Creates a group.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Conflict`] when the name is taken.
+    /// `ErrorKind::Conflict` if the name is taken.
     pub async fn create_group(&self, body: &GroupBody, by: &By) -> Result<Uuid, Error> {
         let id = Uuid::now_v7();
         let mut tx = self.begin().await?;
@@ -128,10 +121,10 @@ impl Control {
         Ok(id)
     }
 
-    /// Writes a group anew; false if there is none of that id.
+    /// Replaces the properties of a group. False if there is no such group.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Conflict`] when the name is taken.
+    /// `ErrorKind::Conflict` if the name is taken.
     pub async fn update_group(&self, id: Uuid, body: &GroupBody, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let written = tx
@@ -161,10 +154,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Deletes a group and keeps its devices; false if there is none of that id.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Deletes a group and keeps its devices. False if there is no such group.
     pub async fn delete_group(&self, id: Uuid, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         tx.execute("UPDATE devices SET group_id = NULL WHERE group_id = $1", vec![id.into()])
@@ -178,11 +168,8 @@ impl Control {
         Ok(true)
     }
 
-    /// Moves devices into a group or out of it, all or none; answers with one that is not in the
-    /// scope, if there is one.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Moves devices into a group and out of it, all or none. Returns a device that is not in the scope, if
+    /// there is one; then nothing is changed.
     pub async fn change_members(
         &self,
         id: Uuid,

@@ -1,4 +1,4 @@
-//! API keys: for programs; shown once, stored as a hash.
+//! API keys, for programs. The secret of a key is shown once and stored as a hash.
 
 use acuvim_schemas::api::{CreatedKey, Key, NewKey};
 use chrono::{DateTime, Utc};
@@ -6,8 +6,11 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::{
-    By, Control, Error, hash_secret, new_secret,
+    audit::By,
+    db::Control,
+    error::Error,
     scope::{from_json, to_json},
+    secrets::{hash_secret, new_secret},
     users::parse_role,
 };
 
@@ -36,10 +39,7 @@ impl TryFrom<KeyRow> for Key {
 }
 
 impl Control {
-    /// Makes a key; the answer is the only place where its secret ever is.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Creates a key. Only the returned value has its secret.
     pub async fn create_key(&self, new: &NewKey, by: &By) -> Result<CreatedKey, Error> {
         let secret = new_secret("acv_");
         let key = Key {
@@ -70,10 +70,7 @@ impl Control {
         Ok(CreatedKey { key, secret })
     }
 
-    /// The key that a secret opens, unless it has expired.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The key with a secret, unless it has expired.
     pub async fn key_by_secret(
         &self,
         secret: &str,
@@ -90,10 +87,7 @@ impl Control {
         Ok(key.filter(|k| k.expires_at.is_none_or(|end| end > now)))
     }
 
-    /// The key of an id, unless it has expired.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The key with an id, unless it has expired.
     pub async fn key(&self, id: Uuid, now: DateTime<Utc>) -> Result<Option<Key>, Error> {
         let row: Option<KeyRow> = self
             .fetch_optional(
@@ -105,10 +99,7 @@ impl Control {
         Ok(key.filter(|k| k.expires_at.is_none_or(|end| end > now)))
     }
 
-    /// A page of keys by id, from behind `after`, and how many there are.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of keys by id, after `after`, and the number of all.
     pub async fn keys(&self, after: Option<Uuid>, limit: i64) -> Result<(Vec<Key>, i64), Error> {
         let rows: Vec<KeyRow> = self
             .fetch_all(
@@ -117,16 +108,12 @@ impl Control {
                 vec![after.unwrap_or(Uuid::nil()).into(), limit.into()],
             )
             .await?;
-        let total: Option<(i64,)> =
-            self.fetch_optional("SELECT COUNT(*) FROM api_keys", vec![]).await?;
+        let total = self.count("SELECT COUNT(*) FROM api_keys", vec![]).await?;
         let keys = rows.into_iter().map(Key::try_from).collect::<Result<_, _>>()?;
-        Ok((keys, total.map_or(0, |t| t.0)))
+        Ok((keys, total))
     }
 
-    /// Ends a key at once; false if there is none of that id.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Deletes a key. False if there is no such key.
     pub async fn delete_key(&self, id: Uuid, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         if tx.execute("DELETE FROM api_keys WHERE id = $1", vec![id.into()]).await? == 0 {

@@ -1,23 +1,24 @@
-//! Leases: jobs that must run once, held by one process at a time.
+//! Leases: each is held by one process at a time, and guards a job that must not run twice.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{Control, Error};
+use crate::{
+    db::{Control, Tx},
+    error::Error,
+};
 
-/// A lease that was got. Every write of its job carries the epoch, which grows with each holder.
+/// A held lease. Each write of its job checks the epoch in the same transaction, so that a holder which
+/// lost the lease while it was paused can't write any more (a fencing token).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Counts the holders.
+    /// Grows with each new holder.
     pub epoch: i64,
-    /// Until when it is held.
+    /// When it expires unless it is renewed.
     pub until: DateTime<Utc>,
 }
 
 impl Control {
-    /// Gets a lease, or goes on holding it; none while another holder's has not run out.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Acquires or renews a lease. `None` while another process holds it.
     pub async fn hold_lease(
         &self,
         name: &str,
@@ -51,10 +52,7 @@ impl Control {
         Ok(rows.first().map(|(epoch,)| Lease { epoch: *epoch, until }))
     }
 
-    /// Gives a lease up, so that another need not wait until it runs out.
-    ///
-    /// # Errors
-    /// When the database can't be asked; it then runs out by itself.
+    /// Releases a lease early, so that another process need not wait for its expiry.
     pub async fn drop_lease(
         &self,
         name: &str,
@@ -69,10 +67,7 @@ impl Control {
         .map(|_| ())
     }
 
-    /// The names of leases that begin so and are held at present.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The names of all held leases with a prefix.
     pub async fn held_leases(
         &self,
         prefix: &str,
@@ -82,5 +77,24 @@ impl Control {
             .fetch_all("SELECT name FROM leases WHERE until > $1 ORDER BY name", vec![now.into()])
             .await?;
         Ok(rows.into_iter().map(|(name,)| name).filter(|name| name.starts_with(prefix)).collect())
+    }
+}
+
+impl Tx {
+    /// Whether the lease is still held, at its epoch. Locks its row until the end of the transaction, so
+    /// that no other process can take it over in between.
+    pub(crate) async fn holds(
+        &mut self,
+        name: &str,
+        lease: Lease,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let held = self
+            .execute(
+                "UPDATE leases SET epoch = epoch WHERE name = $1 AND epoch = $2 AND until > $3",
+                vec![name.into(), lease.epoch.into(), now.into()],
+            )
+            .await?;
+        Ok(held == 1)
     }
 }

@@ -1,24 +1,32 @@
-//! What is fixed at the first start, because offsets and hashes depend on it.
+//! Facts about the log that are fixed at the first start, because offsets and the assignment of devices
+//! to partitions depend on them.
 
-use crate::{Control, Error, ErrorKind};
+use crate::{
+    db::Control,
+    error::{Error, ErrorKind},
+};
 
-/// The facts of the log that every role must agree on.
+const PARTITIONS: &str = "log.partitions";
+const EPOCH: &str = "log.epoch";
+const IDENTITY: &str = "log.identity";
+
+/// The facts that every role must agree on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogFacts {
-    /// Partitions of every topic.
+    /// The number of partitions of every topic.
     pub partitions: u32,
-    /// Counts the times that the log was laid out anew; part of every identity.
+    /// How often the log was laid out anew. Part of every reading's identity.
     pub epoch: i32,
 }
 
 impl Control {
-    /// The stored facts; the first start stores what it was given.
+    /// The stored facts. The first start stores those given.
     ///
     /// # Errors
-    /// [`ErrorKind::Setup`] when the settings ask for another number of partitions.
+    /// [`ErrorKind::Setup`] if another number of partitions is stored.
     pub async fn log_facts(&self, partitions: u32) -> Result<LogFacts, Error> {
-        self.keep_setting("log.epoch", "0").await?;
-        let stored = self.keep_setting("log.partitions", &partitions.to_string()).await?;
+        self.keep_setting(EPOCH, "0").await?;
+        let stored = self.keep_setting(PARTITIONS, &partitions.to_string()).await?;
         if stored != partitions.to_string() {
             return Err(Error::new(
                 ErrorKind::Setup,
@@ -28,27 +36,22 @@ impl Control {
                 ),
             ));
         }
-        let epoch = i32::try_from(self.stored_number("log.epoch").await?).unwrap_or(0);
+        let epoch = i32::try_from(self.stored_number(EPOCH).await?).unwrap_or(0);
         Ok(LogFacts { partitions, epoch })
     }
 
-    /// Checks that this is the log that the stored offsets are of; the first start stores it.
+    /// Checks that the stored offsets belong to this log. The first start stores its identity.
     ///
     /// # Errors
-    /// [`ErrorKind::Setup`] when it is another.
+    /// [`ErrorKind::Setup`] if they belong to another log.
     pub async fn check_log(&self, identity: &str) -> Result<(), Error> {
-        let stored = self.keep_setting("log.identity", identity).await?;
+        let stored = self.keep_setting(IDENTITY, identity).await?;
         if stored == identity {
             return Ok(());
         }
-        // Earlier versions called every embedded log `the embedded log`.
+        // Earlier versions stored `the embedded log` for every embedded log, without its id.
         if identity.strip_prefix(&stored).is_some_and(|rest| rest.starts_with(' ')) {
-            self.execute(
-                "UPDATE settings SET value = $1 WHERE name = 'log.identity'",
-                vec![identity.into()],
-            )
-            .await?;
-            return Ok(());
+            return self.remember(IDENTITY, identity).await;
         }
         Err(Error::new(
             ErrorKind::Setup,
@@ -61,11 +64,10 @@ impl Control {
         ))
     }
 
-    /// Begins a new epoch of the log; false if the stored facts are not those given, so that
-    /// somebody else was faster. Everything of the old epoch must be in the tables.
+    /// Begins a new epoch of the log. Everything of the old epoch must be in the tables already.
     ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Compare and set: returns false, and changes nothing, if another process has begun one since
+    /// `from` was read.
     pub async fn begin_epoch(
         &self,
         from: LogFacts,
@@ -83,89 +85,25 @@ impl Control {
         if moved == 0 {
             return Ok(false);
         }
-        for (name, value) in
-            [("log.partitions", partitions.to_string()), ("log.identity", identity.to_owned())]
-        {
-            tx.execute(
-                "INSERT INTO settings (name, value) VALUES ($1, $2)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                vec![name.into(), value.as_str().into()],
-            )
-            .await?;
-        }
+        tx.set_setting(PARTITIONS, &partitions.to_string()).await?;
+        tx.set_setting(IDENTITY, identity).await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    /// The stored number of partitions and epoch; none before the first start.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The stored facts, or `None` before the first start.
     pub async fn stored_log_facts(&self) -> Result<Option<LogFacts>, Error> {
-        let rows: Vec<(String,)> = self
-            .fetch_all("SELECT value FROM settings WHERE name = 'log.partitions'", vec![])
-            .await?;
-        if rows.is_empty() {
+        if self.remembered(PARTITIONS).await?.is_none() {
             return Ok(None);
         }
-        let partitions = u32::try_from(self.stored_number("log.partitions").await?).unwrap_or(0);
-        let epoch = i32::try_from(self.stored_number("log.epoch").await?).unwrap_or(0);
+        let partitions = u32::try_from(self.stored_number(PARTITIONS).await?).unwrap_or(0);
+        let epoch = i32::try_from(self.stored_number(EPOCH).await?).unwrap_or(0);
         Ok(Some(LogFacts { partitions, epoch }))
     }
 
-    /// A secret that all processes share: the first to ask for it makes it.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn shared_secret(&self, name: &'static str) -> Result<String, Error> {
-        self.keep_setting(name, &crate::new_secret("")).await
-    }
-
-    /// What was remembered last under a name.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn remembered(&self, name: &'static str) -> Result<Option<String>, Error> {
-        let row: Option<(String,)> = self
-            .fetch_optional("SELECT value FROM settings WHERE name = $1", vec![name.into()])
-            .await?;
-        Ok(row.map(|(value,)| value))
-    }
-
-    /// Remembers something under a name, in place of what was before.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn remember(&self, name: &'static str, value: &str) -> Result<(), Error> {
-        self.execute(
-            "INSERT INTO settings (name, value) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            vec![name.into(), value.into()],
-        )
-        .await
-        .map(drop)
-    }
-
-    /// Stores a setting unless it is stored already; answers with what is stored.
-    async fn keep_setting(&self, name: &'static str, value: &str) -> Result<String, Error> {
-        self.execute(
-            "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
-            vec![name.into(), value.into()],
-        )
-        .await?;
-        let row: Option<(String,)> = self
-            .fetch_optional("SELECT value FROM settings WHERE name = $1", vec![name.into()])
-            .await?;
-        row.map(|(stored,)| stored).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, format!("the stored setting {name} is gone"))
-        })
-    }
-
     async fn stored_number(&self, name: &'static str) -> Result<i64, Error> {
-        let row: Option<(String,)> = self
-            .fetch_optional("SELECT value FROM settings WHERE name = $1", vec![name.into()])
-            .await?;
-        row.and_then(|(text,)| text.parse().ok()).ok_or_else(|| {
+        let text = self.remembered(name).await?;
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("the stored setting {name} is not a number"))
         })
     }

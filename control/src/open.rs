@@ -1,4 +1,4 @@
-//! Opening the control database, and bringing it to this version's schema.
+//! Opening the control database, with the migration to the schema of this version.
 
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
 
@@ -10,53 +10,51 @@ use sqlx::{
 };
 
 use crate::{
-    Control, Error, ErrorKind,
-    db::{ANSWER, Pool},
+    db::{Control, Pool, STATEMENT_TIMEOUT},
+    error::{Error, ErrorKind},
 };
 
-/// Connections that a process may have open.
-const CONNECTIONS: u32 = 8;
+/// Connections of one process.
+const MAX_CONNECTIONS: u32 = 8;
 
 impl Control {
-    /// Opens the SQLite database at a path, makes it if it is not there, and brings it to this
-    /// version's schema.
+    /// Opens the SQLite database at a path, creating the file if needed, and migrates it to the schema
+    /// of this version.
     ///
     /// # Errors
-    /// [`ErrorKind::Setup`] when the file can't be used or belongs to a newer version.
+    /// [`ErrorKind::Setup`] if the file can't be used or belongs to a newer version.
     pub async fn open_sqlite(path: &Path) -> Result<Self, Error> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A 2xx must survive a power cut, not only a kill.
+            // A change that was acknowledged over HTTP must survive a power cut, not only a kill.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
             .disable_statement_logging();
-        let setup = |what: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Setup, format!("{} (control.url): {what}", path.display()))
-        };
+        let file = format!("{} (control.url)", path.display());
         let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ANSWER)
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(STATEMENT_TIMEOUT)
             .connect_with(options)
             .await
-            .map_err(|e| setup(&e))?;
-        migrations().run(&pool).await.map_err(|e| setup(&explained(&e)))?;
+            .map_err(|e| Error::caused(ErrorKind::Setup, &file, e))?;
+        migrations().run(&pool).await.map_err(|e| refused_migration(&file, e))?;
         Ok(Self::new(Pool::Sqlite(pool, Arc::default())))
     }
 
-    /// Opens a PostgreSQL database that is there, and brings it to this version's schema; of
-    /// several processes that start at once, one does.
+    /// Opens an existing PostgreSQL database and migrates it to the schema of this version. Of several
+    /// processes that start at once, one runs the migration and the others wait for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when it does not answer; [`ErrorKind::Setup`] when the URL is
-    /// none, the login or database is refused, or the schema belongs to a newer version.
+    /// [`ErrorKind::Unavailable`] if it can't be reached; [`ErrorKind::Setup`] if the URL is invalid,
+    /// the login or database is refused, or the schema belongs to a newer version.
     pub async fn open_postgres(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)
-            .map_err(|e| Error::new(ErrorKind::Setup, format!("control.url: {e}")))?
+            .map_err(|e| Error::caused(ErrorKind::Setup, "control.url", e))?
             .application_name("acuvim")
-            // A process that was paused in a transaction must not hold the others up for long.
+            // A process that is paused inside a transaction must not block the others for long.
             .options([
                 ("statement_timeout", "15000"),
                 ("lock_timeout", "10000"),
@@ -64,10 +62,10 @@ impl Control {
             ])
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ANSWER)
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(STATEMENT_TIMEOUT)
             .connect_with(options);
-        let pool = tokio::time::timeout(ANSWER, pool)
+        let pool = tokio::time::timeout(STATEMENT_TIMEOUT, pool)
             .await
             .map_err(|_| Error::new(ErrorKind::Unavailable, "PostgreSQL does not answer"))??;
         match migrations().run(&pool).await {
@@ -75,20 +73,21 @@ impl Control {
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
                 Err(error.into())
             }
-            Err(error) => Err(Error::new(
-                ErrorKind::Setup,
-                format!("the database (control.url): {}", explained(&error)),
-            )),
+            Err(error) => Err(refused_migration("the database (control.url)", error)),
         }
     }
 }
 
-fn explained(error: &MigrateError) -> String {
+fn refused_migration(database: &str, error: MigrateError) -> Error {
     match error {
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => format!(
-            "made by a newer version of acuvim (its schema is at {version}): run that version"
-        ),
-        other => other.to_string(),
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            let reason = format!(
+                "{database}: made by a newer version of acuvim (its schema is at {version}): \
+                 run that version"
+            );
+            Error::new(ErrorKind::Setup, reason)
+        }
+        other => Error::caused(ErrorKind::Setup, database, other),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The outbox: what a change of state causes elsewhere, written with the change, numbered without
-//! gaps and delivered in that order by the one who holds its lease.
+//! The outbox: commands and events that a transaction causes. They are written in the transaction, numbered
+//! without gaps afterwards, and delivered in that order by the process that holds the lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,43 +9,47 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{Control, Error, Lease, db::Tx};
+use crate::{
+    db::{Control, Tx},
+    error::Error,
+    leases::Lease,
+};
 
-/// The lease of the one who numbers and delivers.
+/// The lease of the process that numbers and delivers.
 pub const OUTBOX_LEASE: &str = "outbox";
 
-/// Rows that are delivered in one go.
+/// Rows that are numbered and delivered at a time.
 const PAGE: i64 = 500;
 
-/// Sees when something was put into the outbox by this process; others' are found by looking.
+/// Wakes when this process puts something into the outbox. Rows of other processes are found by polling.
 #[derive(Debug, Clone)]
 pub struct OutboxWatch(Arc<Notify>);
 
 impl OutboxWatch {
-    /// Waits until something was put in, or until the time is over.
+    /// Waits until something is put in, or the time is over.
     pub async fn changed(&self, within: Duration) {
         let _ = tokio::time::timeout(within, self.0.notified()).await;
     }
 }
 
-/// What goes out.
+/// A row of the outbox to be delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outgoing {
-    /// A command, to a device.
+    /// A command, for a device.
     Command(Command),
-    /// Something that happened, to whoever listens and to the lake.
+    /// An event, for live clients and the lake.
     Event {
-        /// Its number.
+        /// Its number in the outbox.
         seq: i64,
-        /// What.
+        /// The event as it was emitted.
         event: Event,
-        /// The same as it is stored, which is what the log gets: to write it out again could fail.
+        /// The event as it is stored. The log gets these bytes, because serialising it again could fail.
         body: Bytes,
     },
 }
 
 impl Outgoing {
-    /// Its number.
+    /// Its number in the outbox.
     #[must_use]
     pub const fn seq(&self) -> i64 {
         match self {
@@ -85,26 +89,28 @@ impl TryFrom<Row> for Outgoing {
     }
 }
 
-/// An event as it is stored. One that can't be read, as a newer version's, stays where it is until a
-/// process can: passed over it would be gone.
+/// Reads a stored event. One that can't be read, because a newer version wrote it, is an error and stays
+/// in the outbox: skipping it would lose it.
 fn read_event(seq: i64, body: &str) -> Result<Event, Error> {
     serde_json::from_str(body).map_err(|e| {
         let text = format!(
-            "event {seq} of the outbox can't be read ({e}); run the version that wrote it, or a newer"
+            "event {seq} of the outbox can't be read; run the version that wrote it, or a newer one"
         );
-        Error::new(crate::ErrorKind::Internal, text)
+        Error::stored(&text, e)
     })
 }
 
-/// The kind of rows that go to the lake too.
+/// The kind of rows with events. Rows with commands have the default of the column.
 const EVENT: &str = "event";
 
+/// The setting with the last number that was given.
+const LAST_NUMBER: &str = "outbox.seq";
+
 impl Tx {
-    /// Puts something that happened into the outbox.
+    /// Puts an event into the outbox.
     pub(crate) async fn emit(&mut self, event: &Event, now: DateTime<Utc>) -> Result<(), Error> {
-        let body = serde_json::to_string(event)
-            .map_err(|e| Error::new(crate::ErrorKind::Internal, format!("an event: {e}")))?;
-        self.tells();
+        let body = serde_json::to_string(event).map_err(|e| Error::stored("an event", e))?;
+        self.mark_emits();
         self.execute(
             "INSERT INTO outbox (id, kind, device_id, request_id, body, expires_at, attempt)
              VALUES ($1, $2, $3, $4, $5, $6, 0)",
@@ -123,16 +129,13 @@ impl Tx {
 }
 
 impl Control {
-    /// Sees what this process puts in.
+    /// Watches what this process puts in.
     #[must_use]
     pub fn outbox_watch(&self) -> OutboxWatch {
         OutboxWatch(Arc::clone(&self.outbox))
     }
 
-    /// Whether there is something in the outbox that the log may not have.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Whether the outbox has rows that the log may not have.
     pub async fn outbox_has_rows(&self) -> Result<bool, Error> {
         let row: Option<(Uuid,)> = self
             .fetch_optional("SELECT id FROM outbox WHERE logged = $1 LIMIT 1", vec![false.into()])
@@ -140,12 +143,10 @@ impl Control {
         Ok(row.is_some())
     }
 
-    /// Lets go of what the log has, up to and including a number (events wait for the lake), numbers
-    /// what is new, and answers with what is to go to the log next, in order; none if the lease has
-    /// a newer holder.
+    /// Removes the rows that the log has, up to and including the number `delivered`, numbers new rows, and
+    /// returns the rows to deliver next, in order. `None` if the lease is lost.
     ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Delivered events stay until the lake has them too.
     pub async fn next_of_outbox(
         &self,
         lease: Lease,
@@ -165,42 +166,9 @@ impl Control {
             return Ok(None);
         }
         if let Some(delivered) = delivered {
-            tx.execute(
-                "DELETE FROM outbox WHERE seq <= $1 AND kind <> $2",
-                vec![delivered.into(), EVENT.into()],
-            )
-            .await?;
-            tx.execute(
-                "UPDATE outbox SET logged = $1 WHERE seq <= $2 AND logged = $3",
-                vec![true.into(), delivered.into(), false.into()],
-            )
-            .await?;
+            remove_delivered(&mut tx, delivered).await?;
         }
-        let new: Vec<(Uuid,)> = tx
-            .fetch_all(
-                "SELECT id FROM outbox WHERE seq IS NULL ORDER BY id LIMIT $1",
-                vec![PAGE.into()],
-            )
-            .await?;
-        if !new.is_empty() {
-            let last: Option<(String,)> = tx
-                .fetch_optional("SELECT value FROM settings WHERE name = 'outbox.seq'", vec![])
-                .await?;
-            let last: i64 = last.and_then(|(text,)| text.parse().ok()).unwrap_or(0);
-            // Also above the numbers of a database that was since set back.
-            let mut seq = last.max(now.timestamp_micros());
-            for (id,) in new {
-                seq += 1;
-                tx.execute("UPDATE outbox SET seq = $1 WHERE id = $2", vec![seq.into(), id.into()])
-                    .await?;
-            }
-            tx.execute(
-                "INSERT INTO settings (name, value) VALUES ('outbox.seq', $1)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                vec![seq.to_string().into()],
-            )
-            .await?;
-        }
+        number_new(&mut tx, now).await?;
         let rows: Vec<Row> = tx
             .fetch_all(
                 "SELECT kind, device_id, request_id, body, expires_at, attempt, seq FROM outbox
@@ -212,10 +180,7 @@ impl Control {
         rows.into_iter().map(Outgoing::try_from).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Events that the log has and the lake has not, in order, and their numbers.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Events that the log has and the lake has not, in order, each with its number.
     pub async fn events_for_lake(&self, limit: i64) -> Result<Vec<(i64, Event)>, Error> {
         let rows: Vec<(String, i64)> = self
             .fetch_all(
@@ -226,10 +191,7 @@ impl Control {
         rows.into_iter().map(|(body, seq)| Ok((seq, read_event(seq, &body)?))).collect()
     }
 
-    /// Lets go of events that the lake has, up to and including a number.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Removes events that the lake has, up to and including a number.
     pub async fn drop_events(&self, seq: i64) -> Result<(), Error> {
         self.execute(
             "DELETE FROM outbox WHERE logged = $1 AND seq <= $2",
@@ -238,6 +200,43 @@ impl Control {
         .await
         .map(|_| ())
     }
+}
+
+/// Removes rows that the log has. Events are only marked, because the lake needs them too.
+async fn remove_delivered(tx: &mut Tx, delivered: i64) -> Result<(), Error> {
+    tx.execute(
+        "DELETE FROM outbox WHERE seq <= $1 AND kind <> $2",
+        vec![delivered.into(), EVENT.into()],
+    )
+    .await?;
+    tx.execute(
+        "UPDATE outbox SET logged = $1 WHERE seq <= $2 AND logged = $3",
+        vec![true.into(), delivered.into(), false.into()],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Numbers new rows. Done here rather than when they are written, because concurrent transactions commit
+/// in another order than they write, and the numbers must have no gaps.
+async fn number_new(tx: &mut Tx, now: DateTime<Utc>) -> Result<(), Error> {
+    let new: Vec<(Uuid,)> = tx
+        .fetch_all(
+            "SELECT id FROM outbox WHERE seq IS NULL ORDER BY id LIMIT $1",
+            vec![PAGE.into()],
+        )
+        .await?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    let last = tx.setting(LAST_NUMBER).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    // At least the time, so that the numbers grow even after the database was restored from a backup.
+    let mut seq: i64 = now.timestamp_micros().max(last);
+    for (id,) in new {
+        seq += 1;
+        tx.execute("UPDATE outbox SET seq = $1 WHERE id = $2", vec![seq.into(), id.into()]).await?;
+    }
+    tx.set_setting(LAST_NUMBER, &seq.to_string()).await
 }
 
 #[cfg(test)]
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_cant_be_read_is_an_error_and_not_nothing() {
+    fn an_event_that_cant_be_read_is_an_error() {
         let error = Outgoing::try_from(row(r#"{"of_a_newer_version":1}"#)).expect_err("unknown");
         assert!(error.to_string().contains("event 7 of the outbox"), "{error}");
     }

@@ -1,43 +1,40 @@
-//! Changes of devices' status: in their row, as events, and as alerts of those that went.
+//! The presence of devices: their status, the events about its changes, and the alert on a device that is
+//! offline.
 
-use acuvim_schemas::{
-    api::DeviceStatus,
-    event::{DeviceEvent, Event, alert_id},
-};
+use acuvim_schemas::{api::DeviceStatus, event::alert_id};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    Control, DeviceHappening, DeviceNote, Error, StatusStep,
     alerts::{Applying, NewAlert},
-    db::Tx,
+    db::{Control, Tx},
+    device_events::StatusStep,
+    device_updates::DeviceUpdate,
+    error::Error,
 };
 
 /// The type of the alert on a device that is offline.
 const OFFLINE: &str = "offline";
 
-/// What is known of a device's presence and health, for a stream that begins.
+/// The stored presence and health of a device, from which a stream goes on.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct DevicePresence {
-    /// Which.
+    /// The id of the device.
     pub device_id: String,
-    /// Its status.
+    /// The name of its status.
     pub status: String,
-    /// Whether its connection is there, if that is known.
+    /// Whether it is connected, if that is known.
     pub connected: Option<bool>,
-    /// When it was last heard.
+    /// When its last message arrived.
     pub heard_at: Option<DateTime<Utc>>,
-    /// Seconds between its heartbeats.
+    /// Seconds between its heartbeats, if it reports that.
     pub heartbeat_interval_s: Option<i64>,
-    /// What is kept of its heartbeats, as JSON.
+    /// The state that is kept between its heartbeats, as JSON.
     pub vitals: Option<String>,
 }
 
 impl Control {
-    /// What is kept of a device's heartbeats, as JSON; none of a device that sent none.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The state that is kept between the heartbeats of a device, as JSON. `None` if it sent none.
     pub async fn vitals(&self, device_id: &str) -> Result<Option<String>, Error> {
         let row: Option<(Option<String>,)> = self
             .fetch_optional(
@@ -48,10 +45,7 @@ impl Control {
         Ok(row.and_then(|(vitals,)| vitals))
     }
 
-    /// What is known of all devices' presence.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The presence of all devices.
     pub async fn presences(&self) -> Result<Vec<DevicePresence>, Error> {
         self.fetch_all(
             "SELECT device_id, status, connected, heard_at, heartbeat_interval_s, vitals
@@ -62,16 +56,17 @@ impl Control {
     }
 }
 
-pub(crate) async fn note_presence(
+/// Stores the presence in an update of a known device, with what follows from its changes.
+pub(crate) async fn apply_presence(
     tx: &mut Tx,
-    note: &DeviceNote,
+    update: &DeviceUpdate,
     applying: &mut Applying,
 ) -> Result<(), Error> {
-    if note.status.is_empty() && note.presence.is_none() && note.vitals.is_none() {
+    if update.status.is_empty() && update.presence.is_none() && update.vitals.is_none() {
         return Ok(());
     }
-    let last = note.status.last();
-    let (connected, heard) = note.presence.unwrap_or_default();
+    let last = update.status.last();
+    let (connected, heard) = update.presence.unwrap_or_default();
     let known = tx
         .execute(
             "UPDATE devices SET status = COALESCE($1, status), status_at = COALESCE($2, status_at),
@@ -83,87 +78,31 @@ pub(crate) async fn note_presence(
                 last.map(|step| step.at).into(),
                 connected.into(),
                 heard.into(),
-                note.vitals.clone().into(),
-                note.device_id.as_str().into(),
+                update.vitals.clone().into(),
+                update.device_id.as_str().into(),
             ],
         )
         .await?;
     if known == 0 {
         return Ok(());
     }
-    for step in &note.status {
-        tell(tx, &note.device_id, step, applying).await?;
+    for step in &update.status {
+        apply_status(tx, &update.device_id, step, applying).await?;
     }
-    for happening in &note.happened {
-        tx.tell_happened(&note.device_id, happening, applying.now).await?;
+    for event in &update.happened {
+        tx.emit_device_event(&update.device_id, event, applying.now).await?;
     }
     Ok(())
 }
 
-impl Tx {
-    /// Puts into the outbox that something happened to a device.
-    pub(crate) async fn tell_happened(
-        &mut self,
-        device_id: &str,
-        happening: &DeviceHappening,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let event = DeviceEvent {
-            event_id: Uuid::now_v7(),
-            device_id: device_id.to_owned(),
-            event: happening.event.to_owned(),
-            ts: happening.at,
-            recorded_at: now,
-            status: None,
-            previous: None,
-            reason: Some(happening.reason.to_owned()),
-            detail: Some(happening.detail.clone()),
-        };
-        self.emit(&Event::Device(Box::new(event)), now).await
-    }
-
-    /// Puts into the outbox that a device is there that was not: because it was heard, because it
-    /// announced itself, or because a person entered it.
-    pub(crate) async fn tell_registered(
-        &mut self,
-        device_id: &str,
-        reason: &str,
-        at: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let event = DeviceEvent {
-            event_id: Uuid::now_v7(),
-            device_id: device_id.to_owned(),
-            event: "registered".to_owned(),
-            ts: at,
-            recorded_at: at,
-            status: None,
-            previous: None,
-            reason: Some(reason.to_owned()),
-            detail: None,
-        };
-        self.emit(&Event::Device(Box::new(event)), at).await
-    }
-}
-
-/// One row of the outbox for the change, and the alert that it begins or ends.
-async fn tell(
+/// Emits a change of status, and raises or clears the alert that belongs to it.
+async fn apply_status(
     tx: &mut Tx,
     device_id: &str,
     step: &StatusStep,
     applying: &mut Applying,
 ) -> Result<(), Error> {
-    let event = DeviceEvent {
-        event_id: Uuid::now_v7(),
-        device_id: device_id.to_owned(),
-        event: "status".to_owned(),
-        ts: step.at,
-        recorded_at: applying.now,
-        status: Some(step.to),
-        previous: Some(step.from),
-        reason: Some(step.reason.to_owned()),
-        detail: None,
-    };
-    tx.emit(&Event::Device(Box::new(event)), applying.now).await?;
+    tx.emit_status(device_id, step, applying.now).await?;
     if step.to == DeviceStatus::Offline {
         let alert = NewAlert {
             message: format!("{device_id} is offline ({})", step.reason),

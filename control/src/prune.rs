@@ -1,16 +1,13 @@
-//! Letting go of what has been over for long.
+//! Deleting what has been over for long.
 
 use chrono::{DateTime, Utc};
 
-use crate::{Control, Error};
+use crate::{db::Control, error::Error};
 
 impl Control {
-    /// Drops commands and alerts that ended, what came and what was changed before a time.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Deletes records that ended before a time. Returns the number of deleted rows.
     pub async fn prune(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        let mut dropped = 0;
+        let mut deleted = 0;
         for statement in [
             "DELETE FROM commands WHERE finished_at < $1",
             "DELETE FROM command_answers WHERE at < $1",
@@ -24,8 +21,8 @@ impl Control {
             "DELETE FROM rollouts WHERE updated_at < $1 AND (state = 'completed'
                  OR (state = 'aborted' AND version NOT IN (SELECT version FROM firmware)))",
         ] {
-            dropped += self.execute(statement, vec![before.into()]).await?;
+            deleted += self.execute(statement, vec![before.into()]).await?;
         }
-        Ok(dropped)
+        Ok(deleted)
     }
 }

@@ -1,4 +1,4 @@
-//! Alert rules and their versions, and what rules need to know of devices.
+//! Alert rules and their versions.
 
 use acuvim_schemas::{
     api::{Rule, RuleBody, RuleMode, Scope},
@@ -8,10 +8,18 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, ErrorKind, db::Tx, scope::within, text::Statement};
+use crate::{
+    alerts::{AlertNote, emit_alert},
+    audit::By,
+    db::{Control, Tx},
+    error::{Error, ErrorKind},
+    scope::within,
+    sites::revise,
+    statement::Statement,
+};
 
-/// Rules that there may be.
-const MOST: i64 = 1000;
+/// Every stream evaluates every rule, so their number is limited.
+const MAX_RULES: i64 = 1000;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -26,8 +34,8 @@ struct Row {
 impl TryFrom<Row> for Rule {
     type Error = Error;
     fn try_from(row: Row) -> Result<Self, Error> {
-        let body = serde_json::from_value(row.body)
-            .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored rule: {e}")))?;
+        let body =
+            serde_json::from_value(row.body).map_err(|e| Error::stored("a stored rule", e))?;
         Ok(Self {
             id: row.id,
             version: row.version,
@@ -50,149 +58,25 @@ fn columns(scope: Option<&Scope>) -> Statement {
     columns
 }
 
-const SITES: &str = "SELECT d.device_id, d.group_id, d.tags,
-        COALESCE(d.nominal_voltage_v, g.nominal_voltage_v) AS nominal_voltage_v,
-        COALESCE(d.nominal_frequency_hz, g.nominal_frequency_hz) AS nominal_frequency_hz
-    FROM devices d LEFT JOIN groups g ON g.id = d.group_id WHERE 1 = 1";
-
-/// What rules need to know of a device beside its readings.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct DeviceSite {
-    /// Which.
-    pub device_id: String,
-    /// Its group.
-    pub group_id: Option<Uuid>,
-    /// Its tags, as JSON.
-    pub tags: Option<Json>,
-    /// Its own or its group's.
-    pub nominal_voltage_v: Option<f64>,
-    /// Its own or its group's.
-    pub nominal_frequency_hz: Option<f64>,
-}
-
-/// What is known of a device's meter, from it or its group.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct DeviceMeter {
-    /// The device.
-    pub device_id: String,
-    /// Line to neutral, in volts.
-    pub nominal_voltage_v: Option<f64>,
-    /// The most power that it can measure, in kW.
-    pub max_power_kw: Option<f64>,
-    /// Where its energy counters begin again at zero.
-    pub counter_end: Option<f64>,
-}
-
 impl Control {
-    /// All rules, by name, with the open alerts of the devices in a scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// All rules, by name. Counts of open alerts are of the devices in the scope.
     pub async fn rules(&self, scope: Option<&Scope>) -> Result<Vec<Rule>, Error> {
         let mut all = columns(scope);
         all.push("ORDER BY r.name", []);
-        let (text, values) = all.into_parts();
-        self.fetch_all::<Row>(text, values).await?.into_iter().map(Rule::try_from).collect()
+        self.select::<Row>(all).await?.into_iter().map(Rule::try_from).collect()
     }
 
-    /// One rule.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The rule with an id.
     pub async fn rule(&self, id: Uuid, scope: Option<&Scope>) -> Result<Option<Rule>, Error> {
         let mut one = columns(scope);
         one.push("AND r.id = ?", [id.into()]);
-        let (text, values) = one.into_parts();
-        self.fetch_optional::<Row>(text, values).await?.map(Rule::try_from).transpose()
+        self.select_one::<Row>(one).await?.map(Rule::try_from).transpose()
     }
 
-    /// Counts the changes of rules, groups and devices that judging depends on.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn judged_by(&self) -> Result<(i64, Option<DateTime<Utc>>), Error> {
-        let revision: Option<(String,)> = self
-            .fetch_optional("SELECT value FROM settings WHERE name = 'rules.revision'", vec![])
-            .await?;
-        let revision = revision.and_then(|(text,)| text.parse().ok()).unwrap_or(0);
-        let changed: Option<(Option<DateTime<Utc>>,)> =
-            self.fetch_optional("SELECT MAX(updated_at) FROM devices", vec![]).await?;
-        Ok((revision, changed.and_then(|(at,)| at)))
-    }
-
-    /// What rules need to know of the devices in a scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn scoped_sites(&self, scope: &Scope) -> Result<Vec<DeviceSite>, Error> {
-        let mut all = Statement::new(SITES);
-        within(&mut all, Some(scope));
-        let (text, values) = all.into_parts();
-        self.fetch_all(text, values).await
-    }
-
-    /// What rules need to know of devices that changed from a time on; of all without one.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn device_sites(
-        &self,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<Vec<DeviceSite>, Error> {
-        let mut all = Statement::new(SITES);
-        match since {
-            Some(since) => all.push("AND d.updated_at >= ?", [since.into()]),
-            // The others are as a device that nobody has heard of.
-            None => all.push(
-                "AND (d.group_id IS NOT NULL OR d.tags IS NOT NULL
-                     OR d.nominal_voltage_v IS NOT NULL OR d.nominal_frequency_hz IS NOT NULL)",
-                [],
-            ),
-        }
-        let (text, values) = all.into_parts();
-        self.fetch_all(text, values).await
-    }
-
-    /// What is known of the meter of each device that anything is known of, from it or its group.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn device_meters(&self) -> Result<Vec<DeviceMeter>, Error> {
-        let text = "SELECT d.device_id,
-                 COALESCE(d.nominal_voltage_v, g.nominal_voltage_v) AS nominal_voltage_v,
-                 COALESCE(d.max_power_kw, g.max_power_kw) AS max_power_kw,
-                 COALESCE(d.counter_end, g.counter_end) AS counter_end
-             FROM devices d LEFT JOIN groups g ON g.id = d.group_id
-             WHERE COALESCE(d.nominal_voltage_v, g.nominal_voltage_v, d.max_power_kw,
-                 g.max_power_kw, d.counter_end, g.counter_end) IS NOT NULL";
-        self.fetch_all(text, Vec::new()).await
-    }
-
-    /// The time zone of each device that has one, its own or its group's.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn device_zones(&self) -> Result<Vec<(String, String)>, Error> {
-        let text = "SELECT d.device_id, COALESCE(d.time_zone, g.time_zone) AS time_zone
-             FROM devices d LEFT JOIN groups g ON g.id = d.group_id
-             WHERE COALESCE(d.time_zone, g.time_zone) IS NOT NULL";
-        self.fetch_all(text, Vec::new()).await
-    }
-
-    /// Stores the rules of the first start, once.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Stores the default rules at the first start. False if that was done before.
     pub async fn load_rules(&self, rules: &[RuleBody], now: DateTime<Utc>) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
-        let first = tx
-            .execute(
-                "INSERT INTO settings (name, value) VALUES ('rules.loaded', $1)
-                 ON CONFLICT (name) DO NOTHING",
-                vec![now.to_rfc3339().into()],
-            )
-            .await?;
-        if first == 0 {
+        if !tx.claim_setting("rules.loaded", &now.to_rfc3339()).await? {
             return Ok(false);
         }
         for rule in rules {
@@ -202,16 +86,17 @@ impl Control {
         Ok(true)
     }
 
-    /// Makes a rule.
+    /// Creates a rule.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the name is taken; [`ErrorKind::Invalid`] when there are too
-    /// many.
+    /// [`ErrorKind::Conflict`] if the name is taken; [`ErrorKind::Invalid`] if there are too many rules.
     pub async fn create_rule(&self, body: &RuleBody, by: &By) -> Result<Uuid, Error> {
         let mut tx = self.begin().await?;
-        let count: Option<(i64,)> = tx.fetch_optional("SELECT COUNT(*) FROM rules", vec![]).await?;
-        if count.is_some_and(|(n,)| n >= MOST) {
-            return Err(Error::new(ErrorKind::Invalid, format!("there are {MOST} rules already")));
+        if tx.count("SELECT COUNT(*) FROM rules", vec![]).await? >= MAX_RULES {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("there are {MAX_RULES} rules already"),
+            ));
         }
         let id = insert(&mut tx, body, by).await?;
         tx.audit(by, "rule.create", &id.to_string(), json!(body)).await?;
@@ -219,11 +104,11 @@ impl Control {
         Ok(id)
     }
 
-    /// Writes a rule anew, as its next version. Its open episodes stay, unless it is switched off.
-    /// False if there is none of that id.
+    /// Replaces a rule by its next version. Open episodes stay, unless it is switched off. False if there is
+    /// no such rule.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the name is taken.
+    /// [`ErrorKind::Conflict`] if the name is taken.
     pub async fn update_rule(&self, id: Uuid, body: &RuleBody, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let written = tx
@@ -253,11 +138,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Deletes a rule and ends its episodes with that reason; its alerts stay. False if there is
-    /// none of that id.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Deletes a rule and ends its open episodes. Its alerts stay. False if there is no such rule.
     pub async fn delete_rule(&self, id: Uuid, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         if tx.execute("DELETE FROM rules WHERE id = $1", vec![id.into()]).await? == 0 {
@@ -309,18 +190,7 @@ async fn note_version(tx: &mut Tx, id: Uuid, body: &RuleBody, by: &By) -> Result
     .map(|_| ())
 }
 
-/// Says that what judging depends on has changed.
-pub(crate) async fn revise(tx: &mut Tx) -> Result<(), Error> {
-    tx.execute(
-        "INSERT INTO settings (name, value) VALUES ('rules.revision', '1')
-         ON CONFLICT (name) DO UPDATE
-             SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)",
-        vec![],
-    )
-    .await
-    .map(|_| ())
-}
-
+/// Resolves all open alerts of a rule.
 async fn end_episodes(tx: &mut Tx, rule: Uuid, reason: &str, by: &By) -> Result<(), Error> {
     let open: Vec<(Uuid,)> = tx
         .fetch_all(
@@ -334,8 +204,8 @@ async fn end_episodes(tx: &mut Tx, rule: Uuid, reason: &str, by: &By) -> Result<
             vec![by.at.into(), by.name.as_str().into(), reason.into(), id.into()],
         )
         .await?;
-        let step = AlertStep::Resolved;
-        tx.tell_alert(id, step, by.at, by.at, Some(&by.name), Some(reason)).await?;
+        let step = AlertNote::of_person(AlertStep::Resolved, by, Some(reason));
+        emit_alert(tx, id, step).await?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Secrets that the system makes: long, random, and stored only as their hash.
+//! Generated secrets: long, random, and stored only as a hash.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngCore as _;
 use sha2::{Digest as _, Sha256};
 
-/// A secret of 256 random bits, in URL-safe base64 behind a prefix that tells what it is.
+/// A secret of 256 random bits in URL-safe base64, after a prefix that shows what it is for.
 #[must_use]
 pub fn new_secret(prefix: &str) -> String {
     let mut bytes = [0_u8; 32];
@@ -12,8 +12,8 @@ pub fn new_secret(prefix: &str) -> String {
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// SHA-256 in hex: enough for a secret that nobody can guess, and cheap when a whole fleet
-/// reconnects. (People's passwords are hashed with argon2id instead.)
+/// The SHA-256 of a secret, in hex. A fast hash is enough for secrets that can't be guessed, and stays
+/// cheap when a whole fleet reconnects. Passwords of people are hashed with argon2id instead.
 #[must_use]
 pub fn hash_secret(secret: &str) -> String {
     let digest = Sha256::digest(secret.as_bytes());
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_differ_and_hashes_are_sha256() {
+    fn secrets_are_unique_and_hashes_are_sha256() {
         assert_ne!(new_secret("acv_"), new_secret("acv_"));
         assert_eq!(new_secret("acv_").len(), 4 + 43);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -1,38 +1,45 @@
-//! Sessions: a login and the tokens that come from it. Its refresh tokens are each good for one use; a
-//! second use ends the session, and with it every token, access tokens too: they are good as long as
-//! their session has a refresh token.
+//! Sessions: a login and the tokens that are issued for it.
+//!
+//! Each refresh token can be used once, for the next one. A second use shows that somebody has a copy, and
+//! ends the session with all its tokens. Access tokens are valid while their session has a refresh token.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, User, hash_secret, new_secret};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::Error,
+    secrets::{hash_secret, new_secret},
+    users::User,
+};
 
-/// A session that has begun.
+/// A new session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSession {
-    /// Its id, which all tokens that come from it have in common.
+    /// Its id, which all its tokens share.
     pub family: Uuid,
     /// Its first refresh token.
     pub token: String,
 }
 
-/// What became of a refresh token that was shown.
+/// The outcome of using a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rotation {
-    /// Good: the user, and the token for the next time.
+    /// The token was valid.
     Rotated {
-        /// Whose session it is.
+        /// The user of the session.
         user_id: Uuid,
-        /// Which session.
+        /// The id of the session.
         family: Uuid,
-        /// The user's session version at the login: another since then ends it.
+        /// The session version of the user at the login. The session is over if it has changed since.
         version: i64,
         /// The next refresh token.
         token: String,
     },
-    /// Used before: somebody has a copy, so this session is ended.
+    /// The token was used before, so the session with this id was ended.
     Reused(Uuid),
-    /// Unknown or expired.
+    /// The token is unknown or expired.
     Unknown,
 }
 
@@ -46,11 +53,8 @@ struct TokenRow {
 }
 
 impl Control {
-    /// Begins a session of a user as they were when their password was checked; answers with its
-    /// first refresh token, or with none if they have changed since.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Starts a session for a user whose password was checked at a session version. `None` if the user has
+    /// changed since.
     pub async fn start_session(
         &self,
         user_id: Uuid,
@@ -85,28 +89,16 @@ impl Control {
         Ok(Some(NewSession { family, token }))
     }
 
-    /// The user of a session that has not ended.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The user of a session, unless it has ended.
     pub async fn session_user(&self, user_id: Uuid, family: Uuid) -> Result<Option<User>, Error> {
-        let stands: Option<(i64,)> = self
-            .fetch_optional(
-                "SELECT COUNT(*) FROM refresh_tokens WHERE family = $1 AND user_id = $2",
-                vec![family.into(), user_id.into()],
-            )
-            .await?;
-        match stands {
-            Some((n,)) if n > 0 => self.user(user_id).await,
-            _ => Ok(None),
+        let sql = "SELECT COUNT(*) FROM refresh_tokens WHERE family = $1 AND user_id = $2";
+        match self.count(sql, vec![family.into(), user_id.into()]).await? {
+            0 => Ok(None),
+            _ => self.user(user_id).await,
         }
     }
 
-    /// Uses a refresh token up for the next one. A second use is noted as the user's, from where it
-    /// came: whose copy it was, nobody can tell.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Exchanges a refresh token for the next one.
     pub async fn rotate_session(
         &self,
         token: &str,
@@ -130,18 +122,7 @@ impl Control {
             )
             .await?;
         if row.used || taken == 0 {
-            tx.execute("DELETE FROM refresh_tokens WHERE family = $1", vec![row.family.into()])
-                .await?;
-            let name: Option<(String,)> = tx
-                .fetch_optional(
-                    "SELECT username FROM users WHERE id = $1",
-                    vec![row.user_id.into()],
-                )
-                .await?;
-            let name = name.map(|(name,)| name).unwrap_or_default();
-            let by = By { id: Some(row.user_id), name, ..by.clone() };
-            let detail = serde_json::json!({ "session": row.family });
-            tx.audit(&by, "user.token_reused", &row.user_id.to_string(), detail).await?;
+            end_reused(&mut tx, &row, by).await?;
             tx.commit().await?;
             return Ok(Rotation::Reused(row.family));
         }
@@ -169,11 +150,7 @@ impl Control {
         Ok(Rotation::Rotated { user_id, family, version, token: next })
     }
 
-    /// Ends the session that a refresh token belongs to, and answers with it; an unknown one ends
-    /// nothing.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Ends the session of a refresh token, and returns its id. `None` if the token is unknown.
     pub async fn end_session(&self, token: &str) -> Result<Option<Uuid>, Error> {
         let mut tx = self.begin().await?;
         let family: Option<(Uuid,)> = tx
@@ -187,4 +164,17 @@ impl Control {
         tx.commit().await?;
         Ok(Some(family))
     }
+}
+
+/// Ends a session because one of its tokens was used twice. The audit names the user and the address of the
+/// second use, although nobody can tell which of the two held the copy.
+async fn end_reused(tx: &mut Tx, row: &TokenRow, by: &By) -> Result<(), Error> {
+    tx.execute("DELETE FROM refresh_tokens WHERE family = $1", vec![row.family.into()]).await?;
+    let name: Option<(String,)> = tx
+        .fetch_optional("SELECT username FROM users WHERE id = $1", vec![row.user_id.into()])
+        .await?;
+    let name = name.map(|(name,)| name).unwrap_or_default();
+    let by = By { id: Some(row.user_id), name, ..by.clone() };
+    let detail = serde_json::json!({ "session": row.family });
+    tx.audit(&by, "user.token_reused", &row.user_id.to_string(), detail).await
 }

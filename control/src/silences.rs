@@ -1,11 +1,15 @@
-//! Silences: for a time, alerts are recorded and nobody is paged.
+//! Silences: while one holds, its alerts are recorded but page nobody.
 
 use acuvim_schemas::api::{Silence, SilenceBody};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, db::Tx};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::Error,
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -32,8 +36,8 @@ impl From<Row> for Silence {
     }
 }
 
-/// Silences that may hold at a time: as many as [`ACTIVE`] reads.
-const MOST: usize = 1000;
+/// Silences that may hold at a time; as many as [`ACTIVE`] reads.
+const MAX_SILENCES: usize = 1000;
 
 const ACTIVE: &str = "SELECT id, scope, alert_types, until, reason, created_by, created_at
     FROM silences WHERE until > $1 ORDER BY created_at LIMIT 1000";
@@ -47,19 +51,13 @@ impl Tx {
 }
 
 impl Control {
-    /// The silences that hold at a time: a thousand at most.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The silences that hold at a time.
     pub async fn silences(&self, at: DateTime<Utc>) -> Result<Vec<Silence>, Error> {
         let rows: Vec<Row> = self.fetch_all(ACTIVE, vec![at.into()]).await?;
         Ok(rows.into_iter().map(Silence::from).collect())
     }
 
-    /// Makes a silence; none if as many hold as may.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Creates a silence. `None` if too many hold already.
     pub async fn create_silence(
         &self,
         body: &SilenceBody,
@@ -75,7 +73,7 @@ impl Control {
             created_at: by.at,
         };
         let mut tx = self.begin().await?;
-        if tx.silences_at(by.at).await?.len() >= MOST {
+        if tx.silences_at(by.at).await?.len() >= MAX_SILENCES {
             return Ok(None);
         }
         tx.execute(
@@ -97,10 +95,7 @@ impl Control {
         Ok(Some(silence))
     }
 
-    /// Ends a silence; false if there is none of that id that holds.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Ends a silence. False if none of that id holds.
     pub async fn end_silence(&self, id: Uuid, by: &By) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let ended = tx

@@ -1,153 +1,113 @@
-//! What the stream changes in control: one transaction together with the offsets it comes from.
-
-mod note;
+//! What the stream changes in control, in one transaction with the offsets that it comes from.
 
 use acuvim_schemas::{
-    Micros,
     command::Delivery,
-    device::partition_of,
     payload::{self, DeviceAlert, Heartbeat, Registration},
     text::plain,
 };
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-pub use note::{DeviceHappening, DeviceNote, StatusStep};
-
 use crate::{
-    AlertChange, Answer, Control, Error, LetterNotes,
-    alerts::Applying,
-    commands::{answer, awake, delivered, expire, resend_config},
-    db::Tx,
-    judgements::{store_judgements, store_repairs},
-    letters::note_letters,
-    presence::note_presence,
+    alerts::{AlertChange, Applying},
+    commands::{
+        Answer, ReadUntil, Resend, apply_answer, apply_delivery, expire, release_waiting,
+        resend_config,
+    },
+    db::{Control, Tx},
+    dead_letters::{DeadLetterUpdates, apply_dead_letters},
+    device_events::{DeviceEventKind, NewDeviceEvent, RegisteredBy},
+    device_updates::DeviceUpdate,
+    error::Error,
+    presence::apply_presence,
+    rule_states::{RepairChange, store_repairs, store_rule_states},
 };
 
-/// A partition's move: compare and set, so that a processor that was overtaken changes nothing.
+/// A move of a partition's offset. Compare and set, so that a processor which lost the partition changes
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetMove {
-    /// Which partition.
+    /// The number of the partition.
     pub partition: u32,
-    /// The next offset as this processor believes it is stored; none if it has stored none.
+    /// The next offset that this processor stored last, or `None` if none is stored.
     pub expected: Option<i64>,
-    /// The next offset from now on.
+    /// The next offset to store.
     pub next: i64,
 }
 
-/// A change of what is to be repaired.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RepairChange {
-    /// A device's episodes are to be found anew from a moment on, in microseconds.
-    Schedule(String, Micros),
-    /// They were.
-    Done(String),
-}
-
-/// How configuration is sent again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resend {
-    /// What the topics begin with.
-    pub topic_prefix: String,
-    /// Seconds to the first answer.
-    pub first_timeout_s: i64,
-    /// Seconds from an `ack` to the last answer.
-    pub ack_timeout_s: i64,
-}
-
-impl Default for Resend {
-    fn default() -> Self {
-        Self { topic_prefix: "acuvim".into(), first_timeout_s: 60, ack_timeout_s: 120 }
-    }
-}
-
-/// How far a partition has been read, in time: what was due by then, and has not come, does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadUntil {
-    /// The time.
-    pub at: DateTime<Utc>,
-    /// Which partition.
-    pub partition: u32,
-    /// Of how many.
-    pub partitions: u32,
-}
-
-/// What a run of records changes.
+/// The changes of a run of log records.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
-    /// How far the partitions have come.
+    /// The moves of offsets.
     pub moves: Vec<OffsetMove>,
-    /// What was said of devices, one note each.
-    pub devices: Vec<DeviceNote>,
-    /// What `ingest` says of commands: the device, what, and when.
+    /// Updates of devices, one for each device.
+    pub devices: Vec<DeviceUpdate>,
+    /// Reports of `ingest` on the delivery of commands: the device, the report, and its time.
     pub deliveries: Vec<(String, Delivery, DateTime<Utc>)>,
-    /// What devices answered, in the order in which they did.
+    /// Answers of devices, in the order of their arrival.
     pub answers: Vec<Answer>,
-    /// What changes about alerts, in order.
+    /// Changes of alerts, in order.
     pub alerts: Vec<AlertChange>,
-    /// What devices said of alerts of their own: whose, what, and when it came.
-    pub said: Vec<(String, DeviceAlert, DateTime<Utc>)>,
-    /// The states of rules on devices, as JSON; none: all are quiet.
+    /// Alerts that devices raised or cleared themselves: the device, the message, and when it arrived.
+    pub device_alerts: Vec<(String, DeviceAlert, DateTime<Utc>)>,
+    /// The states of the rules on devices, as JSON. `None` if all are quiet.
     pub judgements: Vec<(String, Option<String>)>,
-    /// What is to be repaired, or was, in order.
+    /// Changes of what is to be repaired, in order.
     pub repairs: Vec<RepairChange>,
-    /// What was learnt of dead letters.
-    pub letters: LetterNotes,
-    /// Set: commands that were due by then time out.
+    /// What became known about dead letters.
+    pub dead_letters: DeadLetterUpdates,
+    /// If set, commands that were due by then time out.
     pub read_until: Option<ReadUntil>,
-    /// How configuration is sent again to devices that come back.
+    /// How unconfirmed configuration is sent again.
     pub resend: Resend,
-    /// The time at which all this is applied: what goes out now has its time from now on, however
-    /// late its occasion was read.
+    /// The current time. Commands that are sent now get their full time from now on, however late the
+    /// record that releases them was read.
     pub now: DateTime<Utc>,
 }
 
 impl Changes {
-    /// Whether there is nothing but moves.
+    /// Whether there is nothing but moves of offsets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.devices.is_empty()
             && self.deliveries.is_empty()
             && self.answers.is_empty()
             && self.alerts.is_empty()
-            && self.said.is_empty()
+            && self.device_alerts.is_empty()
             && self.judgements.is_empty()
             && self.repairs.is_empty()
-            && self.letters.is_empty()
+            && self.dead_letters.is_empty()
     }
 
-    /// About how many statements it takes to store them.
+    /// Roughly the number of statements that it takes to store them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.devices.len()
             + self.deliveries.len()
             + self.answers.len()
             + self.alerts.len()
-            + self.said.len()
+            + self.device_alerts.len()
             + self.judgements.len()
             + self.repairs.len()
-            + self.letters.clockless.len()
-            + self.letters.anchors.len()
+            + self.dead_letters.clockless.len()
+            + self.dead_letters.anchors.len()
     }
 }
 
-/// What became of the changes.
+/// The outcome of storing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// All of them are stored.
+    /// All are stored.
     Done,
-    /// None is: this partition's stored offset is not the expected one, so it has a newer owner.
+    /// None is stored: the offset of a partition is not the expected one, so it has a newer owner.
     Overtaken {
-        /// Which partition.
+        /// The number of the partition.
         partition: u32,
     },
 }
 
 impl Control {
-    /// The next offset that control has yet to see, per partition; none before the first move.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The next offset that control has not seen yet. `None` before the first move.
     pub async fn offset(&self, epoch: i32, partition: u32) -> Result<Option<i64>, Error> {
         let row: Option<(i64,)> = self
             .fetch_optional(
@@ -158,11 +118,10 @@ impl Control {
         Ok(row.map(|(next,)| next))
     }
 
-    /// Stores changes and offsets together, or nothing.
+    /// Stores changes together with their offsets, or nothing.
     ///
     /// # Errors
-    /// When the database can't be asked. The transaction may have been committed all the same:
-    /// [`Control::offset`] tells.
+    /// After an error the transaction may still have been committed; [`Control::offset`] tells.
     pub async fn apply(&self, epoch: i32, changes: &Changes) -> Result<Applied, Error> {
         let mut tx = self.begin().await?;
         for step in &changes.moves {
@@ -170,46 +129,49 @@ impl Control {
                 return Ok(Applied::Overtaken { partition: step.partition });
             }
         }
-        let mut released = false;
         let mut applying = Applying::new(changes.now);
-        for note in &changes.devices {
-            note_device(&mut tx, note, &mut applying).await?;
+        for update in &changes.devices {
+            apply_update(&mut tx, update, &mut applying).await?;
         }
         for change in &changes.alerts {
             applying.change(&mut tx, change).await?;
         }
-        for (device_id, alert, at) in &changes.said {
-            applying.said(&mut tx, device_id, alert, *at).await?;
+        for (device_id, alert, at) in &changes.device_alerts {
+            applying.device_alert(&mut tx, device_id, alert, *at).await?;
         }
-        store_judgements(&mut tx, &changes.judgements).await?;
+        store_rule_states(&mut tx, &changes.judgements).await?;
         store_repairs(&mut tx, &changes.repairs, changes.now).await?;
-        note_letters(&mut tx, &changes.letters).await?;
+        apply_dead_letters(&mut tx, &changes.dead_letters).await?;
         for (device_id, delivery, at) in &changes.deliveries {
-            delivered(&mut tx, device_id, *delivery, *at).await?;
+            apply_delivery(&mut tx, device_id, *delivery, *at).await?;
         }
-        for given in &changes.answers {
-            answer(&mut tx, given).await?;
+        for answer in &changes.answers {
+            apply_answer(&mut tx, answer).await?;
         }
-        let heard: Vec<&DeviceNote> = changes.devices.iter().filter(|n| n.heard).collect();
-        if let Some(at) = heard.iter().map(|note| note.at).max() {
-            released |= awake(&mut tx, &heard, at.max(changes.now)).await?;
-            let at = at.max(changes.now);
-            released |= resend_config(&mut tx, &heard, &changes.resend, at).await?;
-        }
+        let released = release_commands(&mut tx, changes).await?;
         if let Some(read) = changes.read_until {
-            let ours =
-                |device: &str| partition_of(device.as_bytes(), read.partitions) == read.partition;
-            expire(&mut tx, read.at, &ours).await?;
+            expire(&mut tx, read).await?;
         }
-        let told = tx.told();
+        let emits = tx.emits();
         tx.commit().await?;
-        if released || told {
+        if released || emits {
             self.outbox.notify_one();
         }
         Ok(Applied::Done)
     }
 }
 
+/// Sends the commands and configuration that wait for devices with live messages. Returns whether there
+/// were any.
+async fn release_commands(tx: &mut Tx, changes: &Changes) -> Result<bool, Error> {
+    let heard: Vec<&DeviceUpdate> = changes.devices.iter().filter(|n| n.heard).collect();
+    let Some(at) = heard.iter().map(|update| update.at).max() else { return Ok(false) };
+    let at = at.max(changes.now);
+    let released = release_waiting(tx, &heard, at).await?;
+    Ok(resend_config(tx, &heard, &changes.resend, at).await? || released)
+}
+
+/// Moves an offset. False if the stored one is not the expected one.
 async fn advance(tx: &mut Tx, epoch: i32, step: &OffsetMove) -> Result<bool, Error> {
     let partition = i64::from(step.partition);
     let epoch = i64::from(epoch);
@@ -234,48 +196,52 @@ async fn advance(tx: &mut Tx, epoch: i32, step: &OffsetMove) -> Result<bool, Err
     Ok(touched == 1)
 }
 
-/// Notes what a device said. What is older than what is known changes nothing.
-async fn note_device(tx: &mut Tx, note: &DeviceNote, applying: &mut Applying) -> Result<(), Error> {
-    for registration in &note.registrations {
-        register(tx, &note.device_id, registration, note.at).await?;
+/// Stores an update of a device. What is older than what is stored changes nothing.
+async fn apply_update(
+    tx: &mut Tx,
+    update: &DeviceUpdate,
+    applying: &mut Applying,
+) -> Result<(), Error> {
+    for registration in &update.registrations {
+        register(tx, &update.device_id, registration, update.at).await?;
     }
-    let mut known = !note.registrations.is_empty();
-    if let Some((ts, heartbeat)) = &note.heartbeat {
-        if !known && !beat(tx, note, *ts, heartbeat).await? {
-            first_heard(tx, note).await?;
-            beat(tx, note, *ts, heartbeat).await?;
+    let mut known = !update.registrations.is_empty();
+    if let Some((ts, heartbeat)) = &update.heartbeat {
+        if !known && !store_heartbeat(tx, update, *ts, heartbeat).await? {
+            ensure_known(tx, update).await?;
+            store_heartbeat(tx, update, *ts, heartbeat).await?;
         } else if known {
-            beat(tx, note, *ts, heartbeat).await?;
+            store_heartbeat(tx, update, *ts, heartbeat).await?;
         }
         known = true;
     }
-    if let Some(ts) = note.telemetry {
-        if !known && !measured(tx, &note.device_id, ts).await? {
-            first_heard(tx, note).await?;
-            measured(tx, &note.device_id, ts).await?;
+    if let Some(ts) = update.telemetry {
+        if !known && !store_reading_time(tx, &update.device_id, ts).await? {
+            ensure_known(tx, update).await?;
+            store_reading_time(tx, &update.device_id, ts).await?;
         } else if known {
-            measured(tx, &note.device_id, ts).await?;
+            store_reading_time(tx, &update.device_id, ts).await?;
         }
         known = true;
     }
-    if !known && !note.of_known {
-        first_heard(tx, note).await?;
+    if !known && !update.of_known {
+        ensure_known(tx, update).await?;
     }
-    note_presence(tx, note, applying).await
+    apply_presence(tx, update, applying).await
 }
 
-/// Makes the row of a device that was never heard before.
-async fn first_heard(tx: &mut Tx, note: &DeviceNote) -> Result<(), Error> {
-    if tx.see_device(&note.device_id, note.at).await? {
-        tx.tell_registered(&note.device_id, "heard", note.at).await?;
+/// Creates the row of a device unless there is one.
+async fn ensure_known(tx: &mut Tx, update: &DeviceUpdate) -> Result<(), Error> {
+    if tx.add_device(&update.device_id, update.at).await? {
+        tx.emit_registered(&update.device_id, RegisteredBy::Message, update.at).await?;
     }
     Ok(())
 }
 
-/// False if the device is unknown, or if a newer heartbeat is there.
-async fn beat(
+/// Stores a heartbeat. False if the device is unknown, or a newer heartbeat is stored.
+async fn store_heartbeat(
     tx: &mut Tx,
-    note: &DeviceNote,
+    update: &DeviceUpdate,
     ts: DateTime<Utc>,
     heartbeat: &Heartbeat,
 ) -> Result<bool, Error> {
@@ -307,16 +273,20 @@ async fn beat(
                 text("connection_type").into(),
                 heartbeat.signal_dbm().into(),
                 text("ip_address").into(),
-                note.device_id.as_str().into(),
-                note.at.into(),
+                update.device_id.as_str().into(),
+                update.at.into(),
             ],
         )
         .await?;
     Ok(touched == 1)
 }
 
-/// False if the device is unknown, or if a newer reading is.
-async fn measured(tx: &mut Tx, device_id: &str, ts: DateTime<Utc>) -> Result<bool, Error> {
+/// Stores the time of the newest reading. False if the device is unknown, or a newer one is stored.
+async fn store_reading_time(
+    tx: &mut Tx,
+    device_id: &str,
+    ts: DateTime<Utc>,
+) -> Result<bool, Error> {
     let touched = tx
         .execute(
             "UPDATE devices SET last_telemetry = $1
@@ -327,14 +297,14 @@ async fn measured(tx: &mut Tx, device_id: &str, ts: DateTime<Utc>) -> Result<boo
     Ok(touched == 1)
 }
 
-/// Updates what the device knows of itself, and never what a person set.
+/// Stores a registration: what the device knows about itself, and never what people enter.
 async fn register(
     tx: &mut Tx,
     device_id: &str,
     r: &Registration,
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
-    tx.see_device(device_id, at).await?;
+    tx.add_device(device_id, at).await?;
     let first = tx
         .execute(
             "UPDATE devices SET registered = $1 WHERE device_id = $2 AND registered = $3",
@@ -368,12 +338,12 @@ async fn register(
     )
     .await?;
     if first > 0 {
-        tx.tell_registered(device_id, "announced", at).await?;
+        tx.emit_registered(device_id, RegisteredBy::Registration, at).await?;
     }
     if let Some(odd) = r.extra.get(payload::ODD) {
-        let detail = odd.clone();
-        let odd = DeviceHappening { event: "odd_fields", reason: "registration", at, detail };
-        tx.tell_happened(device_id, &odd, at).await?;
+        let (kind, detail) = (DeviceEventKind::OddFields, odd.clone());
+        let event = NewDeviceEvent { kind, reason: "registration", at, detail };
+        tx.emit_device_event(device_id, &event, at).await?;
     }
-    tx.note_search(device_id).await
+    tx.update_search(device_id).await
 }

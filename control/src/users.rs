@@ -1,4 +1,4 @@
-//! People who log in.
+//! Users: people who log in.
 
 use acuvim_schemas::api::{Role, Scope, UserAccount};
 use chrono::{DateTime, Utc};
@@ -6,43 +6,44 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::{
-    By, Control, Error, ErrorKind,
-    db::Tx,
+    audit::By,
+    db::{Control, Tx},
+    error::{Error, ErrorKind},
     scope::{from_json, to_json},
 };
 
-/// A user as stored.
+/// A stored user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// What others see of them.
+    /// The user as the API shows it.
     pub account: UserAccount,
-    /// argon2id in PHC form.
+    /// The hash of the password: argon2id in PHC format.
     pub password_hash: String,
-    /// Grows when all sessions end: an access token of an older one is no longer good.
+    /// Grows when all sessions end. Access tokens with an older version are no longer valid.
     pub session_version: i64,
 }
 
-/// A change of a user; what is none stays as it is.
+/// A change of a user.
 #[derive(Debug, Clone)]
 pub struct UserChange {
-    /// What they may do.
+    /// The new role.
     pub role: Role,
-    /// The devices they see; none: all.
+    /// The new scope, or `None` for all devices.
     pub scope: Option<Scope>,
-    /// Whether they can log in.
+    /// Whether the user can log in; `None` leaves that unchanged.
     pub enabled: Option<bool>,
-    /// The hash of a new password.
+    /// The hash of a new password, if it is changed.
     pub password_hash: Option<String>,
 }
 
-/// What became of a change.
+/// The outcome of changing or deleting a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserChanged {
-    /// It is made.
+    /// The user was changed or deleted.
     Done,
     /// There is no such user.
     NotFound,
-    /// Nobody would be left who may do everything.
+    /// Refused, because no unrestricted administrator would be left.
     LastAdmin,
 }
 
@@ -74,26 +75,24 @@ impl TryFrom<Row> for User {
     }
 }
 
+/// A stored role.
 pub(crate) fn parse_role(name: &str) -> Result<Role, Error> {
     Role::parse(name)
         .ok_or_else(|| Error::new(ErrorKind::Internal, format!("a stored role is `{name}`")))
 }
 
 impl Control {
-    /// Whether nobody can log in yet.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Whether there are no users yet.
     pub async fn has_no_users(&self) -> Result<bool, Error> {
         let any: Option<(Uuid,)> =
             self.fetch_optional("SELECT id FROM users LIMIT 1", vec![]).await?;
         Ok(any.is_none())
     }
 
-    /// Adds a user.
+    /// Creates a user.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the name is taken.
+    /// [`ErrorKind::Conflict`] if the name is taken.
     pub async fn create_user(
         &self,
         username: &str,
@@ -131,10 +130,7 @@ impl Control {
         Ok(User { account, password_hash: password_hash.to_owned(), session_version: 0 })
     }
 
-    /// The user of that name, whatever its case.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The user with a name, in any case.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, Error> {
         let row: Option<Row> = self
             .fetch_optional(
@@ -147,10 +143,7 @@ impl Control {
         row.map(User::try_from).transpose()
     }
 
-    /// The user of that id.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The user with an id.
     pub async fn user(&self, id: Uuid) -> Result<Option<User>, Error> {
         let row: Option<Row> = self
             .fetch_optional(
@@ -163,10 +156,7 @@ impl Control {
         row.map(User::try_from).transpose()
     }
 
-    /// A page of users by name, and how many there are.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of users by name, and the number of all.
     pub async fn users(
         &self,
         after: Option<&str>,
@@ -180,19 +170,15 @@ impl Control {
                 vec![after.unwrap_or_default().into(), limit.into()],
             )
             .await?;
-        let total: Option<(i64,)> =
-            self.fetch_optional("SELECT COUNT(*) FROM users", vec![]).await?;
+        let total = self.count("SELECT COUNT(*) FROM users", vec![]).await?;
         let users = rows
             .into_iter()
             .map(|row| User::try_from(row).map(|user| user.account))
             .collect::<Result<_, _>>()?;
-        Ok((users, total.map_or(0, |t| t.0)))
+        Ok((users, total))
     }
 
-    /// Changes a user, and ends their sessions: what they may do begins anew.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Changes a user and ends their sessions, so that the new role and scope hold at once.
     pub async fn change_user(
         &self,
         id: Uuid,
@@ -232,10 +218,7 @@ impl Control {
         Ok(UserChanged::Done)
     }
 
-    /// Removes a user with their sessions.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Deletes a user with their sessions.
     pub async fn delete_user(&self, id: Uuid, by: &By) -> Result<UserChanged, Error> {
         let mut tx = self.begin().await?;
         tx.lock_users().await?;
@@ -251,10 +234,7 @@ impl Control {
         Ok(UserChanged::Done)
     }
 
-    /// Changes a password and ends the user's sessions, in one.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Changes a password and ends the sessions of the user.
     pub async fn set_password(&self, id: Uuid, password_hash: &str, by: &By) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         tx.execute(
@@ -270,26 +250,16 @@ impl Control {
 }
 
 impl Tx {
-    /// Two that each remove one of the last two admins must not both succeed.
+    /// Serialises changes of users: two transactions that each remove one of the last two administrators
+    /// would otherwise both succeed.
     async fn lock_users(&mut self) -> Result<(), Error> {
-        self.execute(
-            "INSERT INTO settings (name, value) VALUES ('users.lock', '1')
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            vec![],
-        )
-        .await
-        .map(|_| ())
+        self.set_setting("users.lock", "1").await
     }
 
-    /// Whether somebody is left who sees and may do everything.
+    /// Whether there is an enabled administrator without a scope.
     async fn has_admin(&mut self) -> Result<bool, Error> {
-        let admins: Option<(i64,)> = self
-            .fetch_optional(
-                "SELECT COUNT(*) FROM users
-                 WHERE role = 'Admin' AND enabled = $1 AND scope IS NULL",
-                vec![true.into()],
-            )
-            .await?;
-        Ok(admins.is_some_and(|(n,)| n > 0))
+        let sql = "SELECT COUNT(*) FROM users
+             WHERE role = 'Admin' AND enabled = $1 AND scope IS NULL";
+        Ok(self.count(sql, vec![true.into()]).await? > 0)
     }
 }

@@ -1,10 +1,10 @@
-//! Values to bind, in types that both engines know.
+//! Values to bind to statements, in types that both engines support.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Arguments as _, Database, Encode, Type};
 use uuid::Uuid;
 
-/// A value to bind. Each kind can be null, and says its type even then, which PostgreSQL needs.
+/// A value to bind. Null values keep their type, because PostgreSQL needs it.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Text(Option<String>),
@@ -97,7 +97,7 @@ impl From<Option<&str>> for Value {
     }
 }
 
-/// Values as an engine's arguments, in order.
+/// The values as arguments of an engine, in order.
 pub(crate) fn bind<DB: Database>(values: Vec<Value>) -> Result<DB::Arguments, sqlx::Error>
 where
     Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
@@ -124,7 +124,7 @@ where
     Ok(arguments)
 }
 
-/// PostgreSQL takes no NUL in a text, and no text of ours has a use for one.
+/// Removes NUL characters, which PostgreSQL refuses in texts.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "") } else { text }
 }

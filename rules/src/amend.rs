@@ -1,4 +1,5 @@
-//! A repair's end: what is recorded against what it would have been had all readings come in order.
+//! The end of a repair: compares the recorded episodes with those that the readings give in their right
+//! order.
 
 use acuvim_schemas::{Micros, event::Marks};
 use uuid::Uuid;
@@ -8,27 +9,27 @@ use crate::{
     flapping::Begun,
 };
 
-/// An episode as it is recorded, or as a repair found it.
+/// An episode, as it is recorded or as a repair found it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recorded {
-    /// The alert's id.
+    /// The id of its alert.
     pub id: Uuid,
-    /// The rule.
+    /// The id of the rule.
     pub rule_id: Uuid,
-    /// Its version.
+    /// The version of the rule that found it.
     pub rule_version: i64,
-    /// The readings that it rests on.
+    /// The readings that raised and cleared it.
     pub marks: Marks,
 }
 
-/// What a repair changes.
+/// A change that a repair makes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Amendment {
-    /// An episode that nobody knew of.
+    /// A new episode.
     Add(Recorded),
-    /// Other times.
+    /// An episode with other times.
     Change(Recorded),
-    /// It never was.
+    /// An episode that did not happen; the id of its alert.
     Withdraw(Uuid),
 }
 
@@ -49,9 +50,10 @@ impl Recorded {
     }
 }
 
-/// The state of a rule just before a time, from its recorded episodes. Exact where the time lies
-/// further back than the rule waits, and a gap before anything that changed; for whether it flaps the
-/// recorded episodes must reach as far back as they count.
+/// The state of a rule on a device just before a time, from its recorded episodes.
+///
+/// Exact if no reading has changed between that time and a moment earlier by the longest wait of the rule and
+/// a gap. For flapping, the recorded episodes must reach back over its window.
 #[must_use]
 pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros, terms: Terms) -> State {
     let ours = recorded.iter().filter(|e| e.rule_id == rule_id && e.marks.started.ts < at);
@@ -72,9 +74,10 @@ pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros, terms: Terms) 
     }
 }
 
-/// What must change so that the recorded episodes are the found ones. A found episode takes the id
-/// of a recorded one that it overlaps, since people may have acknowledged that: its new id is told
-/// beside the old.
+/// The changes that turn the recorded episodes into the found ones.
+///
+/// A found episode keeps the id of a recorded one that it overlaps, because people may have acknowledged its
+/// alert. The second result pairs the id under which it was found with the id that it keeps.
 #[must_use]
 pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<(Uuid, Uuid)>) {
     let mut left: Vec<&Recorded> = recorded.iter().collect();
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_before_a_repair_remembers_the_episodes_that_count() {
+    fn the_state_before_a_repair_has_the_episodes_within_the_flapping_window() {
         let flapping = Some(Flapping { count: 3, window: 100 });
         let terms = Terms { flapping, ..Terms::default() };
         let all = [recorded(20, Some(30)), recorded(0, Some(10)), recorded(40, None)];
@@ -134,5 +137,23 @@ mod tests {
         let over = [recorded(0, Some(10))];
         assert_eq!(state_at(&over, Uuid::nil(), 99, terms), State::Rested(Begun::from(vec![0])));
         assert_eq!(state_at(&over, Uuid::nil(), 100, terms), State::Quiet);
+    }
+
+    #[test]
+    fn an_overlapping_episode_keeps_its_alert_and_others_come_and_go() {
+        let with = |id: u128, started, ended| Recorded {
+            id: Uuid::from_u128(id),
+            ..recorded(started, ended)
+        };
+        let known = [with(1, 0, Some(10)), with(2, 100, Some(110)), with(3, 200, None)];
+        let found = [with(3, 200, None), with(4, 5, Some(20)), with(5, 300, None)];
+        let (changes, renamed) = amend(&known, &found);
+        assert_eq!(renamed, [(Uuid::from_u128(4), Uuid::from_u128(1))]);
+        let moved = Recorded { id: Uuid::from_u128(1), ..found[1] };
+        let expected = [Amendment::Change(moved), Amendment::Withdraw(Uuid::from_u128(2))];
+        // The open episode overlaps the one that begins after it, and is matched by its id first.
+        assert_eq!(changes.len(), 3);
+        assert!(expected.iter().all(|change| changes.contains(change)), "{changes:?}");
+        assert!(changes.contains(&Amendment::Add(found[2])), "{changes:?}");
     }
 }

@@ -1,30 +1,30 @@
-//! How far apart a device's readings are by themselves. What lies between two of them is known only as
-//! far as that goes: a logger that sends every hour says as much as one that sends every ten seconds.
+//! The usual distance between the readings of a device. A longer gap is torn: nothing is known about the time
+//! in between. An hourly logger must not count as torn after each reading, so the limit depends on the device.
 
 use acuvim_schemas::{Micros, time::SECOND};
 
-/// Readings no further apart than this are of one piece, whatever their device does.
+/// A gap up to this is never torn, unless the rule has its own limit.
 pub const GAP: Micros = 15 * 60 * SECOND;
 
-/// Readings further apart than this say nothing of the time between them, whatever their device does.
+/// A longer gap is always torn, unless the rule has its own limit.
 pub const LONGEST_GAP: Micros = 4 * 86_400 * SECOND;
 
-/// How many of its steps a device may leave out.
+/// A gap up to this many usual steps of the device is not torn.
 const STEPS: i64 = 4;
 
-/// Readings by which a device's step is known.
+/// Readings that the usual step is computed from.
 const KEPT: usize = 6;
 
-/// The times of a device's last readings.
+/// The times of the last readings of a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recent {
-    /// The newest last; the first ones say nothing while there are fewer.
+    /// The newest is last. With fewer readings the first elements are unused.
     times: [Micros; KEPT],
     count: usize,
 }
 
 impl Recent {
-    /// The last of these, which are in order.
+    /// From times in ascending order.
     #[must_use]
     pub fn of(times: impl IntoIterator<Item = Micros>) -> Self {
         let mut recent = Self::default();
@@ -32,7 +32,7 @@ impl Recent {
         recent
     }
 
-    /// Takes the next.
+    /// Adds the next reading.
     pub fn push(&mut self, ts: Micros) {
         self.times.rotate_left(1);
         if let Some(last) = self.times.last_mut() {
@@ -41,19 +41,20 @@ impl Recent {
         self.count = KEPT.min(self.count + 1);
     }
 
-    /// The time of the last one.
+    /// The time of the newest reading.
     #[must_use]
     pub fn newest(&self) -> Option<Micros> {
         self.times.last().copied().filter(|_| self.count > 0)
     }
 
-    /// Whether a device's step is known as well as it can be.
+    /// Whether there are enough readings for the usual step.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.count == KEPT
     }
 
-    /// How far apart they are, where they come in pairs the pairs: one outage does not count.
+    /// The usual distance between readings: the second largest of the known ones. The largest is left out so
+    /// that one outage does not count, and small ones don't matter, so that readings may come in pairs.
     #[must_use]
     pub fn step(&self) -> Option<Micros> {
         let known = self.times.iter().skip(KEPT - self.count);
@@ -63,14 +64,14 @@ impl Recent {
         steps.get(steps.len().saturating_sub(2)).copied()
     }
 
-    /// Whether nothing is known of the time between the last of them and the next: for longer than is
-    /// given, or than the device's own step explains.
+    /// Whether the gap between the newest reading and the next one, at `ts`, is torn: longer than `gap` or,
+    /// without it, than the usual step of the device explains.
     #[must_use]
     pub fn is_torn(&self, ts: Micros, gap: Option<Micros>) -> bool {
         let Some(apart) = self.newest().map(|newest| ts - newest) else { return false };
         match gap {
             Some(gap) => apart > gap,
-            // The step is looked at only where it matters.
+            // The first comparison is cheap, and mostly enough.
             None => apart > GAP && apart > self.gap(),
         }
     }
@@ -80,9 +81,11 @@ impl Recent {
     }
 }
 
-/// A moment before some readings from which on judging them gives the same as judging all there are:
-/// nothing that waits there is still waiting at `from`. `times` are the last before `from`, in order;
-/// none if they don't go back far enough.
+/// A moment from which on evaluating readings gives the same results at `from` as evaluating all readings
+/// there are: whatever a rule waits for at that moment is decided before `from`, because it waits for `wait`
+/// at most.
+///
+/// `times` are the last readings before `from`, in ascending order. `None` if they don't go back far enough.
 #[must_use]
 pub fn certain_before(times: &[Micros], from: Micros, wait: Micros) -> Option<Micros> {
     let (mut widest, mut behind) = (GAP, from);
@@ -109,21 +112,21 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_follows_the_devices_own_step() {
+    fn the_limit_follows_the_usual_step_of_the_device() {
         for (seconds, next, torn) in [
-            // Every ten seconds: a quarter of an hour.
+            // Every ten seconds: the limit is a quarter of an hour.
             (&[0, 10, 20, 30][..], 930, false),
             (&[0, 10, 20, 30], 931, true),
-            // Every sixteen minutes, every hour, every day: four times that.
+            // Every sixteen minutes, hour or day: the limit is four times that.
             (&[0, 960, 1920], 1920 + 960, false),
             (&[0, 3600, 7200, 10_800], 10_800 + 4 * 3600, false),
             (&[0, 3600, 7200, 10_800], 10_801 + 4 * 3600, true),
             (&[0, 86_400, 172_800], 259_200, false),
             (&[0, 86_400, 172_800, 259_200], 259_201 + 4 * 86_400, true),
-            // One that was asked for in between, and one outage, change nothing.
+            // An extra reading in between, and one outage, change nothing.
             (&[0, 960, 965, 1920], 2880, false),
             (&[0, 10, 20, 7220], 12_000, true),
-            // Of one reading nothing is known but that it was there.
+            // One reading gives no step.
             (&[0], 901, true),
             (&[], 901, false),
         ] {
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_over_before_a_repair_matters() {
+    fn a_repair_starts_where_nothing_before_it_still_waits() {
         let times = |step: i64, n: i64| (0..n).map(|i| i * step * SECOND).collect::<Vec<_>>();
         let begin = |times: &[Micros], from: i64, wait: i64| {
             certain_before(times, from * SECOND, wait * SECOND)

@@ -1,11 +1,11 @@
-//! The rules of the first start: data, loaded once, and a person's to change.
+//! The default rules. They are stored at the first start, and people may change them afterwards.
 
 use acuvim_schemas::api::RuleBody;
 
 /// The default rules, after EN 50160, ANSI C84.1 and NEMA MG-1.
 ///
 /// # Errors
-/// Only if the file that is built in is damaged.
+/// Only if the built-in file is not valid.
 pub fn default_rules() -> Result<Vec<RuleBody>, serde_json::Error> {
     serde_json::from_str(include_str!("defaults.json"))
 }
@@ -16,7 +16,7 @@ mod tests {
     use crate::Planner;
 
     #[test]
-    fn every_default_rule_can_run_and_has_a_name_of_its_own() {
+    fn every_default_rule_compiles_and_has_a_unique_name() {
         let rules = default_rules().expect("rules");
         let planner = Planner::new().expect("a planner");
         let mut names: Vec<&str> = rules.iter().map(|r| r.name.as_str()).collect();

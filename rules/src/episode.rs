@@ -1,5 +1,5 @@
-//! The life of one rule on one device: quiet, pending, open, clearing. A sample at a time, in the
-//! order of event time. Where it has begun again and again, it stays open until that has ceased.
+//! The state machine of one rule on one device: quiet, pending, open, clearing. It takes readings one at a
+//! time, in the order of event time. A condition that flaps is one episode, open until it has ceased.
 
 use acuvim_schemas::{Micros, event::Mark};
 use serde::{Deserialize, Serialize};
@@ -7,70 +7,69 @@ use uuid::Uuid;
 
 use crate::flapping::{Begun, Flapping};
 
-/// What a rule says of one reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It breaches.
+/// The result of a rule for one reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReadingState {
+    /// The condition of the rule holds.
     Breach,
-    /// It is over.
+    /// The condition is over.
     Clear,
-    /// Neither: inside the hysteresis.
+    /// Neither: the reading is inside the hysteresis.
     Between,
-    /// What the rule needs is missing: everything stays as it is.
+    /// A value that the rule needs is missing, so the state stays as it is.
     Unknown,
 }
 
-/// How long a rule waits.
+/// The times of a rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// How long it must have breached.
+    /// How long the condition must hold before an episode is raised.
     pub hold: Micros,
-    /// How long it must have been over.
+    /// How long it must be over before the episode is cleared.
     pub clear: Micros,
-    /// Readings further apart than this say nothing of the time between them; unless it says, several
-    /// of the device's own steps.
+    /// A longer gap between readings is torn. `None` uses the usual step of the device.
     pub gap: Option<Micros>,
-    /// What is flapping; none: nothing is.
+    /// What counts as flapping, if anything does.
     pub flapping: Option<Flapping>,
 }
 
 impl Terms {
-    /// How long an episode must have been over: one that flaps for as long as others count for that.
+    /// How long the condition of an episode must be over. A flapping one must be calm for a whole window.
     fn clear_of(&self, episode: &Open) -> Micros {
         let window = self.flapping.filter(|_| episode.flapping).map_or(0, |f| f.window);
         self.clear.max(window)
     }
 
-    /// The longest time that a rule waits, either way.
+    /// The longest time that the rule waits for anything.
     #[must_use]
     pub fn longest_wait(&self) -> Micros {
         self.hold.max(self.clear).max(self.flapping.map_or(0, |f| f.window))
     }
 }
 
-/// An episode under way.
+/// An open episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// The alert's id.
+    /// The id of its alert.
     pub id: Uuid,
-    /// The first reading that breached.
+    /// The first reading with the condition.
     pub started: Mark,
-    /// The reading by which it had held for long enough.
+    /// The reading at which it had held for long enough.
     pub raised: Mark,
-    /// Whether it is the last of several that began shortly one after the other.
+    /// Whether it is flapping: the last of several that began within the window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flapping: bool,
 }
 
-/// Where a rule is on a device. Quiet is the absence of anything else, and is not stored.
+/// The state of a rule on a device. `Quiet` is not stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// Nothing.
+    /// There is no condition.
     #[default]
     Quiet,
-    /// It breaches, not yet for long enough.
+    /// The condition holds, but not for long enough; since this reading.
     Pending(Mark),
-    /// Raised.
+    /// An episode is open.
     Open {
         /// The episode.
         episode: Open,
@@ -80,46 +79,46 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Begun::is_empty")]
         begun: Begun,
     },
-    /// Nothing, and not long ago there was something.
+    /// There is no condition, but earlier episodes still count for flapping.
     Rested(Begun),
-    /// It breaches again, not yet for long enough.
+    /// Pending, and earlier episodes still count for flapping.
     PendingAgain {
-        /// Since when.
+        /// The first reading with the condition.
         since: Mark,
-        /// When the episodes before it began.
+        /// The beginnings of earlier episodes.
         begun: Begun,
     },
 }
 
-/// What a sample brought about.
+/// What a reading changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The episode is raised.
+    /// An episode is raised.
     Raised(Open),
-    /// It is over.
+    /// An episode is cleared.
     Cleared {
-        /// Which.
+        /// The episode.
         episode: Open,
-        /// Its true end: the first reading that was over.
+        /// The first reading after the condition: the end of the episode.
         end: Mark,
-        /// The reading by which it had been over for long enough.
+        /// The reading at which the condition had been over for long enough.
         confirmed: Mark,
     },
 }
 
 impl State {
-    /// Takes the next sample; `torn`: nothing is known of the time since the device's reading before
-    /// it, so that what was pending begins anew. `id` names a new episode by its first reading.
+    /// Takes the next reading. With `torn`, nothing is known about the time since the reading before it, so
+    /// whatever waits starts waiting again. `id` makes the id of an episode from its first reading.
     pub fn step(
         &mut self,
         sample: Mark,
         torn: bool,
-        verdict: Verdict,
+        reading: ReadingState,
         terms: Terms,
         id: impl FnOnce(&Mark) -> Uuid,
     ) -> Option<Step> {
-        match (*self, verdict) {
-            (_, Verdict::Unknown) => {
+        match (*self, reading) {
+            (_, ReadingState::Unknown) => {
                 if torn {
                     self.forget_waiting();
                 }
@@ -127,7 +126,7 @@ impl State {
             }
             (
                 Self::Quiet | Self::Pending(_) | Self::Rested(_) | Self::PendingAgain { .. },
-                Verdict::Breach,
+                ReadingState::Breach,
             ) => {
                 let since = self.pending_since().filter(|_| !torn).unwrap_or(sample);
                 self.breach(since, sample, terms, id)
@@ -136,7 +135,7 @@ impl State {
                 *self = Self::rest(self.begun(), sample.ts, terms);
                 None
             }
-            (Self::Open { episode, clearing, begun }, Verdict::Clear) => {
+            (Self::Open { episode, clearing, begun }, ReadingState::Clear) => {
                 let end = clearing.filter(|_| !torn).unwrap_or(sample);
                 if sample.ts - end.ts >= terms.clear_of(&episode) {
                     *self = Self::rest(begun, sample.ts, terms);
@@ -172,12 +171,12 @@ impl State {
         Some(Step::Raised(episode))
     }
 
-    /// Pending since a reading, with what is remembered of the episodes before.
+    /// Pending since a reading, with the beginnings of earlier episodes.
     pub(crate) const fn pending(since: Mark, begun: Begun) -> Self {
         if begun.is_empty() { Self::Pending(since) } else { Self::PendingAgain { since, begun } }
     }
 
-    /// Nothing at a time, but for what is remembered of the episodes before, as long as it counts.
+    /// No condition, with the beginnings of earlier episodes as long as they count.
     pub(crate) fn rest(begun: Begun, at: Micros, terms: Terms) -> Self {
         match terms.flapping {
             Some(flapping) if begun.recent(at, flapping) > 0 => Self::Rested(begun),
@@ -201,7 +200,7 @@ impl State {
         }
     }
 
-    /// Lets go of what waits: nothing is known of the time before.
+    /// Stops waiting, because nothing is known about the time before.
     pub const fn forget_waiting(&mut self) {
         match *self {
             Self::Pending(_) => *self = Self::Quiet,
@@ -213,7 +212,7 @@ impl State {
         }
     }
 
-    /// Whether it waits: to be raised, or to be over.
+    /// Whether it waits, to raise or to clear an episode.
     #[must_use]
     pub const fn is_waiting(&self) -> bool {
         matches!(
@@ -222,7 +221,7 @@ impl State {
         )
     }
 
-    /// Whether there is nothing to keep.
+    /// Whether the state need not be stored.
     #[must_use]
     pub const fn is_quiet(&self) -> bool {
         matches!(self, Self::Quiet)
@@ -242,18 +241,18 @@ mod tests {
         Mark { ts: second * SECOND, at }
     }
 
-    /// Samples as seconds and verdicts (b, c, - or ?), 10 s apart unless they say.
+    /// Runs readings, given as seconds and states (b, c, - or ?), and returns the steps.
     fn run(samples: &[(i64, char)], terms: Terms) -> Vec<(char, i64, i64)> {
         let (mut state, mut recent, mut steps) = (State::Quiet, Recent::default(), Vec::new());
-        for (second, verdict) in samples {
-            let verdict = match verdict {
-                'b' => Verdict::Breach,
-                'c' => Verdict::Clear,
-                '-' => Verdict::Between,
-                _ => Verdict::Unknown,
+        for (second, reading) in samples {
+            let reading = match reading {
+                'b' => ReadingState::Breach,
+                'c' => ReadingState::Clear,
+                '-' => ReadingState::Between,
+                _ => ReadingState::Unknown,
             };
             let torn = recent.is_torn(second * SECOND, terms.gap);
-            let step = state.step(mark(*second), torn, verdict, terms, |_| Uuid::nil());
+            let step = state.step(mark(*second), torn, reading, terms, |_| Uuid::nil());
             recent.push(second * SECOND);
             steps.extend(step.map(|step| match step {
                 Step::Raised(open) => ('R', open.started.ts / SECOND, open.raised.ts / SECOND),
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn raised_once_after_its_time_and_cleared_with_the_true_end() {
+    fn an_episode_is_raised_after_its_hold_time_and_ends_when_the_condition_does() {
         let samples = [(0, 'b'), (10, 'b'), (20, 'b'), (30, 'b'), (40, 'c'), (50, 'c'), (60, 'c')];
         assert_eq!(run(&samples, TERMS), [('R', 0, 20), ('C', 40, 50)]);
         let at_once = run(&[(0, 'b'), (10, 'b'), (20, 'c')], Terms::default());
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_reading_or_one_in_between_ends_what_was_pending() {
+    fn a_reading_without_the_condition_ends_what_was_pending() {
         for breaker in ['c', '-'] {
             let samples = [(0, 'b'), (10, breaker), (20, 'b'), (30, 'b'), (40, 'b')];
             assert_eq!(run(&samples, TERMS), [('R', 20, 40)]);
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn hysteresis_and_a_relapse_keep_it_open() {
+    fn hysteresis_and_a_relapse_keep_an_episode_open() {
         let up = [(0, 'b'), (10, 'b'), (20, 'b')];
         for down in [
             vec![(30, '-'), (40, '-'), (50, '-')],
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gap_proves_nothing() {
+    fn a_torn_gap_starts_the_wait_again() {
         assert_eq!(run(&[(0, 'b'), (10, 'b'), (2000, 'b')], TERMS), []);
         assert_eq!(
             run(&[(0, 'b'), (10, 'b'), (2000, 'b'), (2020, 'b')], TERMS),
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_logger_raises_and_clears_by_its_own_step() {
+    fn a_slow_logger_is_not_torn_at_its_usual_step() {
         let at = |n: i64, verdict: char| (n * 960, verdict);
         let breach = [at(0, 'c'), at(1, 'c'), at(2, 'b'), at(3, 'b'), at(4, 'c'), at(5, 'c')];
         assert_eq!(run(&breach, TERMS), [('R', 1920, 2880), ('C', 3840, 4800)]);
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_flaps_is_raised_a_few_times_and_then_once() {
+    fn a_flapping_condition_becomes_one_episode() {
         let flapping = Some(Flapping { count: 3, window: 100 * SECOND });
         let terms = Terms { flapping, ..Terms::default() };
         let flip = |n: i64| (n * 10, if n % 2 == 0 { 'b' } else { 'c' });
@@ -326,22 +325,22 @@ mod tests {
         let told = [('R', 0, 0), ('C', 10, 10), ('R', 20, 20), ('C', 30, 30), ('R', 40, 40)];
         assert_eq!(run(&samples, terms), told);
         assert_eq!(run(&samples, Terms::default()).len(), 200, "nothing is flapping unless asked");
-        // It is over once it has been over for as long: at its true end.
+        // It clears once it has been calm for a whole window, at the time when the condition ended.
         let calm = (0..20).map(|n| (2000 + n * 10, 'c'));
         let all: Vec<_> = samples.iter().copied().chain(calm).collect();
         let ended = [&told[..], &[('C', 1990, 2090)]].concat();
         assert_eq!(run(&all, terms), ended);
-        // And from then on it is told as before.
+        // From then on episodes are separate again.
         let again: Vec<_> = all.iter().copied().chain([(2300, 'b'), (2310, 'c')]).collect();
         let more = [&ended[..], &[('R', 2300, 2300), ('C', 2310, 2310)]].concat();
         assert_eq!(run(&again, terms), more);
-        // Further apart than the window they are episodes of their own.
+        // Beginnings further apart than the window are not flapping.
         let slow: Vec<_> = samples.iter().map(|(second, verdict)| (second * 6, *verdict)).collect();
         assert_eq!(run(&slow, terms).len(), 200);
     }
 
     #[test]
-    fn an_episode_that_must_hold_counts_for_flapping_too() {
+    fn flapping_works_with_a_hold_time_too() {
         let flapping = Some(Flapping { count: 2, window: 300 * SECOND });
         let terms = Terms { flapping, ..TERMS };
         let one = |from: i64| (0..6).map(move |n| (from + n * 10, if n < 3 { 'b' } else { 'c' }));
@@ -364,7 +363,7 @@ mod tests {
             let stored = serde_json::to_string(&state).expect("json");
             assert_eq!(serde_json::from_str::<State>(&stored).ok(), Some(state));
         }
-        // As earlier versions stored it.
+        // The format of earlier versions, without `begun`.
         let stored = serde_json::to_value(open).expect("json");
         let stored = serde_json::json!({"Open": {"episode": stored, "clearing": null}});
         let state = State::Open { episode: open, clearing: None, begun: Begun::default() };

@@ -1,35 +1,35 @@
-//! Flapping: a rule that begins and ends again and again on a device is one episode, which ends once
-//! the condition has been over for long.
+//! Flapping: a condition that begins and ends again and again becomes one episode, which ends once the
+//! condition has been over for a whole window.
 
 use acuvim_schemas::Micros;
 use serde::{Deserialize, Serialize};
 
-/// The most episodes that a rule may ask for before it takes them for flapping.
+/// The highest number of episodes that a rule may require for flapping.
 pub const MOST_FLAPS: usize = 10;
 
-/// Beginnings that are remembered: the next one is the last that a rule can ask for.
+/// Beginnings that are kept: with the current episode as many as a rule can require.
 const KEPT: usize = MOST_FLAPS - 1;
 
-/// What a rule takes for flapping.
+/// What a rule counts as flapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flapping {
-    /// So many episodes,
+    /// This many episodes,
     pub count: usize,
-    /// which begin within this time.
+    /// beginning within this time.
     pub window: Micros,
 }
 
-/// When the last episodes of a rule on a device began: of each its first reading.
+/// The beginnings of the last episodes of a rule on a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Micros>", into = "Vec<Micros>")]
 pub struct Begun {
-    /// The newest last; the first ones say nothing while there are fewer.
+    /// The newest is last. With fewer episodes the first elements are unused.
     times: [Micros; KEPT],
     count: usize,
 }
 
 impl Begun {
-    /// Takes the next.
+    /// Adds the next beginning.
     pub fn push(&mut self, ts: Micros) {
         self.times.rotate_left(1);
         if let Some(last) = self.times.last_mut() {
@@ -42,19 +42,19 @@ impl Begun {
         self.times.iter().skip(KEPT - self.count).copied()
     }
 
-    /// Whether none is remembered.
+    /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether an episode that begins now is flapping, with those that began before it.
+    /// Whether an episode that begins at `ts` is flapping.
     #[must_use]
     pub fn is_flapping(&self, ts: Micros, flapping: Flapping) -> bool {
         self.recent(ts, flapping) + 1 >= flapping.count
     }
 
-    /// How many of them count at a time.
+    /// The number of beginnings within the window before `ts`.
     #[must_use]
     pub fn recent(&self, ts: Micros, flapping: Flapping) -> usize {
         self.times().filter(|begun| *begun > ts.saturating_sub(flapping.window)).count()
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_beginnings_are_remembered_and_count_for_their_time() {
+    fn beginnings_count_within_their_window() {
         let flapping = Flapping { count: 3, window: 100 };
         let mut begun = Begun::default();
         assert!(begun.is_empty() && !begun.is_flapping(0, flapping));

@@ -1,15 +1,15 @@
-//! Whether a device is there: its connection, and the freshness of what it says, as two facts.
+//! The status of a device, from two facts: whether it is connected, and how old its last message is.
 
 use acuvim_schemas::{Micros, api::DeviceStatus, time::SECOND};
 
-/// How silence is judged.
+/// When a silent device changes its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthPolicy {
-    /// Intervals without a heartbeat until a device is degraded.
+    /// Heartbeat intervals without a message until a device is degraded.
     pub degraded_after: u32,
-    /// And until it is offline.
+    /// Heartbeat intervals without a message until it is offline.
     pub offline_after: u32,
-    /// How long devices may take to come back after an interruption that was ours.
+    /// How long devices get to reconnect after the server was interrupted.
     pub grace: Micros,
 }
 
@@ -19,28 +19,29 @@ impl Default for HealthPolicy {
     }
 }
 
-/// Seconds between heartbeats of a device that does not say.
+/// Seconds between heartbeats of a device that does not report its interval.
 const INTERVAL_S: i64 = 60;
 
-/// How far apart the readings of a device may be that has sent one and no heartbeat.
-const SPACING: Micros = 900 * SECOND;
+/// The assumed distance between messages of a device that has sent one reading and no heartbeat.
+const INITIAL_SPACING: Micros = 900 * SECOND;
 
-/// Messages that come closer together than this are of one go: they don't say how often one comes.
-const TOGETHER: Micros = 5 * SECOND;
+/// Messages closer together than this are parts of one transmission, and say nothing about the spacing of
+/// transmissions.
+const SAME_TRANSMISSION: Micros = 5 * SECOND;
 
-/// What is known of a device's presence.
+/// The presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
-    /// Its status.
+    /// The current status.
     pub status: DeviceStatus,
-    /// Whether its connection is known to be there; none if it never said.
+    /// Whether it is connected, or `None` if it never sent its connection state.
     pub connected: Option<bool>,
-    /// When the last of its messages arrived.
+    /// When its last message arrived.
     pub heard_at: Option<Micros>,
-    /// Seconds between its heartbeats.
+    /// Seconds between its heartbeats, if it reports that.
     pub interval_s: Option<i64>,
-    /// How far apart its other messages are, as far as that was learnt since the start: what a device
-    /// that sends no heartbeats is judged by.
+    /// The distance between its other messages, as observed since the start of this process. Used for devices
+    /// that send no heartbeats.
     pub spacing: Option<Micros>,
 }
 
@@ -56,34 +57,34 @@ impl Default for Health {
     }
 }
 
-/// A sign of life, or of its end; never one that a broker had kept.
+/// A sign that a device is there, or is gone. Retained messages are none, because they may be old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// A heartbeat.
+    /// It sent a heartbeat.
     Heartbeat {
         /// When it arrived.
         at: Micros,
-        /// Seconds between heartbeats, if it says.
+        /// Seconds between heartbeats, if it reports that.
         interval_s: Option<u32>,
     },
-    /// Any other message: readings, an answer, an alert, or one that can't be used.
+    /// It sent any other message, even an invalid one.
     Heard {
         /// When it arrived.
         at: Micros,
     },
-    /// It says that it is connected.
+    /// It sent the connection state `online`.
     Online {
-        /// When that arrived.
+        /// When it arrived.
         at: Micros,
     },
-    /// It has announced itself, which says nothing of whether it will tell when it goes.
+    /// It sent a registration. That does not show whether it will send its connection state.
     Announced {
-        /// When that arrived.
+        /// When it arrived.
         at: Micros,
     },
-    /// Its connection is gone, by its last will or its own word.
+    /// It sent the connection state `offline`, itself or by its last will.
     Offline {
-        /// When that arrived.
+        /// When it arrived.
         at: Micros,
     },
 }
@@ -107,39 +108,39 @@ impl Signal {
 pub struct StatusChange {
     /// The status before.
     pub from: DeviceStatus,
-    /// And from then on.
+    /// The status after.
     pub to: DeviceStatus,
-    /// When.
+    /// When it changed.
     pub at: Micros,
-    /// Why: `heartbeat`, `heard`, `connected`, `registered`, `disconnected`, `silent`.
+    /// The cause: `heartbeat`, `heard`, `connected`, `registered`, `disconnected`, `silent`.
     pub reason: &'static str,
 }
 
-/// What a device's silence is measured by: how far its partition has been read in time, and since
-/// when without a break.
+/// The span of time over which the messages of a partition have been read without a gap. Silence can only be
+/// observed inside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beat {
-    /// Up to when everything that came has been read.
+pub struct Listening {
+    /// Everything that arrived up to this time has been read.
     pub until: Micros,
-    /// Since when that has gone on; before it, silence may have been ours.
+    /// When reading without a gap began. Messages from before it may have been missed.
     pub since: Micros,
 }
 
 impl Health {
-    /// Takes a signal.
+    /// Applies a signal.
     pub fn signal(&mut self, signal: Signal) -> Option<StatusChange> {
         let (to, reason) = match signal {
             Signal::Heartbeat { at, interval_s } => {
                 self.heard_at = self.heard_at.max(Some(at));
                 self.interval_s = interval_s.map(i64::from).or(self.interval_s);
-                // Who speaks is connected, unless it never says so.
+                // Set only if the device sends its connection state at all.
                 self.connected = self.connected.map(|_| true);
                 (DeviceStatus::Online, "heartbeat")
             }
             Signal::Heard { at } => {
                 self.learn_spacing(at);
                 self.heard_at = self.heard_at.max(Some(at));
-                // A will of a connection that it has left behind may have said otherwise.
+                // The last will of an earlier connection may have set this to false.
                 self.connected = self.connected.map(|_| true);
                 (DeviceStatus::Online, "heard")
             }
@@ -171,11 +172,13 @@ impl Health {
         (from != to).then_some(StatusChange { from, to, at, reason })
     }
 
-    /// An outage is forgotten with the messages behind it.
+    /// Follows a longer distance at once and a shorter one slowly, so that an outage is forgotten after some
+    /// messages.
     fn learn_spacing(&mut self, at: Micros) {
-        let apart = self.heard_at.map(|heard| at - heard).filter(|apart| *apart >= TOGETHER);
+        let apart =
+            self.heard_at.map(|heard| at - heard).filter(|apart| *apart >= SAME_TRANSMISSION);
         self.spacing = match (self.spacing, apart) {
-            (None, _) => Some(SPACING),
+            (None, _) => Some(INITIAL_SPACING),
             (Some(spacing), Some(apart)) => Some(apart.max(spacing - spacing / 8)),
             (spacing, None) => spacing,
         };
@@ -189,7 +192,7 @@ impl Health {
         }
     }
 
-    /// When its silence is next looked at; none if it can't get worse.
+    /// When silence changes the status next, or `None` if it can't get worse.
     #[must_use]
     pub fn due(&self, policy: &HealthPolicy) -> Option<Micros> {
         let heard = self.heard_at?;
@@ -204,17 +207,17 @@ impl Health {
         }
     }
 
-    /// Judges its silence. A connected device that is silent is degraded, and no more; what was
-    /// silent while nobody listened is given time to come back.
-    pub fn silence(&mut self, beat: Beat, policy: &HealthPolicy) -> Vec<StatusChange> {
+    /// Applies silence up to now. A connected device becomes degraded at worst. A device whose last message is
+    /// from before the span gets the grace time first.
+    pub fn silence(&mut self, listening: Listening, policy: &HealthPolicy) -> Vec<StatusChange> {
         let mut changes = Vec::new();
         while let Some(due) = self.due(policy) {
             let heard = self.heard_at.unwrap_or(due);
-            let due = match heard < beat.since {
-                true => beat.since + policy.grace + (due - heard),
+            let due = match heard < listening.since {
+                true => listening.since + policy.grace + (due - heard),
                 false => due,
             };
-            if due > beat.until {
+            if due > listening.until {
                 break;
             }
             let to = match self.status {
@@ -240,13 +243,13 @@ mod tests {
     }
 
     fn silence(health: &mut Health, until: i64, since: i64) -> Vec<(DeviceStatus, i64)> {
-        let beat = Beat { until: until * SECOND, since: since * SECOND };
-        let changes = health.silence(beat, &POLICY);
+        let listening = Listening { until: until * SECOND, since: since * SECOND };
+        let changes = health.silence(listening, &POLICY);
         changes.into_iter().map(|c| (c.to, c.at / SECOND)).collect()
     }
 
     #[test]
-    fn degraded_after_three_intervals_offline_after_five_back_with_the_next() {
+    fn silence_degrades_and_then_takes_offline_until_the_next_heartbeat() {
         let mut health = Health::default();
         let back = health.signal(heartbeat(100)).map(|c| (c.from, c.to));
         assert_eq!(back, Some((Offline, Online)));
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connected_device_that_is_silent_is_degraded_and_its_last_will_ends_that_at_once() {
+    fn a_silent_connected_device_is_only_degraded_until_its_last_will() {
         let mut health = Health::default();
         health.signal(Signal::Online { at: 100 * SECOND });
         health.signal(heartbeat(101));
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_sends_readings_alone_is_there() {
+    fn a_device_without_heartbeats_is_measured_by_its_readings() {
         let heard = |second: i64| Signal::Heard { at: second * SECOND };
         let mut health = Health::default();
         assert_eq!(health.signal(heard(0)).map(|c| (c.to, c.reason)), Some((Online, "heard")));
@@ -282,19 +285,19 @@ mod tests {
         }
         let gone = [(Degraded, 900 * 22), (Offline, 900 * 24)];
         assert_eq!(silence(&mut health, 100_000, 0), gone);
-        // The will of a connection that it has left behind is not the last word.
+        // A message after the last will of an earlier connection.
         let mut health = Health::default();
         health.signal(Signal::Online { at: 0 });
         health.signal(Signal::Offline { at: 100 * SECOND });
         assert_eq!(health.signal(heard(101)).map(|c| (c.from, c.to)), Some((Offline, Online)));
         assert_eq!(health.connected, Some(true));
-        // Heartbeats say themselves how often they come.
+        // With heartbeats, their own interval counts.
         health.signal(heartbeat(110));
         assert_eq!(silence(&mut health, 999, 0), [(Degraded, 140)]);
     }
 
     #[test]
-    fn one_that_only_announced_itself_goes_like_any_other() {
+    fn a_device_that_only_registered_goes_offline_too() {
         let mut health = Health::default();
         health.signal(Signal::Announced { at: 100 * SECOND });
         assert_eq!(health.connected, None);
@@ -302,10 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_marked_for_the_time_in_which_nobody_listened() {
+    fn silence_during_an_interruption_of_the_server_does_not_count() {
         let mut health = Health::default();
         health.signal(heartbeat(100));
-        // The server was down from 105 to 1000: devices have their grace, then their intervals.
+        // The server was down from 105 to 1000. Devices get the grace time, then their intervals.
         assert_eq!(silence(&mut health, 1001, 1000), []);
         assert_eq!(silence(&mut health, 1329, 1000), []);
         assert_eq!(silence(&mut health, 1330, 1000), [(Degraded, 1330)]);

@@ -1,5 +1,4 @@
-//! What predicates are evaluated over: a batch of readings as floats, beside the nominal values of
-//! each row's device.
+//! The input of predicates: readings as floats, with the nominal values of the device of each row.
 
 use std::{
     collections::BTreeSet,
@@ -14,25 +13,25 @@ use arrow::{
 };
 use uuid::Uuid;
 
-/// What rules need to know of a device beside its readings.
+/// The properties of a device that rules depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Site {
-    /// Its group.
+    /// The group that it is in, if any.
     pub group_id: Option<Uuid>,
-    /// Its tags.
+    /// All tags that it has.
     pub tags: Vec<String>,
-    /// Its own or its group's, line to neutral, in volts.
+    /// The nominal voltage, line to neutral; its own or that of its group.
     pub nominal_voltage_v: Option<f64>,
-    /// Its own or its group's, in hertz.
+    /// The nominal frequency; its own or that of its group.
     pub nominal_frequency_hz: Option<f64>,
 }
 
-/// The columns of a device that a predicate may name.
+/// The columns with properties of the device.
 pub(crate) const NOMINAL_VOLTAGE: &str = "nominal_voltage_v";
 pub(crate) const NOMINAL_FREQUENCY: &str = "nominal_frequency_hz";
 const TEXTS: [&str; 3] = ["load_type", "source", "connection"];
 
-/// The columns that a predicate may name: readings as floats, a few texts, and nominal values.
+/// The columns that predicates can use: readings as floats, a few texts, and nominal values.
 pub(crate) fn schema() -> SchemaRef {
     static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
     let make = || {
@@ -46,19 +45,19 @@ pub(crate) fn schema() -> SchemaRef {
     Arc::clone(SCHEMA.get_or_init(make))
 }
 
-/// A batch made ready for predicates.
+/// A batch in the schema of predicates.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    /// In the schema of predicates; columns that nobody needs are null.
+    /// Columns that no predicate needs are null.
     pub(crate) batch: RecordBatch,
 }
 
 impl Inputs {
-    /// Takes rows of `telemetry` (a projection of it will do) with each row's site; only the columns
-    /// needed are converted.
+    /// Converts rows of `telemetry`, or of a projection of it, with the site of each row. Only the needed
+    /// columns are converted.
     ///
     /// # Errors
-    /// Only if a column has another type than the table's.
+    /// If a column has another type than in the table.
     pub fn new<'s>(
         rows: &RecordBatch,
         site: impl Fn(usize) -> &'s Site,
@@ -91,7 +90,7 @@ impl Inputs {
         Ok(Self { batch: RecordBatch::try_new(schema, columns)? })
     }
 
-    /// The names of columns in `telemetry`, for a scan that reads no more than it must.
+    /// The needed columns of `telemetry`, for the projection of a scan.
     #[must_use]
     pub fn columns_of(needed: &BTreeSet<usize>) -> Vec<String> {
         let telemetry = Table::Telemetry.schema();
@@ -101,14 +100,14 @@ impl Inputs {
     }
 }
 
-/// The floats nearest to decimals.
+/// Converts decimals to the nearest floats.
 fn to_floats(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let DataType::Decimal128(_, scale) = column.data_type() else {
         return arrow::compute::cast(column, &DataType::Float64);
     };
     let divisor = 10_f64.powi(i32::from(*scale));
     let decimals = column.as_primitive::<Decimal128Type>();
-    // Far below 2^53 for every reading: one correctly rounded division.
+    // Unscaled readings are far below 2^53, so the division is the only rounding.
     let floats: Float64Array = decimals.unary(|unscaled| unscaled as f64 / divisor);
     debug_assert_eq!(floats.len(), column.len());
     Ok(Arc::new(floats))

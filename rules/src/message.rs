@@ -1,21 +1,21 @@
-//! An alert's words: a template with names in braces.
+//! The message of an alert, from a template with names in braces.
 
 use arrow::{array::Array as _, array::AsArray as _, datatypes::DataType, datatypes::Float64Type};
 
 use crate::inputs::{self, Inputs};
 
-/// The longest message there is, in characters.
-const LONGEST: usize = 500;
+/// The longest template, in characters.
+const MAX_LENGTH: usize = 500;
 
-/// The names beside columns.
+/// The names that are not columns.
 const NAMES: [&str; 4] = ["device_id", "value", "threshold", "rule"];
 
-/// The pieces of a template: texts, and names in braces.
+/// The pieces of a template: each a text, and the name in braces after it.
 fn pieces(template: &str) -> Result<Vec<(&str, Option<&str>)>, String> {
     let (mut rest, mut found) = (template, Vec::new());
     while let Some((text, after)) = rest.split_once('{') {
         let (name, after) =
-            after.split_once('}').ok_or_else(|| "a { has no } behind it".to_owned())?;
+            after.split_once('}').ok_or_else(|| "a { has no } after it".to_owned())?;
         found.push((text, Some(name)));
         rest = after;
     }
@@ -23,10 +23,10 @@ fn pieces(template: &str) -> Result<Vec<(&str, Option<&str>)>, String> {
     Ok(found)
 }
 
-/// The columns that a template names.
+/// The columns in a template, or why it is invalid.
 pub(crate) fn columns(template: &str) -> Result<Vec<&str>, String> {
-    if template.chars().count() > LONGEST {
-        return Err(format!("at most {LONGEST} characters"));
+    if template.chars().count() > MAX_LENGTH {
+        return Err(format!("at most {MAX_LENGTH} characters"));
     }
     let schema = inputs::schema();
     let mut columns = Vec::new();
@@ -44,8 +44,8 @@ pub(crate) fn columns(template: &str) -> Result<Vec<&str>, String> {
     Ok(columns)
 }
 
-/// What a message is made of.
-pub(crate) struct Said<'a> {
+/// The values that a message is made from.
+pub(crate) struct MessageContext<'a> {
     pub rule: &'a str,
     pub device_id: &'a str,
     pub value: Option<f64>,
@@ -54,44 +54,44 @@ pub(crate) struct Said<'a> {
     pub row: usize,
 }
 
-/// The message of an alert.
-pub(crate) fn render(template: Option<&str>, said: &Said<'_>) -> String {
+/// The message of an alert; without a template, a default one.
+pub(crate) fn render(template: Option<&str>, context: &MessageContext<'_>) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), short);
     let Some(pieces) = template.and_then(|t| pieces(t).ok()) else {
-        return match (said.value, said.threshold) {
+        return match (context.value, context.threshold) {
             (Some(value), Some(threshold)) => {
-                format!("{}: {} against {}", said.rule, short(value), short(threshold))
+                format!("{}: {} against {}", context.rule, short(value), short(threshold))
             }
-            _ => said.rule.to_owned(),
+            _ => context.rule.to_owned(),
         };
     };
     let mut message = String::new();
     for (text, name) in pieces {
         message.push_str(text);
         match name {
-            Some("device_id") => message.push_str(said.device_id),
-            Some("rule") => message.push_str(said.rule),
-            Some("value") => message.push_str(&number(said.value)),
-            Some("threshold") => message.push_str(&number(said.threshold)),
-            Some(column) => message.push_str(&cell(said, column)),
+            Some("device_id") => message.push_str(context.device_id),
+            Some("rule") => message.push_str(context.rule),
+            Some("value") => message.push_str(&number(context.value)),
+            Some("threshold") => message.push_str(&number(context.threshold)),
+            Some(column) => message.push_str(&cell(context, column)),
             None => {}
         }
     }
     message
 }
 
-fn cell(said: &Said<'_>, column: &str) -> String {
-    let Some(column) = said.inputs.batch.column_by_name(column) else { return "?".to_owned() };
-    if column.is_null(said.row) {
+fn cell(context: &MessageContext<'_>, column: &str) -> String {
+    let Some(column) = context.inputs.batch.column_by_name(column) else { return "?".to_owned() };
+    if column.is_null(context.row) {
         return "?".to_owned();
     }
     match column.data_type() {
-        DataType::Float64 => short(column.as_primitive::<Float64Type>().value(said.row)),
-        _ => column.as_string::<i32>().value(said.row).to_owned(),
+        DataType::Float64 => short(column.as_primitive::<Float64Type>().value(context.row)),
+        _ => column.as_string::<i32>().value(context.row).to_owned(),
     }
 }
 
-/// A number with three digits behind the point at most.
+/// A number with at most three decimals.
 fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_checked_and_numbers_are_short() {
+    fn templates_are_validated_and_numbers_are_short() {
         assert_eq!(
             columns("{device_id}: {value} over {threshold} V, {frequency_hz} Hz"),
             Ok(vec!["frequency_hz"])

@@ -1,4 +1,4 @@
-//! A rule's predicates, checked and planned once by DataFusion, evaluated over batches.
+//! The predicates of a rule: checked and planned once by DataFusion, then evaluated over batches.
 
 mod check;
 mod fault;
@@ -25,23 +25,23 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-pub use fault::Fault;
+pub use fault::RuleFault;
 use {
     check::check,
-    fault::{at_word, placed},
+    fault::{at_word, from_datafusion},
 };
 
 use crate::{
-    episode::{Terms, Verdict},
+    episode::{ReadingState, Terms},
     flapping::{Flapping, MOST_FLAPS},
     inputs::{self, Inputs, NOMINAL_FREQUENCY, NOMINAL_VOLTAGE, Site},
     message,
 };
 
-/// Characters of a predicate.
-const LONGEST: usize = 2000;
+/// The longest predicate, in characters.
+const MAX_LENGTH: usize = 2000;
 
-/// Plans predicates.
+/// Compiles rules.
 #[derive(Debug)]
 pub struct Planner {
     state: SessionState,
@@ -49,25 +49,36 @@ pub struct Planner {
     finite: ScalarUDF,
 }
 
-/// A comparison, its value and its limit.
-type Comparison = (Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>);
+/// A comparison of a value with a limit.
+#[derive(Debug, Clone)]
+struct Comparison {
+    holds: Arc<dyn PhysicalExpr>,
+    value: Arc<dyn PhysicalExpr>,
+    limit: Arc<dyn PhysicalExpr>,
+}
 
-/// A rule that is ready to run.
+/// The same before it is planned.
+struct LogicalComparison {
+    holds: Expr,
+    value: Expr,
+    limit: Expr,
+}
+
+/// A compiled rule.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     when: Arc<dyn PhysicalExpr>,
     clear_when: Option<Arc<dyn PhysicalExpr>>,
-    /// The comparisons of `when`: value on the left, limit on the right.
+    /// The comparisons in `when`, for the value and limit that an alert shows.
     comparisons: Vec<Comparison>,
-    /// The columns that all of it needs.
+    /// The columns that the rule reads, by their index in the schema of predicates.
     pub(crate) needed: BTreeSet<usize>,
-    /// How long it waits.
     pub(crate) terms: Terms,
     needs_voltage: bool,
     needs_frequency: bool,
 }
 
-/// What a rule takes for flapping; none if it is switched off.
+/// What a rule counts as flapping, unless that is switched off.
 fn flapping(rule: &RuleBody) -> Option<Flapping> {
     let count = usize::try_from(rule.flap_count).unwrap_or(MOST_FLAPS).min(MOST_FLAPS);
     let window = i64::from(rule.flap_seconds) * SECOND;
@@ -75,10 +86,10 @@ fn flapping(rule: &RuleBody) -> Option<Flapping> {
 }
 
 impl Planner {
-    /// A planner for the columns of readings.
+    /// A planner for the schema of predicates.
     ///
     /// # Errors
-    /// Never for this schema.
+    /// Never, for this schema.
     pub fn new() -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
@@ -88,11 +99,11 @@ impl Planner {
         Ok(Self { state, schema, finite: finite() })
     }
 
-    /// Checks and plans a rule.
+    /// Compiles a rule.
     ///
     /// # Errors
-    /// The first fault, with its place.
-    pub fn compile(&self, rule: &RuleBody) -> std::result::Result<Compiled, Fault> {
+    /// The first fault, with its position.
+    pub fn compile(&self, rule: &RuleBody) -> std::result::Result<Compiled, RuleFault> {
         let logical = self.parse("when", &rule.when)?;
         let when = self.physical("when", &rule.when, logical.clone())?;
         let mut needed = columns(&logical, &self.schema);
@@ -105,21 +116,17 @@ impl Planner {
             }
         };
         let mut comparisons = Vec::new();
-        for (compared, value, limit) in compared(&logical) {
-            let planned = (
-                self.state.create_physical_expr(compared, &self.schema),
-                self.state.create_physical_expr(value, &self.schema),
-                self.state.create_physical_expr(limit, &self.schema),
-            );
-            if let (Ok(compared), Ok(value), Ok(limit)) = planned {
-                comparisons.push((compared, value, limit));
+        for LogicalComparison { holds, value, limit } in compared(&logical) {
+            let plan = |expr| self.state.create_physical_expr(expr, &self.schema);
+            if let (Ok(holds), Ok(value), Ok(limit)) = (plan(holds), plan(value), plan(limit)) {
+                comparisons.push(Comparison { holds, value, limit });
             }
         }
         let needs =
             |name: &str| inputs::schema().index_of(name).is_ok_and(|index| needed.contains(&index));
         let (needs_voltage, needs_frequency) = (needs(NOMINAL_VOLTAGE), needs(NOMINAL_FREQUENCY));
         if let Some(template) = &rule.message {
-            let named = message::columns(template).map_err(|message| Fault {
+            let named = message::columns(template).map_err(|message| RuleFault {
                 field: "message",
                 message,
                 line: None,
@@ -144,36 +151,36 @@ impl Planner {
         })
     }
 
-    fn parse(&self, field: &'static str, text: &str) -> std::result::Result<Expr, Fault> {
-        let fault = |message: String| Fault { field, message, line: None, column: None };
-        if text.trim().is_empty() || text.chars().count() > LONGEST {
-            return Err(fault(format!("a predicate of 1 to {LONGEST} characters")));
+    fn parse(&self, field: &'static str, text: &str) -> std::result::Result<Expr, RuleFault> {
+        let fault = |message: String| RuleFault { field, message, line: None, column: None };
+        if text.trim().is_empty() || text.chars().count() > MAX_LENGTH {
+            return Err(fault(format!("a predicate of 1 to {MAX_LENGTH} characters")));
         }
         let expr = self
             .state
             .create_logical_expr(text, &self.schema)
-            .map_err(|e| placed(field, text, &e))?;
-        check(&expr).map_err(|(word, message)| at_word(field, text, &word, message))?;
-        let expr = self.finite(expr).map_err(|e| placed(field, text, &e))?;
+            .map_err(|e| from_datafusion(field, text, &e))?;
+        check(&expr).map_err(|refused| at_word(field, text, &refused.word, refused.message))?;
+        let expr = self.finite(expr).map_err(|e| from_datafusion(field, text, &e))?;
         match expr.get_type(&self.schema) {
             Ok(DataType::Boolean) => Ok(expr),
             Ok(other) => {
                 let message = format!("it is {other}, and must be true or false");
-                Err(Fault { field, message, line: Some(1), column: Some(1) })
+                Err(RuleFault { field, message, line: Some(1), column: Some(1) })
             }
-            Err(error) => Err(placed(field, text, &error)),
+            Err(error) => Err(from_datafusion(field, text, &error)),
         }
     }
 
-    /// The expression with every float that is compared made finite: what is no number (0/0), or none
-    /// that a meter could show, is null, and so neither a breach nor its end.
+    /// Replaces every compared float that is NaN or infinite, such as 0/0, by null, so that it neither raises
+    /// nor clears an episode.
     fn finite(&self, expr: Expr) -> Result<Expr> {
         let finite = |side: Box<Expr>| -> Result<Box<Expr>> {
             let plain = matches!(*side, Expr::Column(_) | Expr::Literal(..));
             let float = matches!(side.get_type(&self.schema), Ok(DataType::Float64));
             Ok(if float && !plain { Box::new(self.finite.call(vec![*side])) } else { side })
         };
-        let mended = expr.transform_up(|node| match node {
+        let finite_only = expr.transform_up(|node| match node {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
                 let (left, right) = (finite(left)?, finite(right)?);
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
@@ -184,7 +191,7 @@ impl Planner {
             }
             other => Ok(Transformed::no(other)),
         });
-        Ok(mended?.data)
+        Ok(finite_only?.data)
     }
 
     fn physical(
@@ -192,11 +199,11 @@ impl Planner {
         field: &'static str,
         text: &str,
         expr: Expr,
-    ) -> std::result::Result<Arc<dyn PhysicalExpr>, Fault> {
+    ) -> std::result::Result<Arc<dyn PhysicalExpr>, RuleFault> {
         let planned = self.state.create_physical_expr(expr, &self.schema);
-        let planned = planned.map_err(|e| placed(field, text, &e))?;
-        // What fails only when it runs, such as a text that is no number, fails now.
-        let nothing = arrow::array::RecordBatch::try_new(
+        let planned = planned.map_err(|e| from_datafusion(field, text, &e))?;
+        // Some errors, such as comparing with a text that is not a number, show only at evaluation.
+        let nulls = arrow::array::RecordBatch::try_new(
             inputs::schema(),
             inputs::schema()
                 .fields()
@@ -204,8 +211,8 @@ impl Planner {
                 .map(|f| arrow::array::new_null_array(f.data_type(), 1))
                 .collect(),
         );
-        let tried = nothing.map_err(DataFusionError::from).and_then(|one| planned.evaluate(&one));
-        tried.map(|_| planned).map_err(|e| placed(field, text, &e))
+        let tried = nulls.map_err(DataFusionError::from).and_then(|one| planned.evaluate(&one));
+        tried.map(|_| planned).map_err(|e| from_datafusion(field, text, &e))
     }
 }
 
@@ -221,7 +228,7 @@ const fn compares(op: Operator) -> bool {
     )
 }
 
-/// A float, or null if it is none that a meter could show; -0 is 0.
+/// The function behind [`Planner::finite`]: null for NaN and infinity, and 0 for -0.
 fn finite() -> ScalarUDF {
     let apply = |values: &[ColumnarValue]| -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(values)?;
@@ -235,13 +242,13 @@ fn finite() -> ScalarUDF {
     create_udf("finite", vec![float.clone()], float, Volatility::Immutable, Arc::new(apply))
 }
 
-/// The columns that an expression names.
+/// The columns in an expression.
 fn columns(expr: &Expr, schema: &DFSchema) -> BTreeSet<usize> {
     expr.column_refs().into_iter().filter_map(|c| schema.index_of_column(c).ok()).collect()
 }
 
-/// The comparisons of a predicate, as they are joined by AND and OR.
-fn compared(expr: &Expr) -> Vec<(Expr, Expr, Expr)> {
+/// The comparisons in a predicate that are joined by AND and OR.
+fn compared(expr: &Expr) -> Vec<LogicalComparison> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
             compared(left).into_iter().chain(compared(right)).collect()
@@ -254,20 +261,24 @@ fn compared(expr: &Expr) -> Vec<(Expr, Expr, Expr)> {
             let is_reading =
                 |e: &Expr| e.column_refs().iter().any(|c| !c.name.starts_with("nominal_"));
             let (value, limit) = if is_reading(left) { (left, right) } else { (right, left) };
-            vec![(expr.clone(), value.as_ref().clone(), limit.as_ref().clone())]
+            vec![LogicalComparison {
+                holds: expr.clone(),
+                value: value.as_ref().clone(),
+                limit: limit.as_ref().clone(),
+            }]
         }
         _ => Vec::new(),
     }
 }
 
 impl Compiled {
-    /// Whether a device has what it needs.
+    /// Whether a device has all settings that the rule needs.
     #[must_use]
     pub fn can_judge(&self, site: &Site) -> bool {
         self.missing(site).is_empty()
     }
 
-    /// The settings that it needs of a device and that are not there.
+    /// The settings that the rule needs and the device lacks.
     #[must_use]
     pub fn missing(&self, site: &Site) -> Vec<&'static str> {
         let voltage = self.needs_voltage && site.nominal_voltage_v.is_none();
@@ -278,47 +289,51 @@ impl Compiled {
             .collect()
     }
 
-    /// The columns that it reads.
+    /// The columns that the rule reads, by their index in the schema of predicates.
     #[must_use]
     pub const fn needed(&self) -> &BTreeSet<usize> {
         &self.needed
     }
 
-    /// How long it waits.
+    /// The times of the rule.
     #[must_use]
     pub const fn terms(&self) -> Terms {
         self.terms
     }
 
-    /// Which rows breach; null where that can't be said.
+    /// Which rows meet the condition; null where a value is missing.
     ///
     /// # Errors
-    /// When it can't be evaluated, such as for a division of whole numbers by zero.
+    /// If the evaluation fails, such as for a division of integers by zero.
     pub fn breaches(&self, inputs: &Inputs) -> Result<BooleanArray> {
         evaluate(&self.when, inputs)
     }
 
-    /// Which rows are over; none: those that do not breach.
+    /// Which rows end the condition. `None` if those are simply the rows that don't meet it.
     ///
     /// # Errors
-    /// When it can't be evaluated.
+    /// If the evaluation fails.
     pub fn clears(&self, inputs: &Inputs) -> Result<Option<BooleanArray>> {
         self.clear_when.as_ref().map(|expr| evaluate(expr, inputs)).transpose()
     }
 
-    /// The verdict of a row.
+    /// The result for a row, from the two columns above.
     #[must_use]
-    pub fn verdict(when: &BooleanArray, clears: Option<&BooleanArray>, row: usize) -> Verdict {
+    pub fn state_of(
+        when: &BooleanArray,
+        clears: Option<&BooleanArray>,
+        row: usize,
+    ) -> ReadingState {
         let of = |array: &BooleanArray| array.is_valid(row).then(|| array.value(row));
         match (of(when), clears.map(of)) {
-            (Some(true), _) => Verdict::Breach,
-            (_, Some(Some(true))) | (Some(false), None) => Verdict::Clear,
-            (None, None | Some(None)) => Verdict::Unknown,
-            (Some(false), Some(_)) | (None, Some(Some(false))) => Verdict::Between,
+            (Some(true), _) => ReadingState::Breach,
+            (_, Some(Some(true))) | (Some(false), None) => ReadingState::Clear,
+            (None, None | Some(None)) => ReadingState::Unknown,
+            (Some(false), Some(_)) | (None, Some(Some(false))) => ReadingState::Between,
         }
     }
 
-    /// The value that broke the limit in a row, and the limit: of the first comparison that holds.
+    /// The value and the limit that an alert shows: those of the first comparison that holds.
     #[must_use]
     pub fn values(&self, inputs: &Inputs, row: usize) -> (Option<f64>, Option<f64>) {
         let one = Inputs { batch: inputs.batch.slice(row, 1) };
@@ -331,8 +346,8 @@ impl Compiled {
         let holds = |expr: &Arc<dyn PhysicalExpr>| {
             evaluate(expr, &one).is_ok_and(|held| held.is_valid(0) && held.value(0))
         };
-        match self.comparisons.iter().find(|(compared, ..)| holds(compared)) {
-            Some((_, value, limit)) => (float(value), float(limit)),
+        match self.comparisons.iter().find(|comparison| holds(&comparison.holds)) {
+            Some(comparison) => (float(&comparison.value), float(&comparison.limit)),
             None => (None, None),
         }
     }

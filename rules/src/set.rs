@@ -1,4 +1,4 @@
-//! The rules in force, ready to run.
+//! The rules in force.
 
 use std::collections::BTreeSet;
 
@@ -9,34 +9,35 @@ use acuvim_schemas::{
 };
 use uuid::Uuid;
 
-use crate::{inputs::Site, judge::Rows, plan::Compiled};
+use crate::{inputs::Site, plan::Compiled, rows::Rows};
 
-/// A stored rule, ready to run.
+/// A stored rule with its compiled form.
 #[derive(Debug, Clone)]
 pub struct LiveRule {
-    /// Its id.
+    /// The id of the rule.
     pub id: Uuid,
-    /// Its version.
+    /// The version of the rule.
     pub version: i64,
-    /// Since when there is this rule: it judges what was received from then on.
+    /// When it was created. Readings that arrived earlier are not evaluated.
     pub since: Micros,
-    /// When it was last changed, if it ever was.
+    /// When it was last changed, if ever.
     pub edited: Option<Micros>,
-    /// What it says.
+    /// The rule as it is stored.
     pub body: RuleBody,
-    /// And how it is evaluated.
+    /// The compiled rule.
     pub compiled: Compiled,
 }
 
 /// The rules in force.
 #[derive(Debug, Clone)]
 pub struct RuleSet {
-    /// Counts the changes of rules and of what they need to know of devices.
+    /// Changes with the rules and with the properties of devices that they depend on.
     pub revision: i64,
     rules: Vec<LiveRule>,
     needed: BTreeSet<usize>,
+    /// Whether the set is for a repair.
     repairs: bool,
-    /// How far ahead of its arrival a reading may be and still be of the present.
+    /// Readings further ahead of their arrival than this are ignored, because their clock was wrong.
     max_ahead: Micros,
 }
 
@@ -47,7 +48,7 @@ impl Default for RuleSet {
 }
 
 impl RuleSet {
-    /// These rules; those that are off are left out.
+    /// A set of rules, without those that are switched off.
     #[must_use]
     pub fn new(revision: i64, rules: Vec<LiveRule>) -> Self {
         let rules: Vec<LiveRule> =
@@ -56,21 +57,20 @@ impl RuleSet {
         Self { revision, rules, needed, repairs: false, max_ahead: MAX_AHEAD }
     }
 
-    /// The same rules, for readings that are so far ahead of their arrival at most: what is further
-    /// ahead is of a clock that is wrong, and moves nothing.
+    /// The same set, ignoring readings that are further ahead of their arrival than this.
     #[must_use]
     pub const fn ahead(mut self, max_ahead: Micros) -> Self {
         self.max_ahead = max_ahead;
         self
     }
 
-    /// Whether a reading is of the present, or of the past, when it arrives.
+    /// Whether a reading is not too far ahead of its arrival.
     pub(crate) fn is_of_now(&self, rows: &Rows<'_>, row: usize) -> bool {
         let at = |column: &[Micros]| column.get(row).copied().unwrap_or(0);
         at(rows.ts) <= at(rows.received).saturating_add(self.max_ahead)
     }
 
-    /// The same rules at another revision.
+    /// The same set at another revision.
     #[must_use]
     pub const fn revised(mut self, revision: i64) -> Self {
         self.revision = revision;
@@ -83,39 +83,39 @@ impl RuleSet {
         &self.rules
     }
 
-    /// The same rules for a repair: what happened before a rule was last changed stays as it was found
-    /// then.
+    /// The same set for a repair. What happened before the last change of a rule stays as its earlier version
+    /// found it.
     #[must_use]
     pub fn for_repair(&self) -> Self {
         Self { repairs: true, ..self.clone() }
     }
 
-    /// From which event time on a rule judges.
+    /// The event time from which on a rule is evaluated.
     #[must_use]
     pub fn begin_of(&self, rule: &LiveRule) -> Micros {
         rule.edited.filter(|_| self.repairs).unwrap_or(Micros::MIN)
     }
 
-    /// The columns that they read.
+    /// The columns that the rules read.
     #[must_use]
     pub const fn needed(&self) -> &BTreeSet<usize> {
         &self.needed
     }
 
-    /// The longest time that a rule waits, either way.
+    /// The longest time that any rule waits for anything.
     #[must_use]
     pub fn longest_wait(&self) -> Micros {
         self.rules.iter().map(|r| r.compiled.terms.longest_wait()).max().unwrap_or(0)
     }
 
-    /// How long the beginning of an episode counts for whether a rule flaps: the longest.
+    /// The longest window for flapping.
     #[must_use]
     pub fn longest_memory(&self) -> Micros {
         let windows = self.rules.iter().filter_map(|r| r.compiled.terms.flapping);
         windows.map(|flapping| flapping.window).max().unwrap_or(0)
     }
 
-    /// Which rules judge a device.
+    /// Which rules apply to a device.
     pub(crate) fn applying(&self, device_id: &str, site: &Site) -> Vec<bool> {
         let applies = |rule: &LiveRule| {
             rule.body.scope.has(device_id, site.group_id, &site.tags)

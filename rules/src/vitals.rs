@@ -1,26 +1,26 @@
-//! Anomalies in what heartbeats say: resets, memory, Modbus, the SD card.
+//! Anomalies of a device: restarts, memory, Modbus, SD card, clock, counters, duplicate ids.
 
 use acuvim_schemas::{Micros, heartbeat::Vitals, time::SECOND};
 use serde::{Deserialize, Serialize};
 
-use crate::twins::Twins;
+use crate::duplicate_id::DuplicateDetector;
 
-/// The limits of what is normal.
+/// The limits of normal values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VitalLimits {
-    /// Free heap, in bytes, under which memory is low.
+    /// The lowest normal free heap, in bytes.
     pub min_free_heap: i64,
-    /// The share of Modbus exchanges that may fail between two heartbeats.
+    /// The highest normal share of failed Modbus exchanges between two heartbeats.
     pub max_modbus_errors: f64,
-    /// Boots within an hour that make a loop.
+    /// Boots within an hour that are a crash loop.
     pub boots_per_hour: u32,
-    /// Free room on the SD card, in MB, under which it is nearly full.
+    /// The lowest normal free space on the SD card, in MB.
     pub min_sd_free_mb: i64,
-    /// For how long a clock must be ahead until that is an alert.
+    /// How long a clock must be ahead before that is an anomaly.
     pub clock_ahead_for: Micros,
 }
 
-/// So many suspect readings of counters within a day are an alert, until there was none for as long.
+/// This many implausible counter readings within [`SUSPECT_FOR`] are an anomaly, until none is left in it.
 const SUSPECTS: usize = 3;
 const SUSPECT_FOR: Micros = 24 * 3600 * SECOND;
 
@@ -36,27 +36,27 @@ impl Default for VitalLimits {
     }
 }
 
-/// What can be wrong.
+/// A kind of anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Anomaly {
-    /// It restarted for want of power.
+    /// The device restarted because of a low supply voltage.
     Brownout,
-    /// It restarted because it crashed.
+    /// The device restarted because of a crash.
     Crash,
-    /// It restarts again and again.
+    /// The device restarts again and again.
     CrashLoop,
     /// Its memory is low.
     LowMemory,
-    /// Its meter does not answer as it should.
+    /// Too many Modbus exchanges with its meter fail.
     ModbusErrors,
     /// Its SD card is missing or nearly full.
     SdFailure,
-    /// Its readings have no key that we know.
+    /// Its readings have no known key.
     NoKnownReadings,
-    /// Its clock is ahead, and has been for a while.
+    /// Its clock has been ahead for a while.
     ClockAhead,
-    /// Its counters show again and again what they can't have counted.
+    /// Its counters show impossible values again and again.
     ImplausibleCounter,
     /// Two devices seem to use its id.
     DuplicateId,
@@ -81,69 +81,83 @@ impl Anomaly {
     }
 }
 
-/// Something that began or ended.
+/// The beginning or end of an anomaly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// What.
+    /// The anomaly.
     pub anomaly: Anomaly,
-    /// When: the heartbeat's time.
+    /// When it began or ended.
     pub ts: Micros,
-    /// When it began, which is when its alert was made.
+    /// When it began, which identifies its alert.
     pub since: Micros,
-    /// Whether it began.
+    /// Whether it began, rather than ended.
     pub begins: bool,
-    /// In words.
+    /// The message, for people.
     pub message: String,
     /// The value that broke the limit.
     pub value: Option<f64>,
-    /// The limit.
+    /// The limit that was exceeded.
     pub threshold: Option<f64>,
 }
 
-/// What is kept of a device between heartbeats.
+/// The state that is kept of a device between its messages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VitalState {
     /// The time of the newest heartbeat.
     #[serde(rename = "t")]
     pub ts: Option<Micros>,
-    /// The boot count that it had.
+    /// The boot count in it.
     #[serde(rename = "b")]
     pub boot: Option<u64>,
     #[serde(rename = "m", default)]
     modbus: Option<(i64, i64)>,
-    /// When it has booted lately.
+    /// The times of boots within the last hour.
     #[serde(rename = "r", default)]
     boots: Vec<Micros>,
-    /// What is wrong, and since when.
+    /// The current anomalies, each with its beginning.
     #[serde(rename = "o", default)]
     open: Vec<(Anomaly, Micros)>,
-    /// Since which arrival its clock is ahead, and by how much.
+    /// If its clock is ahead: since which arrival, and by how much.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     ahead: Option<(Micros, Micros)>,
-    /// When its counters showed last what they can't have counted.
+    /// The times of recent implausible counter readings.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     suspects: Vec<Micros>,
-    /// What tells of a second device with this id.
+    /// Signs of a second device with the same id.
     #[serde(rename = "w", default)]
-    twins: Twins,
+    duplicates: DuplicateDetector,
 }
 
-/// What a message said of its device's clock.
+/// What a message shows about the clock of its device.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClockNews {
-    /// Whether it is ahead from now on, and by how much; none if that is as it was.
+    /// If that changed: whether the clock is ahead from now on, and by how much.
     pub changed: Option<Option<Micros>>,
     /// The anomaly that began or ended.
     pub condition: Option<Condition>,
 }
 
-/// A finding: the anomaly, whether it is there (none: it can't be said), and what about it.
-type Finding = (Anomaly, Option<bool>, String, Option<f64>, Option<f64>);
+/// What a message shows about an anomaly.
+#[derive(Debug)]
+struct Finding {
+    anomaly: Anomaly,
+    /// Whether the anomaly is there; `None` if the message does not show that.
+    is_there: Option<bool>,
+    message: String,
+    value: Option<f64>,
+    threshold: Option<f64>,
+}
+
+impl Finding {
+    const fn new(anomaly: Anomaly, is_there: bool, message: String) -> Self {
+        Self { anomaly, is_there: Some(is_there), message, value: None, threshold: None }
+    }
+}
 
 const HOUR: Micros = 3600 * SECOND;
 
 impl VitalState {
-    /// Takes a heartbeat; one that is not newer than the newest says nothing any more.
+    /// Applies a heartbeat. One that is not newer than the newest is ignored.
     pub fn heartbeat(
         &mut self,
         ts: Micros,
@@ -157,7 +171,7 @@ impl VitalState {
         let booted = boot.is_some() && self.boot.is_some() && boot != self.boot;
         if booted {
             let jump = boot.zip(self.boot).map_or(1, |(now, then)| now.saturating_sub(then).max(1));
-            // Boots between two heartbeats are known by their count alone.
+            // Boots without a heartbeat are only known from the boot count.
             let times = usize::try_from(jump).unwrap_or(usize::MAX).min(32);
             self.boots.extend(std::iter::repeat_n(ts, times));
         }
@@ -172,14 +186,13 @@ impl VitalState {
         findings.into_iter().filter_map(|finding| self.note(ts, finding)).collect()
     }
 
-    /// Notes whether a reading had keys that we know.
+    /// Applies whether a reading had known keys; `unknown` are the keys of one that had none.
     pub fn readings_known(&mut self, ts: Micros, unknown: Option<&[String]>) -> Option<Condition> {
         let message = || format!("no reading has a known key; it sends {}", keys(unknown));
-        let there = Some(unknown.is_some());
-        self.note(ts, (Anomaly::NoKnownReadings, there, message(), None, None))
+        self.note(ts, Finding::new(Anomaly::NoKnownReadings, unknown.is_some(), message()))
     }
 
-    /// Notes by how much a device's clock is ahead of the arrival of what it sends, if it is.
+    /// Applies by how much the clock of the device is ahead of the arrival of its messages, if it is.
     pub fn clock(&mut self, at: Micros, by: Option<Micros>, limits: &VitalLimits) -> ClockNews {
         let before = self.ahead;
         self.ahead = by.map(|by| (before.map_or(at, |(since, _)| since), by));
@@ -189,55 +202,57 @@ impl VitalState {
             "its clock is ahead by {:.0} s: set it, or let it be set by NTP",
             seconds.unwrap_or(0.0)
         );
-        let there = Some(lasts.unwrap_or(false));
+        let finding = Finding {
+            value: seconds,
+            ..Finding::new(Anomaly::ClockAhead, lasts.unwrap_or(false), message)
+        };
         ClockNews {
             changed: (before.is_some() != by.is_some()).then_some(by),
-            condition: self.note(at, (Anomaly::ClockAhead, there, message, seconds, None)),
+            condition: self.note(at, finding),
         }
     }
 
-    /// Notes that a counter showed what it can't have counted.
+    /// Applies an impossible value of a counter.
     pub fn suspect_counter(&mut self, at: Micros, counter: &str, value: f64) -> Option<Condition> {
-        // All counters at one time are one failure to read them.
+        // Several counters at the same time are one failed read.
         if self.suspects.last() != Some(&at) {
             self.suspects.push(at);
         }
-        let many = self.suspects.len().saturating_sub(SUSPECTS);
-        self.suspects.drain(..many);
+        let excess = self.suspects.len().saturating_sub(SUSPECTS);
+        self.suspects.drain(..excess);
         self.forget_suspects(at);
-        let there = Some(self.suspects.len() >= SUSPECTS);
-        let message = || {
-            format!(
-                "{counter} showed {value}, which it can't have counted, and others like it before: \
-                 the wires to the meter, or what reads its registers"
-            )
-        };
-        self.note(at, (Anomaly::ImplausibleCounter, there, message(), Some(value), None))
+        let many = self.suspects.len() >= SUSPECTS;
+        let message = format!(
+            "{counter} showed {value}, which it can't have counted, and others like it before: \
+             the wires to the meter, or what reads its registers"
+        );
+        let finding = Finding::new(Anomaly::ImplausibleCounter, many, message);
+        self.note(at, Finding { value: Some(value), ..finding })
     }
 
-    /// Notes that its counters have been read again and were in order.
+    /// Applies that counters were read again, with plausible values.
     pub fn counters_are_calm(&mut self, at: Micros) -> Option<Condition> {
         self.forget_suspects(at);
-        let there = Some(!self.suspects.is_empty());
-        self.note(at, (Anomaly::ImplausibleCounter, there, String::new(), None, None))
+        let some = !self.suspects.is_empty();
+        self.note(at, Finding::new(Anomaly::ImplausibleCounter, some, String::new()))
     }
 
     fn forget_suspects(&mut self, at: Micros) {
         self.suspects.retain(|suspect| at - suspect < SUSPECT_FOR);
     }
 
-    /// Looks at what a heartbeat says of the device that sent it; before [`Self::heartbeat`].
+    /// Checks a heartbeat for a second device with the id. To be called before [`Self::heartbeat`].
     pub fn beat_of(
         &mut self,
         ts: Micros,
         boot: Option<u64>,
         uptime_ms: Option<u64>,
     ) -> Option<Condition> {
-        self.twins.beat(ts, boot, uptime_ms);
-        self.note_twins(ts)
+        self.duplicates.beat(ts, boot, uptime_ms);
+        self.note_duplicates(ts)
     }
 
-    /// Looks at what a reading that arrived at a moment says of the device that sent it.
+    /// Checks a reading that arrived at `at` for a second device with the id.
     pub fn reading_of(
         &mut self,
         ts: Micros,
@@ -245,29 +260,29 @@ impl VitalState {
         boot: Option<u64>,
         seq: Option<u64>,
     ) -> Option<Condition> {
-        self.twins.reading(ts, at, boot, seq);
-        self.note_twins(at)
+        self.duplicates.reading(ts, at, boot, seq);
+        self.note_duplicates(at)
     }
 
-    /// Notes that a newer connection of the device took an older one over.
+    /// Applies that a newer connection with the id took over an older one.
     pub fn taken_over(&mut self, at: Micros) -> Option<Condition> {
-        self.twins.taken_over(at);
-        self.note_twins(at)
+        self.duplicates.taken_over(at);
+        self.note_duplicates(at)
     }
 
-    fn note_twins(&mut self, at: Micros) -> Option<Condition> {
-        let found = self.twins.found(at);
-        let there = Some(found.is_some());
-        self.note(at, (Anomaly::DuplicateId, there, found.unwrap_or_default(), None, None))
+    fn note_duplicates(&mut self, at: Micros) -> Option<Condition> {
+        let found = self.duplicates.found(at);
+        let is_there = found.is_some();
+        self.note(at, Finding::new(Anomaly::DuplicateId, is_there, found.unwrap_or_default()))
     }
 
-    /// By how much its clock is ahead.
+    /// By how much its clock is ahead, if it is.
     #[must_use]
     pub fn clock_ahead(&self) -> Option<Micros> {
         self.ahead.map(|(_, by)| by)
     }
 
-    /// Whether that is wrong at present.
+    /// Whether an anomaly is open.
     #[must_use]
     pub fn is_open(&self, anomaly: Anomaly) -> bool {
         self.open.iter().any(|(open, _)| *open == anomaly)
@@ -276,39 +291,37 @@ impl VitalState {
     fn findings(&self, booted: bool, vitals: &Vitals, limits: &VitalLimits) -> Vec<Finding> {
         let reset = vitals.reset_reason.as_deref().unwrap_or_default();
         let crashed = matches!(reset, "panic" | "int_wdt" | "task_wdt" | "wdt");
-        // Two devices that take turns are no loop.
+        // Two devices with interleaved boot counts are not a crash loop.
         let boots = if self.is_open(Anomaly::DuplicateId) { 0 } else { self.boots.len() };
         let heap = vitals.free_heap;
         let mut findings = vec![
-            // A restart is of a moment: it is over with the next heartbeat of the same boot.
-            (
+            // A restart is a moment, and is over with the next heartbeat of the same boot.
+            Finding::new(
                 Anomaly::Brownout,
-                Some(booted && reset == "brownout"),
-                "it restarted for want of power (brownout)".to_owned(),
-                None,
-                None,
+                booted && reset == "brownout",
+                "it restarted because of a low supply voltage (brownout)".to_owned(),
             ),
-            (
+            Finding::new(
                 Anomaly::Crash,
-                Some(booted && crashed),
+                booted && crashed,
                 format!("it restarted after a crash ({reset})"),
-                None,
-                None,
             ),
-            (
-                Anomaly::CrashLoop,
-                Some(boots >= usize::try_from(limits.boots_per_hour).unwrap_or(usize::MAX)),
-                format!("{boots} restarts within an hour"),
-                Some(boots as f64),
-                Some(f64::from(limits.boots_per_hour)),
-            ),
-            (
-                Anomaly::LowMemory,
-                heap.map(|heap| heap < limits.min_free_heap),
-                format!("{} bytes of memory are free", heap.unwrap_or(0)),
-                heap.map(|heap| heap as f64),
-                Some(limits.min_free_heap as f64),
-            ),
+            Finding {
+                value: Some(boots as f64),
+                threshold: Some(f64::from(limits.boots_per_hour)),
+                ..Finding::new(
+                    Anomaly::CrashLoop,
+                    boots >= usize::try_from(limits.boots_per_hour).unwrap_or(usize::MAX),
+                    format!("{boots} restarts within an hour"),
+                )
+            },
+            Finding {
+                anomaly: Anomaly::LowMemory,
+                is_there: heap.map(|heap| heap < limits.min_free_heap),
+                message: format!("{} bytes of memory are free", heap.unwrap_or(0)),
+                value: heap.map(|heap| heap as f64),
+                threshold: Some(limits.min_free_heap as f64),
+            },
         ];
         findings.extend(self.modbus_finding(booted, vitals, limits));
         findings.extend(sd_finding(vitals, limits));
@@ -332,14 +345,15 @@ impl VitalState {
         let message = format!("{errors} of {all} Modbus exchanges failed");
         let wrong = share > limits.max_modbus_errors;
         let threshold = Some(limits.max_modbus_errors);
-        Some((Anomaly::ModbusErrors, Some(wrong), message, Some(share), threshold))
+        let finding = Finding::new(Anomaly::ModbusErrors, wrong, message);
+        Some(Finding { value: Some(share), threshold, ..finding })
     }
 
-    /// Whether a finding changes anything.
+    /// Opens or closes an anomaly by a finding, and returns the change, if there is one.
     fn note(&mut self, ts: Micros, finding: Finding) -> Option<Condition> {
-        let (anomaly, there, message, value, threshold) = finding;
+        let Finding { anomaly, is_there, message, value, threshold } = finding;
         let at = self.open.iter().position(|(open, _)| *open == anomaly);
-        let (begins, since) = match (there?, at) {
+        let (begins, since) = match (is_there?, at) {
             (true, None) => {
                 self.open.push((anomaly, ts));
                 (true, ts)
@@ -363,7 +377,7 @@ fn sd_finding(vitals: &Vitals, limits: &VitalLimits) -> Option<Finding> {
     };
     let value = free.map(|free| free as f64);
     let threshold = Some(limits.min_sd_free_mb as f64);
-    Some((Anomaly::SdFailure, Some(wrong), message, value, threshold))
+    Some(Finding { value, threshold, ..Finding::new(Anomaly::SdFailure, wrong, message) })
 }
 
 fn keys(unknown: Option<&[String]>) -> String {

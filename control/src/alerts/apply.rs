@@ -1,32 +1,50 @@
-//! Changes of alerts inside the stream's transaction, each with its event in the outbox.
+//! Applying changes of alerts in a transaction, each with its event.
 
 use std::collections::HashMap;
 
 use acuvim_schemas::{
-    api::{Alert, AlertOrigin, Silence},
-    event::{AlertEvent, AlertStep, Event, Marks},
+    api::{AlertOrigin, Silence},
+    event::{AlertStep, Marks},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{AlertChange, AlertRow, COLUMNS, NewAlert};
-use crate::{Error, db::Tx, text::Statement};
+use super::{
+    event::{AlertNote, emit_alert},
+    model::{AlertChange, NewAlert},
+};
+use crate::{db::Tx, error::Error, statement::Statement};
 
-/// Alerts of one kind in one group that begin within this time of each other are one incident.
+/// Alerts of one type in one group that begin within this time of each other are one incident.
 const INCIDENT: TimeDelta = TimeDelta::minutes(5);
 
-/// What one transaction has already looked up.
+/// Applies changes of alerts, and caches what it looks up, for the length of one transaction.
 pub(crate) struct Applying {
-    /// The time at which all of it is applied.
+    /// The time at which the changes become known.
     pub now: DateTime<Utc>,
     silences: Option<Vec<Silence>>,
-    places: HashMap<String, (Option<Uuid>, Vec<String>)>,
+    memberships: HashMap<String, Membership>,
+    /// Whether rules are switched on.
     rules: HashMap<Uuid, bool>,
+}
+
+/// The group and tags of a device.
+#[derive(Debug, Clone, Default)]
+struct Membership {
+    group_id: Option<Uuid>,
+    tags: Vec<String>,
+}
+
+/// The times of an episode.
+struct EpisodeTimes {
+    created_at: DateTime<Utc>,
+    raised_at: DateTime<Utc>,
+    resolved_at: Option<DateTime<Utc>>,
 }
 
 impl Applying {
     pub fn new(now: DateTime<Utc>) -> Self {
-        Self { now, silences: None, places: HashMap::new(), rules: HashMap::new() }
+        Self { now, silences: None, memberships: HashMap::new(), rules: HashMap::new() }
     }
 
     pub async fn change(&mut self, tx: &mut Tx, change: &AlertChange) -> Result<(), Error> {
@@ -34,77 +52,41 @@ impl Applying {
             AlertChange::Raise(alert) => self.raise(tx, alert).await,
             AlertChange::Clear { id, at, marks } => self.clear(tx, *id, *at, marks.as_ref()).await,
             AlertChange::Amend { id, created_at, raised_at, resolved_at, marks } => {
-                let times = (*created_at, *raised_at, *resolved_at);
-                self.amend(tx, *id, times, marks).await
+                let times = EpisodeTimes {
+                    created_at: *created_at,
+                    raised_at: *raised_at,
+                    resolved_at: *resolved_at,
+                };
+                self.amend(tx, *id, &times, marks).await
             }
             AlertChange::Withdraw { id } => self.withdraw(tx, *id).await,
         }
     }
 
-    /// Raises an alert, once: one that is there already stays as it is.
+    /// Raises an alert. Idempotent: an alert that exists already stays as it is.
     pub async fn raise(&mut self, tx: &mut Tx, new: &NewAlert) -> Result<(), Error> {
         if let Some((rule, _)) = new.rule
             && !self.is_live(tx, rule).await?
         {
             return Ok(());
         }
-        let (group_id, tags) = match &new.device_id {
-            Some(device_id) => self.place(tx, device_id).await?,
-            None => (None, Vec::new()),
+        let membership = match &new.device_id {
+            Some(device_id) => self.membership(tx, device_id).await?,
+            None => Membership::default(),
         };
-        let silenced = self.is_silenced(tx, new, group_id, &tags).await?;
-        let incident = incident(tx, new, group_id).await?;
-        let marks = new.marks.as_ref().and_then(|marks| serde_json::to_string(marks).ok());
-        let resolution = new.resolved_at.map(|_| "cleared");
-        let made = tx
-            .execute(
-                "INSERT INTO alerts (id, device_id, group_id, alert_type, severity, message, value,
-                     threshold, metadata, origin, rule_id, rule_version, marks, subject, shadow,
-                     backfilled, silenced, withdrawn, acknowledged, created_at, raised_at,
-                     recorded_at, resolved_at, resolution, incident_id)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                     $17, $18, $19, $20, $21, $22, $23, $24, $25)
-                 ON CONFLICT (id) DO NOTHING",
-                vec![
-                    new.id.into(),
-                    new.device_id.clone().into(),
-                    group_id.into(),
-                    new.alert_type.as_str().into(),
-                    new.severity.as_str().into(),
-                    new.message.as_str().into(),
-                    new.value.into(),
-                    new.threshold.into(),
-                    new.metadata.clone().into(),
-                    new.origin.as_str().into(),
-                    new.rule.map(|(id, _)| id).into(),
-                    new.rule.map(|(_, version)| version).into(),
-                    marks.into(),
-                    new.subject.as_str().into(),
-                    new.shadow.into(),
-                    new.backfilled.into(),
-                    silenced.into(),
-                    false.into(),
-                    false.into(),
-                    new.created_at.into(),
-                    new.raised_at.into(),
-                    self.now.into(),
-                    new.resolved_at.into(),
-                    resolution.into(),
-                    incident.into(),
-                ],
-            )
-            .await?;
-        if made == 0 {
+        let silenced = self.is_silenced(tx, new, &membership).await?;
+        let incident = incident(tx, new, membership.group_id).await?;
+        if !insert(tx, new, &membership, Placed { silenced, incident }, self.now).await? {
             return self.restore(tx, new).await;
         }
-        self.tell(tx, new.id, AlertStep::Raised, new.raised_at).await?;
+        self.emit(tx, new.id, AlertStep::Raised, new.raised_at).await?;
         match new.resolved_at {
-            Some(at) => self.tell(tx, new.id, AlertStep::Cleared, at).await,
+            Some(at) => self.emit(tx, new.id, AlertStep::Cleared, at).await,
             None => Ok(()),
         }
     }
 
-    /// An episode that was withdrawn, and is there after all.
+    /// Restores an alert that was withdrawn, because its condition held after all.
     async fn restore(&self, tx: &mut Tx, new: &NewAlert) -> Result<(), Error> {
         let marks = new.marks.as_ref().and_then(|marks| serde_json::to_string(marks).ok());
         let restored = tx
@@ -126,11 +108,11 @@ impl Applying {
             .await?;
         match restored {
             0 => Ok(()),
-            _ => self.tell(tx, new.id, AlertStep::Amended, new.created_at).await,
+            _ => self.emit(tx, new.id, AlertStep::Amended, new.created_at).await,
         }
     }
 
-    /// Ends an alert with its condition; one that a person ended before keeps that end.
+    /// Ends an alert because its condition ended. An alert that a person resolved keeps that end.
     pub async fn clear(
         &mut self,
         tx: &mut Tx,
@@ -148,9 +130,10 @@ impl Applying {
             )
             .await?;
         if ended > 0 {
-            return self.tell(tx, id, AlertStep::Cleared, at).await;
+            return self.emit(tx, id, AlertStep::Cleared, at).await;
         }
-        // A person ended it before: that its condition is over now is noted all the same.
+        // A person resolved it before. Its marks are updated all the same, so that a repair knows the
+        // end of the condition.
         tx.execute(
             "UPDATE alerts SET marks = COALESCE($1, marks) WHERE id = $2",
             vec![marks.into(), id.into()],
@@ -163,10 +146,11 @@ impl Applying {
         &mut self,
         tx: &mut Tx,
         id: Uuid,
-        (created_at, raised_at, resolved_at): (DateTime<Utc>, DateTime<Utc>, Option<DateTime<Utc>>),
+        times: &EpisodeTimes,
         marks: &Marks,
     ) -> Result<(), Error> {
-        // What a person ended stays ended, at the person's time.
+        let EpisodeTimes { created_at, raised_at, resolved_at } = *times;
+        // An alert that a person resolved keeps that end.
         let amended = tx
             .execute(
                 "UPDATE alerts SET created_at = $1, raised_at = $2, marks = $3, backfilled = (backfilled OR $4),
@@ -177,7 +161,7 @@ impl Applying {
                     created_at.into(),
                     raised_at.into(),
                     serde_json::to_string(marks).ok().into(),
-                    // One that is open still is somebody's to look at.
+                    // Known only long after its end, unless it is still open.
                     resolved_at.is_some().into(),
                     resolved_at.into(),
                     resolved_at.map(|_| "cleared").into(),
@@ -187,7 +171,7 @@ impl Applying {
             .await?;
         match amended {
             0 => Ok(()),
-            _ => self.tell(tx, id, AlertStep::Amended, created_at).await,
+            _ => self.emit(tx, id, AlertStep::Amended, created_at).await,
         }
     }
 
@@ -202,21 +186,23 @@ impl Applying {
             .await?;
         match withdrawn {
             0 => Ok(()),
-            _ => self.tell(tx, id, AlertStep::Withdrawn, self.now).await,
+            _ => self.emit(tx, id, AlertStep::Withdrawn, self.now).await,
         }
     }
 
-    /// Puts an alert's step into the outbox.
-    pub async fn tell(
+    /// Emits a step of an alert.
+    pub async fn emit(
         &self,
         tx: &mut Tx,
         id: Uuid,
         step: AlertStep,
         ts: DateTime<Utc>,
     ) -> Result<(), Error> {
-        tx.tell_alert(id, step, ts, self.now, None, None).await
+        emit_alert(tx, id, AlertNote::of(step, ts, self.now)).await
     }
 
+    /// Whether a rule exists and is switched on. A rule may be deleted while its alerts are on their way
+    /// here.
     async fn is_live(&mut self, tx: &mut Tx, rule: Uuid) -> Result<bool, Error> {
         if let Some(live) = self.rules.get(&rule) {
             return Ok(*live);
@@ -228,14 +214,9 @@ impl Applying {
         Ok(live)
     }
 
-    /// A device's group and tags.
-    async fn place(
-        &mut self,
-        tx: &mut Tx,
-        device_id: &str,
-    ) -> Result<(Option<Uuid>, Vec<String>), Error> {
-        if let Some(place) = self.places.get(device_id) {
-            return Ok(place.clone());
+    async fn membership(&mut self, tx: &mut Tx, device_id: &str) -> Result<Membership, Error> {
+        if let Some(membership) = self.memberships.get(device_id) {
+            return Ok(membership.clone());
         }
         let found: Option<(Option<Uuid>, Option<serde_json::Value>)> = tx
             .fetch_optional(
@@ -243,18 +224,18 @@ impl Applying {
                 vec![device_id.into()],
             )
             .await?;
-        let (group, tags) = found.unwrap_or_default();
+        let (group_id, tags) = found.unwrap_or_default();
         let tags = tags.and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default();
-        self.places.insert(device_id.to_owned(), (group, tags));
-        Ok(self.places.get(device_id).cloned().unwrap_or_default())
+        let membership = Membership { group_id, tags };
+        self.memberships.insert(device_id.to_owned(), membership.clone());
+        Ok(membership)
     }
 
     async fn is_silenced(
         &mut self,
         tx: &mut Tx,
         new: &NewAlert,
-        group_id: Option<Uuid>,
-        tags: &[String],
+        membership: &Membership,
     ) -> Result<bool, Error> {
         let silences = match &self.silences {
             Some(silences) => silences,
@@ -265,7 +246,9 @@ impl Applying {
             let about =
                 silence.alert_types.is_empty() || silence.alert_types.contains(&new.alert_type);
             let there = match device_id {
-                Some(device_id) => silence.scope.has(device_id, group_id, tags),
+                Some(device_id) => {
+                    silence.scope.has(device_id, membership.group_id, &membership.tags)
+                }
                 None => silence.scope.is_all(),
             };
             about && there
@@ -274,8 +257,67 @@ impl Applying {
     }
 }
 
-/// The incident that an alert belongs to: one of the same kind in the same group that began a moment
-/// before or after, or its own. Devices without a group share their outages alone.
+/// What is looked up for a new alert.
+#[derive(Clone, Copy)]
+struct Placed {
+    silenced: bool,
+    incident: Uuid,
+}
+
+/// Inserts an alert. False if there is one of that id.
+async fn insert(
+    tx: &mut Tx,
+    new: &NewAlert,
+    membership: &Membership,
+    placed: Placed,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let marks = new.marks.as_ref().and_then(|marks| serde_json::to_string(marks).ok());
+    let resolution = new.resolved_at.map(|_| "cleared");
+    let made = tx
+        .execute(
+            "INSERT INTO alerts (id, device_id, group_id, alert_type, severity, message, value,
+                 threshold, metadata, origin, rule_id, rule_version, marks, subject, shadow,
+                 backfilled, silenced, withdrawn, acknowledged, created_at, raised_at,
+                 recorded_at, resolved_at, resolution, incident_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                 $17, $18, $19, $20, $21, $22, $23, $24, $25)
+             ON CONFLICT (id) DO NOTHING",
+            vec![
+                new.id.into(),
+                new.device_id.clone().into(),
+                membership.group_id.into(),
+                new.alert_type.as_str().into(),
+                new.severity.as_str().into(),
+                new.message.as_str().into(),
+                new.value.into(),
+                new.threshold.into(),
+                new.metadata.clone().into(),
+                new.origin.as_str().into(),
+                new.rule.map(|(id, _)| id).into(),
+                new.rule.map(|(_, version)| version).into(),
+                marks.into(),
+                new.subject.as_str().into(),
+                new.shadow.into(),
+                new.backfilled.into(),
+                placed.silenced.into(),
+                false.into(),
+                false.into(),
+                new.created_at.into(),
+                new.raised_at.into(),
+                now.into(),
+                new.resolved_at.into(),
+                resolution.into(),
+                placed.incident.into(),
+            ],
+        )
+        .await?;
+    Ok(made == 1)
+}
+
+/// The incident of an alert: that of an alert of the same type in the same group which began at about the
+/// same time, or a new one. Devices without a group share incidents of health only, because an outage of
+/// the site's network has one cause, while their readings have nothing in common.
 async fn incident(tx: &mut Tx, new: &NewAlert, group: Option<Uuid>) -> Result<Uuid, Error> {
     if new.device_id.is_none() || (group.is_none() && new.origin != AlertOrigin::Health) {
         return Ok(new.id);
@@ -296,40 +338,6 @@ async fn incident(tx: &mut Tx, new: &NewAlert, group: Option<Uuid>) -> Result<Uu
         ],
     );
     find.push("ORDER BY created_at DESC LIMIT 1", []);
-    let (text, values) = find.into_parts();
-    let found: Option<(Option<Uuid>,)> = tx.fetch_optional(text, values).await?;
+    let found: Option<(Option<Uuid>,)> = tx.select_one(find).await?;
     Ok(found.and_then(|(id,)| id).unwrap_or(new.id))
-}
-
-impl Tx {
-    /// Puts an alert's step into the outbox, with the alert as it is now.
-    pub(crate) async fn tell_alert(
-        &mut self,
-        id: Uuid,
-        step: AlertStep,
-        ts: DateTime<Utc>,
-        now: DateTime<Utc>,
-        by: Option<&str>,
-        note: Option<&str>,
-    ) -> Result<(), Error> {
-        let mut one = Statement::new("SELECT");
-        one.push(COLUMNS, []);
-        one.push("FROM alerts a WHERE a.id = ?", [id.into()]);
-        let (text, values) = one.into_parts();
-        let Some(row) = self.fetch_optional::<AlertRow>(text, values).await? else {
-            return Ok(());
-        };
-        let readings = row.marks().map(|marks| marks.readings()).unwrap_or_default();
-        let event = AlertEvent {
-            event_id: Uuid::now_v7(),
-            step,
-            ts,
-            recorded_at: now,
-            by: by.map(str::to_owned),
-            note: note.map(str::to_owned),
-            readings,
-            alert: Alert::from(row),
-        };
-        self.emit(&Event::Alert(Box::new(event)), now).await
-    }
 }

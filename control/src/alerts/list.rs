@@ -1,4 +1,4 @@
-//! Reading alerts: lists with filters, one alert, counts, and the episodes that a repair compares.
+//! Reading alerts: lists with filters, one alert, counts, and the episodes that repairs compare with.
 
 use acuvim_schemas::{
     api::{AcknowledgeFilter, Alert, Scope},
@@ -8,39 +8,44 @@ use acuvim_schemas::{
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{AlertRow, COLUMNS};
-use crate::{Control, Error, db::Tx, scope::within, text::Statement};
+use super::row::{AlertRow, COLUMNS};
+use crate::{
+    db::{Control, Tx},
+    error::Error,
+    scope::within,
+    statement::Statement,
+};
 
-/// Which alerts a list holds. What is absent does not matter.
+/// Selects alerts for a list.
 #[derive(Debug, Clone, Default)]
 pub struct AlertFilter {
-    /// Of this device.
+    /// Only of this device.
     pub device_id: Option<String>,
-    /// Of devices in this group now.
+    /// Only of devices that are in this group now.
     pub group_id: Option<Uuid>,
-    /// Of this severity.
+    /// Only with this severity.
     pub severity: Option<Severity>,
-    /// Of this kind.
+    /// Only of this type.
     pub alert_type: Option<String>,
-    /// Of this incident.
+    /// Only of this incident.
     pub incident_id: Option<Uuid>,
-    /// Of this rule.
+    /// Only of this rule.
     pub rule_id: Option<Uuid>,
-    /// Acknowledged or not.
+    /// Only acknowledged or only unacknowledged ones.
     pub acknowledged: Option<bool>,
-    /// Ended or not.
+    /// Only ended or only open ones.
     pub resolved: Option<bool>,
-    /// Of rules that only record; those that alert unless given.
+    /// Those of rules in shadow mode, instead of the others.
     pub shadow: bool,
-    /// With those that late readings have shown never to have been.
+    /// Including those that were withdrawn.
     pub withdrawn: bool,
-    /// Begun from then on.
+    /// Only those that began at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Begun before.
+    /// Only those that began before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Only from behind this: the beginning and the id of the last alert of the page before.
+    /// Only those after this cursor: the beginning and the id of the last alert on the page before.
     pub after: Option<(DateTime<Utc>, Uuid)>,
-    /// At most so many.
+    /// At most this many.
     pub limit: i64,
 }
 
@@ -59,32 +64,41 @@ impl From<&AcknowledgeFilter> for AlertFilter {
     }
 }
 
-/// How many alerts are open.
+/// Counts of open alerts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AlertCounts {
-    /// Open.
+    /// All of them.
     pub open: i64,
-    /// Of them, seen by nobody.
+    /// Those that nobody has acknowledged.
     pub unacknowledged: i64,
-    /// Of them, critical.
+    /// Those that are critical.
     pub critical: i64,
 }
 
-/// An episode of a rule as it is recorded.
+/// A recorded episode of a rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RecordedEpisode {
-    /// The alert's id.
+    /// The id of its alert.
     pub id: Uuid,
-    /// The rule.
+    /// The id of the rule.
     pub rule_id: Uuid,
-    /// Its version.
+    /// The version of the rule that found it.
     pub rule_version: i64,
-    /// The readings that it rests on.
+    /// The readings that raised and cleared it.
     pub marks: Marks,
 }
 
+#[derive(sqlx::FromRow)]
+struct EpisodeRow {
+    device_id: String,
+    id: Uuid,
+    rule_id: Uuid,
+    rule_version: i64,
+    marks: Option<String>,
+}
+
 impl AlertFilter {
-    /// `FROM alerts a ... WHERE ...`
+    /// The clauses `FROM` and `WHERE`.
     pub(super) fn conditions(&self, scope: Option<&Scope>) -> Statement {
         let mut all = Statement::new(
             "FROM alerts a LEFT JOIN devices d ON d.device_id = a.device_id WHERE 1 = 1",
@@ -133,53 +147,38 @@ impl AlertFilter {
 }
 
 impl Control {
-    /// A page of alerts, the newest first, and how many match on all pages.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of alerts, newest first, and the number of matches on all pages.
     pub async fn alerts(
         &self,
         filter: &AlertFilter,
         scope: Option<&Scope>,
     ) -> Result<(Vec<Alert>, i64), Error> {
         let conditions = filter.conditions(scope);
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&conditions);
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
-        let mut page = Statement::new("SELECT");
-        page.push(COLUMNS, []);
+        let total = self.count_rows(&conditions).await?;
+        let mut page = Statement::select(COLUMNS);
         page.append(&conditions);
         if let Some((created, id)) = filter.after {
             page.push("AND (a.created_at, a.id) < (?, ?)", [created.into(), id.into()]);
         }
         page.push("ORDER BY a.created_at DESC, a.id DESC LIMIT ?", [filter.limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<AlertRow> = self.fetch_all(text, values).await?;
-        Ok((rows.into_iter().map(Alert::from).collect(), total.map_or(0, |t| t.0)))
+        let rows: Vec<AlertRow> = self.select(page).await?;
+        Ok((rows.into_iter().map(Alert::from).collect(), total))
     }
 
-    /// One alert, if it is in the scope, with the readings that it rests on.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// One alert, if it is in the scope, with the readings that raised and cleared it.
     pub async fn alert(
         &self,
         id: Uuid,
         scope: Option<&Scope>,
     ) -> Result<Option<(Alert, Option<Marks>)>, Error> {
-        let (text, values) = one(id, scope).into_parts();
-        let row: Option<AlertRow> = self.fetch_optional(text, values).await?;
+        let row: Option<AlertRow> = self.select_one(one(id, scope)).await?;
         Ok(row.map(|row| {
             let marks = row.marks();
             (Alert::from(row), marks)
         }))
     }
 
-    /// How many alerts are open.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Counts of open alerts.
     pub async fn alert_counts(&self, scope: Option<&Scope>) -> Result<AlertCounts, Error> {
         let filter = AlertFilter { resolved: Some(false), ..AlertFilter::default() };
         let mut count = Statement::new(
@@ -187,16 +186,13 @@ impl Control {
                  COALESCE(SUM(CASE WHEN a.severity = 'critical' THEN 1 ELSE 0 END), 0)",
         );
         count.append(&filter.conditions(scope));
-        let (text, values) = count.into_parts();
-        let counts: Option<(i64, i64, i64)> = self.fetch_optional(text, values).await?;
+        let counts: Option<(i64, i64, i64)> = self.select_one(count).await?;
         let (open, unacknowledged, critical) = counts.unwrap_or_default();
         Ok(AlertCounts { open, unacknowledged, critical })
     }
 
-    /// The episodes of rules on a device that were not over at a time, or began after it.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The episodes of rules that were not over at a time, or began later: of one device, of one rule, or
+    /// of all.
     pub async fn episodes(
         &self,
         device_id: Option<&str>,
@@ -215,30 +211,30 @@ impl Control {
         if let Some(rule_id) = rule_id {
             find.push("AND rule_id = ?", [rule_id.into()]);
         }
-        // The end is confirmed a while after it; a day is the longest that a rule waits.
+        // The end of an episode is confirmed later than it happened, by as long as its rule waits: a day
+        // at most.
         let before = from - chrono::TimeDelta::days(2);
-        // What a person ended goes on until its condition has: its marks say so.
+        // An alert that a person resolved is still an episode until its condition ends, which its marks
+        // tell.
         find.push(
             "AND (resolved_at IS NULL OR resolved_by IS NOT NULL OR resolved_at >= ?)",
             [before.into()],
         );
         find.push("ORDER BY created_at", []);
-        let (text, values) = find.into_parts();
-        let rows: Vec<(String, Uuid, Uuid, i64, Option<String>)> =
-            self.fetch_all(text, values).await?;
-        let read = |(device, id, rule_id, rule_version, marks): (_, _, _, _, Option<String>)| {
+        let rows: Vec<EpisodeRow> = self.select(find).await?;
+        let read = |row: EpisodeRow| {
+            let EpisodeRow { device_id, id, rule_id, rule_version, marks } = row;
             let marks: Marks = serde_json::from_str(&marks?).ok()?;
             let over =
                 marks.ended.is_some_and(|(_, confirmed)| confirmed.ts < from.timestamp_micros());
-            (!over).then_some((device, RecordedEpisode { id, rule_id, rule_version, marks }))
+            (!over).then_some((device_id, RecordedEpisode { id, rule_id, rule_version, marks }))
         };
         Ok(rows.into_iter().filter_map(read).collect())
     }
 }
 
 fn one(id: Uuid, scope: Option<&Scope>) -> Statement {
-    let mut one = Statement::new("SELECT");
-    one.push(COLUMNS, []);
+    let mut one = Statement::select(COLUMNS);
     one.push("FROM alerts a LEFT JOIN devices d ON d.device_id = a.device_id", []);
     one.push("WHERE a.id = ?", [id.into()]);
     within(&mut one, scope);
@@ -252,7 +248,6 @@ impl Tx {
         id: Uuid,
         scope: Option<&Scope>,
     ) -> Result<Option<Alert>, Error> {
-        let (text, values) = one(id, scope).into_parts();
-        Ok(self.fetch_optional::<AlertRow>(text, values).await?.map(Alert::from))
+        Ok(self.select_one::<AlertRow>(one(id, scope)).await?.map(Alert::from))
     }
 }

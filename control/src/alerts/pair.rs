@@ -1,33 +1,34 @@
-//! Alerts that devices raise and clear themselves, paired by their own time: the result is the same
-//! in whatever order they arrive. Pure.
+//! Pairs the raises and clears that a device sends into episodes, by the device's own time, so that the
+//! result does not depend on the order of their arrival. Pure.
 
 use acuvim_schemas::Micros;
 
-/// What a device said of one kind of alert.
+/// A raise or clear that a device sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct DeviceSaid {
-    /// When, by its clock.
+pub(super) struct AlertSignal {
+    /// Its time, by the clock of the device.
     pub ts: Micros,
-    /// Whether it ends; a raise and a clear of one moment: it began and ended.
+    /// Whether it is a clear. False sorts first: of a raise and a clear with the same time, the raise
+    /// comes first, and they are an episode without length.
     pub cleared: bool,
 }
 
-/// An alert of a device, from its first raise to its clear.
+/// An episode, from its first raise to its clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DeviceEpisode {
-    /// Its first raise.
+    /// The time of its first raise.
     pub started: Micros,
-    /// Its clear; none while it is open.
+    /// The time of its clear, or `None` while it is open.
     pub ended: Option<Micros>,
 }
 
-/// The episodes of one kind of alert on one device. A raise while one is open is the same one; a
-/// clear without one is nothing.
-pub(super) fn pair(said: &[DeviceSaid]) -> Vec<DeviceEpisode> {
-    let mut said = said.to_vec();
-    said.sort_unstable();
+/// The episodes of one type of alert on one device. A raise during an episode belongs to it, and a clear
+/// outside of one is ignored.
+pub(super) fn pair(signals: &[AlertSignal]) -> Vec<DeviceEpisode> {
+    let mut signals = signals.to_vec();
+    signals.sort_unstable();
     let mut episodes: Vec<DeviceEpisode> = Vec::new();
-    for one in said {
+    for one in signals {
         let open = episodes.last_mut().filter(|e| e.ended.is_none());
         match (open, one.cleared) {
             (Some(open), true) => open.ended = Some(one.ts),
@@ -45,11 +46,11 @@ mod tests {
 
     #[test]
     fn a_clear_ends_the_newest_before_it() {
-        let raise = |ts| DeviceSaid { ts, cleared: false };
-        let clear = |ts| DeviceSaid { ts, cleared: true };
-        let said = [clear(5), raise(10), raise(12), clear(20), raise(30)];
+        let raise = |ts| AlertSignal { ts, cleared: false };
+        let clear = |ts| AlertSignal { ts, cleared: true };
+        let signals = [clear(5), raise(10), raise(12), clear(20), raise(30)];
         assert_eq!(
-            pair(&said),
+            pair(&signals),
             [
                 DeviceEpisode { started: 10, ended: Some(20) },
                 DeviceEpisode { started: 30, ended: None }
@@ -60,13 +61,13 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_of_arrival_does_not_matter(
-            said in proptest::collection::vec((0..20_i64, any::<bool>()), 0..20),
+            signals in proptest::collection::vec((0..20_i64, any::<bool>()), 0..20),
         ) {
-            let said: Vec<_> =
-                said.into_iter().map(|(ts, cleared)| DeviceSaid { ts, cleared }).collect();
-            let mut other = said.clone();
+            let signals: Vec<_> =
+                signals.into_iter().map(|(ts, cleared)| AlertSignal { ts, cleared }).collect();
+            let mut other = signals.clone();
             other.reverse();
-            prop_assert_eq!(pair(&said), pair(&other));
+            prop_assert_eq!(pair(&signals), pair(&other));
         }
     }
 }

@@ -1,41 +1,28 @@
-//! What people do about alerts, and what is done when nobody does.
+//! What people do about alerts: acknowledge and resolve them.
 
 use acuvim_schemas::{
     api::{Alert, Scope},
     event::AlertStep,
 };
-use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::AlertFilter;
-use crate::{By, Control, Error, db::Tx, text::Statement};
+use super::{
+    event::{AlertNote, emit_alert},
+    list::AlertFilter,
+};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::Error,
+    statement::Statement,
+};
 
-/// Alerts that one request acknowledges at most; and reminders of one look.
-const MOST: i64 = 10_000;
-const PAGE: i64 = 200;
-
-/// When somebody is reminded of an alert that nobody has acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reminders {
-    /// How long after it was recorded, and after the reminder before.
-    pub every: TimeDelta,
-    /// How long after it was recorded it is escalated, once.
-    pub escalate_after: TimeDelta,
-}
-
-impl Default for Reminders {
-    fn default() -> Self {
-        Self { every: TimeDelta::hours(1), escalate_after: TimeDelta::hours(4) }
-    }
-}
+/// Alerts that one request acknowledges at most.
+const MAX_ACKNOWLEDGED: i64 = 10_000;
 
 impl Control {
-    /// Notes that a person has seen an alert; none if there is no such alert. Doing it again changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Acknowledges an alert. `None` if there is no such alert in the scope. Idempotent.
     pub async fn acknowledge(
         &self,
         id: Uuid,
@@ -57,11 +44,8 @@ impl Control {
         Ok(alert)
     }
 
-    /// Acknowledges many at once: these, or all open ones that match. Answers with how many were not
-    /// acknowledged before.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Acknowledges these alerts or, with a filter, all that match it. Returns the number of those that
+    /// were not acknowledged before.
     pub async fn acknowledge_many(
         &self,
         ids: &[Uuid],
@@ -80,9 +64,8 @@ impl Control {
                 find.push_list(ids.iter().map(|id| (*id).into()));
             }
         }
-        find.push("ORDER BY a.created_at LIMIT ?", [MOST.into()]);
-        let (text, values) = find.into_parts();
-        let found: Vec<(Uuid,)> = tx.fetch_all(text, values).await?;
+        find.push("ORDER BY a.created_at LIMIT ?", [MAX_ACKNOWLEDGED.into()]);
+        let found: Vec<(Uuid,)> = tx.select(find).await?;
         let mut count = 0;
         for (id,) in found {
             count += i64::from(acknowledge(&mut tx, id, note, by).await?);
@@ -94,11 +77,8 @@ impl Control {
         Ok(count)
     }
 
-    /// Ends an alert by a person's word; none if there is no such alert. Its rule does not raise it
-    /// again before its condition has ended.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Resolves an alert for a person. `None` if there is no such alert in the scope. Its rule does not
+    /// raise it again until its condition has ended.
     pub async fn resolve(
         &self,
         id: Uuid,
@@ -117,8 +97,8 @@ impl Control {
             )
             .await?;
         if ended == 1 {
-            let step = AlertStep::Resolved;
-            tx.tell_alert(id, step, by.at, by.at, Some(&by.name), None).await?;
+            let step = AlertNote::of_person(AlertStep::Resolved, by, None);
+            emit_alert(&mut tx, id, step).await?;
             tx.audit(by, "alert.resolve", &id.to_string(), json!({})).await?;
         }
         let alert = tx.alert(id, scope).await?;
@@ -126,64 +106,9 @@ impl Control {
         self.outbox.notify_one();
         Ok(alert)
     }
-
-    /// Reminds of alerts that nobody has acknowledged, and escalates those for which nobody did for
-    /// long: one of each incident. Answers with how many.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn remind(&self, reminders: &Reminders, now: DateTime<Utc>) -> Result<u64, Error> {
-        let mut tx = self.begin().await?;
-        let mut find = Statement::new(
-            "SELECT a.id, a.recorded_at, a.escalated_at FROM alerts a
-             WHERE a.resolved_at IS NULL AND a.severity <> 'info'",
-        );
-        find.push(
-            "AND a.acknowledged = ? AND a.silenced = ? AND a.backfilled = ? AND a.shadow = ?",
-            [false.into(), false.into(), false.into(), false.into()],
-        );
-        find.push(
-            "AND (COALESCE(a.reminded_at, a.recorded_at) <= ?
-                 OR (a.escalated_at IS NULL AND a.recorded_at <= ?))
-             AND NOT EXISTS (SELECT 1 FROM alerts o
-                 WHERE o.incident_id = a.incident_id AND o.acknowledged = ?)",
-            [(now - reminders.every).into(), (now - reminders.escalate_after).into(), true.into()],
-        );
-        // One speaks for its incident: the first of those that somebody is to be told of.
-        find.push(
-            "AND NOT EXISTS (SELECT 1 FROM alerts o
-                 WHERE o.incident_id = a.incident_id AND o.id < a.id AND o.resolved_at IS NULL
-                     AND o.severity <> 'info' AND o.silenced = ? AND o.backfilled = ?
-                     AND o.shadow = ?)
-             ORDER BY a.recorded_at LIMIT ?",
-            [false.into(), false.into(), false.into(), PAGE.into()],
-        );
-        let (text, values) = find.into_parts();
-        let due: Vec<(Uuid, DateTime<Utc>, Option<DateTime<Utc>>)> =
-            tx.fetch_all(text, values).await?;
-        if due.is_empty() {
-            return Ok(0);
-        }
-        let count = due.len() as u64;
-        for (id, recorded, escalated) in due {
-            let escalates = escalated.is_none() && now - recorded >= reminders.escalate_after;
-            let step = if escalates { AlertStep::Escalated } else { AlertStep::Reminded };
-            tx.execute(
-                "UPDATE alerts SET reminded_at = $1,
-                     escalated_at = CASE WHEN $2 THEN $1 ELSE escalated_at END
-                 WHERE incident_id = (SELECT incident_id FROM alerts WHERE id = $3)
-                     AND resolved_at IS NULL",
-                vec![now.into(), escalates.into(), id.into()],
-            )
-            .await?;
-            tx.tell_alert(id, step, now, now, None, None).await?;
-        }
-        tx.commit().await?;
-        self.outbox.notify_one();
-        Ok(count)
-    }
 }
 
+/// Acknowledges an alert. False if it was acknowledged before.
 async fn acknowledge(tx: &mut Tx, id: Uuid, note: Option<&str>, by: &By) -> Result<bool, Error> {
     let seen = tx
         .execute(
@@ -203,6 +128,7 @@ async fn acknowledge(tx: &mut Tx, id: Uuid, note: Option<&str>, by: &By) -> Resu
     if seen == 0 {
         return Ok(false);
     }
-    tx.tell_alert(id, AlertStep::Acknowledged, by.at, by.at, Some(&by.name), note).await?;
+    let step = AlertNote::of_person(AlertStep::Acknowledged, by, note);
+    emit_alert(tx, id, step).await?;
     Ok(true)
 }

@@ -1,30 +1,38 @@
-//! Alerts about the system itself: what is wrong at present, against what was wrong before.
+//! Alerts about the system itself: the open alerts are kept equal to what is wrong at present.
 
 use acuvim_schemas::{api::AlertOrigin, event::alert_id, payload::Severity};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{Applying, NewAlert};
-use crate::{Control, Error};
+use super::{apply::Applying, model::NewAlert};
+use crate::{db::Control, error::Error};
 
 /// Something that is wrong with the system.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SystemCondition {
-    /// What kind of thing: `ledger_unbalanced`, `component_away`, ...
+    /// The type of the alert: `ledger_unbalanced`, `component_away`.
     pub alert_type: &'static str,
-    /// What tells it apart from others of its kind.
+    /// Tells conditions of the same type apart.
     pub subject: String,
-    /// How bad.
+    /// How severe the alert is.
     pub severity: Severity,
-    /// In words, with what to do.
+    /// The message, for people, with what to do.
     pub message: String,
-    /// More.
+    /// Further fields, which depend on the type.
     pub metadata: Json,
 }
 
-/// How long a condition that a person has ended is left alone while it goes on.
-const LEFT_ALONE: TimeDelta = TimeDelta::hours(1);
+/// How long a condition whose alert a person resolved is not raised again.
+const QUIET_AFTER_RESOLVE: TimeDelta = TimeDelta::hours(1);
+
+#[derive(sqlx::FromRow)]
+struct KnownAlert {
+    id: Uuid,
+    alert_type: String,
+    subject: String,
+    resolved_by: Option<String>,
+}
 
 impl SystemCondition {
     fn alert(&self, id: Uuid, subject: String, now: DateTime<Utc>) -> NewAlert {
@@ -51,11 +59,7 @@ impl SystemCondition {
 }
 
 impl Control {
-    /// Raises what was found wrong, each once for ever: a fault of the past is over when a person says
-    /// so.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Raises faults of the past, each once for ever. Only a person resolves them.
     pub async fn system_faults(
         &self,
         faults: &[SystemCondition],
@@ -73,11 +77,8 @@ impl Control {
         Ok(())
     }
 
-    /// Makes the open system alerts of a source exactly these: raises what is new, clears what is
-    /// over. A source sees only its own.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Makes the open alerts of a source exactly these: raises new ones, and clears those that are not
+    /// among them. Alerts of other sources are not touched.
     pub async fn system_alerts(
         &self,
         source: &str,
@@ -85,29 +86,28 @@ impl Control {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let mine = |condition: &SystemCondition| format!("{source}/{}", condition.subject);
-        // What a person has just ended is not raised again at the next look.
-        let known: Vec<(Uuid, String, String, Option<String>)> = self
+        // Includes those that a person resolved lately, so that they are not raised again at once.
+        let known: Vec<KnownAlert> = self
             .fetch_all(
                 "SELECT id, alert_type, subject, resolved_by FROM alerts
                  WHERE device_id IS NULL AND origin = 'system' AND (resolved_at IS NULL
                      OR (resolved_by IS NOT NULL AND resolved_at > $1))",
-                vec![(now - LEFT_ALONE).into()],
+                vec![(now - QUIET_AFTER_RESOLVE).into()],
             )
             .await?;
         let prefix = format!("{source}/");
         let known: Vec<_> =
-            known.into_iter().filter(|(_, _, subject, _)| subject.starts_with(&prefix)).collect();
-        let is_open = |c: &SystemCondition| {
-            known.iter().any(|(_, kind, subject, _)| *kind == c.alert_type && *subject == mine(c))
+            known.into_iter().filter(|alert| alert.subject.starts_with(&prefix)).collect();
+        let is_of = |alert: &KnownAlert, condition: &SystemCondition| {
+            alert.alert_type == condition.alert_type && alert.subject == mine(condition)
         };
-        let is_wrong = |kind: &str, subject: &str| {
-            conditions.iter().any(|c| c.alert_type == kind && mine(c) == subject)
-        };
-        let new: Vec<&SystemCondition> = conditions.iter().filter(|c| !is_open(c)).collect();
+        let is_known = |c: &SystemCondition| known.iter().any(|alert| is_of(alert, c));
+        let is_wrong = |alert: &KnownAlert| conditions.iter().any(|c| is_of(alert, c));
+        let new: Vec<&SystemCondition> = conditions.iter().filter(|c| !is_known(c)).collect();
         let over: Vec<Uuid> = known
             .iter()
-            .filter(|(_, kind, subject, by)| by.is_none() && !is_wrong(kind, subject))
-            .map(|(id, ..)| *id)
+            .filter(|alert| alert.resolved_by.is_none() && !is_wrong(alert))
+            .map(|alert| alert.id)
             .collect();
         if new.is_empty() && over.is_empty() {
             return Ok(());

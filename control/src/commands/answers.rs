@@ -1,4 +1,4 @@
-//! What devices and `ingest` say about commands: applied in the transaction of the offsets.
+//! Answers of devices, and what `ingest` reports about the delivery of commands.
 
 use acuvim_schemas::{
     command::{CommandStatus, Delivery, Outcome},
@@ -9,29 +9,28 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
-use super::course::{Verdict, judge};
-use crate::{Error, db::Tx};
+use super::verdict::{Verdict, verdict};
+use crate::{db::Tx, error::Error};
 
-/// The largest answer that is kept as it is, in bytes of JSON; the log has it whole, for its
-/// retention.
-const MOST_BYTES: usize = 256 << 10;
+/// The largest answer that is stored, in bytes of JSON. The log has larger ones, until its retention.
+const MAX_BYTES: usize = 256 << 10;
 
-/// Answers that changed nothing which are kept of one device.
-const KEPT: i64 = 100;
+/// Answers without effect that are kept of one device.
+const MAX_KEPT: i64 = 100;
 
-/// An answer as it came.
+/// An answer to a command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Who sent it.
+    /// The device that sent it.
     pub device_id: String,
-    /// When it came.
+    /// When it arrived.
     pub at: DateTime<Utc>,
-    /// What it says.
+    /// The answer as the device sent it.
     pub response: Response,
 }
 
 #[derive(sqlx::FromRow)]
-struct Asked {
+struct AnsweredCommand {
     device_id: String,
     status: String,
     ack_timeout_s: i64,
@@ -39,10 +38,10 @@ struct Asked {
     config_section: Option<String>,
 }
 
-/// Moves a command on by an answer, or keeps an answer that changes nothing.
-pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
+/// Moves a command forward by an answer, or keeps the answer if it has no effect.
+pub(crate) async fn apply_answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
     let request_id = answer.response.request_id.parse::<Uuid>().ok();
-    let asked: Option<Asked> = match request_id {
+    let command: Option<AnsweredCommand> = match request_id {
         Some(id) => {
             tx.fetch_optional(
                 "SELECT device_id, status, ack_timeout_s, secret_params, config_section
@@ -53,35 +52,35 @@ pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
         }
         None => None,
     };
-    let verdict = match &asked {
+    let verdict = match &command {
         None => Verdict::Unknown,
-        Some(asked) if asked.device_id != answer.device_id => Verdict::WrongDevice,
-        Some(asked) => {
-            let now = CommandStatus::parse(&asked.status).unwrap_or(CommandStatus::Timeout);
-            judge(now, answer.response.status)
+        Some(command) if command.device_id != answer.device_id => Verdict::WrongDevice,
+        Some(command) => {
+            let now = CommandStatus::parse(&command.status).unwrap_or(CommandStatus::Timeout);
+            verdict(now, answer.response.status)
         }
     };
-    match (verdict, request_id, asked) {
-        // Each only if nothing has ended it meanwhile: who deletes a device may have been first.
-        (Verdict::Moves(CommandStatus::Ack), Some(id), Some(asked)) => tx
+    match (verdict, request_id, command) {
+        // Only while it is open: deleting its device may have ended it concurrently.
+        (Verdict::Moves(CommandStatus::Ack), Some(id), Some(command)) => tx
             .execute(
                 "UPDATE commands SET status = 'ack', ack_at = $1, deadline = $2, waiting = $3
                  WHERE request_id = $4 AND status IN ('pending', 'sent')",
                 vec![
                     answer.at.into(),
-                    (answer.at + TimeDelta::seconds(asked.ack_timeout_s)).into(),
+                    (answer.at + TimeDelta::seconds(command.ack_timeout_s)).into(),
                     false.into(),
                     id.into(),
                 ],
             )
             .await
             .map(|_| ()),
-        (Verdict::Moves(status), Some(id), Some(asked)) => {
+        (Verdict::Moves(status), Some(id), Some(command)) => {
             if !finish(tx, id, status, answer).await? {
                 return keep(tx, answer, Verdict::Repeated).await;
             }
             if status == CommandStatus::Success {
-                note_config(tx, &asked, answer.at).await?;
+                note_config(tx, &command, answer.at).await?;
             }
             Ok(())
         }
@@ -89,7 +88,7 @@ pub(crate) async fn answer(tx: &mut Tx, answer: &Answer) -> Result<(), Error> {
     }
 }
 
-/// False if it has ended meanwhile.
+/// Ends a command with an answer. False if it has ended already.
 async fn finish(
     tx: &mut Tx,
     request_id: Uuid,
@@ -118,27 +117,32 @@ async fn finish(
         )
         .await?;
     if ended == 1 {
-        tx.tell_command(request_id).await?;
+        tx.emit_command(request_id).await?;
     }
     Ok(ended == 1)
 }
 
-/// What was desired is reported from the device's own word on.
-async fn note_config(tx: &mut Tx, asked: &Asked, at: DateTime<Utc>) -> Result<(), Error> {
-    let section = asked.config_section.as_deref().and_then(Section::parse);
+/// Notes the values of a configuration command as reported, now that the device has confirmed them.
+async fn note_config(
+    tx: &mut Tx,
+    command: &AnsweredCommand,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    let section = command.config_section.as_deref().and_then(Section::parse);
     let params: Option<Map<String, Json>> =
-        asked.secret_params.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        command.secret_params.as_deref().and_then(|text| serde_json::from_str(text).ok());
     match (section, params.as_ref().and_then(|p| p.get("values")).and_then(Json::as_object)) {
         (Some(section), Some(values)) => {
-            tx.note_reported(&asked.device_id, section, values, at).await
+            tx.note_reported(&command.device_id, section, values, at).await
         }
         _ => Ok(()),
     }
 }
 
+/// Keeps an answer that has no effect.
 async fn keep(tx: &mut Tx, answer: &Answer, verdict: Verdict) -> Result<(), Error> {
     let request_id: String = answer.response.request_id.chars().take(64).collect();
-    // An id in another spelling is the same id.
+    // In canonical form, because a device may write the id in upper case.
     let request_id = request_id.parse::<Uuid>().map_or(request_id, |id| id.to_string());
     tx.execute(
         "INSERT INTO command_answers (id, request_id, device_id, at, verdict, answer)
@@ -157,24 +161,24 @@ async fn keep(tx: &mut Tx, answer: &Answer, verdict: Verdict) -> Result<(), Erro
         "DELETE FROM command_answers WHERE device_id = $1 AND id <=
              (SELECT id FROM command_answers WHERE device_id = $1 ORDER BY id DESC
               LIMIT 1 OFFSET $2)",
-        vec![answer.device_id.as_str().into(), KEPT.into()],
+        vec![answer.device_id.as_str().into(), MAX_KEPT.into()],
     )
     .await
     .map(|_| ())
 }
 
-/// The answer as it is kept: secrets masked, and no larger than a row should be.
+/// The answer as it is stored: with secrets masked, and limited in size.
 fn bounded(response: &Response) -> Json {
     let json = masked(json!(response));
     let bytes = json.to_string().len();
-    if bytes <= MOST_BYTES {
+    if bytes <= MAX_BYTES {
         return json;
     }
     json!({"status": response.status, "too_large": true, "bytes": bytes})
 }
 
-/// Notes what `ingest` reports about a command.
-pub(crate) async fn delivered(
+/// Notes what `ingest` reports about the delivery of a command.
+pub(crate) async fn apply_delivery(
     tx: &mut Tx,
     device_id: &str,
     delivery: Delivery,
@@ -191,7 +195,7 @@ pub(crate) async fn delivered(
             )
             .await?
         }
-        // Known for certain to be with nobody: it may be tried again when the device is heard.
+        // Certainly not delivered, so it can be sent again once a message of the device arrives.
         Outcome::NoSubscriber => {
             tx.execute(
                 "UPDATE commands SET waiting = $1, nobody_at = $2,

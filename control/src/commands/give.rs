@@ -1,4 +1,4 @@
-//! Giving a command: its row and, once it may go, its row in the outbox, in one transaction.
+//! Giving a command: its row and, if it can be sent now, its row in the outbox, in one transaction.
 
 use acuvim_schemas::{
     api::{CommandAccepted, Deliver, DeviceStatus, Scope},
@@ -10,68 +10,71 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
-use crate::{By, Control, Error, ErrorKind, db::Tx};
+use super::release::release;
+use crate::{
+    audit::By,
+    configs::Desired,
+    db::{Control, Tx},
+    error::{Error, ErrorKind},
+};
 
-/// The largest MQTT packet of a device that did not say, in bytes.
+/// The largest MQTT packet for devices that did not report a limit, in bytes.
 const DEFAULT_PACKET: i64 = 1024;
 
 /// How long an idempotency key is remembered.
-const KEY_HOLDS: TimeDelta = TimeDelta::days(1);
+const KEY_LIFETIME: TimeDelta = TimeDelta::days(1);
 
-/// A command to be given; what it takes has been checked.
+/// A command to be given. Its parameters have been validated.
 #[derive(Debug, Clone)]
 pub struct NewCommand {
-    /// For whom.
+    /// The id of the device.
     pub device_id: String,
-    /// What.
+    /// The name of the command.
     pub command: String,
-    /// With what.
+    /// The parameters of the command.
     pub params: Map<String, Json>,
-    /// When it may go.
+    /// Whether it is sent now or once the device is online.
     pub deliver: Deliver,
-    /// Seconds to the first answer.
+    /// Seconds until the first answer.
     pub first_timeout_s: i64,
     /// Seconds from an `ack` to the last answer.
     pub ack_timeout_s: i64,
-    /// Seconds that it waits for the device.
+    /// Seconds that it may wait for the device.
     pub expires_s: i64,
-    /// The same again is not given again.
+    /// A second command to the device with the same key is not stored.
     pub idempotency_key: Option<String>,
-    /// What the topics begin with, for the packet's size.
+    /// The first level of all topics, which counts for the size of the packet.
     pub topic_prefix: String,
-    /// The section of the configuration that it sets.
+    /// The section of the configuration that it sets, if any.
     pub section: Option<Section>,
-    /// Whether what it sets is what is desired from now on, and not only sent again.
+    /// Whether its values become the desired configuration. False if they are already, and only sent again.
     pub desired: bool,
-    /// The command to a group that it is part of.
+    /// The group command that it is part of.
     pub group_command: Option<Uuid>,
 }
 
-/// What became of it.
+/// The outcome of giving a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
-    /// It is stored.
+    /// The command is stored.
     Stored(CommandAccepted),
-    /// It was given before, under the same key, and then as part of this command to a group.
+    /// It was given before under the same key; with the group command that it was part of then.
     Again(CommandAccepted, Option<Uuid>),
     /// There is no such device in the scope.
     NotFound,
     /// The device is disabled.
     Disabled,
-    /// Its packet is larger than the device takes.
+    /// The packet is too large for the device.
     TooLarge {
-        /// Bytes of the packet.
+        /// The size of the packet, in bytes.
         bytes: i64,
-        /// What the device takes.
+        /// The limit of the device.
         max: i64,
     },
 }
 
 impl Control {
     /// Gives a command.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
     pub async fn give_command(
         &self,
         new: &NewCommand,
@@ -79,7 +82,7 @@ impl Control {
         by: &By,
     ) -> Result<Given, Error> {
         match self.try_give(new, scope, by).await {
-            // The same key at the same moment: the other was first.
+            // A concurrent call with the same key was first, and is found by the second attempt.
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 self.try_give(new, scope, by).await
             }
@@ -134,6 +137,30 @@ pub(crate) async fn give(
         return Ok(Given::TooLarge { bytes, max });
     }
     let waits = new.deliver == Deliver::WhenOnline && device.status != DeviceStatus::Online;
+    insert(tx, request_id, new, Insert { key, waits }, by).await?;
+    if let Some(section) = new.section.filter(|_| new.desired) {
+        let desired = Desired { section, params: &new.params, request_id };
+        tx.set_desired(&new.device_id, &desired, by).await?;
+    }
+    if !waits {
+        release(tx, request_id, by.at).await?;
+    }
+    Ok(Given::Stored(CommandAccepted { request_id, status: CommandStatus::Pending }))
+}
+
+/// The columns of a new command that don't come from the command itself.
+struct Insert {
+    key: Option<String>,
+    waits: bool,
+}
+
+async fn insert(
+    tx: &mut Tx,
+    request_id: Uuid,
+    new: &NewCommand,
+    insert: Insert,
+    by: &By,
+) -> Result<(), Error> {
     let expires = match new.deliver {
         Deliver::Now => new.first_timeout_s,
         Deliver::WhenOnline => new.expires_s,
@@ -151,48 +178,54 @@ pub(crate) async fn give(
             masked(Json::Object(new.params.clone())).into(),
             Json::Object(new.params.clone()).to_string().into(),
             new.deliver.as_str().into(),
-            waits.into(),
+            insert.waits.into(),
             new.first_timeout_s.into(),
             new.ack_timeout_s.into(),
             by.name.as_str().into(),
             by.at.into(),
             expires_at.into(),
             new.group_command.into(),
-            key.into(),
+            insert.key.into(),
             new.section.map(Section::as_str).into(),
         ],
     )
-    .await?;
-    if let Some(section) = new.section.filter(|_| new.desired) {
-        tx.note_desired(&new.device_id, section, &new.params, request_id, by).await?;
-    }
-    if !waits {
-        release(tx, request_id, by.at).await?;
-    }
-    Ok(Given::Stored(CommandAccepted { request_id, status: CommandStatus::Pending }))
+    .await
+    .map(|_| ())
 }
 
+/// The key as it is stored: two callers with the same key don't collide.
 fn keyed(key: &str, by: &By) -> String {
     format!("{}:{key}", by.id.unwrap_or_default())
 }
 
+#[derive(sqlx::FromRow)]
+struct EarlierCommand {
+    request_id: Uuid,
+    status: String,
+    created_at: DateTime<Utc>,
+    group_command: Option<Uuid>,
+}
+
+/// The command that was given to a device under a key. A key that has expired is freed instead.
 async fn given_before(
     tx: &mut Tx,
     device_id: &str,
     key: &str,
     at: DateTime<Utc>,
 ) -> Result<Option<Given>, Error> {
-    let found: Option<(Uuid, String, DateTime<Utc>, Option<Uuid>)> = tx
+    let found: Option<EarlierCommand> = tx
         .fetch_optional(
             "SELECT request_id, status, created_at, group_command FROM commands
              WHERE device_id = $1 AND idempotency_key = $2",
             vec![device_id.into(), key.into()],
         )
         .await?;
-    let Some((request_id, status, created_at, group)) = found else { return Ok(None) };
-    if at - created_at < KEY_HOLDS {
-        let status = CommandStatus::parse(&status).unwrap_or(CommandStatus::Pending);
-        return Ok(Some(Given::Again(CommandAccepted { request_id, status }, group)));
+    let Some(earlier) = found else { return Ok(None) };
+    let request_id = earlier.request_id;
+    if at - earlier.created_at < KEY_LIFETIME {
+        let status = CommandStatus::parse(&earlier.status).unwrap_or(CommandStatus::Pending);
+        let accepted = CommandAccepted { request_id, status };
+        return Ok(Some(Given::Again(accepted, earlier.group_command)));
     }
     tx.execute(
         "UPDATE commands SET idempotency_key = NULL WHERE request_id = $1",
@@ -200,63 +233,4 @@ async fn given_before(
     )
     .await?;
     Ok(None)
-}
-
-#[derive(sqlx::FromRow)]
-struct Ready {
-    device_id: String,
-    command: String,
-    secret_params: Option<String>,
-    deliver: String,
-    attempt: i64,
-    first_timeout_s: i64,
-    expires_at: DateTime<Utc>,
-}
-
-/// Lets a command go: into the outbox, with the time from which the device may not run it.
-pub(super) async fn release(tx: &mut Tx, request_id: Uuid, at: DateTime<Utc>) -> Result<(), Error> {
-    let ready: Option<Ready> = tx
-        .fetch_optional(
-            "SELECT device_id, command, secret_params, deliver, attempt, first_timeout_s, expires_at
-             FROM commands WHERE request_id = $1 AND status = 'pending'",
-            vec![request_id.into()],
-        )
-        .await?;
-    let Some(ready) = ready else { return Ok(()) };
-    let answer_by = at + TimeDelta::seconds(ready.first_timeout_s);
-    // One that is to be done now keeps the deadline it was given with.
-    let deadline = match Deliver::parse(&ready.deliver) {
-        Some(Deliver::WhenOnline) => answer_by,
-        _ => ready.expires_at,
-    };
-    let expires = deadline.min(ready.expires_at);
-    let params = ready.secret_params.as_deref().unwrap_or("{}");
-    let params: Map<String, Json> = serde_json::from_str(params)
-        .map_err(|e| Error::new(ErrorKind::Internal, format!("stored parameters: {e}")))?;
-    let body = Command::payload(request_id, &ready.command, &params, expires.timestamp_micros());
-    let attempt = ready.attempt + 1;
-    let let_go = tx
-        .execute(
-            "UPDATE commands SET waiting = $1, deadline = $2, attempt = $3
-             WHERE request_id = $4 AND status = 'pending'",
-            vec![false.into(), deadline.into(), attempt.into(), request_id.into()],
-        )
-        .await?;
-    if let_go == 0 {
-        return Ok(());
-    }
-    tx.execute(
-        "INSERT INTO outbox (id, device_id, request_id, body, expires_at, attempt)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        vec![
-            Uuid::now_v7().into(),
-            ready.device_id.into(),
-            request_id.into(),
-            body.into(),
-            expires.into(),
-            attempt.into(),
-        ],
-    )
-    .await
-    .map(|_| ())
 }

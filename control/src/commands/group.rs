@@ -1,4 +1,4 @@
-//! Commands to a group: one for each of its devices, and a summary to follow.
+//! Commands to a group: one for each of its devices, and a summary of their progress.
 
 use acuvim_schemas::{
     api::{GroupCommand, GroupCommandSummary, Scope, Skipped},
@@ -8,24 +8,33 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::give::{Given, NewCommand, give};
-use crate::{By, Control, Error, scope::within, text::Statement};
+use crate::{audit::By, db::Control, error::Error, scope::within, statement::Statement};
 
-/// Commands that are stored in one transaction: others wait for it.
+/// Commands in one transaction, which other writers wait for.
 const CHUNK: usize = 200;
 
-/// What became of some of a group's devices.
+/// The outcome for some devices of a group.
 #[derive(Default)]
 struct Chunk {
     total: i64,
     skipped: Vec<Skipped>,
-    /// The group command that they got before, under the same key.
+    /// The group command that they got before under the same key.
     earlier: Option<Uuid>,
 }
 
-/// What became of a command to a group.
+/// A command to a group.
+struct GroupRequest<'a> {
+    group_id: Uuid,
+    group_command: Uuid,
+    new: &'a NewCommand,
+    scope: Option<&'a Scope>,
+    by: &'a By,
+}
+
+/// The outcome of giving a command to a group.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupGiven {
-    /// Stored, one for each device but those that are named.
+    /// Stored for each device, apart from those that are named.
     Stored(GroupCommand),
     /// There is no such group in the scope.
     NotFound,
@@ -34,10 +43,8 @@ pub enum GroupGiven {
 }
 
 impl Control {
-    /// Gives each device of a group the same command.
-    ///
-    /// # Errors
-    /// When the database can't be asked; some devices may have got it.
+    /// Gives each device of a group the same command. If the database fails in between, the result names
+    /// the devices without one.
     pub async fn give_group_command(
         &self,
         group_id: Uuid,
@@ -54,15 +61,17 @@ impl Control {
         }
         let group_command = Uuid::now_v7();
         let mut given = GroupCommand { group_command, total: 0, skipped: Vec::new() };
+        let command = GroupRequest { group_id, group_command, new, scope, by };
         let mut earlier = None;
         for (n, chunk) in devices.chunks(CHUNK).enumerate() {
-            match self.give_chunk(group_id, group_command, chunk, n == 0, (new, scope, by)).await {
+            match self.give_chunk(&command, chunk, n == 0).await {
                 Ok(stored) => {
                     given.total += stored.total;
                     given.skipped.extend(stored.skipped);
                     earlier = earlier.or(stored.earlier);
                 }
-                // The ones before are on their way: whoever asked must learn their name.
+                // Earlier chunks are stored and will be sent, so the caller must get the id of the group
+                // command rather than an error.
                 Err(error) if n > 0 => {
                     tracing::info!(%error, "a group command was not stored for all");
                     let not_stored = |device_id: &String| Skipped {
@@ -86,15 +95,14 @@ impl Control {
         }
     }
 
-    /// Gives some of a group's devices the command, in one transaction.
+    /// Gives some devices of a group the command, in one transaction.
     async fn give_chunk(
         &self,
-        group_id: Uuid,
-        group_command: Uuid,
+        request: &GroupRequest<'_>,
         devices: &[String],
         first: bool,
-        (new, scope, by): (&NewCommand, Option<&Scope>, &By),
     ) -> Result<Chunk, Error> {
+        let GroupRequest { group_id, group_command, new, scope, by } = *request;
         let (mut given, mut tx) = (Chunk::default(), self.begin().await?);
         for device_id in devices {
             let one = NewCommand {
@@ -123,8 +131,8 @@ impl Control {
         Ok(given)
     }
 
-    /// The ids of a group's devices.
-    pub(crate) async fn group_members(
+    /// The ids of the devices of a group.
+    async fn group_members(
         &self,
         group_id: Uuid,
         scope: Option<&Scope>,
@@ -133,15 +141,11 @@ impl Control {
         members.push("WHERE d.group_id = ?", [group_id.into()]);
         within(&mut members, scope);
         members.push("ORDER BY d.device_id", []);
-        let (text, values) = members.into_parts();
-        let rows: Vec<(String,)> = self.fetch_all(text, values).await?;
+        let rows: Vec<(String,)> = self.select(members).await?;
         Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
-    /// How far the commands of a group command have come; none if there is none in the scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// The progress of a group command. `None` if none of its devices are in the scope.
     pub async fn group_command(
         &self,
         group_command: Uuid,
@@ -155,8 +159,7 @@ impl Control {
             count.push(")", []);
         }
         count.push("GROUP BY c.command, c.status", []);
-        let (text, values) = count.into_parts();
-        let rows: Vec<(String, String, i64)> = self.fetch_all(text, values).await?;
+        let rows: Vec<(String, String, i64)> = self.select(count).await?;
         Ok(summary(group_command, rows))
     }
 }

@@ -1,19 +1,27 @@
-//! Commands that never lie: each row says what is known, and moves only forward to one terminal
-//! state.
+//! Commands to devices. The row of a command shows only what is known, and moves forward to exactly one
+//! final status.
 
 mod answers;
-mod course;
+mod cancel;
+mod event;
 mod give;
 mod group;
 mod list;
-mod told;
+mod release;
+mod resend;
+mod timeout;
+mod verdict;
 mod waiting;
 
 pub use answers::Answer;
-pub(crate) use give::give;
 pub use give::{Given, NewCommand};
 pub use group::GroupGiven;
 pub use list::CommandFilter;
+pub use resend::Resend;
+pub use timeout::ReadUntil;
 
-pub(crate) use answers::{answer, delivered};
-pub(crate) use waiting::{awake, expire, resend_config};
+pub(crate) use answers::{apply_answer, apply_delivery};
+pub(crate) use give::give;
+pub(crate) use resend::resend_config;
+pub(crate) use timeout::expire;
+pub(crate) use waiting::release_waiting;

@@ -1,35 +1,42 @@
-//! The fleet list: filters, sorting, pages; by indexes, so that it stays fast with many devices.
+//! The fleet list: filters, sorting, pages. Every sort has an index, so that lists of large fleets stay
+//! fast.
 
 use acuvim_schemas::api::{Device, DeviceStatus, Scope};
 use chrono::Datelike as _;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{COLUMNS, DeviceRow};
-use crate::{Control, Error, ErrorKind, scope::within, text::Statement, value::Value};
+use super::row::{COLUMNS, DeviceRow};
+use crate::{
+    db::Control,
+    error::{Error, ErrorKind},
+    scope::within,
+    statement::Statement,
+    value::Value,
+};
 
-/// What a list is sorted by; devices that are equal in it, by their id.
+/// The order of a list. Devices that are equal in it are ordered by id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceSort {
-    /// The id.
+    /// By the id of the device.
     #[default]
     DeviceId,
-    /// The name.
+    /// By the name of the device.
     Name,
-    /// The status.
+    /// By the status of the device.
     Status,
-    /// The firmware.
+    /// By firmware version.
     FirmwareVersion,
-    /// Since when it is known.
+    /// By the time at which they became known.
     CreatedAt,
-    /// The newest heartbeat.
+    /// By the time of the newest heartbeat.
     LastHeartbeat,
-    /// The newest reading.
+    /// By the time of the newest reading.
     LastTelemetry,
 }
 
 impl DeviceSort {
-    /// Every order there is, by its name in the API.
+    /// All orders, by their name in the API.
     pub const ALL: [(&'static str, Self); 7] = [
         ("device_id", Self::DeviceId),
         ("name", Self::Name),
@@ -40,7 +47,7 @@ impl DeviceSort {
         ("last_telemetry", Self::LastTelemetry),
     ];
 
-    /// The expression, as an index has it.
+    /// The SQL expression, exactly as in the index of the order.
     const fn column(self) -> &'static str {
         match self {
             Self::DeviceId => "d.device_id",
@@ -53,7 +60,7 @@ impl DeviceSort {
         }
     }
 
-    /// The value of a device, for a cursor.
+    /// A device's value, as a cursor has it.
     fn value(self, device: &Device) -> Json {
         let text = |text: &Option<String>| json!(text.as_deref().unwrap_or(""));
         match self {
@@ -67,7 +74,7 @@ impl DeviceSort {
         }
     }
 
-    /// A cursor's value, to compare with; none if it is not of this order.
+    /// The value of a cursor, or `None` if it can't be from a list in this order.
     fn parse(self, value: &Json) -> Option<Value> {
         match self {
             Self::CreatedAt | Self::LastHeartbeat | Self::LastTelemetry => {
@@ -84,28 +91,29 @@ impl DeviceSort {
 /// Which devices a list holds, and in which order.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceFilter {
-    /// Only of this status.
+    /// Only with this status.
     pub status: Option<DeviceStatus>,
-    /// Only of this group.
+    /// Only in this group.
     pub group_id: Option<Uuid>,
     /// Only with this tag.
     pub tag: Option<String>,
     /// Only with this firmware.
     pub firmware_version: Option<String>,
-    /// Part of id, name, MAC, IMEI, ICCID or meter serial, in any case.
+    /// Only with this text in the id, name, MAC, IMEI, ICCID or meter serial, in any case.
     pub q: Option<String>,
-    /// In this order.
+    /// The order of the list.
     pub sort: DeviceSort,
-    /// In the opposite of it.
+    /// Whether the order is reversed.
     pub descending: bool,
-    /// Only from behind this: the sort's value and the id, as `next` gave them.
+    /// Only devices after this cursor, from [`DeviceFilter::next`]: the value that is sorted by, and
+    /// the id.
     pub after: Option<(Json, String)>,
-    /// At most so many.
+    /// At most this many.
     pub limit: i64,
 }
 
 impl DeviceFilter {
-    /// Where the page behind a device begins.
+    /// The cursor of the page after a device.
     #[must_use]
     pub fn next(&self, last: &Device) -> (Json, String) {
         (self.sort.value(last), last.device_id.clone())
@@ -130,10 +138,10 @@ impl DeviceFilter {
             let version = version.replace('\0', "");
             all.push("AND COALESCE(d.firmware_version, '') = ?", [version.into()]);
         }
-        // Much quicker than LIKE, and the same on both engines.
+        // REPLACE is much faster than LIKE, and treats letters alike on both engines.
         let q = self.q.as_deref().unwrap_or_default().to_lowercase().replace('\0', "");
         if !q.is_empty() {
-            // By itself, so that the index is read and not every row.
+            // A subquery of its own scans the index on `search` instead of the whole rows.
             all.push(
                 "AND d.device_id IN (SELECT device_id FROM devices
                      WHERE REPLACE(search, ?, '') <> search)",
@@ -146,25 +154,22 @@ impl DeviceFilter {
 }
 
 impl Control {
-    /// A page of devices, and how many match on all pages.
+    /// A page of devices, and the number of matches on all pages.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when the cursor is of another order.
+    /// [`ErrorKind::Invalid`] if the cursor is from a list in another order.
     pub async fn devices(
         &self,
         filter: &DeviceFilter,
         scope: Option<&Scope>,
     ) -> Result<(Vec<Device>, i64), Error> {
         let conditions = filter.conditions(scope);
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&conditions);
-        let mut page = Statement::new("SELECT");
-        page.push(COLUMNS, []);
+        let mut page = Statement::select(COLUMNS);
         page.append(&conditions);
         let column = filter.sort.column();
         if let Some((value, id)) = &filter.after {
             let value = filter.sort.parse(value).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, "the cursor is of a list in another order")
+                Error::new(ErrorKind::Invalid, "the cursor is from a list in another order")
             })?;
             page.push("AND (", []);
             page.push(column, []);
@@ -175,27 +180,28 @@ impl Control {
         page.push(column, []);
         page.push(if filter.descending { "DESC, d.device_id DESC" } else { ", d.device_id" }, []);
         page.push("LIMIT ?", [filter.limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<DeviceRow> = self.fetch_all(text, values).await?;
+        let rows: Vec<DeviceRow> = self.select(page).await?;
         let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let total = match filter.after {
-            // All of them are on this page.
+            // A first page that isn't full has all of them.
             None if found < filter.limit => found,
-            _ => {
-                let (text, values) = count.into_parts();
-                let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
-                total.map_or(0, |t| t.0)
-            }
+            _ => self.count_rows(&conditions).await?,
         };
         Ok((rows.into_iter().map(Device::from).collect(), total))
     }
+}
 
-    /// The ids of all devices, so that a stream can tell a new one.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn device_ids(&self) -> Result<Vec<String>, Error> {
-        let rows: Vec<(String,)> = self.fetch_all("SELECT device_id FROM devices", vec![]).await?;
-        Ok(rows.into_iter().map(|(id,)| id).collect())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_only_by_the_order_that_made_it() {
+        let time = json!("2026-11-19T00:00:00Z");
+        assert!(DeviceSort::CreatedAt.parse(&time).is_some());
+        assert!(DeviceSort::CreatedAt.parse(&json!("Feeder 2")).is_none());
+        assert!(DeviceSort::CreatedAt.parse(&json!("+99999-01-01T00:00:00Z")).is_none());
+        assert!(DeviceSort::Name.parse(&json!("Feeder 2")).is_some());
+        assert!(DeviceSort::Name.parse(&json!(7)).is_none());
     }
 }

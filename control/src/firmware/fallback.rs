@@ -1,5 +1,5 @@
-//! Devices that left the version of a rollout after it was over: each is a failure of that version,
-//! and an alert.
+//! Devices that leave the version of a rollout after its end: each counts as a failure of that version,
+//! and raises an alert.
 
 use acuvim_schemas::{api::UpdateState, event::alert_id, payload::Severity};
 use chrono::{DateTime, Utc};
@@ -7,36 +7,37 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    MemberChange, ROLLOUTS_LEASE,
-    apply::{Moved, moved, progress},
+    device::{FALLBACK, MemberChange, RolloutRef, move_device},
+    progress::emit_progress,
+    running::ROLLOUTS_LEASE,
 };
-use crate::{Control, Error, Lease, NewAlert, alerts::Applying, db::Tx};
+use crate::{
+    alerts::{Applying, NewAlert},
+    db::Control,
+    error::Error,
+    leases::Lease,
+};
 
-/// The alert of a device that fell back from a version that it had confirmed.
-const FALLBACK: &str = "firmware_fallback";
-
-/// A device that had confirmed the version of a rollout that is completed, and names another one.
+/// A device that confirmed the version of a completed rollout, and now runs another one.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Strayed {
-    /// The rollout.
+    /// The id of the rollout.
     pub rollout_id: Uuid,
-    /// Its version.
+    /// The version of the rollout.
     pub version: String,
-    /// Which device.
+    /// The id of the device.
     pub device_id: String,
-    /// What it ran when the rollout began.
+    /// The version that it ran when the rollout began.
     pub from_version: Option<String>,
-    /// What its newest heartbeat names.
+    /// The version in its newest heartbeat.
     pub running: String,
 }
 
 impl Control {
-    /// The devices of completed rollouts that name another version than the one that they confirmed,
-    /// but for those that another rollout has told something since. They may have been updated by
-    /// other means: the caller tells.
+    /// Devices of completed rollouts that run another version than they confirmed, apart from those that
+    /// another rollout has sent a command since.
     ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// They may have fallen back, or have been updated by other means: `acuvim_rollout::fell_back` tells.
     pub async fn strayed_devices(&self) -> Result<Vec<Strayed>, Error> {
         self.fetch_all(
             "SELECT m.rollout_id, m.version, m.device_id, m.from_version, d.beat_version AS running
@@ -54,11 +55,7 @@ impl Control {
         .await
     }
 
-    /// Counts devices as fallen back, each with its alert. Nothing is stored if another process runs
-    /// rollouts by now.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Counts devices as fallen back, each with an alert. Stores nothing if the lease is lost.
     pub async fn note_fallbacks(
         &self,
         lease: Lease,
@@ -78,7 +75,8 @@ impl Control {
                 to: UpdateState::RolledBack,
                 detail: Some(format!("it was confirmed, and then ran {}", one.running)),
             };
-            if moved(&mut tx, (one.rollout_id, &one.version), &change, now).await? == Moved::Not {
+            let rollout = RolloutRef { id: one.rollout_id, version: &one.version };
+            if !move_device(&mut tx, rollout, &change, now).await? {
                 continue;
             }
             applying.raise(&mut tx, &alert(one, now)).await?;
@@ -87,7 +85,7 @@ impl Control {
             }
         }
         for rollout in rollouts {
-            progress(&mut tx, rollout, now).await?;
+            emit_progress(&mut tx, rollout, now).await?;
         }
         tx.commit().await?;
         self.outbox.notify_one();
@@ -110,24 +108,4 @@ fn alert(one: &Strayed, now: DateTime<Utc>) -> NewAlert {
         })),
         ..NewAlert::of_health(id, device_id, FALLBACK, now)
     }
-}
-
-/// Ends the alerts about a device's fallback: a rollout has it confirmed again.
-pub(super) async fn clear_fallbacks(
-    tx: &mut Tx,
-    device_id: &str,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let open: Vec<(Uuid,)> = tx
-        .fetch_all(
-            "SELECT id FROM alerts WHERE device_id = $1 AND alert_type = $2 AND origin = 'health'
-                 AND resolved_at IS NULL",
-            vec![device_id.into(), FALLBACK.into()],
-        )
-        .await?;
-    let mut applying = Applying::new(now);
-    for (id,) in open {
-        applying.clear(tx, id, now, None).await?;
-    }
-    Ok(())
 }

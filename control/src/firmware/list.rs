@@ -1,4 +1,4 @@
-//! Reading rollouts back: one with its decisions, a page of them, a page of one's devices.
+//! Reading rollouts: one with its decisions, a page of them, a page of the devices of one.
 
 use acuvim_schemas::api::{
     Rollout, RolloutCounts, RolloutDecision, RolloutDevice, RolloutState, Scope, UpdateState,
@@ -7,12 +7,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::{Control, Error, ErrorKind, db::Tx, scope::within, text::Statement};
+use super::progress::{COUNTS, counted};
+use crate::{db::Control, error::Error, scope::within, statement::Statement};
 
-/// Decisions and left-out devices that are shown.
-pub(super) const HISTORY: usize = 1000;
+/// Decisions that are shown of one rollout.
+const MAX_DECISIONS: i64 = 1000;
 
-/// Which rollouts a list holds, newest first.
+/// Selects rollouts for a list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct RolloutFilter {
     /// Only of this version.
@@ -21,7 +22,18 @@ pub struct RolloutFilter {
     pub state: Option<RolloutState>,
     /// Only older than this one.
     pub before: Option<Uuid>,
-    /// At most so many.
+    /// At most this many.
+    pub limit: i64,
+}
+
+/// Selects devices of a rollout for a list, by id.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RolloutDeviceFilter<'a> {
+    /// Only in this state.
+    pub state: Option<UpdateState>,
+    /// Only after this id.
+    pub after: Option<&'a str>,
+    /// At most this many.
     pub limit: i64,
 }
 
@@ -44,13 +56,13 @@ struct Row {
 }
 
 impl Row {
-    fn shown(
+    fn into_rollout(
         self,
         devices: RolloutCounts,
         decisions: Vec<RolloutDecision>,
     ) -> Result<Rollout, Error> {
-        let plan = serde_json::from_value(self.plan)
-            .map_err(|e| Error::new(ErrorKind::Internal, format!("a stored plan: {e}")))?;
+        let plan =
+            serde_json::from_value(self.plan).map_err(|e| Error::stored("a stored plan", e))?;
         Ok(Rollout {
             id: self.id,
             version: self.version,
@@ -81,29 +93,8 @@ struct DeviceRow {
     request_id: Option<Uuid>,
 }
 
-fn counted(rows: &[(String, i64)]) -> RolloutCounts {
-    let mut counts = RolloutCounts::default();
-    for (state, n) in rows {
-        if let Some(state) = UpdateState::parse(state) {
-            counts.add(state, *n);
-        }
-    }
-    counts
-}
-
-/// How many devices of a rollout are in which state.
-pub(super) async fn counts(tx: &mut Tx, id: Uuid) -> Result<RolloutCounts, Error> {
-    let rows: Vec<(String, i64)> = tx
-        .fetch_all(
-            "SELECT state, COUNT(*) FROM rollout_devices WHERE rollout_id = $1 GROUP BY state",
-            vec![id.into()],
-        )
-        .await?;
-    Ok(counted(&rows))
-}
-
-/// Adds the condition that a rollout `r` has a device in a scope.
-fn seen(statement: &mut Statement, scope: Option<&Scope>) {
+/// Adds the condition that a rollout `r` has a device in the scope.
+fn has_device_in(statement: &mut Statement, scope: Option<&Scope>) {
     if scope.is_some() {
         statement.push(
             "AND EXISTS (SELECT 1 FROM rollout_devices m JOIN devices d ON d.device_id = m.device_id
@@ -115,8 +106,8 @@ fn seen(statement: &mut Statement, scope: Option<&Scope>) {
     }
 }
 
-/// A rollout as a scope may see it: its gate reads the data of all devices.
-fn seen_by(scope: Option<&Scope>, rollout: Rollout) -> Rollout {
+/// Hides the health gate from callers with a scope, because it reads the data of all devices.
+fn for_scope(scope: Option<&Scope>, rollout: Rollout) -> Rollout {
     match scope {
         Some(_) => rollout.without_gate(),
         None => rollout,
@@ -124,11 +115,8 @@ fn seen_by(scope: Option<&Scope>, rollout: Rollout) -> Rollout {
 }
 
 impl Control {
-    /// A page of rollouts, newest first, and how many match on all pages. The counts are of all their
-    /// devices, also of those outside the scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of rollouts, and the number of matches on all pages. Counts of devices include those
+    /// outside the scope.
     pub async fn rollouts(
         &self,
         filter: &RolloutFilter,
@@ -141,56 +129,41 @@ impl Control {
         if let Some(state) = filter.state {
             all.push("AND r.state = ?", [state.as_str().into()]);
         }
-        seen(&mut all, scope);
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&all);
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
-        let mut page = Statement::new("SELECT");
-        page.push(COLUMNS, []);
+        has_device_in(&mut all, scope);
+        let total = self.count_rows(&all).await?;
+        let mut page = Statement::select(COLUMNS);
         page.append(&all);
         if let Some(before) = filter.before {
             page.push("AND r.id < ?", [before.into()]);
         }
         page.push("ORDER BY r.id DESC LIMIT ?", [filter.limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<Row> = self.fetch_all(text, values).await?;
+        let rows: Vec<Row> = self.select(page).await?;
         let mut items = Vec::with_capacity(rows.len());
         for row in rows {
             let devices = self.rollout_counts(row.id).await?;
-            items.push(seen_by(scope, row.shown(devices, Vec::new())?));
+            items.push(for_scope(scope, row.into_rollout(devices, Vec::new())?));
         }
-        Ok((items, total.map_or(0, |t| t.0)))
+        Ok((items, total))
     }
 
     async fn rollout_counts(&self, id: Uuid) -> Result<RolloutCounts, Error> {
-        let rows: Vec<(String, i64)> = self
-            .fetch_all(
-                "SELECT state, COUNT(*) FROM rollout_devices WHERE rollout_id = $1 GROUP BY state",
-                vec![id.into()],
-            )
-            .await?;
+        let rows: Vec<(String, i64)> = self.fetch_all(COUNTS, vec![id.into()]).await?;
         Ok(counted(&rows))
     }
 
-    /// One rollout with what was decided about it, if a device of it is in the scope. What its health
-    /// gate has read is for callers without a scope.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// One rollout with its newest decisions, if a device of it is in the scope. Only callers without a
+    /// scope get what its health gate has read.
     pub async fn rollout(&self, id: Uuid, scope: Option<&Scope>) -> Result<Option<Rollout>, Error> {
-        let mut one = Statement::new("SELECT");
-        one.push(COLUMNS, []);
+        let mut one = Statement::select(COLUMNS);
         one.push("FROM rollouts r WHERE r.id = ?", [id.into()]);
-        seen(&mut one, scope);
-        let (text, values) = one.into_parts();
-        let row: Option<Row> = self.fetch_optional(text, values).await?;
+        has_device_in(&mut one, scope);
+        let row: Option<Row> = self.select_one(one).await?;
         let Some(row) = row else { return Ok(None) };
         let decisions: Vec<(DateTime<Utc>, String, String, Json)> = self
             .fetch_all(
                 "SELECT at, decision, reason, figures FROM rollout_decisions WHERE rollout_id = $1
                  ORDER BY id DESC LIMIT $2",
-                vec![id.into(), (HISTORY as i64).into()],
+                vec![id.into(), MAX_DECISIONS.into()],
             )
             .await?;
         let decisions = decisions
@@ -203,18 +176,14 @@ impl Control {
             })
             .collect();
         let devices = self.rollout_counts(id).await?;
-        Ok(Some(seen_by(scope, row.shown(devices, decisions)?)))
+        Ok(Some(for_scope(scope, row.into_rollout(devices, decisions)?)))
     }
 
-    /// A page of a rollout's devices in a scope, by their id, and how many match on all pages.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of the devices of a rollout that are in the scope, and the number of matches on all pages.
     pub async fn rollout_devices(
         &self,
         id: Uuid,
-        state: Option<UpdateState>,
-        (behind, limit): (Option<&str>, i64),
+        filter: &RolloutDeviceFilter<'_>,
         scope: Option<&Scope>,
     ) -> Result<(Vec<RolloutDevice>, i64), Error> {
         let mut all = Statement::new("FROM rollout_devices m");
@@ -222,24 +191,20 @@ impl Control {
             all.push("JOIN devices d ON d.device_id = m.device_id", []);
         }
         all.push("WHERE m.rollout_id = ?", [id.into()]);
-        if let Some(state) = state {
+        if let Some(state) = filter.state {
             all.push("AND m.state = ?", [state.as_str().into()]);
         }
         within(&mut all, scope);
-        let mut count = Statement::new("SELECT COUNT(*)");
-        count.append(&all);
-        let (text, values) = count.into_parts();
-        let total: Option<(i64,)> = self.fetch_optional(text, values).await?;
+        let total = self.count_rows(&all).await?;
         let mut page = Statement::new(
             "SELECT m.device_id, m.stage, m.state, m.since, m.detail, m.from_version, m.request_id",
         );
         page.append(&all);
-        if let Some(behind) = behind {
-            page.push("AND m.device_id > ?", [behind.into()]);
+        if let Some(after) = filter.after {
+            page.push("AND m.device_id > ?", [after.into()]);
         }
-        page.push("ORDER BY m.device_id LIMIT ?", [limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<DeviceRow> = self.fetch_all(text, values).await?;
+        page.push("ORDER BY m.device_id LIMIT ?", [filter.limit.into()]);
+        let rows: Vec<DeviceRow> = self.select(page).await?;
         let shown = |row: DeviceRow| RolloutDevice {
             device_id: row.device_id,
             stage: row.stage,
@@ -249,13 +214,10 @@ impl Control {
             from_version: row.from_version,
             request_id: row.request_id,
         };
-        Ok((rows.into_iter().map(shown).collect(), total.map_or(0, |t| t.0)))
+        Ok((rows.into_iter().map(shown).collect(), total))
     }
 
-    /// Every device of a rollout, for a gate's table.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// All devices of a rollout with their states, for the table that its health gate queries.
     pub async fn rollout_states(
         &self,
         id: Uuid,

@@ -1,61 +1,63 @@
-//! Starting a rollout: which devices it is for, and which it leaves out.
+//! Starting a rollout: which devices it gets, and which it leaves out.
 
-use acuvim_schemas::api::{Deployed, RolloutPlan, Scope, Skipped};
+use acuvim_rollout::{Chip, PlanError, check_plan, runs, stages_of, why_unfit};
+use acuvim_schemas::api::{Deployed, Firmware, RolloutPlan, Scope, Skipped};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{apply::decide, list::HISTORY};
-use crate::{By, Control, Error, ErrorKind, db::Tx, scope::within, text::Statement};
+use super::{
+    progress::{Decision, decide},
+    release::release,
+};
+use crate::{
+    audit::By,
+    db::{Control, Tx},
+    error::{Error, ErrorKind},
+    scope::within,
+    statement::Statement,
+};
 
-/// Which devices are meant.
+/// The devices that a rollout is meant for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// These.
+    /// The devices with these ids.
     Devices(Vec<String>),
-    /// All of a group.
+    /// All devices in a group.
     Group(Uuid),
-    /// All with a tag.
+    /// All devices with a tag.
     Tag(String),
 }
 
-/// A rollout to be started; its plan has been checked.
+/// A rollout to be started.
+#[derive(Debug)]
 pub struct NewRollout<'a> {
-    /// What.
+    /// The version to install.
     pub version: &'a str,
-    /// Why a hardware can't take it; none: it can.
-    pub unfit: &'a (dyn Fn(Option<&str>) -> Option<String> + Send + Sync),
-    /// To which devices.
+    /// The devices to install it on.
     pub target: &'a Target,
-    /// How.
+    /// The plan. It is checked against the number of devices that are left.
     pub plan: &'a RolloutPlan,
-    /// A device on which the version has failed so often is left out; none: it is not.
+    /// The chips of hardware, from the settings.
+    pub chips: &'a [(String, Chip)],
+    /// Leaves out devices on which the version has failed this often; `None` leaves out none.
     pub most_failures: Option<i64>,
-    /// Whether a device runs a version.
-    pub runs: &'a (dyn Fn(Option<&str>, &str) -> bool + Send + Sync),
-    /// The stage of each of so many devices, in their order.
-    pub stages: &'a (dyn Fn(usize) -> Result<Vec<i64>, (String, String)> + Send + Sync),
 }
 
-impl std::fmt::Debug for NewRollout<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewRollout").field("version", &self.version).finish_non_exhaustive()
-    }
-}
-
-/// What became of it.
+/// The outcome of starting a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolloutStarted {
-    /// It runs.
+    /// The rollout was started.
     Started(Deployed),
     /// There is no such release.
     NoFirmware,
-    /// No device is left that could take it; why each is left out.
+    /// No device is left; with the reason for each.
     Nobody(Vec<Skipped>),
-    /// The plan does not fit so many devices: the field, and what it may be.
-    BadPlan(String, String),
+    /// The plan does not fit the number of devices.
+    BadPlan(PlanError),
 }
 
+/// A device that may get the rollout.
 #[derive(sqlx::FromRow)]
 struct Candidate {
     device_id: String,
@@ -66,14 +68,21 @@ struct Candidate {
     busy: bool,
 }
 
-/// Devices that a statement names at a time.
+/// A device that gets the rollout, with its place in it.
+struct Member {
+    ordinal: i64,
+    stage: i64,
+    device: Candidate,
+}
+
+/// Ids in one statement.
 const CHUNK: usize = 500;
 
+/// Left-out devices that are named in the answer.
+const MAX_SKIPPED: usize = 1000;
+
 impl Control {
-    /// Starts a rollout.
-    ///
-    /// # Errors
-    /// When the database can't be asked; then none is started.
+    /// Starts a rollout. Nothing is stored unless it was started.
     pub async fn start_rollout(
         &self,
         new: &NewRollout<'_>,
@@ -82,7 +91,7 @@ impl Control {
     ) -> Result<RolloutStarted, Error> {
         for _ in 0..3 {
             match self.try_start(new, scope, by).await {
-                // A device got into another rollout at the same moment.
+                // A concurrent rollout took one of the devices. It counts as busy at the next attempt.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 started => return started,
             }
@@ -97,61 +106,65 @@ impl Control {
         by: &By,
     ) -> Result<RolloutStarted, Error> {
         let mut tx = self.begin().await?;
-        let there: Option<(Uuid,)> = tx
-            .fetch_optional("SELECT id FROM firmware WHERE version = $1", vec![new.version.into()])
-            .await?;
-        if there.is_none() {
+        let Some(firmware) = release(&mut tx, new.version).await? else {
             return Ok(RolloutStarted::NoFirmware);
-        }
-        let (members, skipped) = choose(&mut tx, new, scope).await?;
-        if members.is_empty() {
+        };
+        let (devices, skipped) = choose(&mut tx, new, &firmware, scope).await?;
+        if devices.is_empty() {
             return Ok(RolloutStarted::Nobody(skipped));
         }
-        let stages = match (new.stages)(members.len()) {
-            Ok(stages) => stages,
-            Err((field, message)) => return Ok(RolloutStarted::BadPlan(field, message)),
-        };
-        let rollout_id = Uuid::now_v7();
-        let deadline = by.at + TimeDelta::seconds(i64::from(new.plan.deadline_seconds));
-        tx.execute(
-            "INSERT INTO rollouts (id, version, state, stage, plan, created_by, created_at,
-                 deadline_at, forgiven, updated_at)
-             VALUES ($1, $2, 'running', 1, $3, $4, $5, $6, 0, $5)",
-            vec![
-                rollout_id.into(),
-                new.version.into(),
-                json!(new.plan).into(),
-                by.name.as_str().into(),
-                by.at.into(),
-                deadline.into(),
-            ],
-        )
-        .await?;
-        for (ordinal, (member, stage)) in (0_i64..).zip(members.iter().zip(stages)) {
-            add(&mut tx, rollout_id, new.version, (ordinal, stage, member), by.at).await?;
+        if let Err(error) = check_plan(new.plan, devices.len()) {
+            return Ok(RolloutStarted::BadPlan(error));
         }
-        let total = i64::try_from(members.len()).unwrap_or(i64::MAX);
+        let total = i64::try_from(devices.len()).unwrap_or(i64::MAX);
+        let rollout_id = insert(&mut tx, new, devices, by).await?;
         let figures = json!({ "devices": total, "skipped": skipped.len(), "plan": new.plan });
         let reason = format!("{} began it for {total} devices", by.name);
-        decide(&mut tx, rollout_id, by.at, ("started", &reason, figures.clone())).await?;
-        tx.audit(
-            by,
-            "rollout.start",
-            &rollout_id.to_string(),
-            json!({ "version": new.version, "figures": figures }),
-        )
-        .await?;
+        let decision = Decision { name: "started", reason: &reason, figures: figures.clone() };
+        decide(&mut tx, rollout_id, by.at, decision).await?;
+        let detail = json!({ "version": new.version, "figures": figures });
+        tx.audit(by, "rollout.start", &rollout_id.to_string(), detail).await?;
         tx.commit().await?;
-        let skipped = skipped.into_iter().take(HISTORY).collect();
+        let skipped = skipped.into_iter().take(MAX_SKIPPED).collect();
         Ok(RolloutStarted::Started(Deployed { rollout_id, total, skipped }))
     }
 }
 
-/// The devices that it is for, in a fixed order that has nothing to do with their names, and those
-/// that are left out.
+/// Stores a rollout with its devices, each in its stage.
+async fn insert(
+    tx: &mut Tx,
+    new: &NewRollout<'_>,
+    devices: Vec<Candidate>,
+    by: &By,
+) -> Result<Uuid, Error> {
+    let rollout_id = Uuid::now_v7();
+    let deadline = by.at + TimeDelta::seconds(i64::from(new.plan.deadline_seconds));
+    tx.execute(
+        "INSERT INTO rollouts (id, version, state, stage, plan, created_by, created_at,
+             deadline_at, forgiven, updated_at)
+         VALUES ($1, $2, 'running', 1, $3, $4, $5, $6, 0, $5)",
+        vec![
+            rollout_id.into(),
+            new.version.into(),
+            json!(new.plan).into(),
+            by.name.as_str().into(),
+            by.at.into(),
+            deadline.into(),
+        ],
+    )
+    .await?;
+    let stages = stages_of(new.plan, devices.len());
+    for (ordinal, (device, stage)) in (0..).zip(devices.into_iter().zip(stages)) {
+        add(tx, rollout_id, new.version, &Member { ordinal, stage, device }, by.at).await?;
+    }
+    Ok(rollout_id)
+}
+
+/// The devices that get the rollout, in the order in which they get it, and those that are left out.
 async fn choose(
     tx: &mut Tx,
     new: &NewRollout<'_>,
+    firmware: &Firmware,
     scope: Option<&Scope>,
 ) -> Result<(Vec<Candidate>, Vec<Skipped>), Error> {
     let mut found: Vec<Candidate> = Vec::new();
@@ -188,19 +201,18 @@ async fn choose(
     }
     let mut members = Vec::new();
     for device in found {
-        match why_not(&device, new) {
+        match why_not(&device, new, firmware) {
             Some(reason) => skipped.push(Skipped { device_id: device.device_id, reason }),
             None => members.push(device),
         }
     }
-    members.sort_by_cached_key(|device| scattered(&device.device_id, new.version));
+    members.sort_by_cached_key(|device| sort_key(&device.device_id, new.version));
     members.dedup_by(|a, b| a.device_id == b.device_id);
     Ok((members, skipped))
 }
 
-/// A device's place among others, which is another for each version: not always the same ones go
-/// first.
-fn scattered(device_id: &str, version: &str) -> [u8; 16] {
+/// The sort key of a device. It differs for each version, so that not always the same devices go first.
+fn sort_key(device_id: &str, version: &str) -> [u8; 16] {
     acuvim_schemas::event::alert_id(device_id, version, 0).into_bytes()
 }
 
@@ -225,19 +237,18 @@ async fn fetch(
     scope: Option<&Scope>,
 ) -> Result<Vec<Candidate>, Error> {
     within(&mut statement, scope);
-    let (text, values) = statement.into_parts();
-    tx.fetch_all(text, values).await
+    tx.select(statement).await
 }
 
-/// Why a device is left out; none: it is not.
-fn why_not(device: &Candidate, new: &NewRollout<'_>) -> Option<String> {
+/// Why a device is left out, if it is.
+fn why_not(device: &Candidate, new: &NewRollout<'_>, firmware: &Firmware) -> Option<String> {
     if !device.enabled {
         return Some("the device is disabled".to_owned());
     }
-    if (new.runs)(device.firmware_version.as_deref(), new.version) {
+    if runs(device.firmware_version.as_deref(), new.version) {
         return Some("it runs this version already".to_owned());
     }
-    if let Some(reason) = (new.unfit)(device.hardware.as_deref()) {
+    if let Some(reason) = why_unfit(firmware, device.hardware.as_deref(), new.chips) {
         return Some(reason);
     }
     if device.busy {
@@ -255,7 +266,7 @@ async fn add(
     tx: &mut Tx,
     rollout_id: Uuid,
     version: &str,
-    (ordinal, stage, device): (i64, i64, &Candidate),
+    member: &Member,
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
     tx.execute(
@@ -264,12 +275,12 @@ async fn add(
          VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $7, $8, $8, 0, $9)",
         vec![
             rollout_id.into(),
-            device.device_id.as_str().into(),
+            member.device.device_id.as_str().into(),
             version.into(),
-            ordinal.into(),
-            stage.into(),
+            member.ordinal.into(),
+            member.stage.into(),
             at.into(),
-            device.firmware_version.clone().into(),
+            member.device.firmware_version.clone().into(),
             false.into(),
             true.into(),
         ],

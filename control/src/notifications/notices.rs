@@ -1,4 +1,5 @@
-//! Messages as they are made: from events, once, together with how far these are read.
+//! Making messages from events, exactly once: stored together with the position up to which the events have
+//! been read.
 
 use std::collections::HashMap;
 
@@ -7,75 +8,97 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{Control, Error, Lease, db::Tx, text::Statement};
+use super::targets::NOTIFICATIONS_LEASE;
+use crate::{
+    db::{Control, Tx},
+    error::Error,
+    leases::Lease,
+    statement::Statement,
+    value::Value,
+};
 
-/// What one message names; the rest of it is only counted.
-const NAMED: usize = 100;
+/// Items that one message contains. Further ones are only counted.
+const MAX_ITEMS: usize = 100;
 
-/// Devices that are looked up in one go.
+/// Devices in one statement.
 const CHUNK: usize = 500;
 
-/// Up to where a partition's events are noted.
+/// The position in a partition up to which messages have been made from its events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NoticePlace {
-    /// Which partition.
+pub struct NoticePosition {
+    /// The number of the partition.
     pub partition: u32,
     /// The next offset.
     pub next: i64,
-    /// The highest number of the outbox that was noted.
+    /// The highest outbox number that was read.
     pub seq: i64,
 }
 
-/// Something that one message is about.
+#[derive(sqlx::FromRow)]
+struct PositionRow {
+    partition_number: i64,
+    next_offset: i64,
+    outbox_seq: i64,
+}
+
+/// An item of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoticeItem {
-    /// Whom it is for.
+    /// The notification that it is for.
     pub notification_id: Uuid,
-    /// What is said.
+    /// The kind of message.
     pub kind: DeliveryKind,
-    /// The alert that it is about: it is told once that it began, and once that it is over.
+    /// The alert or rollout step that it is about, for which at most one message of each kind is made.
     pub alert_id: Option<Uuid>,
-    /// What comes under the same key is one message.
+    /// Items with the same key join one message.
     pub group_key: String,
-    /// The message's first line, if it is about this alone.
+    /// The title of the message, if this is its only item.
     pub title: String,
-    /// What it is about.
+    /// The content of the item.
     pub item: Json,
-    /// How long the message waits for more of the kind.
+    /// How long the message waits for more items.
     pub wait: TimeDelta,
 }
 
-/// What a run of events comes to.
+/// The messages from a run of events.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NoticeChange {
-    /// What people are told, in order.
+    /// The items, in order.
     pub items: Vec<NoticeItem>,
-    /// Where the partition was, and where it is behind these events.
-    pub from: NoticePlace,
-    /// See `from`.
-    pub to: NoticePlace,
+    /// The position before these events.
+    pub from: NoticePosition,
+    /// The position after these events.
+    pub to: NoticePosition,
 }
 
-/// What became of it.
+/// The outcome of storing messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
-    /// It is noted.
+pub enum NoticeOutcome {
+    /// The messages are stored.
     Done,
-    /// Another process holds the lease, or has noted it.
+    /// Another process holds the lease, or has stored them.
     Overtaken,
 }
 
-/// Where a device stands, as scopes ask.
+/// The group and tags of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DevicePlace {
-    /// Its group.
+pub struct DeviceMembership {
+    /// The group that it is in, if any.
     pub group_id: Option<Uuid>,
-    /// Its tags.
+    /// All tags that it has.
     pub tags: Vec<String>,
 }
 
-/// A message that more may join.
-struct Open {
+#[derive(sqlx::FromRow)]
+struct OpenRow {
+    id: Uuid,
+    items: Json,
+    item_count: i64,
+    title: String,
+}
+
+/// A message that further items may join.
+struct OpenMessage {
     id: Uuid,
     items: Vec<Json>,
     count: i64,
@@ -83,79 +106,66 @@ struct Open {
 }
 
 impl Control {
-    /// Up to where events of a log are noted, by partition; those that are not here never were.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn notice_places(&self, epoch: i32) -> Result<Vec<NoticePlace>, Error> {
-        let rows: Vec<(i64, i64, i64)> = self
+    /// The positions of all partitions that have one.
+    pub async fn notice_positions(&self, epoch: i32) -> Result<Vec<NoticePosition>, Error> {
+        let rows: Vec<PositionRow> = self
             .fetch_all(
                 "SELECT partition_number, next_offset, outbox_seq FROM notice_places
                  WHERE epoch = $1",
                 vec![i64::from(epoch).into()],
             )
             .await?;
-        let place = |(partition, next, seq): (i64, i64, i64)| {
-            Some(NoticePlace { partition: u32::try_from(partition).ok()?, next, seq })
+        let position = |row: PositionRow| {
+            let partition = u32::try_from(row.partition_number).ok()?;
+            Some(NoticePosition { partition, next: row.next_offset, seq: row.outbox_seq })
         };
-        Ok(rows.into_iter().filter_map(place).collect())
+        Ok(rows.into_iter().filter_map(position).collect())
     }
 
-    /// Notes where a partition's events begin to be told, unless that is noted: what comes behind it
-    /// is told even if this process ends before it comes.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn begin_notices(&self, epoch: i32, place: NoticePlace) -> Result<(), Error> {
+    /// Stores the position from which on messages are made, unless one is stored. Events after it get their
+    /// messages even if this process ends before they arrive.
+    pub async fn begin_notices(&self, epoch: i32, position: NoticePosition) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        begin_place(&mut tx, epoch, place).await?;
+        begin_position(&mut tx, epoch, position).await?;
         tx.commit().await
     }
 
-    /// Where devices stand.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn device_places(
+    /// The groups and tags of devices.
+    pub async fn device_memberships(
         &self,
         devices: &[String],
-    ) -> Result<HashMap<String, DevicePlace>, Error> {
+    ) -> Result<HashMap<String, DeviceMembership>, Error> {
         let mut all = HashMap::new();
         for some in devices.chunks(CHUNK) {
             let mut find =
                 Statement::new("SELECT device_id, group_id, tags FROM devices WHERE device_id IN");
             find.push_list(some.iter().map(Into::into));
-            let (text, values) = find.into_parts();
-            let rows: Vec<(String, Option<Uuid>, Option<Json>)> =
-                self.fetch_all(text, values).await?;
+            let rows: Vec<(String, Option<Uuid>, Option<Json>)> = self.select(find).await?;
             for (id, group_id, tags) in rows {
                 let tags = tags.and_then(|tags| serde_json::from_value(tags).ok());
-                all.insert(id, DevicePlace { group_id, tags: tags.unwrap_or_default() });
+                all.insert(id, DeviceMembership { group_id, tags: tags.unwrap_or_default() });
             }
         }
         Ok(all)
     }
 
-    /// Makes the messages that a run of events comes to, together with how far they are read.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Stores the messages from a run of events, together with the position after them.
     pub async fn note_notices(
         &self,
         epoch: i32,
         lease: Lease,
         change: &NoticeChange,
         now: DateTime<Utc>,
-    ) -> Result<Noted, Error> {
+    ) -> Result<NoticeOutcome, Error> {
         let mut tx = self.begin().await?;
-        if !tx.holds(super::NOTIFICATIONS_LEASE, lease, now).await?
+        if !tx.holds(NOTIFICATIONS_LEASE, lease, now).await?
             || !advance(&mut tx, epoch, change).await?
         {
-            return Ok(Noted::Overtaken);
+            return Ok(NoticeOutcome::Overtaken);
         }
         let mut open = HashMap::new();
         for item in &change.items {
-            if is_there(&mut tx, item.notification_id).await? && is_new(&mut tx, item, now).await? {
+            if exists(&mut tx, item.notification_id).await? && is_new(&mut tx, item, now).await? {
                 join(&mut tx, item, &mut open, now).await?;
             }
         }
@@ -163,41 +173,24 @@ impl Control {
             store(&mut tx, message).await?;
         }
         tx.commit().await?;
-        Ok(Noted::Done)
+        Ok(NoticeOutcome::Done)
     }
 }
 
-impl Tx {
-    /// Whether a lease is still held by this holder.
-    pub(crate) async fn holds(
-        &mut self,
-        name: &str,
-        lease: Lease,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let held = self
-            .execute(
-                "UPDATE leases SET epoch = epoch WHERE name = $1 AND epoch = $2 AND until > $3",
-                vec![name.into(), lease.epoch.into(), now.into()],
-            )
-            .await?;
-        Ok(held == 1)
-    }
-}
-
-async fn begin_place(tx: &mut Tx, epoch: i32, place: NoticePlace) -> Result<(), Error> {
-    let (epoch, partition) = (i64::from(epoch), i64::from(place.partition));
+async fn begin_position(tx: &mut Tx, epoch: i32, position: NoticePosition) -> Result<(), Error> {
+    let (epoch, partition) = (i64::from(epoch), i64::from(position.partition));
     tx.execute(
         "INSERT INTO notice_places (epoch, partition_number, next_offset, outbox_seq)
          VALUES ($1, $2, $3, $4) ON CONFLICT (epoch, partition_number) DO NOTHING",
-        vec![epoch.into(), partition.into(), place.next.into(), place.seq.into()],
+        vec![epoch.into(), partition.into(), position.next.into(), position.seq.into()],
     )
     .await
     .map(|_| ())
 }
 
+/// Moves the position of a partition. False if it is not at the start of the change.
 async fn advance(tx: &mut Tx, epoch: i32, change: &NoticeChange) -> Result<bool, Error> {
-    begin_place(tx, epoch, change.from).await?;
+    begin_position(tx, epoch, change.from).await?;
     let (epoch, partition) = (i64::from(epoch), i64::from(change.to.partition));
     let moved = tx
         .execute(
@@ -215,16 +208,16 @@ async fn advance(tx: &mut Tx, epoch: i32, change: &NoticeChange) -> Result<bool,
     Ok(moved == 1)
 }
 
-/// Whether a notification was not ended meanwhile. From here to the commit it can't be: its row is
-/// held.
-async fn is_there(tx: &mut Tx, notification: Uuid) -> Result<bool, Error> {
+/// Whether a notification still exists. Locks its row, so that it can't be deleted before the commit.
+async fn exists(tx: &mut Tx, notification: Uuid) -> Result<bool, Error> {
     let held = tx
         .execute("UPDATE notifications SET name = name WHERE id = $1", vec![notification.into()])
         .await?;
     Ok(held == 1)
 }
 
-/// Whether an episode is to be told: its beginning once, its end once and only after its beginning.
+/// Whether an item is to be sent: the beginning of an episode once, and its end once and only after its
+/// beginning was sent.
 async fn is_new(tx: &mut Tx, item: &NoticeItem, now: DateTime<Utc>) -> Result<bool, Error> {
     let Some(alert_id) = item.alert_id else { return Ok(true) };
     let touched = match item.kind {
@@ -254,7 +247,7 @@ type Key = (Uuid, &'static str, String);
 async fn join(
     tx: &mut Tx,
     item: &NoticeItem,
-    open: &mut HashMap<Key, Open>,
+    open: &mut HashMap<Key, OpenMessage>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let key = (item.notification_id, item.kind.as_str(), item.group_key.clone());
@@ -266,7 +259,7 @@ async fn join(
     if let Some(message) = open.get_mut(&key) {
         message.count += 1;
         message.title = format!("{} alerts: {}", message.count, item.group_key);
-        if message.items.len() < NAMED {
+        if message.items.len() < MAX_ITEMS {
             message.items.push(item.item.clone());
         }
         return Ok(());
@@ -289,13 +282,14 @@ async fn join(
         ],
     )
     .await?;
-    open.insert(key, Open { id, items, count: 1, title: item.title.clone() });
+    open.insert(key, OpenMessage { id, items, count: 1, title: item.title.clone() });
     Ok(())
 }
 
-/// The message of the same kind that was not tried yet. Whoever would send it waits until it is whole.
-async fn waiting(tx: &mut Tx, item: &NoticeItem) -> Result<Option<Open>, Error> {
-    let key = || -> Vec<crate::value::Value> {
+/// The message with the key of an item that has not been tried yet. Locks it, so that it is not sent before
+/// the item has joined.
+async fn waiting(tx: &mut Tx, item: &NoticeItem) -> Result<Option<OpenMessage>, Error> {
+    let key = || -> Vec<Value> {
         vec![item.notification_id.into(), item.kind.as_str().into(), item.group_key.as_str().into()]
     };
     tx.execute(
@@ -304,7 +298,7 @@ async fn waiting(tx: &mut Tx, item: &NoticeItem) -> Result<Option<Open>, Error> 
         key(),
     )
     .await?;
-    let row: Option<(Uuid, Json, i64, String)> = tx
+    let row: Option<OpenRow> = tx
         .fetch_optional(
             "SELECT id, items, item_count, title FROM notices
              WHERE notification_id = $1 AND kind = $2 AND group_key = $3 AND state = 'waiting'
@@ -313,14 +307,16 @@ async fn waiting(tx: &mut Tx, item: &NoticeItem) -> Result<Option<Open>, Error> 
             key(),
         )
         .await?;
-    Ok(row.map(|(id, items, count, title)| {
-        let items = serde_json::from_value(items).unwrap_or_default();
-        Open { id, items, count, title }
+    Ok(row.map(|row| OpenMessage {
+        id: row.id,
+        items: serde_json::from_value(row.items).unwrap_or_default(),
+        count: row.item_count,
+        title: row.title,
     }))
 }
 
-/// Stores what joined.
-async fn store(tx: &mut Tx, message: Open) -> Result<(), Error> {
+/// Stores a message with the items that joined it.
+async fn store(tx: &mut Tx, message: OpenMessage) -> Result<(), Error> {
     tx.execute(
         "UPDATE notices SET items = $1, item_count = $2, title = $3 WHERE id = $4",
         vec![

@@ -1,32 +1,33 @@
-//! Messages as they are sent: claimed, tried, tried again, taken or given up.
+//! Sending messages: claimed, tried, tried again, delivered or given up.
 
 use acuvim_schemas::api::{Delivery, DeliveryKind, DeliveryState, Notification};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::{Control, Error, Lease, text::Statement};
+use super::targets::NOTIFICATIONS_LEASE;
+use crate::{db::Control, error::Error, leases::Lease, statement::Statement};
 
-/// A message whose time has come, with whom it is for.
+/// A message to be sent now, with its notification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DueNotice {
-    /// Its id, the same at every attempt.
+    /// The id, which is the same at every attempt.
     pub id: Uuid,
-    /// What it says.
+    /// The kind of message.
     pub kind: DeliveryKind,
-    /// Its first line.
+    /// The title of the message.
     pub title: String,
-    /// What it is about, as far as it is named.
+    /// Its items; of many, the first ones.
     pub items: Vec<Json>,
-    /// How much it is about.
+    /// The number of all items.
     pub count: i64,
-    /// How often it was tried, this attempt included.
+    /// The number of attempts, including this one.
     pub attempts: i64,
-    /// When it was made.
+    /// When the message was made.
     pub created_at: DateTime<Utc>,
-    /// Whom it is for.
+    /// The notification that it is for.
     pub notification: Notification,
-    /// What it is signed with.
+    /// The secret that signs it, for a webhook.
     pub secret: Option<String>,
 }
 
@@ -43,6 +44,18 @@ struct Row {
     created_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
     answer: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ClaimedRow {
+    notification_id: Uuid,
+    kind: String,
+    title: String,
+    items: Json,
+    item_count: i64,
+    attempts: i64,
+    created_at: DateTime<Utc>,
+    secret: Option<String>,
 }
 
 impl From<Row> for Delivery {
@@ -72,12 +85,10 @@ fn select() -> Statement {
 }
 
 impl Control {
-    /// The ids of messages that are due, with their notifications: the one of each that has been due
-    /// for longest. What is said of the same kind of alert goes in order: an end does not overtake
-    /// the beginning that is tried again.
+    /// The due messages, at most one for each notification, each with the id of its notification.
     ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Messages with the same key are sent in order, so that the end of an alert does not overtake its
+    /// beginning while that is being retried.
     pub async fn due_notices(
         &self,
         now: DateTime<Utc>,
@@ -99,11 +110,8 @@ impl Control {
         .await
     }
 
-    /// Marks a message as tried once more, and answers with it; it is due again at `again` unless
-    /// something comes of it before. None if it is not due any more, or another process sends.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Claims a due message for one more attempt. It is due again at `again`, in case this process ends
+    /// before the outcome is stored. `None` if it is not due any more, or the lease is lost.
     pub async fn claim_notice(
         &self,
         id: Uuid,
@@ -112,7 +120,7 @@ impl Control {
         again: DateTime<Utc>,
     ) -> Result<Option<DueNotice>, Error> {
         let mut tx = self.begin().await?;
-        if !tx.holds(super::NOTIFICATIONS_LEASE, lease, now).await? {
+        if !tx.holds(NOTIFICATIONS_LEASE, lease, now).await? {
             return Ok(None);
         }
         let claimed = tx
@@ -125,49 +133,34 @@ impl Control {
         if claimed == 0 {
             return Ok(None);
         }
-        type Found = (Uuid, String, String, Json, i64, i64, DateTime<Utc>);
-        let found: Option<Found> = tx
+        let claimed: Option<ClaimedRow> = tx
             .fetch_optional(
-                "SELECT notification_id, kind, title, items, item_count, attempts, created_at
-                 FROM notices WHERE id = $1",
+                "SELECT m.notification_id, m.kind, m.title, m.items, m.item_count, m.attempts,
+                     m.created_at, n.secret
+                 FROM notices m LEFT JOIN notifications n ON n.id = m.notification_id
+                 WHERE m.id = $1",
                 vec![id.into()],
             )
             .await?;
-        let secret: Option<(Option<String>,)> = match &found {
-            Some((notification, ..)) => {
-                tx.fetch_optional(
-                    "SELECT secret FROM notifications WHERE id = $1",
-                    vec![(*notification).into()],
-                )
-                .await?
-            }
-            None => None,
-        };
         tx.commit().await?;
-        let Some((notification, kind, title, items, count, attempts, created_at)) = found else {
+        let Some(row) = claimed else { return Ok(None) };
+        let Some(notification) = self.notification(row.notification_id).await? else {
             return Ok(None);
         };
-        let Some(notification) = self.notification(notification).await? else { return Ok(None) };
-        let items = serde_json::from_value(items).unwrap_or_default();
-        let kind = DeliveryKind::parse(&kind).unwrap_or(DeliveryKind::Test);
-        let secret = secret.and_then(|(secret,)| secret);
         Ok(Some(DueNotice {
             id,
-            kind,
-            title,
-            items,
-            count,
-            attempts,
-            created_at,
+            kind: DeliveryKind::parse(&row.kind).unwrap_or(DeliveryKind::Test),
+            title: row.title,
+            items: serde_json::from_value(row.items).unwrap_or_default(),
+            count: row.item_count,
+            attempts: row.attempts,
+            created_at: row.created_at,
             notification,
-            secret,
+            secret: row.secret,
         }))
     }
 
-    /// Notes what an attempt came to: taken, given up, or due again at a time.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Stores the outcome of an attempt: delivered, given up, or, with the state `waiting`, due again at `at`.
     pub async fn finish_notice(
         &self,
         id: Uuid,
@@ -187,10 +180,7 @@ impl Control {
         .map(|_| ())
     }
 
-    /// Makes a message that says only that it arrives; answers with its id.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// Makes a test message, and returns its id.
     pub async fn test_notice(&self, id: Uuid, by: &str, now: DateTime<Utc>) -> Result<Uuid, Error> {
         let notice = Uuid::now_v7();
         let item = json!([{"message": format!("{by} asked for this test")}]);
@@ -204,22 +194,15 @@ impl Control {
         Ok(notice)
     }
 
-    /// One message and what became of it.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// One message with its state.
     pub async fn delivery(&self, id: Uuid) -> Result<Option<Delivery>, Error> {
         let mut one = select();
         one.push("id = ?", [id.into()]);
-        let (text, values) = one.into_parts();
-        let row: Option<Row> = self.fetch_optional(text, values).await?;
+        let row: Option<Row> = self.select_one(one).await?;
         Ok(row.map(Delivery::from))
     }
 
-    /// The messages of a notification, newest first, from before `before`.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
+    /// A page of the messages of a notification, newest first, before `before`, and the number of all.
     pub async fn deliveries(
         &self,
         notification: Uuid,
@@ -232,14 +215,9 @@ impl Control {
             page.push("AND id < ?", [before.into()]);
         }
         page.push("ORDER BY id DESC LIMIT ?", [limit.into()]);
-        let (text, values) = page.into_parts();
-        let rows: Vec<Row> = self.fetch_all(text, values).await?;
-        let total: Option<(i64,)> = self
-            .fetch_optional(
-                "SELECT COUNT(*) FROM notices WHERE notification_id = $1",
-                vec![notification.into()],
-            )
-            .await?;
-        Ok((rows.into_iter().map(Delivery::from).collect(), total.map_or(0, |(n,)| n)))
+        let rows: Vec<Row> = self.select(page).await?;
+        let sql = "SELECT COUNT(*) FROM notices WHERE notification_id = $1";
+        let total = self.count(sql, vec![notification.into()]).await?;
+        Ok((rows.into_iter().map(Delivery::from).collect(), total))
     }
 }

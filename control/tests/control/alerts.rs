@@ -1,8 +1,8 @@
 //! Alerts, rules, silences and what goes to the outbox with them.
 
 use acuvim_control::{
-    AlertChange, AlertFilter, Changes, Control, DeviceNote, LetterNotes, NewAlert, OUTBOX_LEASE,
-    Outgoing, Reminders, RepairChange, SystemCondition,
+    AlertChange, AlertFilter, Changes, Control, DeadLetterUpdates, DeviceUpdate, NewAlert,
+    OUTBOX_LEASE, Outgoing, Reminders, RepairChange, SystemCondition,
 };
 use acuvim_schemas::{
     Identity, Micros,
@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{at, by, on_both, turned};
+use crate::{at, by, on_both, status_step};
 
 async fn apply(control: &Control, changes: Changes) {
     let changes = Changes { now: at(1000), ..changes };
@@ -87,12 +87,12 @@ async fn open(control: &Control) -> Vec<acuvim_schemas::api::Alert> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_episode_is_raised_once_and_keeps_what_people_did() {
+async fn an_episode_is_raised_once_and_keeps_acknowledgements() {
     on_both(async |control| {
         let rule = control.create_rule(&rule("r"), &by(0)).await.expect("rule");
         apply(
             &control,
-            Changes { devices: vec![DeviceNote::new("d", at(0))], ..Changes::default() },
+            Changes { devices: vec![DeviceUpdate::new("d", at(0))], ..Changes::default() },
         )
         .await;
         let alert = new_alert("d", Some(rule), 10);
@@ -120,7 +120,7 @@ async fn an_episode_is_raised_once_and_keeps_what_people_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_that_is_gone_raises_nothing_and_ends_its_episodes() {
+async fn a_deleted_rule_raises_nothing_and_its_episodes_end() {
     on_both(async |control| {
         let id = control.create_rule(&rule("r"), &by(0)).await.expect("rule");
         assert!(control.create_rule(&rule("r"), &by(0)).await.is_err(), "a name is one rule's");
@@ -159,12 +159,12 @@ async fn default_rules_are_loaded_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_goes_at_once_is_one_incident_with_one_reminder() {
+async fn an_outage_of_a_group_is_one_incident_with_one_reminder() {
     on_both(async |control| {
         let body = GroupBody { name: "north".into(), ..GroupBody::default() };
         let group = control.create_group(&body, &by(0)).await.expect("group");
         let names = ["a", "b", "c"];
-        let notes = names.map(|d| DeviceNote::new(d, at(0))).to_vec();
+        let notes = names.map(|d| DeviceUpdate::new(d, at(0))).to_vec();
         apply(&control, Changes { devices: notes, ..Changes::default() }).await;
         let members = acuvim_schemas::api::MembersChange {
             add: names.map(str::to_owned).to_vec(),
@@ -173,8 +173,8 @@ async fn a_group_that_goes_at_once_is_one_incident_with_one_reminder() {
         control.change_members(group, &members, None, &by(1)).await.expect("members");
         let mut gone = Vec::new();
         for (n, device) in (0..).zip(names) {
-            let mut note = DeviceNote::new(device, at(100 + n));
-            note.status = vec![turned(DeviceStatus::Offline, 100 + n)];
+            let mut note = DeviceUpdate::new(device, at(100 + n));
+            note.status = vec![status_step(DeviceStatus::Offline, 100 + n)];
             gone.push(note);
         }
         apply(&control, Changes { devices: gone, ..Changes::default() }).await;
@@ -194,8 +194,8 @@ async fn a_group_that_goes_at_once_is_one_incident_with_one_reminder() {
         let seen = control.acknowledge_many(&[], Some(&filter), Some("power"), None, &by(1)).await;
         assert_eq!(seen.expect("ask"), 3);
         assert_eq!(control.remind(&reminders, at(9000)).await.expect("ask"), 0);
-        let mut back = DeviceNote::new("a", at(300));
-        back.status = vec![turned(DeviceStatus::Online, 300)];
+        let mut back = DeviceUpdate::new("a", at(300));
+        back.status = vec![status_step(DeviceStatus::Online, 300)];
         apply(&control, Changes { devices: vec![back], ..Changes::default() }).await;
         assert_eq!(open(&control).await.len(), 2);
     })
@@ -203,7 +203,7 @@ async fn a_group_that_goes_at_once_is_one_incident_with_one_reminder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silence_marks_what_begins_while_it_holds() {
+async fn a_silence_marks_alerts_that_begin_while_it_holds() {
     on_both(async |control| {
         let body = SilenceBody {
             scope: DeviceScope { device_ids: vec!["d".into()], ..DeviceScope::default() },
@@ -233,7 +233,7 @@ async fn a_silence_marks_what_begins_while_it_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn system_alerts_are_what_is_wrong_now() {
+async fn open_system_alerts_equal_the_current_conditions() {
     on_both(async |control| {
         let wrong = |subject: &str| SystemCondition {
             alert_type: "component_away",
@@ -253,7 +253,7 @@ async fn system_alerts_are_what_is_wrong_now() {
     .await;
 }
 
-fn said(ts: Micros, state: &str, phase: Option<&str>) -> DeviceAlert {
+fn device_alert(ts: Micros, state: &str, phase: Option<&str>) -> DeviceAlert {
     serde_json::from_value(json!({
         "ts": ts, "type": "overvoltage", "state": state, "metadata": {"phase": phase}
     }))
@@ -279,7 +279,7 @@ async fn episodes(control: &Control, device: &str) -> Vec<(String, i64, Option<i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_devices_own_alerts_pair_in_whatever_order_they_come() {
+async fn alerts_of_a_device_pair_in_any_order_of_arrival() {
     on_both(async |control| {
         let story = [
             (10, "raised", Some("l1")),
@@ -295,7 +295,7 @@ async fn a_devices_own_alerts_pair_in_whatever_order_they_come() {
             let device = format!("d{n}");
             for index in order {
                 let (second, state, phase) = story[index];
-                let alert = said(1_795_000_000 + second, state, phase);
+                let alert = device_alert(1_795_000_000 + second, state, phase);
                 for _ in 0..2 {
                     let said = vec![(device.clone(), alert.clone(), at(100))];
                     apply(&control, Changes { said, ..Changes::default() }).await;
@@ -351,7 +351,7 @@ async fn late_readings_amend_withdraw_and_restore() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn states_repairs_and_letters_are_stored_with_the_offsets() {
+async fn states_repairs_and_dead_letters_are_stored_with_the_offsets() {
     on_both(async |control| {
         let changes = Changes {
             judgements: vec![("d".into(), Some("[1]".into())), ("e".into(), Some("[2]".into()))],
@@ -361,7 +361,7 @@ async fn states_repairs_and_letters_are_stored_with_the_offsets() {
                 RepairChange::Schedule("e".into(), 10),
                 RepairChange::Done("e".into()),
             ],
-            letters: LetterNotes {
+            dead_letters: DeadLetterUpdates {
                 anchors: vec![("d".into(), 3, 1000), ("d".into(), 3, 9999)],
                 clockless: vec![("d".into(), 3, at(5)), ("d".into(), 4, at(5))],
                 replayed: Vec::new(),
@@ -374,22 +374,25 @@ async fn states_repairs_and_letters_are_stored_with_the_offsets() {
         assert_eq!(control.judgements().await.expect("ask"), [("d".into(), "[1]".into())]);
         assert_eq!(control.repairs().await.expect("ask"), [("d".into(), 50)]);
         let boots = control.clockless(9).await.expect("ask");
-        assert_eq!(boots.len(), 1, "only what has a clock");
-        assert_eq!((boots[0].boot, boots[0].started), (3, 1000), "the first holds for ever");
+        assert_eq!(boots.len(), 1, "only the boot whose beginning is known");
+        assert_eq!((boots[0].boot, boots[0].started), (3, 1000), "the first value stays");
         let letter = Identity { epoch: 0, partition: 1, offset: 2, item: 3 };
         let letters = [(letter, "d".to_owned())];
         let claim = async |second| {
             control.claim_replays(&letters, "t", at(second)).await.expect("ask").len()
         };
-        assert_eq!((claim(0).await, claim(1).await), (1, 0), "on its way");
-        assert_eq!(claim(700).await, 1, "lost on its way");
+        assert_eq!((claim(0).await, claim(1).await), (1, 0), "it is pending");
+        assert_eq!(claim(700).await, 1, "the first replay counts as lost");
         let outcome = |outcome| Changes {
-            letters: LetterNotes { replayed: vec![(letter, outcome)], ..LetterNotes::default() },
+            dead_letters: DeadLetterUpdates {
+                replayed: vec![(letter, outcome)],
+                ..DeadLetterUpdates::default()
+            },
             ..Changes::default()
         };
-        apply(&control, outcome("dead_letter")).await;
+        apply(&control, outcome(ReplayOutcome::DeadLetter)).await;
         assert_eq!(claim(9000).await, 0, "it is another dead letter now");
-        apply(&control, outcome("stored")).await;
+        apply(&control, outcome(ReplayOutcome::Stored)).await;
         assert_eq!(claim(9000).await, 0);
         assert_eq!(control.replayed(&[letter]).await.expect("ask"), 1);
         control.settle_clockless(&boots[0]).await.expect("settle");

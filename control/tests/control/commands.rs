@@ -1,7 +1,7 @@
 //! Commands: given once, moved on by answers, ended by time; configuration; groups; the outbox.
 
 use acuvim_control::{
-    Answer, Applied, Changes, Control, DeviceNote, Given, GroupGiven, Lease, NewCommand,
+    Answer, Applied, Changes, Control, DeviceUpdate, Given, GroupGiven, Lease, NewCommand,
     OUTBOX_LEASE, OffsetMove, Outgoing, ReadUntil,
 };
 use acuvim_schemas::{
@@ -89,9 +89,9 @@ async fn report_of(
 }
 
 async fn heard(control: &Control, device: &str, second: i64, back: bool) {
-    let mut note = DeviceNote::new(device, at(second));
+    let mut note = DeviceUpdate::new(device, at(second));
     (note.heard, note.back) = (true, back);
-    note.status = vec![crate::turned(DeviceStatus::Online, second)];
+    note.status = vec![crate::status_step(DeviceStatus::Online, second)];
     apply(control, Changes { devices: vec![note], ..Changes::default() }).await;
 }
 
@@ -123,7 +123,7 @@ async fn lease(control: &Control, holder: &str) -> Lease {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_and_its_outbox_row_are_there_together_and_move_forward() {
+async fn a_command_and_its_outbox_row_are_stored_together_and_move_forward() {
     on_both(async |control| {
         device(&control, "d").await;
         let id = give(
@@ -166,7 +166,7 @@ async fn a_command_and_its_outbox_row_are_there_together_and_move_forward() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_answers_change_nothing_and_are_kept() {
+async fn answers_without_effect_are_kept() {
     on_both(async |control| {
         device(&control, "d").await;
         device(&control, "e").await;
@@ -208,7 +208,7 @@ async fn odd_answers_change_nothing_and_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_ends_only_what_is_due_and_ours() {
+async fn only_due_commands_of_the_own_partition_time_out() {
     on_both(async |control| {
         for id in ["d", "e"] {
             device(&control, id).await;
@@ -236,7 +236,7 @@ async fn time_ends_only_what_is_due_and_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_waits_for_its_device_and_goes_once() {
+async fn a_waiting_command_is_sent_once_when_its_device_is_heard() {
     on_both(async |control| {
         device(&control, "d").await;
         let waits = NewCommand { deliver: Deliver::WhenOnline, ..command("d", "ping", json!({})) };
@@ -267,8 +267,8 @@ async fn a_command_waits_for_its_device_and_goes_once() {
         assert_eq!(delivered(&control).await.len(), 1, "the device is online");
         answer(&control, "d", &at_once.to_string(), "success", 3111).await;
 
-        let mut gone = DeviceNote::new("d", at(3200));
-        gone.status = vec![crate::turned(DeviceStatus::Offline, 3200)];
+        let mut gone = DeviceUpdate::new("d", at(3200));
+        gone.status = vec![crate::status_step(DeviceStatus::Offline, 3200)];
         gone.gone = true;
         apply(&control, Changes { devices: vec![gone], ..Changes::default() }).await;
         let over = give(&control, &waits, 3200).await;
@@ -283,7 +283,7 @@ async fn a_command_waits_for_its_device_and_goes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_given_is_refused() {
+async fn commands_that_cant_be_sent_are_refused() {
     on_both(async |control| {
         device(&control, "d").await;
         let ask =
@@ -315,7 +315,7 @@ async fn what_can_not_be_given_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn desired_becomes_reported_by_the_devices_word_alone() {
+async fn only_a_confirmation_by_the_device_makes_desired_values_reported() {
     on_both(async |control| {
         device(&control, "d").await;
         let values = json!({"ssid": "plant", "password": "hunter22"});
@@ -357,7 +357,7 @@ async fn desired_becomes_reported_by_the_devices_word_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_changes_at_once_are_both_desired_and_a_large_one_is_sent_in_parts() {
+async fn concurrent_changes_are_both_kept_and_a_large_one_is_sent_in_parts() {
     on_both(async |control| {
         device(&control, "d").await;
         let give = async |values: &Value| {
@@ -390,7 +390,7 @@ async fn two_changes_at_once_are_both_desired_and_a_large_one_is_sent_in_parts()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_is_disabled_or_deleted_gets_nothing_more() {
+async fn a_disabled_or_deleted_device_gets_no_more_commands() {
     on_both(async |control| {
         for id in ["off", "gone"] {
             device(&control, id).await;
@@ -423,7 +423,7 @@ async fn a_device_that_is_disabled_or_deleted_gets_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_command_is_one_for_each_with_a_summary() {
+async fn a_group_command_is_one_command_for_each_device_with_a_summary() {
     on_both(async |control| {
         let body = GroupBody { name: "g".into(), ..GroupBody::default() };
         let group = control.create_group(&body, &by(0)).await.expect("group");

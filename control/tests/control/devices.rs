@@ -1,7 +1,7 @@
 //! Devices: what they say, what people say of them, lists, scopes, secrets, replacement.
 
 use acuvim_control::{
-    Applied, Changes, Control, Created, DeviceFilter, DeviceNote, DeviceSort, Edited, OffsetMove,
+    Applied, Changes, Control, Created, DeviceFilter, DeviceSort, DeviceUpdate, Edited, OffsetMove,
     Replaced, hash_secret,
 };
 use acuvim_schemas::{
@@ -14,26 +14,26 @@ use uuid::Uuid;
 use crate::{at, by, on_both};
 
 /// Applies notes on one device behind what was applied before.
-async fn note(control: &Control, notes: Vec<DeviceNote>) {
+async fn update(control: &Control, updates: Vec<DeviceUpdate>) {
     let expected = control.offset(0, 0).await.expect("ask");
     let next = expected.unwrap_or(0) + 1;
     let moves = vec![OffsetMove { partition: 0, expected, next }];
-    let changes = Changes { moves, devices: notes, ..Changes::default() };
+    let changes = Changes { moves, devices: updates, ..Changes::default() };
     assert_eq!(control.apply(0, &changes).await.expect("apply"), Applied::Done);
 }
 
-fn registering(device: &str, second: i64, json: serde_json::Value) -> DeviceNote {
+fn registering(device: &str, second: i64, json: serde_json::Value) -> DeviceUpdate {
     let registration: Registration = serde_json::from_value(json).expect("valid");
-    let mut note = DeviceNote::new(device, at(second));
+    let mut note = DeviceUpdate::new(device, at(second));
     note.registrations.push(registration);
     note
 }
 
-fn beating(device: &str, second: i64, json: serde_json::Value) -> DeviceNote {
+fn beating(device: &str, second: i64, json: serde_json::Value) -> DeviceUpdate {
     let heartbeat: Heartbeat = serde_json::from_value(json).expect("valid");
-    let mut note = DeviceNote::new(device, at(second));
+    let mut note = DeviceUpdate::new(device, at(second));
     note.heartbeat = Some((at(second), Box::new(heartbeat)));
-    note.status = vec![crate::turned(DeviceStatus::Online, second)];
+    note.status = vec![crate::status_step(DeviceStatus::Online, second)];
     note.heard = true;
     note
 }
@@ -43,10 +43,13 @@ fn named(id: &str, name: &str) -> NewDevice {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_appears_by_itself_and_registers_without_losing_what_a_person_set() {
+async fn a_device_appears_by_itself_and_registers_without_losing_what_people_entered() {
     on_both(async |control| {
-        note(&control, vec![DeviceNote::new("ACV-1", at(0)), DeviceNote::new("acv-2", at(1))])
-            .await;
+        update(
+            &control,
+            vec![DeviceUpdate::new("ACV-1", at(0)), DeviceUpdate::new("acv-2", at(1))],
+        )
+        .await;
         let edit = DeviceEdit {
             name: Some(Some("Feeder".into())),
             tags: Some(Some(vec!["roof".into()])),
@@ -57,7 +60,7 @@ async fn a_device_appears_by_itself_and_registers_without_losing_what_a_person_s
             "device_id": "ACV-1", "imei": "351234567890123", "capabilities": ["wifi", "sd"],
             "boot": 17, "name": "its own idea", "hardware": "nul\u{0}"
         });
-        note(&control, vec![registering("ACV-1", 3, said)]).await;
+        update(&control, vec![registering("ACV-1", 3, said)]).await;
         let device = control.device("ACV-1", None).await.expect("ask").expect("there");
         assert!(device.registered && device.enabled);
         assert_eq!(device.imei.as_deref(), Some("351234567890123"));
@@ -77,7 +80,7 @@ async fn a_device_appears_by_itself_and_registers_without_losing_what_a_person_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
+async fn only_newer_heartbeats_and_states_update_a_device() {
     on_both(async |control| {
         let device = async || control.device("d", None).await.expect("ask").expect("there");
         let beat = json!({
@@ -85,7 +88,7 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
             "uptime_ms": 5000, "boot": 3, "signal_strength": -61, "connection_type": "wifi",
             "ip_address": "192.168.1.20"
         });
-        note(&control, vec![beating("d", 10, beat)]).await;
+        update(&control, vec![beating("d", 10, beat)]).await;
         let now = device().await;
         assert_eq!((now.status, now.status_at), (DeviceStatus::Online, Some(at(10))));
         assert_eq!(now.last_heartbeat, Some(at(10)));
@@ -94,12 +97,12 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
         let old = json!({"firmware_version": "1.1.0", "csq": 20});
         let mut beat = beating("d", 5, old);
         beat.status.clear();
-        note(&control, vec![beat]).await;
+        update(&control, vec![beat]).await;
         assert_eq!(device().await.firmware_version.as_deref(), Some("1.2.0"));
         let modem = json!({"firmware_version": "1.3.0", "csq": 20});
         let mut beat = beating("d", 20, modem);
         beat.status.clear();
-        note(&control, vec![beat]).await;
+        update(&control, vec![beat]).await;
         let now = device().await;
         assert_eq!(
             (now.firmware_version.as_deref(), now.signal_strength),
@@ -107,18 +110,18 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
         );
         assert_eq!(now.ip_address.as_deref(), Some("192.168.1.20"), "what it does not say stays");
         assert_eq!(now.status_at, Some(at(10)), "since when, not how often");
-        let mut gone = DeviceNote::new("d", at(30));
-        gone.status = vec![crate::turned(DeviceStatus::Offline, 30)];
-        note(&control, vec![gone]).await;
+        let mut gone = DeviceUpdate::new("d", at(30));
+        gone.status = vec![crate::status_step(DeviceStatus::Offline, 30)];
+        update(&control, vec![gone]).await;
         assert_eq!(
             (device().await.status, device().await.status_at),
             (DeviceStatus::Offline, Some(at(30)))
         );
-        let mut measured = DeviceNote::new("d", at(40));
+        let mut measured = DeviceUpdate::new("d", at(40));
         measured.telemetry = Some(at(39));
         let mut late = measured.clone();
         late.telemetry = Some(at(1));
-        note(&control, vec![measured, late]).await;
+        update(&control, vec![measured, late]).await;
         assert_eq!(device().await.last_telemetry, Some(at(39)));
         let counts = control.device_counts(None).await.expect("count");
         assert_eq!(counts, [(DeviceStatus::Offline, 1)]);
@@ -127,7 +130,7 @@ async fn heartbeats_and_states_update_a_device_and_old_ones_do_not() {
 }
 
 #[test]
-fn notes_on_one_device_become_one() {
+fn updates_of_one_device_merge() {
     let mut note = beating("d", 10, json!({"firmware_version": "1"}));
     note.back = true;
     note.merge(beating("d", 5, json!({"firmware_version": "0"})));
@@ -135,8 +138,8 @@ fn notes_on_one_device_become_one() {
     let (ts, heartbeat) = note.heartbeat.clone().expect("one");
     assert_eq!((ts, heartbeat.firmware_version.as_deref()), (at(10), Some("1")));
     assert!(note.heard && note.back);
-    let mut gone = DeviceNote::new("d", at(11));
-    gone.status = vec![crate::turned(DeviceStatus::Offline, 11)];
+    let mut gone = DeviceUpdate::new("d", at(11));
+    gone.status = vec![crate::status_step(DeviceStatus::Offline, 11)];
     gone.gone = true;
     note.merge(gone);
     assert_eq!(note.status.last().map(|s| (s.to, s.at)), Some((DeviceStatus::Offline, at(11))));
@@ -164,7 +167,7 @@ async fn lists_filter_sort_and_page_without_gaps() {
             assert_eq!(made.device.tags, new.tags);
             if n == 6 {
                 let beat = json!({"firmware_version": "2.0"});
-                note(&control, vec![beating("d6", 50, beat)]).await;
+                update(&control, vec![beating("d6", 50, beat)]).await;
             }
         }
         let pages = async |filter: DeviceFilter| {
@@ -211,7 +214,7 @@ async fn lists_filter_sort_and_page_without_gaps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_holds_in_every_question() {
+async fn a_scope_holds_in_every_query() {
     on_both(async |control| {
         let group = GroupBody { name: "g".into(), ..GroupBody::default() };
         let group = control.create_group(&group, &by(0)).await.expect("group");
@@ -256,7 +259,7 @@ async fn a_scope_holds_in_every_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
+async fn a_new_logger_takes_over_what_people_entered_about_the_old_one() {
     on_both(async |control| {
         let mut new = named("old", "Feeder 2");
         new.tags = vec!["roof".into()];
@@ -285,7 +288,7 @@ async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
         control.create_device(&named("busy", "Feeder 9"), &by(7)).await.expect("create");
         let taken = control.replace_device("new", "busy", None, &by(8)).await.expect("ask");
         assert!(matches!(taken, Replaced::Conflict(_)), "{taken:?}");
-        note(&control, vec![DeviceNote::new("theirs", at(8))]).await;
+        update(&control, vec![DeviceUpdate::new("theirs", at(8))]).await;
         let only_new = Scope { device_ids: vec!["new".into()], group_ids: vec![] };
         let stolen = control.replace_device("new", "theirs", Some(&only_new), &by(8)).await;
         assert!(matches!(stolen.expect("ask"), Replaced::NotFound));
@@ -296,7 +299,7 @@ async fn a_new_logger_takes_over_what_was_said_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_devices_id_opens_nothing_to_a_scope() {
+async fn the_id_of_a_deleted_device_opens_nothing_to_a_scope() {
     on_both(async |control| {
         for id in ["mine", "theirs"] {
             control.create_device(&named(id, id), &by(0)).await.expect("create");
@@ -329,7 +332,7 @@ async fn a_deleted_devices_id_opens_nothing_to_a_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_device_that_speaks_again_is_new() {
+async fn a_deleted_device_that_sends_again_is_new() {
     on_both(async |control| {
         let mut new = named("d", "Feeder");
         new.tags = vec!["t".into()];
@@ -338,7 +341,7 @@ async fn a_deleted_device_that_speaks_again_is_new() {
         assert!(!control.delete_device("d", None, &by(1)).await.expect("again"));
         assert!(control.device("d", None).await.expect("ask").is_none());
         assert!(control.device_secrets().await.expect("ask").is_empty());
-        note(&control, vec![beating("d", 9, json!({}))]).await;
+        update(&control, vec![beating("d", 9, json!({}))]).await;
         let back = control.device("d", None).await.expect("ask").expect("new");
         assert_eq!((back.name, back.tags.len(), back.created_at), (None, 0, at(9)));
     })
@@ -346,7 +349,7 @@ async fn a_deleted_device_that_speaks_again_is_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_are_made_at_once_or_none() {
+async fn devices_are_created_all_or_none() {
     on_both(async |control| {
         control.create_device(&named("there", "x"), &by(0)).await.expect("create");
         let mut lost = named("lost", "x");
@@ -366,7 +369,7 @@ async fn many_are_made_at_once_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn device_secrets_rotate_are_revoked_and_say_that_they_did() {
+async fn device_secrets_are_rotated_and_revoked_and_their_version_changes() {
     on_both(async |control| {
         assert_eq!(control.credentials_version().await.expect("ask"), None);
         let first = control.rotate_device_secret("d1", &by(0)).await.expect("make");
@@ -387,7 +390,7 @@ async fn device_secrets_rotate_are_revoked_and_say_that_they_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_have_members_and_leave_them_behind() {
+async fn a_deleted_group_keeps_its_devices() {
     on_both(async |control| {
         let body = GroupBody { name: "North".into(), ..GroupBody::default() };
         let group = control.create_group(&body, &by(0)).await.expect("create");

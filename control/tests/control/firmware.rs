@@ -1,15 +1,16 @@
 //! Releases and rollouts, on both engines.
 
 use acuvim_control::{
-    AlertChange, AlertFilter, Answer, Applied, Changes, Control, DeviceNote, FirmwareDeleted,
+    AlertChange, AlertFilter, Answer, Applied, Changes, Control, DeviceUpdate, FirmwareDeleted,
     FirmwareMade, MemberChange, NewAlert, NewCommand, NewRollout, OUTBOX_LEASE, ROLLOUTS_LEASE,
-    RolloutChange, RolloutChanged, RolloutFilter, RolloutOffer, RolloutStarted, RolloutStep,
-    RolloutVerb, RunningRollout, StoredFirmware, Strayed, Target,
+    RolloutChange, RolloutChanged, RolloutDeviceFilter, RolloutFilter, RolloutOffer,
+    RolloutStarted, RolloutStep, RolloutVerb, StoredFirmware, Strayed, Target,
 };
+use acuvim_rollout::RunningRollout;
 use acuvim_schemas::{
     api::{
-        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutState, Scope,
-        UpdateState,
+        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutStage,
+        RolloutState, Scope, UpdateState,
     },
     payload::{Heartbeat, Registration, Severity},
 };
@@ -54,11 +55,17 @@ async fn register(control: &Control, partition: u32, ids: &[&str]) {
                 "device_id": id, "hardware": "T-Call", "firmware_version": "1.1.0", "boot": 3
             }))
             .expect("a registration");
-            DeviceNote { registrations: vec![registration], ..DeviceNote::new(id, at(1)) }
+            DeviceUpdate { registrations: vec![registration], ..DeviceUpdate::new(id, at(1)) }
         })
         .collect();
     let changes = Changes { devices, now: at(1), ..step(partition, None, 1) };
     control.apply(0, &changes).await.expect("stored");
+}
+
+/// A plan with one stage for all devices.
+fn one_stage() -> RolloutPlan {
+    let all = RolloutStage { percent: Some(100.0), ..RolloutStage::default() };
+    RolloutPlan { stages: vec![all], ..RolloutPlan::default() }
 }
 
 async fn start(
@@ -68,16 +75,8 @@ async fn start(
     most: Option<i64>,
 ) -> RolloutStarted {
     let target = Target::Devices(ids.iter().map(|id| (*id).to_owned()).collect());
-    let plan = RolloutPlan::default();
-    let new = NewRollout {
-        version,
-        unfit: &|hardware| (hardware != Some("T-Call")).then(|| "not for it".to_owned()),
-        target: &target,
-        plan: &plan,
-        most_failures: most,
-        runs: &|running, version| running == Some(version),
-        stages: &|devices| Ok(vec![1; devices]),
-    };
+    let plan = one_stage();
+    let new = NewRollout { version, target: &target, plan: &plan, most_failures: most, chips: &[] };
     control.start_rollout(&new, None, &by(10)).await.expect("asked")
 }
 
@@ -154,7 +153,7 @@ async fn a_version_is_one_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_leaves_out_whom_it_must_and_a_device_is_in_one_at_a_time() {
+async fn a_rollout_leaves_out_unfit_devices_and_a_device_is_in_one_at_a_time() {
     on_both(async |control| {
         register(&control, 0, &["d1", "d2", "d3"]).await;
         assert_eq!(start(&control, "1.2.0", &["d1"], None).await, RolloutStarted::NoFirmware);
@@ -190,7 +189,7 @@ async fn a_rollout_leaves_out_whom_it_must_and_a_device_is_in_one_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
+async fn a_step_is_stored_whole_and_only_under_the_lease() {
     on_both(async |control| {
         register(&control, 0, &["d1", "d2"]).await;
         control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
@@ -204,11 +203,11 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         let offers = vec![offer("d1", Deliver::WhenOnline), offer("d2", Deliver::WhenOnline)];
         let told = RolloutStep { offers, ..RolloutStep::default() };
         let other = hold("two", 90).await.expect("ran out");
-        let stale = control.apply_rollout((lease, "one"), &rollout, &told, at(91)).await;
+        let stale = control.apply_rollout(lease, &rollout, &told, at(91)).await;
         assert!(!stale.expect("asked"), "another holds the lease");
         assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
         let apply = async |rollout: &RunningRollout, step: &RolloutStep, second| {
-            control.apply_rollout((other, "two"), rollout, step, at(second)).await.expect("asked")
+            control.apply_rollout(other, rollout, step, at(second)).await.expect("asked")
         };
         assert!(apply(&rollout, &told, 92).await);
         assert!(!apply(&rollout, &told, 93).await, "it is another since it was read");
@@ -231,9 +230,9 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         // A heartbeat names a version at a moment of our clock; the newest counts.
         let heartbeat: Heartbeat =
             serde_json::from_value(json!({ "firmware_version": "1.2.0", "boot": 4 })).expect("one");
-        let note = DeviceNote {
+        let note = DeviceUpdate {
             heartbeat: Some((at(100), Box::new(heartbeat))),
-            ..DeviceNote::new("d1", at(101))
+            ..DeviceUpdate::new("d1", at(101))
         };
         let beat = Changes { devices: vec![note], now: at(101), ..step(0, Some(1), 2) };
         control.apply(0, &beat).await.expect("stored");
@@ -297,10 +296,9 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
         assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
         assert_eq!(verb(RolloutVerb::Abort).await, RolloutChanged::Done);
         assert!(matches!(verb(RolloutVerb::Retry).await, RolloutChanged::Refused(_)));
-        let (devices, total) = control
-            .rollout_devices(id, Some(UpdateState::Cancelled), (None, 10), None)
-            .await
-            .expect("asked");
+        let cancelled = Some(UpdateState::Cancelled);
+        let filter = RolloutDeviceFilter { state: cancelled, limit: 10, ..Default::default() };
+        let (devices, total) = control.rollout_devices(id, &filter, None).await.expect("asked");
         assert_eq!((devices.len(), total), (2, 2));
         let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
         assert_eq!(next.total, 1, "it is free for another");
@@ -310,7 +308,7 @@ async fn a_step_is_stored_whole_and_only_by_who_holds_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_known_to_have_been_refused_until_it_is_told_again() {
+async fn a_refusal_is_known_until_the_next_command() {
     on_both(async |control| {
         register(&control, 0, &["d1"]).await;
         control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
@@ -324,7 +322,7 @@ async fn a_device_is_known_to_have_been_refused_until_it_is_told_again() {
             RolloutStep { offers: vec![offer("d1", Deliver::Now)], ..RolloutStep::default() };
         let apply = async |step: &RolloutStep, second| {
             let rollout = running(&control).await;
-            let applied = control.apply_rollout((lease, "one"), &rollout, step, at(second)).await;
+            let applied = control.apply_rollout(lease, &rollout, step, at(second)).await;
             assert!(applied.expect("asked"));
         };
         let refused = async || {
@@ -382,9 +380,9 @@ async fn a_device_is_known_to_have_been_refused_until_it_is_told_again() {
 async fn beat(control: &Control, id: &str, version: &str, (second, offset): (i64, i64)) {
     let heartbeat: Heartbeat =
         serde_json::from_value(json!({ "firmware_version": version, "boot": 4 })).expect("one");
-    let note = DeviceNote {
+    let note = DeviceUpdate {
         heartbeat: Some((at(second), Box::new(heartbeat))),
-        ..DeviceNote::new(id, at(second))
+        ..DeviceUpdate::new(id, at(second))
     };
     let changes =
         Changes { devices: vec![note], now: at(second), ..step(0, Some(offset), offset + 1) };
@@ -423,7 +421,7 @@ async fn a_fallback_after_its_rollout_is_a_failure_and_an_alert() {
             }),
         };
         let rollout = running(&control).await;
-        let applied = control.apply_rollout((lease, "one"), &rollout, &completed, at(40)).await;
+        let applied = control.apply_rollout(lease, &rollout, &completed, at(40)).await;
         assert!(applied.expect("asked"));
         assert!(control.strayed_devices().await.expect("asked").is_empty());
 
@@ -460,7 +458,7 @@ async fn a_fallback_after_its_rollout_is_a_failure_and_an_alert() {
         let changes = vec![confirm("d1", UpdateState::Waiting)];
         let good = RolloutStep { changes, ..RolloutStep::default() };
         let rollout = running(&control).await;
-        let applied = control.apply_rollout((lease, "one"), &rollout, &good, at(90)).await;
+        let applied = control.apply_rollout(lease, &rollout, &good, at(90)).await;
         assert!(applied.expect("asked"));
         let (alerts, _) = control.alerts(&filter, None).await.expect("asked");
         assert_eq!(alerts[0].resolved_at, Some(at(90)));
@@ -469,7 +467,7 @@ async fn a_fallback_after_its_rollout_is_a_failure_and_an_alert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_is_known_with_what_it_is_watched_by() {
+async fn a_confirmed_device_is_read_with_what_its_watch_needs() {
     on_both(async |control| {
         register(&control, 0, &["d1"]).await;
         control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
@@ -509,14 +507,14 @@ async fn a_member_is_known_with_what_it_is_watched_by() {
         let step = RolloutStep { changes: vec![failed], ..RolloutStep::default() };
         let rollout = running(&control).await;
         assert_eq!(rollout.id, other);
-        let applied = control.apply_rollout((lease, "one"), &rollout, &step, at(41)).await;
+        let applied = control.apply_rollout(lease, &rollout, &step, at(41)).await;
         assert!(applied.expect("asked") && member().await.is_told_since);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_with_the_device_is_not_taken_back() {
+async fn a_command_that_the_device_has_is_not_taken_back() {
     on_both(async |control| {
         register(&control, 0, &["d1"]).await;
         control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
@@ -529,9 +527,7 @@ async fn what_is_with_the_device_is_not_taken_back() {
             .expect("free");
         let told =
             RolloutStep { offers: vec![offer("d1", Deliver::Now)], ..RolloutStep::default() };
-        assert!(
-            control.apply_rollout((lease, "one"), &rollout, &told, at(21)).await.expect("asked")
-        );
+        assert!(control.apply_rollout(lease, &rollout, &told, at(21)).await.expect("asked"));
         let members = control.rollout_members(id).await.expect("asked");
         assert_eq!(members[0].state, UpdateState::Offered);
         let (commands, _) = control
@@ -556,21 +552,19 @@ async fn what_is_with_the_device_is_not_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_gate_has_read_is_not_for_a_scope() {
+async fn results_of_a_health_gate_are_hidden_from_a_scope() {
     on_both(async |control| {
         register(&control, 0, &["d1", "theirs"]).await;
         control.create_firmware(&stored("1.2.0", "aa"), &by(0)).await.expect("asked");
         let target = Target::Devices(vec!["d1".into(), "theirs".into()]);
         let sql = "SELECT count(*) = 0 FROM alerts WHERE device_id = 'theirs'";
-        let plan = RolloutPlan { health_gate_sql: Some(sql.into()), ..RolloutPlan::default() };
+        let plan = RolloutPlan { health_gate_sql: Some(sql.into()), ..one_stage() };
         let new = NewRollout {
             version: "1.2.0",
-            unfit: &|_| None,
             target: &target,
             plan: &plan,
             most_failures: None,
-            runs: &|_, _| false,
-            stages: &|devices| Ok(vec![1; devices]),
+            chips: &[],
         };
         let id = started(control.start_rollout(&new, None, &by(10)).await.expect("asked"));
         let id = id.rollout_id;
@@ -582,7 +576,7 @@ async fn what_a_gate_has_read_is_not_for_a_scope() {
                 RolloutChange { state, stage: 1, soak_since: None, decision, reason, figures };
             let step = RolloutStep { change: Some(change), ..RolloutStep::default() };
             let rollout = running(&control).await;
-            let done = control.apply_rollout((lease, "one"), &rollout, &step, at(second)).await;
+            let done = control.apply_rollout(lease, &rollout, &step, at(second)).await;
             assert!(done.expect("asked"));
         };
         let figures = json!({ "gate": { "id": "theirs" }, "counted": { "ended": 1 } });

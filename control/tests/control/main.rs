@@ -22,7 +22,7 @@ mod notifications;
 mod users;
 
 use acuvim_control::{
-    Applied, By, Changes, Control, DeviceNote, ErrorKind, OffsetMove, StatusStep,
+    Applied, By, Changes, Control, DeviceUpdate, ErrorKind, OffsetMove, StatusStep,
 };
 use acuvim_schemas::api::DeviceStatus;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,7 +32,7 @@ fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time")
 }
 
-/// A database of the test's own.
+/// A new database on the PostgreSQL of this test run.
 async fn postgres_url() -> String {
     static SERVICES: OnceLock<Services> = OnceLock::new();
     tokio::task::block_in_place(|| SERVICES.get_or_init(Services::of_run).database())
@@ -44,20 +44,20 @@ async fn fresh() -> (tempfile::TempDir, Control) {
     (dir, control)
 }
 
-/// The same test on either engine.
+/// Runs a test on both engines.
 async fn on_both(test: impl AsyncFn(Control)) {
     let (_dir, control) = fresh().await;
     test(control).await;
     test(Control::open_postgres(&postgres_url().await).await.expect("open")).await;
 }
 
-/// Somebody, at a moment.
+/// A user, at a moment.
 fn by(second: i64) -> By {
     By { name: "test".into(), address: Some("192.0.2.7".into()), ..By::system(at(second)) }
 }
 
-/// A change of status to one from the other.
-fn turned(to: DeviceStatus, second: i64) -> StatusStep {
+/// A change to a status.
+fn status_step(to: DeviceStatus, second: i64) -> StatusStep {
     let from = match to {
         DeviceStatus::Offline => DeviceStatus::Online,
         _ => DeviceStatus::Offline,
@@ -70,7 +70,7 @@ fn step(partition: u32, expected: Option<i64>, next: i64) -> Changes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn opens_again_and_refuses_what_is_no_database() {
+async fn a_database_opens_again_and_another_file_is_refused() {
     let (dir, control) = fresh().await;
     control.close().await;
     Control::open_sqlite(&dir.path().join("control.db")).await.expect("again");
@@ -143,7 +143,7 @@ async fn changes_and_offsets_are_stored_together_or_not_at_all() {
         assert_eq!(control.apply(0, &step(1, Some(5), 9)).await.expect("apply"), Applied::Done);
         let overtaken = Applied::Overtaken { partition: 1 };
         let mut late = step(1, Some(5), 7);
-        late.devices.push(DeviceNote::new("d1", at(0)));
+        late.devices.push(DeviceUpdate::new("d1", at(0)));
         assert_eq!(control.apply(0, &late).await.expect("apply"), overtaken);
         assert_eq!(control.apply(0, &step(1, None, 3)).await.expect("apply"), overtaken);
         assert_eq!(control.offset(0, 1).await.expect("ask"), Some(9));
@@ -154,7 +154,7 @@ async fn changes_and_offsets_are_stored_together_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_that_open_a_new_database_at_once_both_find_it_whole() {
+async fn concurrent_first_starts_find_the_whole_schema() {
     let url = postgres_url().await;
     let openers: Vec<_> = (0..4)
         .map(|_| {
@@ -168,7 +168,7 @@ async fn two_that_open_a_new_database_at_once_both_find_it_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_the_database_is_said_in_one_line() {
+async fn errors_of_the_database_are_one_line() {
     let url = postgres_url().await;
     Control::open_postgres(&url).await.expect("made").close().await;
     let pool = sqlx::PgPool::connect(&url).await.expect("PostgreSQL");
@@ -191,7 +191,7 @@ async fn what_is_wrong_with_the_database_is_said_in_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_was_away_is_used_again() {
+async fn a_database_is_used_again_after_an_outage() {
     let services = Services::new();
     let control = Control::open_postgres(&services.postgres()).await.expect("open");
     control.log_facts(4).await.expect("facts");

@@ -1,7 +1,7 @@
 //! Notifications and their messages: made once, grouped, sent by one, kept.
 
 use acuvim_control::{
-    Control, Lease, NOTIFICATIONS_LEASE, Noted, NoticeChange, NoticeItem, NoticePlace,
+    Control, Lease, NOTIFICATIONS_LEASE, NoticeChange, NoticeItem, NoticeOutcome, NoticePosition,
     NotificationMade,
 };
 use acuvim_schemas::api::{DeliveryKind, DeliveryState, Notification, NotificationBody};
@@ -45,12 +45,12 @@ fn item(to: &Notification, kind: DeliveryKind, alert: u128, key: &str) -> Notice
 }
 
 fn change(from: i64, items: Vec<NoticeItem>) -> NoticeChange {
-    let place = |next| NoticePlace { partition: 2, next, seq: next };
+    let place = |next| NoticePosition { partition: 2, next, seq: next };
     NoticeChange { items, from: place(from), to: place(from + 1) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_episode_is_told_once_and_alerts_of_one_kind_are_one_message() {
+async fn an_episode_is_sent_once_and_alerts_of_one_type_join_one_message() {
     on_both(async |control| {
         let (to, lease) = (make(&control, "n").await, lease(&control, 0).await);
         let note = async |from, items, second| {
@@ -59,14 +59,14 @@ async fn an_episode_is_told_once_and_alerts_of_one_kind_are_one_message() {
         };
         use DeliveryKind::{Raised, Recovered};
         let first = vec![item(&to, Raised, 1, "off"), item(&to, Raised, 2, "off")];
-        assert_eq!(note(5, first, 1).await, Noted::Done);
+        assert_eq!(note(5, first, 1).await, NoticeOutcome::Done);
         let again = vec![item(&to, Raised, 1, "off"), item(&to, Raised, 3, "off")];
-        assert_eq!(note(5, again.clone(), 2).await, Noted::Overtaken, "these are noted");
-        assert_eq!(note(6, again, 2).await, Noted::Done);
+        assert_eq!(note(5, again.clone(), 2).await, NoticeOutcome::Overtaken, "these are noted");
+        assert_eq!(note(6, again, 2).await, NoticeOutcome::Done);
         let other = vec![item(&to, Raised, 9, "thd"), item(&to, Recovered, 8, "off")];
-        assert_eq!(note(7, other, 3).await, Noted::Done);
-        let places = control.notice_places(7).await.expect("places");
-        assert_eq!(places, [NoticePlace { partition: 2, next: 8, seq: 8 }]);
+        assert_eq!(note(7, other, 3).await, NoticeOutcome::Done);
+        let places = control.notice_positions(7).await.expect("places");
+        assert_eq!(places, [NoticePosition { partition: 2, next: 8, seq: 8 }]);
         let (all, total) = control.deliveries(to.id, None, 10).await.expect("deliveries");
         assert_eq!(total, 2, "what never began is not told to be over");
         assert_eq!((all[1].count, all[1].title.as_str()), (3, "3 alerts: off"), "1 was told");
@@ -82,8 +82,8 @@ async fn an_episode_is_told_once_and_alerts_of_one_kind_are_one_message() {
         let twice = control.claim_notice(all[1].id, lease, at(11), at(31)).await.expect("claim");
         assert_eq!(twice, None, "it is being sent");
         // What comes while it is being sent is another message.
-        assert_eq!(note(8, vec![item(&to, Raised, 4, "off")], 12).await, Noted::Done);
-        assert_eq!(note(9, vec![item(&to, Recovered, 1, "off")], 13).await, Noted::Done);
+        assert_eq!(note(8, vec![item(&to, Raised, 4, "off")], 12).await, NoticeOutcome::Done);
+        assert_eq!(note(9, vec![item(&to, Recovered, 1, "off")], 13).await, NoticeOutcome::Done);
         assert_eq!(control.deliveries(to.id, None, 10).await.expect("all").1, 4);
         let finish = |state, answer: &'static str, second| {
             control.finish_notice(all[1].id, state, answer, at(second))
@@ -101,7 +101,7 @@ async fn an_episode_is_told_once_and_alerts_of_one_kind_are_one_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_process_notes_and_sends() {
+async fn only_the_holder_of_the_lease_makes_and_sends_messages() {
     on_both(async |control| {
         let (to, old) = (make(&control, "n").await, lease(&control, 0).await);
         let test = control.test_notice(to.id, "admin", at(0)).await.expect("a test");
@@ -109,11 +109,11 @@ async fn one_process_notes_and_sends() {
         let new = held.await.expect("ask").expect("it has run out");
         let items = || vec![item(&to, DeliveryKind::Raised, 1, "off")];
         let late = control.note_notices(7, old, &change(0, items()), at(62)).await.expect("ask");
-        assert_eq!(late, Noted::Overtaken);
+        assert_eq!(late, NoticeOutcome::Overtaken);
         assert_eq!(control.claim_notice(test, old, at(62), at(99)).await.expect("ask"), None);
         assert!(control.claim_notice(test, new, at(62), at(99)).await.expect("ask").is_some());
         let noted = control.note_notices(7, new, &change(0, items()), at(62)).await.expect("ask");
-        assert_eq!(noted, Noted::Done);
+        assert_eq!(noted, NoticeOutcome::Done);
         assert_eq!(control.notifications().await.expect("list"), std::slice::from_ref(&to));
         assert_eq!(
             control.create_notification(&body("n"), &by(1)).await.expect("asked"),
@@ -128,19 +128,23 @@ async fn one_process_notes_and_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_of_one_kind_goes_in_order_and_nobody_waits_for_another() {
+async fn messages_of_one_type_go_in_order_and_notifications_dont_wait_for_each_other() {
     on_both(async |control| {
         use DeliveryKind::{Raised, Recovered};
         let (slow, quick) = (make(&control, "slow").await, make(&control, "quick").await);
         let lease = lease(&control, 0).await;
-        let begins = NoticePlace { partition: 2, next: 5, seq: 0 };
+        let begins = NoticePosition { partition: 2, next: 5, seq: 0 };
         control.begin_notices(7, begins).await.expect("noted");
-        control.begin_notices(7, NoticePlace { next: 9, ..begins }).await.expect("noted");
-        assert_eq!(control.notice_places(7).await.expect("places"), [begins], "the first counts");
+        control.begin_notices(7, NoticePosition { next: 9, ..begins }).await.expect("noted");
+        assert_eq!(
+            control.notice_positions(7).await.expect("places"),
+            [begins],
+            "the first counts"
+        );
         let note = async |from, items| {
             let change = change(from, items);
             let noted = control.note_notices(7, lease, &change, at(1)).await.expect("noted");
-            assert_eq!(noted, Noted::Done);
+            assert_eq!(noted, NoticeOutcome::Done);
         };
         let due = async |second| {
             let due = control.due_notices(at(second), 9).await.expect("due");

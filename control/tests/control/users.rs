@@ -28,7 +28,7 @@ async fn users_log_in_by_name_in_any_case() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
+async fn a_refresh_token_works_once_and_a_second_use_ends_its_session() {
     on_both(async |control| {
         let made = control.create_user("a", "h", Role::Viewer, None, &by(0)).await;
         let id = made.expect("user").account.id;
@@ -95,7 +95,7 @@ async fn a_refresh_token_is_good_once_and_a_second_use_ends_its_family() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_admin_stays_whatever_is_tried() {
+async fn the_last_admin_cant_be_removed() {
     on_both(async |control| {
         let admin = control.create_user("admin", "h", Role::Admin, None, &by(0)).await;
         let id = admin.expect("user").account.id;
@@ -133,7 +133,7 @@ async fn the_last_admin_stays_whatever_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_open_until_they_expire_or_are_deleted() {
+async fn keys_work_until_they_expire_or_are_deleted() {
     on_both(async |control| {
         let scope = Some(Scope { device_ids: vec!["d1".into()], group_ids: vec![Uuid::nil()] });
         let new = |name: &str, scope, expires_at| NewKey {
@@ -163,7 +163,7 @@ async fn keys_open_until_they_expire_or_are_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_audit_says_who_did_what_and_from_where() {
+async fn the_audit_names_who_did_what_and_from_where() {
     on_both(async |control| {
         let admin = control.create_user("admin", "h", Role::Admin, None, &by(0)).await;
         let id = admin.expect("user").account.id;

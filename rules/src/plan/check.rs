@@ -1,25 +1,25 @@
-//! What a predicate may be made of.
+//! Which SQL a predicate may use.
 
 use datafusion::{
     common::tree_node::{TreeNode as _, TreeNodeRecursion},
     logical_expr::{Between, Case, Expr, Operator, expr::InList},
 };
 
-/// Parts of a predicate: evaluating it walks them one in the other.
-const PARTS: usize = 300;
+/// The number of nodes of a predicate is limited, because evaluation recurses into them.
+const MAX_PARTS: usize = 300;
 
-/// Steps of its evaluation. What is planned as several comparisons evaluates its operand as often: one in
-/// the other, twenty of them hold up a partition's readings for seconds.
-const STEPS: u64 = 5000;
+/// The number of evaluation steps is limited too. BETWEEN, IN and CASE evaluate their operand several times,
+/// so twenty of them nested would block a partition for seconds.
+const MAX_STEPS: u64 = 5000;
 
-/// The functions that a predicate may call: each is of one row alone, and fails for none. (A square
-/// root or a logarithm of one device's negative number would end the evaluation of all others.)
+/// The functions that a predicate may call. Each depends on its row alone and fails for no input: a square
+/// root of a negative number from one device would fail the evaluation for all devices of the batch.
 const FUNCTIONS: &[&str] = &[
     "abs", "cbrt", "ceil", "coalesce", "exp", "floor", "greatest", "isnan", "least", "lower",
     "nanvl", "nullif", "nvl", "round", "signum", "trunc", "upper",
 ];
 
-/// The operators that a predicate may have.
+/// The operators that a predicate may use.
 const OPERATORS: [Operator; 13] = [
     Operator::Eq,
     Operator::NotEq,
@@ -36,25 +36,37 @@ const OPERATORS: [Operator; 13] = [
     Operator::Modulo,
 ];
 
-/// Only what is of one row, and the same whenever it is asked.
-pub(super) fn check(expr: &Expr) -> std::result::Result<(), (String, String)> {
+/// Why an expression is refused, and the word in its text at which.
+pub(super) struct Refused {
+    pub word: String,
+    pub message: String,
+}
+
+impl Refused {
+    fn at(word: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { word: word.into(), message: message.into() }
+    }
+}
+
+/// Checks that an expression depends on one row alone, is deterministic, and is cheap enough.
+pub(super) fn check(expr: &Expr) -> std::result::Result<(), Refused> {
     let (mut fault, mut parts) = (None, 0);
     let walked = expr.apply(|node| {
         parts += 1;
         fault = match node {
-            _ if parts > PARTS => Some((String::new(), format!("it has more than {PARTS} parts"))),
+            _ if parts > MAX_PARTS => {
+                Some(Refused::at("", format!("it has more than {MAX_PARTS} parts")))
+            }
             Expr::BinaryExpr(binary) if !OPERATORS.contains(&binary.op) => {
                 let op = binary.op.to_string();
                 let message = format!("the operator {op} can't be used");
-                Some((op, message))
+                Some(Refused::at(op, message))
             }
-            Expr::Cast(_) => {
-                Some(("cast".to_owned(), "CAST can't be used; TRY_CAST can".to_owned()))
+            Expr::Cast(_) => Some(Refused::at("cast", "CAST can't be used; TRY_CAST can")),
+            Expr::ScalarFunction(call) if !FUNCTIONS.contains(&call.name()) => {
+                let message = format!("the function {} can't be used", call.name());
+                Some(Refused::at(call.name(), message))
             }
-            Expr::ScalarFunction(call) if !FUNCTIONS.contains(&call.name()) => Some((
-                call.name().to_owned(),
-                format!("the function {} can't be used", call.name()),
-            )),
             Expr::ScalarFunction(_)
             | Expr::Alias(_)
             | Expr::Column(_)
@@ -77,25 +89,26 @@ pub(super) fn check(expr: &Expr) -> std::result::Result<(), (String, String)> {
             | Expr::InList(_) => None,
             other => {
                 let name = other.variant_name();
-                Some((String::new(), format!("{name} can't be used: a rule is of one reading")))
+                let message = format!("{name} can't be used: a rule is about one reading");
+                Some(Refused::at("", message))
             }
         };
         Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     match (walked, fault) {
         (_, Some(fault)) => Err(fault),
-        (Ok(_), None) if steps(expr) > STEPS => {
+        (Ok(_), None) if steps(expr) > MAX_STEPS => {
             let message = format!(
-                "it takes more than {STEPS} steps: BETWEEN, IN and CASE are nested too often"
+                "it takes more than {MAX_STEPS} steps: BETWEEN, IN and CASE are nested too often"
             );
-            Err((String::new(), message))
+            Err(Refused::at("", message))
         }
-        (Err(error), None) => Err((String::new(), error.to_string())),
+        (Err(error), None) => Err(Refused::at("", error.to_string())),
         (Ok(_), None) => Ok(()),
     }
 }
 
-/// How many steps an evaluation takes at most.
+/// The number of evaluation steps, at most.
 fn steps(expr: &Expr) -> u64 {
     let times = |n: usize, expr: &Expr| steps(expr).saturating_mul(n as u64);
     let sum = |all: &mut dyn Iterator<Item = u64>| all.fold(1, u64::saturating_add);

@@ -8,7 +8,7 @@ pub(crate) fn rule(when: &str) -> RuleBody {
     .expect("a rule")
 }
 
-fn compile(when: &str) -> std::result::Result<Compiled, Fault> {
+fn compile(when: &str) -> std::result::Result<Compiled, RuleFault> {
     Planner::new().expect("a planner").compile(&rule(when))
 }
 
@@ -26,24 +26,24 @@ fn inputs(column: &str, values: &[Option<f64>], compiled: &Compiled) -> Inputs {
     Inputs::new(&rows, |_| &site, compiled.needed()).expect("inputs")
 }
 
-fn verdicts(compiled: &Compiled, inputs: &Inputs) -> String {
+fn states(compiled: &Compiled, inputs: &Inputs) -> String {
     let when = compiled.breaches(inputs).expect("evaluated");
     let clears = compiled.clears(inputs).expect("evaluated");
-    let one = |row| match Compiled::verdict(&when, clears.as_ref(), row) {
-        Verdict::Breach => 'b',
-        Verdict::Clear => 'c',
-        Verdict::Between => '-',
-        Verdict::Unknown => '?',
+    let one = |row| match Compiled::state_of(&when, clears.as_ref(), row) {
+        ReadingState::Breach => 'b',
+        ReadingState::Clear => 'c',
+        ReadingState::Between => '-',
+        ReadingState::Unknown => '?',
     };
     (0..when.len()).map(one).collect()
 }
 
 #[test]
-fn a_predicate_is_judged_over_a_batch() {
+fn a_predicate_is_evaluated_over_a_batch() {
     let over = compile("voltage_l1_v > 1.10 * nominal_voltage_v").expect("a rule");
     let values = [Some(253.1), Some(252.9), None, Some(260.0)];
     let batch = inputs("voltage_l1_v", &values, &over);
-    assert_eq!(verdicts(&over, &batch), "bc?b");
+    assert_eq!(states(&over, &batch), "bc?b");
     let (value, limit) = over.values(&batch, 0);
     assert_eq!(value, Some(253.1));
     assert!(limit.is_some_and(|l| (l - 253.0).abs() < 1e-9));
@@ -53,11 +53,11 @@ fn a_predicate_is_judged_over_a_batch() {
     let with_band = Planner::new().expect("a planner").compile(&with_band).expect("a rule");
     let values = [Some(254.0), Some(250.0), Some(248.0), None];
     let batch = inputs("voltage_l1_v", &values, &with_band);
-    assert_eq!(verdicts(&with_band, &batch), "b-c?");
+    assert_eq!(states(&with_band, &batch), "b-c?");
 }
 
 #[test]
-fn what_is_evaluated_again_and_again_is_refused() {
+fn too_many_evaluation_steps_are_refused() {
     let nested = |levels: usize, f: fn(String) -> String| {
         (0..levels).fold("voltage_l1_v".to_owned(), |x, _| f(x)) + " > 100"
     };
@@ -73,7 +73,7 @@ fn what_is_evaluated_again_and_again_is_refused() {
 }
 
 #[test]
-fn what_a_rule_needs_of_a_device_is_known() {
+fn missing_settings_of_a_device_are_known() {
     let over = compile("voltage_l1_v > 1.10 * nominal_voltage_v").expect("a rule");
     assert_eq!(over.missing(&Site::default()), ["nominal_voltage_v"]);
     let plain = compile("voltage_l1_v > 253 and abs(power_factor_total) < 0.9").expect("a rule");
@@ -81,8 +81,8 @@ fn what_a_rule_needs_of_a_device_is_known() {
 }
 
 #[test]
-fn a_fault_is_refused_with_its_place() {
-    for (bad, line, column, said) in [
+fn faults_have_a_position() {
+    for (bad, line, column, text) in [
         ("voltage_l1_v >", 1, 15, ""),
         ("voltage_l9_v > 3", 1, 1, "there is no column voltage_l9_v"),
         ("frequency_hz > 3 and\n nonsense = 1", 2, 2, "there is no column nonsense"),
@@ -102,7 +102,7 @@ fn a_fault_is_refused_with_its_place() {
     ] {
         let fault = compile(bad).map(|_| ()).expect_err(bad);
         assert_eq!(fault.field, "when");
-        assert!(fault.message.contains(said), "{bad}: {fault}");
+        assert!(fault.message.contains(text), "{bad}: {fault}");
         if line > 0 {
             assert_eq!((fault.line, fault.column), (Some(line), Some(column)), "{bad}: {fault}");
         }
@@ -115,8 +115,8 @@ fn a_fault_is_refused_with_its_place() {
 }
 
 #[test]
-fn nonsense_is_never_a_breach() {
-    // 0/0 is no number: below everything on one machine, above everything on another.
+fn nan_never_meets_a_condition() {
+    // NaN sorts below everything on one machine and above everything on another.
     for nonsense in [
         "voltage_l1_v / current_avg_a > 1",
         "voltage_l1_v / voltage_l1_v < 0.9",
@@ -125,8 +125,8 @@ fn nonsense_is_never_a_breach() {
     ] {
         let rule = compile(nonsense).expect(nonsense);
         let batch = inputs("voltage_l1_v", &[None, Some(0.0)], &rule);
-        assert_eq!(verdicts(&rule, &batch), "??", "{nonsense}");
+        assert_eq!(states(&rule, &batch), "??", "{nonsense}");
     }
     let zero = compile("round(voltage_l1_v * -1) < 0").expect("a rule");
-    assert_eq!(verdicts(&zero, &inputs("voltage_l1_v", &[Some(0.0)], &zero)), "c", "-0 is 0");
+    assert_eq!(states(&zero, &inputs("voltage_l1_v", &[Some(0.0)], &zero)), "c", "-0 is 0");
 }

@@ -1,6 +1,7 @@
-//! The accept step: what a message is to the log, before anyone looks into its payload. Pure.
+//! The accept step: decides by topic, sender and size what becomes of a message, before its payload is looked
+//! at. Pure.
 
-use acuvim_schemas::{
+use acuvim_wire::{
     Headers, Kind, Micros, Reason, Record,
     payload::registering_device,
     record::Reject,
@@ -9,19 +10,19 @@ use acuvim_schemas::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes that a reject keeps of what it refuses.
-pub(crate) const KEPT: usize = 64 << 10;
+/// Bytes of the payload that a reject keeps.
+const KEPT: usize = 64 << 10;
 
-/// What messages are judged by.
+/// The settings of the accept step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptLimits {
-    /// What our topics begin with.
+    /// The prefix of our topics.
     pub topic_prefix: String,
     /// The largest payload in bytes.
     pub max_payload: usize,
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Debug, Clone)]
 pub struct Incoming<'a> {
     /// The MQTT topic.
@@ -30,29 +31,29 @@ pub struct Incoming<'a> {
     pub payload: Bytes,
     /// Whether a broker replayed it as a retained message.
     pub retained: bool,
-    /// When it came.
+    /// When it was received.
     pub received_at: Micros,
-    /// The device that sent it, where it had to prove who it is.
+    /// The device that sent it, if the connection was authenticated as one.
     pub sender: Option<&'a str>,
 }
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes to the log; a reject among them, for what can't be used but is kept.
+pub enum Acceptance {
+    /// It goes to the log: as it is, or as a reject if it can't be used but should be kept as evidence.
     Append(Record),
-    /// It is counted and dropped: there is nothing to keep, or nobody to keep it for.
+    /// It is counted and dropped.
     Drop(DropReason),
 }
 
-/// Why a message is dropped at the door.
+/// Why a message is dropped and not even kept as a reject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {
-    /// Its topic is none of the six.
+    /// Its topic is not one of the six uplink topics.
     ForeignTopic,
-    /// Its topic belongs to another device than its sender.
+    /// Its topic belongs to another device than the sender.
     NotOwnTopic,
-    /// Its device has sent all that it may today.
+    /// Its device is over its daily limit, which a reject has reported already.
     DailyLimit,
 }
 
@@ -68,46 +69,46 @@ impl DropReason {
     }
 }
 
-/// Judges a message.
+/// Decides what becomes of a message.
 #[must_use]
-pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Verdict {
+pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Acceptance {
     match topic::parse(&limits.topic_prefix, message.topic) {
-        Uplink::Foreign => Verdict::Drop(DropReason::ForeignTopic),
+        Uplink::Foreign => Acceptance::Drop(DropReason::ForeignTopic),
         Uplink::Device { device_id, .. } if message.sender.is_some_and(|s| s != device_id) => {
-            Verdict::Drop(DropReason::NotOwnTopic)
+            Acceptance::Drop(DropReason::NotOwnTopic)
         }
         _ if message.payload.len() > limits.max_payload => {
-            let key = named_by(&limits.topic_prefix, message);
-            Verdict::Append(reject(message, &key, Reason::TooLarge))
+            let key = device_of(&limits.topic_prefix, message);
+            Acceptance::Append(reject(message, &key, Reason::TooLarge))
         }
-        // A device that has shown who it is speaks for itself, and of itself it knows the id.
+        // An authenticated device knows its id, so this is no typing error worth keeping.
         Uplink::BadDeviceId { .. } if message.sender.is_some() => {
-            Verdict::Drop(DropReason::NotOwnTopic)
+            Acceptance::Drop(DropReason::NotOwnTopic)
         }
-        Uplink::BadDeviceId { .. } => Verdict::Append(reject(message, "", Reason::BadDeviceId)),
+        Uplink::BadDeviceId { .. } => Acceptance::Append(reject(message, "", Reason::BadDeviceId)),
         Uplink::Device { device_id, kind } => {
-            Verdict::Append(record(message, device_id, kind.into()))
+            Acceptance::Append(record(message, device_id, kind.into()))
         }
-        Uplink::Register => Verdict::Append(registration(message)),
+        Uplink::Register => Acceptance::Append(registration(message)),
     }
 }
 
-/// What is left of a message that the log won't take: its first bytes, length and hash.
+/// A record of a refused message: its first bytes, its length and its hash.
 #[must_use]
 pub(crate) fn reject(message: &Incoming<'_>, key: &str, reason: Reason) -> Record {
     let digest = Sha256::digest(&message.payload);
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let length = message.payload.len() as u64;
     let mut record = record(message, key, Kind::Reject);
-    // A copy: a slice would keep all of the payload alive.
+    // A copy, because a slice would keep the whole payload in memory.
     let kept = message.payload.get(..KEPT).unwrap_or(&message.payload);
     record.value = Bytes::copy_from_slice(kept);
     record.headers.reject = Some(Reject { reason, length, sha256 });
     record
 }
 
-/// The device that a message's topic or sender names; empty if neither does.
-pub(crate) fn named_by(prefix: &str, message: &Incoming<'_>) -> String {
+/// The device of the topic, or else of the connection; empty if neither names one.
+pub(crate) fn device_of(prefix: &str, message: &Incoming<'_>) -> String {
     match topic::parse(prefix, message.topic) {
         Uplink::Device { device_id, .. } => device_id.to_owned(),
         _ => message.sender.unwrap_or_default().to_owned(),
@@ -118,7 +119,7 @@ fn registration(message: &Incoming<'_>) -> Record {
     match (registering_device(&message.payload), message.sender) {
         (Some(id), Some(sender)) if id != sender => reject(message, sender, Reason::IdMismatch),
         (Some(id), _) => record(message, &id, Kind::Register),
-        // Who it was is known here only if it had to log in; the processor names the fault.
+        // An authenticated sender is known without the payload; the processor reports what is wrong with it.
         (None, Some(sender)) => record(message, sender, Kind::Register),
         (None, None) => reject(message, "", Reason::BadDeviceId),
     }
@@ -149,40 +150,40 @@ mod tests {
         AcceptLimits { topic_prefix: "acuvim".into(), max_payload: 100_000 }
     }
 
-    fn judge(topic: &str, payload: impl Into<Bytes>, sender: Option<&str>) -> Verdict {
+    fn decide(topic: &str, payload: impl Into<Bytes>, sender: Option<&str>) -> Acceptance {
         let payload = payload.into();
         accept(&limits(), &Incoming { topic, payload, retained: false, received_at: 7, sender })
     }
 
-    fn appended(verdict: Verdict) -> (String, Kind, Option<Reason>) {
-        let Verdict::Append(record) = verdict else { panic!("{verdict:?}") };
+    fn appended(acceptance: Acceptance) -> (String, Kind, Option<Reason>) {
+        let Acceptance::Append(record) = acceptance else { panic!("{acceptance:?}") };
         let key = String::from_utf8(record.key.to_vec()).expect("text");
         (key, record.headers.kind, record.headers.reject.map(|r| r.reason))
     }
 
     #[test]
-    fn ours_are_appended_with_the_device_of_the_topic() {
-        let got = appended(judge("acuvim/d1/telemetry", "{}", None));
+    fn uplink_topics_are_appended_with_their_device() {
+        let got = appended(decide("acuvim/d1/telemetry", "{}", None));
         assert_eq!(got, ("d1".into(), Kind::Telemetry, None));
-        let got = appended(judge("devices/register", r#"{"device_id":"d1"}"#, Some("d1")));
+        let got = appended(decide("devices/register", r#"{"device_id":"d1"}"#, Some("d1")));
         assert_eq!(got, ("d1".into(), Kind::Register, None));
     }
 
     #[test]
-    fn what_names_nobody_is_kept_as_a_reject() {
+    fn messages_without_a_device_are_kept_as_rejects() {
         for (topic, payload, sender, reason) in [
             ("acuvim/a b/telemetry", "{}", None, Reason::BadDeviceId),
             ("devices/register", "{}", None, Reason::BadDeviceId),
             ("devices/register", r#"{"device_id":"d2"}"#, Some("d1"), Reason::IdMismatch),
         ] {
-            let (_, kind, got) = appended(judge(topic, payload, sender));
+            let (_, kind, got) = appended(decide(topic, payload, sender));
             assert_eq!((kind, got), (Kind::Reject, Some(reason)), "{topic} {payload}");
         }
     }
 
     #[test]
-    fn too_large_keeps_the_first_bytes_length_and_hash() {
-        let Verdict::Append(record) = judge("acuvim/d1/telemetry", vec![b'x'; 100_001], None)
+    fn a_payload_over_the_limit_is_cut_and_hashed() {
+        let Acceptance::Append(record) = decide("acuvim/d1/telemetry", vec![b'x'; 100_001], None)
         else {
             panic!()
         };
@@ -194,23 +195,47 @@ mod tests {
     }
 
     #[test]
-    fn others_topics_are_dropped() {
-        let drop = Verdict::Drop;
-        assert_eq!(judge("acuvim/d1/cmd", "{}", None), drop(DropReason::ForeignTopic));
-        assert_eq!(judge("acuvim/d1/pulse", "", None), drop(DropReason::ForeignTopic));
-        assert_eq!(judge("acuvim/d2/status", "{}", Some("d1")), drop(DropReason::NotOwnTopic));
+    fn foreign_topics_and_those_of_other_devices_are_dropped() {
+        let drop = Acceptance::Drop;
+        assert_eq!(decide("acuvim/d1/cmd", "{}", None), drop(DropReason::ForeignTopic));
+        assert_eq!(decide("acuvim/d1/pulse", "", None), drop(DropReason::ForeignTopic));
+        assert_eq!(decide("acuvim/d2/status", "{}", Some("d1")), drop(DropReason::NotOwnTopic));
         let huge = vec![b'x'; 200_000];
-        assert_eq!(judge("acuvim/d2/status", huge, Some("d1")), drop(DropReason::NotOwnTopic));
+        assert_eq!(decide("acuvim/d2/status", huge, Some("d1")), drop(DropReason::NotOwnTopic));
+    }
+
+    #[test]
+    fn an_authenticated_device_that_registers_without_an_id_is_taken_for_itself() {
+        let got = appended(decide("devices/register", "not json", Some("d1")));
+        assert_eq!(got, ("d1".into(), Kind::Register, None));
+        let got = decide("acuvim/a b/telemetry", "{}", Some("d1"));
+        assert_eq!(got, Acceptance::Drop(DropReason::NotOwnTopic));
+    }
+
+    /// The limit is inclusive, and comes before the check of the id: a huge payload is never kept whole.
+    #[test]
+    fn the_size_is_looked_at_first() {
+        let limit = limits().max_payload;
+        let got = appended(decide("acuvim/d1/telemetry", vec![b'x'; limit], None));
+        assert_eq!(got, ("d1".into(), Kind::Telemetry, None));
+        for (topic, sender, key) in [
+            ("acuvim/d1/telemetry", None, "d1"),
+            ("acuvim/a b/telemetry", None, ""),
+            ("devices/register", Some("d1"), "d1"),
+        ] {
+            let got = appended(decide(topic, vec![b'x'; limit + 1], sender));
+            assert_eq!(got, (key.into(), Kind::Reject, Some(Reason::TooLarge)), "{topic}");
+        }
     }
 
     proptest! {
         #[test]
-        fn any_topic_and_bytes_are_judged(
+        fn no_topic_or_payload_panics(
             topic in ".{0,60}",
             payload in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
-            judge(&topic, payload.clone(), None);
-            judge(&format!("acuvim/{topic}/telemetry"), payload, Some("d1"));
+            decide(&topic, payload.clone(), None);
+            decide(&format!("acuvim/{topic}/telemetry"), payload, Some("d1"));
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Who may connect, and as whom: judged on values that the composition root keeps fresh.
+//! Who may connect, and as which device. The credentials come from control; the composition root keeps
+//! them up to date.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use acuvim_schemas::{
+use acuvim_wire::{
     DeviceKind, Kind,
     device::is_device_id,
     payload::registering_device,
@@ -11,30 +12,31 @@ use acuvim_schemas::{
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 
-/// How long a refused login waits for newer credentials.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long a login that would be refused waits for newer credentials.
+const REFRESH: Duration = Duration::from_secs(1);
 
-/// The hash of each device's secret, as control stores it; none for a device that is disabled.
+/// The hashes of the devices' secrets, as control stores them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// Whether a client on this machine needs none.
+    /// Whether clients on this machine may connect without credentials.
     pub anonymous: bool,
-    /// By device id.
+    /// By device id; none for a device that is disabled.
     pub secrets: Arc<HashMap<String, Option<String>>>,
 }
 
-/// The credentials as whoever knows them keeps them up to date.
+/// The newest known credentials, and a way to ask for newer ones.
 #[derive(Debug, Clone)]
 pub struct CredentialsWatch {
-    /// The newest.
+    /// The newest known.
     pub values: watch::Receiver<Credentials>,
-    /// Notified when a login was refused: the newest may be a moment old.
+    /// Notified before a login is refused, because the known credentials may be a moment old.
     pub look: Arc<Notify>,
 }
 
 impl CredentialsWatch {
-    /// Who it is; none if it may not connect. A secret that was made a moment ago is as good as any:
-    /// before one is refused, there is a look for newer ones. Who guesses pays with that time.
+    /// Authenticates a connection; none if it may not connect. A login is refused only after a look for newer
+    /// credentials, because a device whose new secret is not known here yet would stay away for minutes. The
+    /// wait also slows down guessing.
     pub(crate) async fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let mut values = self.values.clone();
         let known = values.borrow_and_update().admit(access, prefix);
@@ -42,27 +44,27 @@ impl CredentialsWatch {
             return known;
         }
         self.look.notify_one();
-        let changed = tokio::time::timeout(LOOK, values.changed()).await;
+        let changed = tokio::time::timeout(REFRESH, values.changed()).await;
         changed.ok()?.ok()?;
         values.borrow().admit(access, prefix)
     }
 }
 
-/// Who a connection turned out to be.
+/// Who a connection is authenticated as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// Nobody in particular, on this machine: may speak for any device that has no secret.
+    /// A client on this machine without credentials: may publish for any device that has no secret.
     Anonymous,
-    /// A device that has shown its secret: may speak for itself.
+    /// A device that has presented its secret: may publish for itself only.
     Device {
-        /// Which.
+        /// The device id.
         id: String,
-        /// The hash of what it has shown.
+        /// The hash of the presented secret, to notice when it is replaced.
         secret: String,
     },
 }
 
-/// What a connection shows.
+/// What is known of a connection that wants to log in.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
     /// The MQTT client id.
@@ -71,23 +73,24 @@ pub struct Access<'a> {
     pub username: Option<&'a str>,
     /// The MQTT password.
     pub password: Option<&'a [u8]>,
-    /// Where it comes from.
+    /// The client's address.
     pub from: IpAddr,
-    /// Whether a web page opened it, whose address says nothing of who wrote it.
+    /// Whether a web page opened it. Then the address is that of the browser and says nothing about the
+    /// author of the page.
     pub from_a_page: bool,
     /// The topic of its last will.
     pub will_topic: Option<&'a str>,
 }
 
 impl Credentials {
-    /// Who it is; none if it may not connect.
+    /// Authenticates a connection; none if it may not connect.
     ///
-    /// A device's client id must be its device id (or none, so that it gets a random one):
-    /// otherwise one device could take over the connection of another.
+    /// The client id of a device must be its device id, or empty, so that it gets a random one. Otherwise one
+    /// device could take over the connection of another.
     #[must_use]
     pub fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let identity = match access.username {
-            None if self.lets_in_anyone(access) => Identity::Anonymous,
+            None if self.is_open_to(access) => Identity::Anonymous,
             None => return None,
             Some(device) => {
                 let stored = self.secrets.get(device)?.as_deref()?;
@@ -97,8 +100,8 @@ impl Credentials {
                 Identity::Device { id: device.to_owned(), secret: shown }
             }
         };
-        // The broker crate publishes a will past our hook, and keeps a retained one for every topic
-        // there is: it may go nowhere but to the status of a device that its sender may speak for.
+        // The broker crate publishes wills without asking our hook, and keeps retained ones for any topic. So
+        // a will may only go to the status topic of a device that the client may publish for.
         let will_is_own = match (&identity, access.will_topic) {
             (_, None) => true,
             (Identity::Device { id, .. }, Some(topic)) => topic == status_topic(id, prefix),
@@ -110,14 +113,15 @@ impl Credentials {
         will_is_own.then_some(identity)
     }
 
-    /// Whether a device is spoken for by itself alone: it has a secret, or is disabled.
+    /// Whether only the device itself may publish for it: it has a secret, or is disabled.
     #[must_use]
     pub fn guards(&self, device: &str) -> bool {
         self.secrets.contains_key(device)
     }
 
-    /// Who needs no credentials: a program on this machine that does not pose as a guarded device.
-    fn lets_in_anyone(&self, access: &Access<'_>) -> bool {
+    /// Whether the client needs no credentials: a program on this machine that does not pose as a guarded
+    /// device.
+    fn is_open_to(&self, access: &Access<'_>) -> bool {
         self.anonymous
             && access.password.is_none()
             && access.from.is_loopback()
@@ -125,19 +129,19 @@ impl Credentials {
             && !self.guards(access.client_id)
     }
 
-    /// Whether a message may come of anybody: one of a guarded device is that device's alone.
-    pub(crate) fn anyone_may_say(&self, prefix: &str, topic: &str, payload: &[u8]) -> bool {
+    /// Whether an anonymous client may publish a message: not for a guarded device.
+    pub(crate) fn anyone_may_publish(&self, prefix: &str, topic: &str, payload: &[u8]) -> bool {
         match topic::parse(prefix, topic) {
             Uplink::Device { device_id, .. } => !self.guards(device_id),
             Uplink::Register => registering_device(payload).is_none_or(|id| !self.guards(&id)),
-            // They go no further, or are nobody's.
+            // The accept step rejects or drops them.
             Uplink::BadDeviceId { .. } | Uplink::Foreign => true,
         }
     }
 
-    /// Whether anybody may listen to a filter: to one device at a time, and to no guarded one. Of a
-    /// wildcard nobody can say whose commands it will carry.
-    pub(crate) fn anyone_may_hear(&self, prefix: &str, filter: &str) -> bool {
+    /// Whether an anonymous client may subscribe to a filter: to the commands of one device that is not
+    /// guarded. Wildcards would also match devices that get a secret later.
+    pub(crate) fn anyone_may_subscribe(&self, prefix: &str, filter: &str) -> bool {
         let device = filter
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix('/'))
@@ -150,7 +154,7 @@ fn status_topic(device: &str, prefix: &str) -> String {
     topic::uplink(prefix, device, Kind::Status)
 }
 
-/// Whether a topic is below a device's own.
+/// Whether a topic is one of the device's own.
 pub(crate) fn owns(device: &str, topic: &str, prefix: &str) -> bool {
     topic
         .strip_prefix(prefix)
@@ -159,7 +163,7 @@ pub(crate) fn owns(device: &str, topic: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A client id that the broker made, since the client gave none.
+/// Whether the broker generated the client id because the client gave none.
 fn is_random(client_id: &str) -> bool {
     client_id.strip_prefix("auto-").is_some_and(|hex| hex.len() == 32)
 }
@@ -168,7 +172,7 @@ fn hash(secret: &[u8]) -> String {
     Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares without telling by its time where the difference is.
+/// Compares in constant time, so that the duration does not reveal how many bytes are right.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
 }
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_shows_its_own_secret() {
+    fn a_device_needs_its_own_secret() {
         let d1 = Some(Identity::Device { id: "d1".into(), secret: hash(b"one") });
         assert_eq!(admit(&access(Some("d1"), Some(b"one"))), d1);
         for (user, password) in [
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_anothers_client_id_or_will_topic() {
+    fn a_device_can_use_no_other_client_id_or_will_topic() {
         let d1 = access(Some("d1"), Some(b"one"));
         assert_eq!(admit(&Access { client_id: "d2", ..d1 }), None);
         assert!(
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_with_a_secret_is_nobody_elses() {
+    fn anonymous_clients_can_not_use_a_guarded_device() {
         let local = Access { from: Ipv4Addr::LOCALHOST.into(), ..access(None, None) };
         assert_eq!(admit(&Access { client_id: "d1", ..local }), None, "its client id");
         assert!(admit(&Access { client_id: "open", ..local }).is_some());
@@ -284,7 +288,7 @@ mod tests {
             ("devices/register", r#"{"device_id":"open"}"#, true),
             ("devices/register", r#"{"device_id":"d1"}"#, false),
         ] {
-            assert_eq!(all.anyone_may_say("acuvim", topic, payload.as_bytes()), may, "{topic}");
+            assert_eq!(all.anyone_may_publish("acuvim", topic, payload.as_bytes()), may, "{topic}");
         }
         for (filter, may) in [
             ("acuvim/open/cmd", true),
@@ -297,7 +301,56 @@ mod tests {
             ("$share/g/acuvim/d1/cmd", false),
             ("acuvim/open/status", false),
         ] {
-            assert_eq!(all.anyone_may_hear("acuvim", filter), may, "{filter}");
+            assert_eq!(all.anyone_may_subscribe("acuvim", filter), may, "{filter}");
+        }
+    }
+
+    fn watch() -> (watch::Sender<Credentials>, CredentialsWatch) {
+        let (sender, values) = watch::channel(credentials());
+        (sender, CredentialsWatch { values, look: Arc::default() })
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_just_made_is_looked_for_before_a_login_is_refused() {
+        let (sender, watch) = watch();
+        let look = Arc::clone(&watch.look);
+        let refresh = async {
+            look.notified().await;
+            sender.send_modify(|all| {
+                let secrets = [("d3".to_owned(), Some(hash(b"three")))];
+                all.secrets = Arc::new(secrets.into_iter().collect());
+            });
+        };
+        let new = access(Some("d3"), Some(b"three"));
+        let (admitted, ()) = tokio::join!(watch.admit(&new, "acuvim"), refresh);
+        assert_eq!(admitted, Some(Identity::Device { id: "d3".into(), secret: hash(b"three") }));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_login_is_refused_when_nothing_newer_comes() {
+        let (_sender, watch) = watch();
+        let begun = std::time::Instant::now();
+        assert_eq!(watch.admit(&access(Some("d1"), Some(b"x")), "acuvim").await, None);
+        assert!(begun.elapsed() >= REFRESH, "guessing is slow");
+        let begun = std::time::Instant::now();
+        assert_eq!(watch.admit(&access(None, None), "acuvim").await, None);
+        assert!(begun.elapsed() < REFRESH, "no credentials can make an anonymous client good");
+    }
+
+    #[test]
+    fn the_topics_of_a_device_are_its_own() {
+        assert!(owns("d1", "acuvim/d1/telemetry", "acuvim"));
+        assert!(owns("d1", "site/a/d1/status", "site/a"));
+        for other in ["acuvim/d11/telemetry", "acuvim/d1", "d1/telemetry", "devices/register"] {
+            assert!(!owns("d1", other, "acuvim"), "{other}");
+        }
+    }
+
+    #[test]
+    fn random_client_ids_are_the_brokers_own() {
+        assert!(is_random("auto-0123456789abcdef0123456789abcdef"));
+        for other in ["auto-", "auto-0123", "d1", "xauto-0123456789abcdef0123456789abcdef"] {
+            assert!(!is_random(other), "{other}");
         }
     }
 }

@@ -1,39 +1,36 @@
 //! From a message to a durable record: the step that decides whether there is a PUBACK.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use acuvim_log::{Entry, ErrorKind, Log, LogTopic};
-use acuvim_schemas::{
-    Micros, Reason, Record,
+use acuvim_wire::{
+    Kind, Reason, Record,
     device::partition_of,
     topic::{self, Uplink},
 };
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    accept::{AcceptLimits, DropReason, Incoming, Verdict, accept, named_by, reject},
-    daily::{Daily, DailyLimits, Share},
+    accept::{AcceptLimits, Acceptance, DropReason, Incoming, accept, device_of, reject},
+    daily_limits::{Allowance, DailyLimits, DailyUse},
 };
 
-/// How long to wait before the log is asked again, at first and at most.
+/// The pause between two tries to append: the first one, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// The log has it, durably: acknowledge.
+    /// The log has it, durably: acknowledge it.
     Stored,
-    /// It is counted and gone for good: acknowledge, so that it is not sent again.
+    /// It is counted and gone for good: acknowledge it, so that it is not sent again.
     Dropped,
-    /// The log can't take it now: don't acknowledge, the device keeps it.
+    /// The log can't take it now: don't acknowledge it, so that the device keeps it.
     Withheld,
 }
 
-/// Whether the log takes what it is given, for `/readyz`.
+/// Whether the log accepts appends, for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IntakeState {
     /// It does.
@@ -42,12 +39,12 @@ pub enum IntakeState {
     Withholding(String),
 }
 
-/// Gives accepted messages to the log.
+/// Appends accepted messages to the log.
 #[derive(Debug)]
 pub struct Intake {
     log: Arc<dyn Log>,
     limits: AcceptLimits,
-    daily: Daily,
+    daily: DailyUse,
     patience: Duration,
     state: watch::Sender<IntakeState>,
 }
@@ -61,82 +58,116 @@ impl Intake {
         daily: DailyLimits,
         patience: Duration,
     ) -> Self {
-        let (daily, state) = (Daily::new(daily), watch::Sender::new(IntakeState::Taking));
+        let (daily, state) = (DailyUse::new(daily), watch::Sender::new(IntakeState::Taking));
         Self { log, limits, daily, patience, state }
     }
 
-    /// Whether the log takes what it is given.
+    /// Whether the log accepts appends.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<IntakeState> {
         self.state.subscribe()
     }
 
-    /// What messages are judged by.
+    /// The settings of the accept step.
     #[must_use]
     pub const fn limits(&self) -> &AcceptLimits {
         &self.limits
     }
 
-    /// Takes a message. Answers only when its fate is certain.
+    /// Takes one message, and returns only once its fate is certain.
     pub async fn take(&self, message: Incoming<'_>) -> Taken {
-        match self.judge(&message) {
-            Verdict::Drop(reason) => {
-                dropped(reason);
+        match self.decide(&message) {
+            Acceptance::Drop(reason) => {
+                count_dropped(reason);
                 Taken::Dropped
             }
-            Verdict::Append(record) => {
-                // What is refused is counted as what it was.
-                let kind = match topic::parse(&self.limits.topic_prefix, message.topic) {
-                    Uplink::Device { kind, .. } => kind.into(),
-                    _ => record.headers.kind,
-                };
-                let key = record.key.clone();
+            Acceptance::Append(record) => {
+                let (device, kind) = (record.key.clone(), self.counted_kind(&message, &record));
                 let taken = self.append(record, &message).await;
                 if taken == Taken::Withheld {
-                    let device = String::from_utf8_lossy(&key);
-                    self.daily.give_back(&device, kind, message.payload.len());
+                    let device = String::from_utf8_lossy(&device);
+                    self.daily.uncount(&device, kind, message.payload.len());
                 }
                 taken
             }
         }
     }
 
-    /// What becomes of a message, also by what its device has sent today already.
-    fn judge(&self, message: &Incoming<'_>) -> Verdict {
-        let verdict = accept(&self.limits, message);
-        let Verdict::Append(record) = &verdict else { return verdict };
+    /// Takes messages in their order, and returns only once the log has all that are not dropped, however
+    /// long that takes. If the future is dropped before, any of them may be in the log.
+    pub async fn take_all(&self, messages: &[Incoming<'_>]) {
+        let mut records = Vec::with_capacity(messages.len());
+        for message in messages {
+            match self.decide(message) {
+                Acceptance::Drop(reason) => count_dropped(reason),
+                Acceptance::Append(record) => records.push((record, message)),
+            }
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let entries = records.iter().map(|(record, _)| self.routed(record.clone())).collect();
+            let error = match self.log.append(LogTopic::Uplink, entries).await {
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::Refused => {
+                    self.reject_largest(&mut records).await;
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            self.withhold(error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.state.send_if_modified(recover);
+        for (record, _) in &records {
+            count_stored(record.headers.kind.as_str());
+        }
+    }
+
+    /// The accept step, followed by the daily limits of the device.
+    fn decide(&self, message: &Incoming<'_>) -> Acceptance {
+        let acceptance = accept(&self.limits, message);
+        let Acceptance::Append(record) = &acceptance else { return acceptance };
         let device = String::from_utf8_lossy(&record.key).into_owned();
         if device.is_empty() {
-            return verdict;
+            return acceptance;
         }
         let (kind, bytes) = (record.headers.kind, message.payload.len());
-        match self.daily.take(&device, kind, bytes, message.received_at) {
-            Share::Within => verdict,
-            // One dead letter says so; the others would be as many as what they are to spare.
-            Share::First(setting) => {
+        match self.daily.count(&device, kind, bytes, message.received_at) {
+            Allowance::Within => acceptance,
+            // Only the first one is kept as a dead letter: keeping them all would defeat the limit.
+            Allowance::FirstOver(setting) => {
                 tracing::warn!(device, setting, "a device sends more than it may in a day");
-                Verdict::Append(reject(message, &device, Reason::DailyLimit))
+                Acceptance::Append(reject(message, &device, Reason::DailyLimit))
             }
-            Share::Beyond => Verdict::Drop(DropReason::DailyLimit),
+            Allowance::Over => Acceptance::Drop(DropReason::DailyLimit),
+        }
+    }
+
+    /// The kind that a message was counted as, also if it has become a reject since.
+    fn counted_kind(&self, message: &Incoming<'_>, record: &Record) -> Kind {
+        match topic::parse(&self.limits.topic_prefix, message.topic) {
+            Uplink::Device { kind, .. } => kind.into(),
+            _ => record.headers.kind,
         }
     }
 
     async fn append(&self, record: Record, message: &Incoming<'_>) -> Taken {
         let kind = record.headers.kind.as_str();
         let deadline = Instant::now() + self.patience;
-        let mut entry = self.place(record);
+        let mut entry = self.routed(record);
         let mut pause = FIRST_PAUSE;
         loop {
             let appended = self.log.append(LogTopic::Uplink, vec![entry.clone()]);
             let error = match tokio::time::timeout_at(deadline, appended).await {
                 Ok(Ok(_)) => {
                     self.state.send_if_modified(recover);
-                    stored(kind);
+                    count_stored(kind);
                     return Taken::Stored;
                 }
                 Ok(Err(error)) if error.kind() == ErrorKind::Refused => {
-                    let key = named_by(&self.limits.topic_prefix, message);
-                    entry = self.place(reject(message, &key, Reason::RefusedByLog));
+                    let device = device_of(&self.limits.topic_prefix, message);
+                    entry = self.routed(reject(message, &device, Reason::RefusedByLog));
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -152,59 +183,28 @@ impl Intake {
         }
     }
 
-    /// Takes messages in their order. Answers only when the log has all that it is to have, however
-    /// long that takes; dropped before, any of them may be there.
-    pub async fn take_all(&self, messages: &[Incoming<'_>]) {
-        let mut records = Vec::with_capacity(messages.len());
-        for message in messages {
-            match self.judge(message) {
-                Verdict::Drop(reason) => dropped(reason),
-                Verdict::Append(record) => records.push((record, message)),
-            }
-        }
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let entries = records.iter().map(|(record, _)| self.place(record.clone())).collect();
-            let error = match self.log.append(LogTopic::Uplink, entries).await {
-                Ok(_) => break,
-                Err(error) if error.kind() == ErrorKind::Refused => {
-                    self.reject_refused(&mut records).await;
-                    continue;
-                }
-                Err(error) => error.to_string(),
-            };
-            self.withhold(error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        self.state.send_if_modified(recover);
-        for (record, _) in &records {
-            stored(record.headers.kind.as_str());
-        }
-    }
-
-    /// Of records among which the log refuses one for good: makes a reject of the largest that is
-    /// none yet. Rejects are small: after a few rounds the log takes what is left.
-    async fn reject_refused(&self, records: &mut [(Record, &Incoming<'_>)]) {
+    /// The log refuses one record of a batch for good, without saying which. Replaces the largest one by a
+    /// reject, which is small: after a few rounds the log takes the batch.
+    async fn reject_largest(&self, records: &mut [(Record, &Incoming<'_>)]) {
         let largest = records
             .iter_mut()
             .filter(|(record, _)| record.headers.reject.is_none())
             .max_by_key(|(record, _)| record.value.len());
         match largest {
             Some((record, message)) => {
-                let key = named_by(&self.limits.topic_prefix, message);
-                *record = reject(message, &key, Reason::RefusedByLog);
+                let device = device_of(&self.limits.topic_prefix, message);
+                *record = reject(message, &device, Reason::RefusedByLog);
             }
-            // Nothing of ours explains it: as good as a log that is away.
+            // Even rejects are refused. Nothing here can help, so it is treated as an outage of the log.
             None => tokio::time::sleep(LONGEST_PAUSE).await,
         }
     }
 
-    fn place(&self, record: Record) -> (u32, Entry) {
+    fn routed(&self, record: Record) -> (u32, Entry) {
         (partition_of(&record.key, self.log.partitions()), Entry::from(record))
     }
 
-    /// Says once that the log is in trouble, however many messages find out.
+    /// Reports the outage of the log once, however many messages meet it.
     fn withhold(&self, reason: String) {
         self.state.send_if_modified(|state| {
             let first = *state == IntakeState::Taking;
@@ -218,26 +218,23 @@ impl Intake {
     }
 }
 
-fn dropped(reason: DropReason) {
+fn count_dropped(reason: DropReason) {
     metrics::counter!("acuvim_ingest_dropped_total", "reason" => reason.as_str()).increment(1);
 }
 
-fn stored(kind: &'static str) {
+fn count_stored(kind: &'static str) {
     metrics::counter!("acuvim_ingest_stored_total", "kind" => kind).increment(1);
 }
 
 fn recover(state: &mut IntakeState) -> bool {
-    let was = *state != IntakeState::Taking;
-    if was {
+    let was_withholding = *state != IntakeState::Taking;
+    if was_withholding {
         tracing::info!("the log takes messages again");
         metrics::gauge!("acuvim_ingest_withholding").set(0.0);
         *state = IntakeState::Taking;
     }
-    was
+    was_withholding
 }
 
-/// The time of this moment, for `received_at`.
-pub(crate) fn now() -> Micros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
-}
+#[cfg(test)]
+mod tests;

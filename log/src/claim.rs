@@ -1,10 +1,11 @@
-//! Which partitions a process works on, where several share them.
+//! A claim: the partitions that a process works on, where several processes share them.
 
 use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 
-/// A share of the partitions, which changes as others come and go; given up when dropped.
+/// This process's share of the partitions. It changes as other processes join and leave, and is given up when
+/// dropped.
 pub struct Claim {
     owned: watch::Receiver<BTreeSet<u32>>,
     trouble: watch::Receiver<Option<String>>,
@@ -26,21 +27,21 @@ impl Claim {
         Self { owned, trouble, leave: Some(leave) }
     }
 
-    /// A claim that nobody else shares.
+    /// A fixed claim, for a log that no other process uses.
     #[must_use]
     pub fn of(partitions: impl IntoIterator<Item = u32>) -> Self {
         let (sender, owned) = watch::channel(partitions.into_iter().collect());
-        let (calm, trouble) = watch::channel(None);
-        Self::new(owned, trouble, Box::new(move || drop((sender, calm))))
+        let (no_trouble, trouble) = watch::channel(None);
+        Self::new(owned, trouble, Box::new(move || drop((sender, no_trouble))))
     }
 
-    /// Why no share can be had at present, and for a while already.
+    /// Why no partitions could be claimed for a while, if so.
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.clone()
     }
 
-    /// The partitions that are this process's now; changes are seen as they come.
+    /// The partitions that belong to this process now, and their changes.
     #[must_use]
     pub fn owned(&self) -> watch::Receiver<BTreeSet<u32>> {
         self.owned.clone()

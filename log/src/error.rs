@@ -1,4 +1,6 @@
-//! What can go wrong with the log, told apart by what the caller may do.
+//! What can go wrong with the log, classified by what the caller may do about it.
+
+use crate::batch::Bounds;
 
 /// What the caller may do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,11 +9,11 @@ pub enum ErrorKind {
     Unavailable,
     /// Give this entry up: the log will never take it.
     Refused,
-    /// The offset is outside of what the log holds: data is lost, or the log was replaced.
+    /// The offset is outside of what the log holds: records are lost, or the log was replaced.
     OutOfRange,
     /// Stop: what is stored can't be read.
     Corrupt,
-    /// Mend the settings.
+    /// Correct the settings.
     Setup,
 }
 
@@ -24,12 +26,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of a kind, in words.
+    /// An error of a kind, with the message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 
-    /// What the caller may do.
+    /// What the caller may do about it.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
@@ -37,5 +39,16 @@ impl Error {
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
+    }
+
+    pub(crate) fn too_large(size: usize, limit: usize) -> Self {
+        let message = format!("an entry of {size} bytes is over the log's limit of {limit}");
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    pub(crate) fn out_of_range(topic: &str, partition: u32, bounds: Bounds, from: i64) -> Self {
+        let Bounds { start, end } = bounds;
+        let holds = format!("{topic} partition {partition} holds {start} to {end}");
+        Self::new(ErrorKind::OutOfRange, format!("{holds}, asked for {from}"))
     }
 }

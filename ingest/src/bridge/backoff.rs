@@ -1,11 +1,10 @@
-//! How long to wait before the next try: longer each time, and not all at the same moment.
+//! Exponential backoff with jitter, so that many bridges do not reconnect at the same moment.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -16,12 +15,12 @@ impl Backoff {
         Self { pause: FIRST }
     }
 
-    /// Begins anew, after a success.
+    /// Starts again with the shortest pause, after a success.
     pub const fn reset(&mut self) {
         self.pause = FIRST;
     }
 
-    /// The next pause: between half and all of what doubles each time.
+    /// The next pause: a random time between half and all of a value that doubles each time.
     pub fn next(&mut self) -> Duration {
         let pause = self.pause.mul_f64(rand::random_range(0.5..=1.0));
         self.pause = (self.pause * 2).min(LONGEST);
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_begin_anew() {
+    fn pauses_grow_to_a_limit_until_a_reset() {
         let mut backoff = Backoff::new();
         let mut longest = Duration::ZERO;
         for _ in 0..20 {

@@ -1,11 +1,11 @@
-//! Commands through a broker: `sent` once that broker took one for a subscriber.
+//! Commands through the broker: reported as `sent` once the broker has taken one for a subscriber.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use acuvim_schemas::{
+use acuvim_wire::{
     command::{Command, Outcome},
     topic,
 };
@@ -14,18 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::wire::Client;
 use crate::{
-    Downlink,
-    downlink::{Reports, Told, seconds_left},
-    intake::now,
+    clock::now,
+    downlink::{CommandRef, Downlink, Reports, seconds_left},
 };
 
-/// Commands that the broker has not acknowledged, at most: fewer than packet ids in use at once.
+/// The most commands without acknowledgement: rumqttc allows 100 packet ids in use at once.
 const IN_FLIGHT: usize = 50;
 
-/// See the module.
 pub(super) struct Outbound {
     shared: Arc<Shared>,
-    /// The open connection, and which one it is.
+    /// The open connection and its number.
     client: watch::Sender<Option<(u64, Client)>>,
 }
 
@@ -38,12 +36,12 @@ struct Shared {
 
 #[derive(Default)]
 struct Packets {
-    /// Counts the connections: what is meant for one must not be taken for the next.
+    /// The number of the connection: a command for one connection must not be sent on the next.
     connection: u64,
-    /// Handed over, and not on the wire yet.
-    handed: VecDeque<Told>,
-    /// By packet id.
-    in_flight: HashMap<u16, Told>,
+    /// Handed to rumqttc and not sent yet, so without a packet id.
+    queued: VecDeque<CommandRef>,
+    /// Sent and not acknowledged, by packet id.
+    in_flight: HashMap<u16, CommandRef>,
 }
 
 impl Outbound {
@@ -60,13 +58,13 @@ impl Outbound {
         Self { shared, client }
     }
 
-    /// A connection is open: commands go out on it.
+    /// A connection is open: commands are sent on it from now on.
     pub fn open(&self, client: &Client) {
         let connection = self.shared.packets().connection;
         self.client.send_replace(Some((connection, client.clone())));
     }
 
-    /// It is no more: what became of commands on it is not known.
+    /// The connection has ended: what became of the commands in flight is not known.
     pub fn close(&self) {
         self.client.send_replace(None);
         let connection = self.shared.packets().connection + 1;
@@ -74,23 +72,24 @@ impl Outbound {
         self.shared.room.notify_one();
     }
 
-    /// A packet has gone out.
+    /// The next packet was sent, with this id.
     pub fn published(&self, id: u16) {
         let mut packets = self.shared.packets();
-        if let Some(command) = packets.handed.pop_front() {
+        if let Some(command) = packets.queued.pop_front() {
             packets.in_flight.insert(id, command);
         }
     }
 
-    /// The broker has acknowledged it.
+    /// The broker has acknowledged a packet.
     pub fn acknowledged(&self, id: u16, taken: bool) {
         let done = self.shared.packets().in_flight.remove(&id);
         self.shared.room.notify_one();
-        let Some(told) = done else { return };
-        self.shared.reports.say(&told, if taken { Outcome::Sent } else { Outcome::NoSubscriber });
+        let Some(command) = done else { return };
+        let outcome = if taken { Outcome::Sent } else { Outcome::NoSubscriber };
+        self.shared.reports.report(&command, outcome);
     }
 
-    /// Waits until what became of commands is in the log.
+    /// Waits until all reports are in the log.
     pub async fn flush(&self) {
         self.shared.reports.flush().await;
     }
@@ -105,7 +104,7 @@ impl Shared {
         loop {
             let used = {
                 let packets = self.packets();
-                packets.handed.len() + packets.in_flight.len()
+                packets.queued.len() + packets.in_flight.len()
             };
             if used < IN_FLIGHT {
                 return;
@@ -114,26 +113,25 @@ impl Shared {
         }
     }
 
-    /// Hands a command to a connection, if that is still the one, and unless its time is over.
+    /// Publishes a command on a connection, if that is still open and the command has not expired.
     fn publish(&self, connection: u64, client: &Client, command: &Command) {
         let Some(seconds) = seconds_left(command, now()) else { return };
         let topic = topic::command(&self.downlink.topic_prefix, &command.device_id);
-        let told = Told::from(command);
-        // All of it under the lock: the packet may be on its way before this returns.
+        let sent = CommandRef::from(command);
+        // The lock is held throughout: `published` may be called before `client.publish` returns.
         let mut packets = self.packets();
         if packets.connection == connection
             && self.downlink.is_held()
             && client.publish(&topic, command.payload.clone(), seconds)
         {
-            packets.handed.push_back(told);
+            packets.queued.push_back(sent);
         } else {
-            self.reports.say(&told, Outcome::NoSubscriber);
+            self.reports.report(&sent, Outcome::NoSubscriber);
         }
     }
 }
 
-/// Takes commands only while there is a connection for them. What is left when told to stop was given
-/// to nobody.
+/// Takes commands only while there is a connection. Those left at the end have reached nobody.
 async fn run(
     shared: Arc<Shared>,
     mut commands: mpsc::Receiver<Command>,
@@ -143,7 +141,7 @@ async fn run(
     stop.run_until_cancelled(give(&shared, &mut commands, clients)).await;
     commands.close();
     while let Some(command) = commands.recv().await {
-        shared.reports.say(&Told::from(&command), Outcome::NoSubscriber);
+        shared.reports.report(&CommandRef::from(&command), Outcome::NoSubscriber);
     }
 }
 
@@ -161,8 +159,8 @@ async fn give(
         let client = clients.borrow().clone();
         match client {
             Some((connection, client)) => shared.publish(connection, &client, &command),
-            // The connection has ended meanwhile.
-            None => shared.reports.say(&Told::from(&command), Outcome::NoSubscriber),
+            // The connection has ended in the meantime.
+            None => shared.reports.report(&CommandRef::from(&command), Outcome::NoSubscriber),
         }
     }
 }

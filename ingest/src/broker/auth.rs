@@ -1,4 +1,4 @@
-//! Who may connect and subscribe, in the terms of the broker crate.
+//! Authentication and authorisation, as the broker crate asks for them.
 
 use std::{
     future::Future,
@@ -7,70 +7,31 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use acuvim_schemas::topic;
+use acuvim_wire::topic;
 use mqtt5::{
     broker::{AuthProvider, AuthResult},
     packet::connect::ConnectPacket,
     protocol::v5::reason_codes::ReasonCode,
 };
 
-use super::room::{Progress, SilentPlace};
-use crate::{Access, CredentialsWatch, Identity, credentials::owns};
+use super::{login::Login, pending_logins::PendingLogin, unfinished::Unfinished};
+use crate::credentials::{Access, CredentialsWatch, Identity, owns};
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What the broker crate remembers of a connection, since its events say no more: the protocol
-/// version and the identity, in its field for a user name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
-    pub v5: bool,
-    pub identity: Identity,
-}
-
-impl Session {
-    fn to_user(&self) -> String {
-        let version = if self.v5 { '5' } else { '4' };
-        match &self.identity {
-            Identity::Anonymous => format!("{version}"),
-            Identity::Device { id, secret } => format!("{version}:{id}:{secret}"),
-        }
-    }
-
-    pub(super) fn from_user(user: Option<&str>) -> Option<Self> {
-        let user = user?;
-        let mut parts = user.split(':');
-        let version = parts.next()?;
-        let identity = match (parts.next(), parts.next()) {
-            (Some(id), Some(secret)) => {
-                Identity::Device { id: id.to_owned(), secret: secret.to_owned() }
-            }
-            _ => Identity::Anonymous,
-        };
-        Some(Self { v5: version == "5", identity })
-    }
-
-    /// The device that it had to prove to be.
-    pub(super) fn device(&self) -> Option<&str> {
-        match &self.identity {
-            Identity::Anonymous => None,
-            Identity::Device { id, .. } => Some(id),
-        }
-    }
-}
-
-/// By what everybody is judged.
+/// Checks logins; shared by all connections.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(super) struct Authenticator {
     credentials: CredentialsWatch,
     prefix: String,
 }
 
-impl Judge {
+impl Authenticator {
     pub(super) fn new(credentials: CredentialsWatch, prefix: String) -> Arc<Self> {
         Arc::new(Self { credentials, prefix })
     }
 
-    async fn judge(
+    async fn authenticate(
         &self,
         connect: &ConnectPacket,
         from: SocketAddr,
@@ -86,8 +47,8 @@ impl Judge {
         };
         match self.credentials.admit(&access, &self.prefix).await {
             Some(identity) => {
-                let session = Session { v5: connect.protocol_version == 5, identity };
-                AuthResult::success_with_user(session.to_user())
+                let login = Login { v5: connect.protocol_version == 5, identity };
+                AuthResult::success_with_user(login.to_user())
             }
             None => {
                 metrics::counter!("acuvim_mqtt_refused_logins_total").increment(1);
@@ -98,63 +59,67 @@ impl Judge {
     }
 }
 
-/// One connection's way in: how it came, and that it has logged in.
+/// The login of one connection.
 #[derive(Debug)]
-pub(super) struct Door {
-    judge: Arc<Judge>,
+pub(super) struct ConnectionAuth {
+    authenticator: Arc<Authenticator>,
     from_a_page: bool,
-    progress: Arc<Progress>,
-    /// Let go of with the login.
-    place: Mutex<Option<SilentPlace>>,
+    unfinished: Arc<Unfinished>,
+    /// Dropped with the login.
+    pending: Mutex<Option<PendingLogin>>,
 }
 
-impl Door {
+impl ConnectionAuth {
     pub(super) fn new(
-        judge: &Arc<Judge>,
+        authenticator: &Arc<Authenticator>,
         from_a_page: bool,
-        progress: &Arc<Progress>,
-        place: SilentPlace,
+        unfinished: &Arc<Unfinished>,
+        pending: PendingLogin,
     ) -> Self {
-        let (judge, progress) = (Arc::clone(judge), Arc::clone(progress));
-        Self { judge, from_a_page, progress, place: Mutex::new(Some(place)) }
+        Self {
+            authenticator: Arc::clone(authenticator),
+            from_a_page,
+            unfinished: Arc::clone(unfinished),
+            pending: Mutex::new(Some(pending)),
+        }
     }
 
-    fn opened(&self) {
-        self.progress.logged_in();
-        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    fn logged_in(&self) {
+        self.unfinished.logged_in();
+        drop(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-impl AuthProvider for Door {
+impl AuthProvider for ConnectionAuth {
     fn authenticate<'a>(
         &'a self,
         connect: &'a ConnectPacket,
         from: SocketAddr,
-    ) -> Answer<'a, mqtt5::Result<AuthResult>> {
+    ) -> BoxFuture<'a, mqtt5::Result<AuthResult>> {
         Box::pin(async move {
-            let result = self.judge.judge(connect, from, self.from_a_page).await;
+            let result = self.authenticator.authenticate(connect, from, self.from_a_page).await;
             if result.authenticated {
-                self.opened();
+                self.logged_in();
             }
             Ok(result)
         })
     }
 
-    /// MQTT 5 clients are told at once that a topic is not theirs. 3.1.1 has no word for it (the
-    /// crate would send them a malformed one): they get a PUBACK, and the hook drops the message.
+    /// MQTT 5 clients get an error for a topic that is not theirs. 3.1.1 has no such answer, and the crate
+    /// would send a malformed packet: those clients get a PUBACK, and the hook drops the message.
     fn authorize_publish<'a>(
         &'a self,
         _client_id: &str,
         user: Option<&'a str>,
         topic: &'a str,
-    ) -> Answer<'a, bool> {
-        let Judge { credentials, prefix } = self.judge.as_ref();
-        let allowed = match Session::from_user(user) {
-            Some(Session { v5: true, identity: Identity::Device { id, .. } }) => {
+    ) -> BoxFuture<'a, bool> {
+        let Authenticator { credentials, prefix } = self.authenticator.as_ref();
+        let allowed = match Login::from_user(user) {
+            Some(Login { v5: true, identity: Identity::Device { id, .. } }) => {
                 topic == topic::REGISTER || owns(&id, topic, prefix)
             }
-            Some(Session { v5: true, identity: Identity::Anonymous }) => {
-                credentials.values.borrow().anyone_may_say(prefix, topic, b"")
+            Some(Login { v5: true, identity: Identity::Anonymous }) => {
+                credentials.values.borrow().anyone_may_publish(prefix, topic, b"")
             }
             Some(_) => true,
             None => false,
@@ -171,11 +136,11 @@ impl AuthProvider for Door {
         _client_id: &str,
         user: Option<&'a str>,
         filter: &'a str,
-    ) -> Answer<'a, bool> {
-        let Judge { credentials, prefix } = self.judge.as_ref();
-        let allowed = match Session::from_user(user).map(|s| s.identity) {
+    ) -> BoxFuture<'a, bool> {
+        let Authenticator { credentials, prefix } = self.authenticator.as_ref();
+        let allowed = match Login::from_user(user).map(|login| login.identity) {
             Some(Identity::Anonymous) => {
-                credentials.values.borrow().anyone_may_hear(prefix, filter)
+                credentials.values.borrow().anyone_may_subscribe(prefix, filter)
             }
             Some(Identity::Device { id, .. }) => filter == topic::command(prefix, &id),
             None => false,

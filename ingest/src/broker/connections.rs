@@ -1,36 +1,33 @@
-//! Which connection of a device is its newest: the last will that an older one leaves says nothing of
-//! the device any more. Pure.
+//! Which connection of a device is the newest: the last will of an older connection says nothing about the
+//! device, which has connected again since. Pure.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-use acuvim_schemas::topic::{self, Uplink};
+use acuvim_wire::topic::{self, Uplink};
 use bytes::Bytes;
 
-/// A last will: topic and payload.
+/// Topic and payload of a last will.
 pub(super) type Will = Option<(Arc<str>, Bytes)>;
 
-/// A connection.
 #[derive(Debug)]
 struct Connection {
     number: u64,
-    /// The device that it had to prove to be, or that its will is of.
+    /// The device that it is authenticated as, or else that of its will.
     device: Option<String>,
-    /// Whether it has spoken for devices beside that.
+    /// Whether it has published for other devices as well.
     for_others: bool,
     will: Will,
 }
 
-/// A will that a connection has left.
+/// The last will of a connection that has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Left {
-    /// Its topic.
+pub(super) struct LastWill {
     pub topic: Arc<str>,
-    /// What it says.
     pub payload: Bytes,
-    /// Whether it is of the newest connection of its device.
+    /// Whether the connection was the newest of its device.
     pub of_newest: bool,
 }
 
@@ -38,13 +35,13 @@ pub(super) struct Left {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     count: u64,
-    /// Those of each client id, oldest first: while a client reconnects there are two.
+    /// By client id, oldest first: there are two while a client reconnects.
     clients: HashMap<Arc<str>, VecDeque<Connection>>,
-    /// The newest of each device, by number.
+    /// The number of the newest connection of each device.
     newest: HashMap<String, u64>,
 }
 
-/// The device that a topic is of.
+/// The device that a topic belongs to.
 pub(super) fn device_of<'a>(prefix: &str, topic: &'a str) -> Option<&'a str> {
     match topic::parse(prefix, topic) {
         Uplink::Device { device_id, .. } => Some(device_id),
@@ -53,7 +50,7 @@ pub(super) fn device_of<'a>(prefix: &str, topic: &'a str) -> Option<&'a str> {
 }
 
 impl Connections {
-    /// A client has connected: as a device, if it had to prove to be one.
+    /// A client has connected, authenticated as this device if there is one.
     pub fn connected(&mut self, client: &Arc<str>, device: Option<&str>, will: Will, prefix: &str) {
         self.count += 1;
         let number = self.count;
@@ -66,8 +63,8 @@ impl Connections {
         self.clients.entry(Arc::clone(client)).or_default().push_back(connection);
     }
 
-    /// A client that may speak for any device has spoken for one.
-    pub fn spoke(&mut self, client: &str, device: &str) {
+    /// An anonymous client has published for a device.
+    pub fn published_for(&mut self, client: &str, device: &str) {
         let Some(connection) = self.clients.get_mut(client).and_then(VecDeque::back_mut) else {
             return;
         };
@@ -77,9 +74,8 @@ impl Connections {
         }
     }
 
-    /// The oldest connection of a client has ended; answers with the will that it leaves, unless it
-    /// went in order.
-    pub fn ended(&mut self, client: &str, unexpected: bool, prefix: &str) -> Option<Left> {
+    /// The oldest connection of a client has ended. Returns its last will, unless it ended with a DISCONNECT.
+    pub fn ended(&mut self, client: &str, unexpected: bool, prefix: &str) -> Option<LastWill> {
         let theirs = self.clients.get_mut(client)?;
         let ended = theirs.pop_front()?;
         if theirs.is_empty() {
@@ -88,7 +84,7 @@ impl Connections {
         let will = ended.will.filter(|_| unexpected).map(|(topic, payload)| {
             let of = device_of(prefix, &topic).and_then(|device| self.newest.get(device));
             let of_newest = of.is_none_or(|newest| *newest == ended.number);
-            Left { topic, payload, of_newest }
+            LastWill { topic, payload, of_newest }
         });
         if ended.for_others {
             self.newest.retain(|_, newest| *newest != ended.number);
@@ -109,12 +105,12 @@ mod tests {
         Some((format!("acuvim/{device}/status").into(), Bytes::from_static(b"offline")))
     }
 
-    fn left(connections: &mut Connections, client: &str, unexpected: bool) -> Option<bool> {
-        connections.ended(client, unexpected, "acuvim").map(|left| left.of_newest)
+    fn end(connections: &mut Connections, client: &str, unexpected: bool) -> Option<bool> {
+        connections.ended(client, unexpected, "acuvim").map(|will| will.of_newest)
     }
 
     #[test]
-    fn the_will_of_the_newest_connection_is_believed_and_no_other() {
+    fn only_the_will_of_the_newest_connection_counts() {
         let mut all = Connections::default();
         let connect = |all: &mut Connections, client: &str, device: Option<&str>| {
             all.connected(&client.into(), device, will("d1"), "acuvim");
@@ -122,32 +118,32 @@ mod tests {
         // Random client ids: the device has come back before its old connection timed out.
         connect(&mut all, "auto-1", Some("d1"));
         connect(&mut all, "auto-2", Some("d1"));
-        assert_eq!(left(&mut all, "auto-1", true), Some(false));
-        assert_eq!(left(&mut all, "auto-2", true), Some(true));
+        assert_eq!(end(&mut all, "auto-1", true), Some(false));
+        assert_eq!(end(&mut all, "auto-2", true), Some(true));
         // One client id: the old connection ends behind the new one's beginning.
         connect(&mut all, "d1", Some("d1"));
         connect(&mut all, "d1", Some("d1"));
-        assert_eq!(left(&mut all, "d1", true), Some(false));
-        assert_eq!(left(&mut all, "d1", false), None, "it went in order");
+        assert_eq!(end(&mut all, "d1", true), Some(false));
+        assert_eq!(end(&mut all, "d1", false), None, "it went in order");
         // Without credentials, the device is the will's.
         connect(&mut all, "random-1", None);
         connect(&mut all, "random-2", None);
-        assert_eq!(left(&mut all, "random-1", true), Some(false));
+        assert_eq!(end(&mut all, "random-1", true), Some(false));
         assert!(all.newest.len() == 1 && all.clients.len() == 1);
-        assert_eq!(left(&mut all, "random-2", true), Some(true));
+        assert_eq!(end(&mut all, "random-2", true), Some(true));
         assert!(all.newest.is_empty() && all.clients.is_empty());
     }
 
     #[test]
-    fn a_connection_that_speaks_for_a_device_is_newer_than_the_one_before() {
+    fn an_anonymous_connection_is_the_newest_of_the_devices_it_publishes_for() {
         let mut all = Connections::default();
         all.connected(&"old".into(), None, will("d1"), "acuvim");
         all.connected(&"new".into(), None, None, "acuvim");
-        all.spoke("new", "d1");
-        all.spoke("new", "d2");
-        assert_eq!(left(&mut all, "old", true), Some(false));
-        assert_eq!(left(&mut all, "new", true), None, "it left none");
+        all.published_for("new", "d1");
+        all.published_for("new", "d2");
+        assert_eq!(end(&mut all, "old", true), Some(false));
+        assert_eq!(end(&mut all, "new", true), None, "it left none");
         assert!(all.newest.is_empty());
-        assert_eq!(left(&mut all, "new", true), None);
+        assert_eq!(end(&mut all, "new", true), None);
     }
 }

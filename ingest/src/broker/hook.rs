@@ -1,8 +1,7 @@
-//! What the broker does with a message: give it to the intake, and acknowledge as that answers; and
-//! what it tells of its clients.
+//! The hook of the broker crate: gives messages to the intake and acknowledges them as it answers,
+//! keeps track of the connections, and publishes last wills.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -18,153 +17,91 @@ use mqtt5::{
     },
     packet::publish::PublishPacket,
 };
-
 use tokio::sync::watch;
 
 use super::{
-    auth::Session,
-    connections::{Connections, Left, device_of},
+    client_limits::ClientLimits,
+    connections::{Connections, LastWill, device_of},
+    login::Login,
     outbound::Outbound,
-    share::Shares,
+    sessions::{Sessions, outdated},
 };
-use crate::{Credentials, Identity, Incoming, Intake, Taken, intake::now};
+use crate::{
+    accept::Incoming,
+    clock::now,
+    credentials::{Credentials, Identity},
+    intake::{Intake, Taken},
+};
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Connections of one device at a time: its own, the one before it, and tools of whoever looks after
-/// it. It can have more than one only under client ids that the broker made.
-const OF_ONE_DEVICE: usize = 8;
-
-/// A client, and the secret that it has shown.
-type Shown = (Arc<str>, String);
-
-/// See the module.
 pub(super) struct Hook {
     intake: Arc<Intake>,
+    /// Weak, because the router holds this hook.
     router: OnceLock<Weak<MessageRouter>>,
-    /// All connections, with their wills.
     connections: Mutex<Connections>,
-    /// The clients of each device that has shown its secret, and which that was.
-    devices: Mutex<HashMap<String, Vec<Shown>>>,
-    /// Connections of each client that is nobody in particular.
-    strangers: Mutex<HashMap<Arc<str>, usize>>,
+    sessions: Mutex<Sessions>,
     credentials: watch::Receiver<Credentials>,
     outbound: Arc<Outbound>,
-    shares: Shares,
+    client_limits: ClientLimits,
 }
 
 impl Hook {
-    pub(super) fn new(
+    pub fn new(
         intake: Arc<Intake>,
         credentials: watch::Receiver<Credentials>,
         outbound: Arc<Outbound>,
-        shares: Shares,
+        client_limits: ClientLimits,
     ) -> Self {
-        let (router, connections) = (OnceLock::new(), Mutex::default());
-        let (devices, strangers) = (Mutex::default(), Mutex::default());
-        Self { intake, router, connections, devices, strangers, credentials, outbound, shares }
+        Self {
+            intake,
+            router: OnceLock::new(),
+            connections: Mutex::default(),
+            sessions: Mutex::default(),
+            credentials,
+            outbound,
+            client_limits,
+        }
     }
 
-    /// Tells it the router, which in turn holds it.
-    pub(super) fn attach(&self, router: &Arc<MessageRouter>) {
+    pub fn attach(&self, router: &Arc<MessageRouter>) {
         let _ = self.router.set(Arc::downgrade(router));
         self.outbound.attach(router);
     }
 
-    /// Ends the connections of a device whose right to connect is another now, and those of whoever
-    /// listened to it, or was taken for it, while it had no secret.
-    pub(super) async fn turn_out(&self, device: &str) {
-        let clients = self.whom_to_turn_out(device);
-        let Some(router) = self.router.get().and_then(Weak::upgrade) else { return };
+    fn router(&self) -> Option<Arc<MessageRouter>> {
+        self.router.get().and_then(Weak::upgrade)
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prefix(&self) -> &str {
+        &self.intake.limits().topic_prefix
+    }
+
+    /// Disconnects the clients that the credentials of a device do not allow any more.
+    pub async fn revoke(&self, device: &str) {
+        let valid = self.credentials.borrow().secrets.get(device).cloned().flatten();
+        let subscribers = self.outbound.subscribers(device);
+        let clients = self.sessions().revoke(device, valid.as_deref(), subscribers);
+        let Some(router) = self.router() else { return };
         for client in clients {
-            tracing::info!(device, "its credentials have changed: its connection ends");
+            tracing::info!(device, "the credentials have changed: the connection ends");
             router.unregister_client(&client).await;
         }
     }
 
-    fn whom_to_turn_out(&self, device: &str) -> BTreeSet<Arc<str>> {
-        let good = self.credentials.borrow().secrets.get(device).cloned().flatten();
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = devices.remove(device).unwrap_or_default();
-        // Who has shown the new one already was quicker than this.
-        let (still, ended): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|(_, shown)| good.as_ref() == Some(shown));
-        let listens = self.outbound.listeners(device).into_iter();
-        let others = listens.filter(|client| {
-            client.as_ref() != device && still.iter().all(|(own, _)| own != client)
-        });
-        let mut out: BTreeSet<Arc<str>> =
-            ended.into_iter().map(|(client, _)| client).chain(others).collect();
-        if !still.is_empty() {
-            devices.insert(device.to_owned(), still);
-        }
-        drop(devices);
-        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        out.extend(strangers.get_key_value(device).map(|(client, _)| Arc::clone(client)));
-        out
-    }
-
-    /// The device of a connection whose secret is no longer good, or that has got one since.
-    fn has_old_secret(&self, client: &str, user: Option<&str>) -> Option<String> {
-        let credentials = self.credentials.borrow();
-        match Session::from_user(user)?.identity {
-            Identity::Anonymous => credentials.guards(client).then(|| client.to_owned()),
-            Identity::Device { id, secret } => {
-                let good = credentials.secrets.get(&id).cloned().flatten();
-                (good.as_deref() != Some(&secret)).then_some(id)
-            }
-        }
-    }
-
-    /// Notes whose a new connection is. Answers with the oldest client of its device if that has too
-    /// many now.
-    fn came(&self, client: &Arc<str>, user: Option<&str>) -> Option<Arc<str>> {
-        match Session::from_user(user)?.identity {
-            Identity::Anonymous => {
-                let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-                *strangers.entry(Arc::clone(client)).or_default() += 1;
-                None
-            }
-            Identity::Device { id, secret } => {
-                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-                let clients = devices.entry(id).or_default();
-                clients.push((Arc::clone(client), secret));
-                let oldest = clients.iter().map(|(one, _)| one).find(|one| *one != client);
-                oldest.filter(|_| clients.len() > OF_ONE_DEVICE).cloned()
-            }
-        }
-    }
-
-    /// Notes that a connection is over: one of its client's, which has two while it reconnects.
-    fn went(&self, client: &Arc<str>, user: Option<&str>) {
-        match Session::from_user(user).map(|session| session.identity) {
-            Some(Identity::Anonymous) => {
-                let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-                match strangers.get_mut(client) {
-                    Some(connections) if *connections > 1 => *connections -= 1,
-                    _ => drop(strangers.remove(client)),
-                }
-            }
-            Some(Identity::Device { id, secret }) => {
-                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(clients) = devices.get_mut(&id) else { return };
-                let is_this = |(one, shown): &(Arc<str>, String)| one == client && *shown == secret;
-                if let Some(place) = clients.iter().position(is_this) {
-                    clients.remove(place);
-                }
-                if clients.is_empty() {
-                    devices.remove(&id);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Whether a client that is nobody in particular speaks for a device that speaks for itself.
-    fn is_anothers(&self, session: Option<&Session>, topic: &str, payload: &[u8]) -> bool {
-        let anyone = session.is_some_and(|s| s.identity == Identity::Anonymous);
-        let prefix = &self.intake.limits().topic_prefix;
-        let not_own = anyone && !self.credentials.borrow().anyone_may_say(prefix, topic, payload);
+    /// Whether an anonymous client publishes for a device that has credentials.
+    fn is_not_own(&self, login: Option<&Login>, topic: &str, payload: &[u8]) -> bool {
+        let is_anonymous = login.is_some_and(|login| login.identity == Identity::Anonymous);
+        let not_own = is_anonymous
+            && !self.credentials.borrow().anyone_may_publish(self.prefix(), topic, payload);
         if not_own {
             metrics::counter!("acuvim_ingest_dropped_total", "reason" => "not_own_topic")
                 .increment(1);
@@ -173,26 +110,26 @@ impl Hook {
     }
 
     async fn publish(&self, event: ClientPublishEvent) -> PublishAction {
-        self.shares.wait(&event.client_id).await;
+        self.client_limits.wait(&event.client_id).await;
         if event.qos == QoS::AtMostOnce {
             metrics::counter!("acuvim_mqtt_qos0_total").increment(1);
         }
-        let session = Session::from_user(event.user_id.as_deref());
-        if self.is_anothers(session.as_ref(), &event.topic, &event.payload) {
+        let login = Login::from_user(event.user_id.as_deref());
+        if self.is_not_own(login.as_ref(), &event.topic, &event.payload) {
             return PublishAction::Handled;
         }
-        if session.as_ref().and_then(Session::device).is_none()
+        if login.as_ref().and_then(Login::device).is_none()
             && let Some(device) = device_of(self.prefix(), &event.topic)
         {
-            self.connections().spoke(&event.client_id, device);
+            self.connections().published_for(&event.client_id, device);
         }
         let message = Incoming {
             topic: &event.topic,
-            // A copy: the original keeps the connection's whole read buffer alive.
+            // A copy, because the original keeps the whole read buffer of the connection in memory.
             payload: Bytes::copy_from_slice(&event.payload),
             retained: false,
             received_at: now(),
-            sender: session.as_ref().and_then(Session::device),
+            sender: login.as_ref().and_then(Login::device),
         };
         match self.intake.take(message).await {
             Taken::Stored | Taken::Dropped => PublishAction::Handled,
@@ -200,47 +137,35 @@ impl Hook {
         }
     }
 
-    /// There is no negative acknowledgement that every client knows, so the connection ends
-    /// instead: the device reconnects later and sends again what has no PUBACK. A QoS 0 packet
-    /// in place of the message is what keeps the broker crate from acknowledging.
+    /// MQTT 3.1.1 has no negative acknowledgement, so the connection ends: the device reconnects later and
+    /// sends again what has no PUBACK. Replacing the message by a QoS 0 packet is the only way to keep the
+    /// broker crate from acknowledging it.
     async fn withhold(&self, client_id: &str) -> PublishAction {
-        if let Some(router) = self.router.get().and_then(Weak::upgrade) {
+        if let Some(router) = self.router() {
             router.unregister_client(client_id).await;
         }
         PublishAction::Transform(PublishPacket::new("$withheld", Bytes::new(), QoS::AtMostOnce))
     }
 
-    fn prefix(&self) -> &str {
-        &self.intake.limits().topic_prefix
-    }
-
-    fn connections(&self) -> MutexGuard<'_, Connections> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connected(&self, event: &ClientConnectEvent) {
-        let will = event.will_topic.clone().zip(event.will_payload.clone());
-        let session = Session::from_user(event.user_id.as_deref());
-        let device = session.as_ref().and_then(Session::device);
-        self.connections().connected(&event.client_id, device, will, self.prefix());
-    }
-
-    async fn last_will(&self, left: &Left, user: Option<&str>) {
-        let session = Session::from_user(user);
-        if self.is_anothers(session.as_ref(), &left.topic, &left.payload) {
+    async fn publish_last_will(&self, will: &LastWill, user: Option<&str>) {
+        let login = Login::from_user(user);
+        if self.is_not_own(login.as_ref(), &will.topic, &will.payload) {
             return;
         }
-        if !left.of_newest {
+        if !will.of_newest {
             metrics::counter!("acuvim_mqtt_stale_wills_total").increment(1);
-            tracing::debug!(topic = &*left.topic, "the will of an older connection is only noted");
+            tracing::debug!(
+                topic = &*will.topic,
+                "the will of an older connection is stored as retained"
+            );
         }
         let message = Incoming {
-            topic: &left.topic,
-            payload: Bytes::copy_from_slice(&left.payload),
-            // As what a broker had kept: it stays in the log, and is no sign of anything.
-            retained: !left.of_newest,
+            topic: &will.topic,
+            payload: Bytes::copy_from_slice(&will.payload),
+            // A retained message is stored but changes no state, which is right for an outdated will.
+            retained: !will.of_newest,
             received_at: now(),
-            sender: session.as_ref().and_then(Session::device),
+            sender: login.as_ref().and_then(Login::device),
         };
         if self.intake.take(message).await == Taken::Withheld {
             metrics::counter!("acuvim_mqtt_lost_wills_total").increment(1);
@@ -249,25 +174,31 @@ impl Hook {
 }
 
 impl BrokerEventHandler for Hook {
-    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
-        self.connected(&event);
-        let one_too_many = self.came(&event.client_id, event.user_id.as_deref());
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> BoxFuture<'a, ()> {
+        let login = Login::from_user(event.user_id.as_deref());
+        let will = event.will_topic.clone().zip(event.will_payload.clone());
+        let device = login.as_ref().and_then(Login::device);
+        self.connections().connected(&event.client_id, device, will, self.prefix());
+        let identity = login.map(|login| login.identity);
+        let surplus = identity
+            .clone()
+            .and_then(|identity| self.sessions().connected(&event.client_id, identity));
         Box::pin(async move {
-            if let Some((client, router)) =
-                one_too_many.zip(self.router.get().and_then(Weak::upgrade))
-            {
-                tracing::info!(%client, "its device has too many connections: the oldest ends");
+            if let Some((client, router)) = surplus.zip(self.router()) {
+                tracing::info!(%client, "the device has too many connections: the oldest one ends");
                 router.unregister_client(&client).await;
             }
-            // Its secret may have become another between its login and this moment.
-            let user = event.user_id.as_deref();
-            if let Some(device) = self.has_old_secret(&event.client_id, user) {
-                self.turn_out(&device).await;
+            // The credentials may have changed between the login and this event.
+            let device = identity.and_then(|identity| {
+                outdated(&event.client_id, &identity, &self.credentials.borrow())
+            });
+            if let Some(device) = device {
+                self.revoke(&device).await;
             }
         })
     }
 
-    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> Answer<'a, ()> {
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> BoxFuture<'a, ()> {
         for subscription in &event.subscriptions {
             let (filter, result) = (&subscription.topic_filter, subscription.result);
             self.outbound.subscribed(&event.client_id, filter, result);
@@ -275,29 +206,31 @@ impl BrokerEventHandler for Hook {
         Box::pin(std::future::ready(()))
     }
 
-    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> Answer<'a, ()> {
+    fn on_client_unsubscribe<'a>(&'a self, event: ClientUnsubscribeEvent) -> BoxFuture<'a, ()> {
         for filter in &event.topic_filters {
             self.outbound.unsubscribed(&event.client_id, filter);
         }
         Box::pin(std::future::ready(()))
     }
 
-    fn on_message_delivered<'a>(&'a self, event: MessageDeliveredEvent) -> Answer<'a, ()> {
+    fn on_message_delivered<'a>(&'a self, event: MessageDeliveredEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move { self.outbound.acknowledged(&event.client_id).await })
     }
 
-    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
+    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> BoxFuture<'a, PublishAction> {
         Box::pin(self.publish(event))
     }
 
-    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
-        self.went(&event.client_id, event.user_id.as_deref());
-        self.outbound.gone(&event.client_id);
-        self.shares.forget(&event.client_id);
-        let left = self.connections().ended(&event.client_id, event.unexpected, self.prefix());
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> BoxFuture<'a, ()> {
+        if let Some(login) = Login::from_user(event.user_id.as_deref()) {
+            self.sessions().disconnected(&event.client_id, login.identity);
+        }
+        self.outbound.disconnected(&event.client_id);
+        self.client_limits.forget(&event.client_id);
+        let will = self.connections().ended(&event.client_id, event.unexpected, self.prefix());
         Box::pin(async move {
-            if let Some(left) = left {
-                self.last_will(&left, event.user_id.as_deref()).await;
+            if let Some(will) = will {
+                self.publish_last_will(&will, event.user_id.as_deref()).await;
             }
         })
     }

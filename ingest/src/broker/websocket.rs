@@ -1,4 +1,4 @@
-//! The handshake of a websocket: which web pages may connect, and how large a message may be.
+//! The websocket handshake: which web pages may connect, and how large a message may be.
 
 use std::{io, net::SocketAddr};
 
@@ -13,22 +13,22 @@ use tokio_tungstenite::{
     },
 };
 
-use super::MAX_PACKET;
+use super::unfinished::MAX_PACKET;
 
-/// Where MQTT is.
+/// The path of MQTT over websockets.
 const PATH: &str = "/mqtt";
 
-/// Bytes that are read at a time, and held back to be written: there are thousands of connections.
+/// Small buffers, because there are thousands of connections.
 const BUFFER: usize = 4 << 10;
 
-/// A connection behind its handshake.
+/// A connection after its handshake.
 pub(super) struct Upgraded<S: AsyncRead + AsyncWrite + Unpin> {
     pub stream: WebSocketStreamWrapper<S>,
-    /// Whether a web page asked for it.
+    /// Whether a web page opened it.
     pub from_a_page: bool,
 }
 
-/// Takes the handshake of a client, or refuses it with the status that says why.
+/// Answers the handshake, or refuses it with the status that says why.
 pub(super) async fn accept<S>(
     stream: S,
     from: SocketAddr,
@@ -38,9 +38,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut from_a_page = false;
-    let judge = |request: &Request, mut response: Response| {
+    let check = |request: &Request, mut response: Response| {
         from_a_page = request.headers().contains_key(header::ORIGIN);
-        if let Err(status) = judge(request, origins) {
+        if let Err(status) = check_request(request, origins) {
             tracing::info!(%from, %status, "a websocket was refused");
             return Err(refusal(status));
         }
@@ -50,13 +50,13 @@ where
         }
         Ok(response)
     };
-    // The crate's own handshake takes messages of 64 MiB, before anybody has logged in.
+    // The default of 64 MiB would apply before anybody has logged in.
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_PACKET))
         .max_frame_size(Some(MAX_PACKET))
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER);
-    let upgraded = accept_hdr_async_with_config(stream, judge, Some(config)).await;
+    let upgraded = accept_hdr_async_with_config(stream, check, Some(config)).await;
     let stream = WebSocketStreamWrapper::new(upgraded.map_err(io::Error::other)?);
     Ok(Upgraded { stream, from_a_page })
 }
@@ -67,19 +67,19 @@ fn refusal(status: StatusCode) -> ErrorResponse {
     refused
 }
 
-fn judge(request: &Request, origins: &[String]) -> Result<(), StatusCode> {
+fn check_request(request: &Request, origins: &[String]) -> Result<(), StatusCode> {
     if request.uri().path() != PATH {
         return Err(StatusCode::NOT_FOUND);
     }
-    match may_come(request.headers(), origins) {
+    match is_allowed(request.headers(), origins) {
         true => Ok(()),
         false => Err(StatusCode::FORBIDDEN),
     }
 }
 
-/// Pages of this very address may, and those of `http.cors_origins`, as with the hub. What is no
-/// browser sends no origin.
-fn may_come(headers: &HeaderMap, allowed: &[String]) -> bool {
+/// Whether the page's origin is allowed: this server's own, or one of `http.cors_origins`, as with the hub.
+/// Clients that are no browser send no origin.
+fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let origin = origin.to_str().unwrap_or_default();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -96,7 +96,7 @@ fn speaks_mqtt(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(path: &str, origin: Option<&str>) -> Result<(), u16> {
+    fn answer(path: &str, origin: Option<&str>) -> Result<(), u16> {
         let mut request = Request::new(());
         *request.uri_mut() = path.parse().expect("a path");
         let headers = request.headers_mut();
@@ -105,21 +105,21 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().expect("an origin"));
         }
         let allowed = ["https://dash.example".to_owned()];
-        judge(&request, &allowed).map_err(|status| status.as_u16())
+        check_request(&request, &allowed).map_err(|status| status.as_u16())
     }
 
     #[test]
     fn pages_of_other_origins_are_refused() {
-        assert_eq!(asked("/mqtt", None), Ok(()), "not a browser");
-        assert_eq!(asked("/mqtt", Some("http://acuvim.example:9001")), Ok(()), "our own");
-        assert_eq!(asked("/mqtt", Some("https://dash.example")), Ok(()));
+        assert_eq!(answer("/mqtt", None), Ok(()), "not a browser");
+        assert_eq!(answer("/mqtt", Some("http://acuvim.example:9001")), Ok(()), "our own");
+        assert_eq!(answer("/mqtt", Some("https://dash.example")), Ok(()));
         for other in ["https://evil.example", "http://acuvim.example:5000", "null", ""] {
-            assert_eq!(asked("/mqtt", Some(other)), Err(403), "{other}");
+            assert_eq!(answer("/mqtt", Some(other)), Err(403), "{other}");
         }
-        assert_eq!(asked("/", None), Err(404));
+        assert_eq!(answer("/", None), Err(404));
     }
 
-    /// What a browser sends is anonymous nowhere, whatever page it is of.
+    /// A browser is never anonymous, whatever page it shows.
     #[tokio::test]
     async fn a_request_with_an_origin_is_known_as_such() {
         for (origin, want) in [("", false), ("Origin: https://dash.example\r\n", true)] {

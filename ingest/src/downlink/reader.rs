@@ -1,34 +1,33 @@
-//! Reads the commands of one partition: each number once, and none that is over.
+//! Reads the commands of one partition: each outbox number once, and none that has expired.
 
 use std::{sync::Arc, time::Duration};
 
 use acuvim_log::{ErrorKind, Log, LogTopic, ReadLimit};
-use acuvim_schemas::command::Command;
+use acuvim_wire::command::Command;
 use tokio::sync::mpsc;
 
-use super::{Downlink, seconds_left};
-use crate::intake::now;
+use super::{expiry::seconds_left, options::Downlink};
+use crate::clock::now;
 
-/// What one read brings at most: what a crash in the wrong moment would lose.
+/// Small reads, because a crash loses the commands of one read.
 const READ: ReadLimit = ReadLimit { records: 32, bytes: 1 << 20, wait: Duration::from_millis(500) };
 
-/// How far back the highest number is looked for at the start: further than the outbox delivers in
-/// one go, and so could deliver again.
+/// How many entries before the cursor are searched for the highest outbox number at the start: more than the
+/// outbox appends at once, and so could append again.
 const LOOK_BACK: i64 = 1024;
-const LOOK: ReadLimit =
+const LOOK_BACK_READ: ReadLimit =
     ReadLimit { records: 512, bytes: 8 << 20, wait: Duration::from_millis(500) };
 
-/// How long to wait before a log is asked again that is away.
-const AWAY: Duration = Duration::from_millis(500);
+/// The pause after an error, and between two looks at the lease.
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// See the module.
 pub(super) struct Reader {
     log: Arc<dyn Log>,
     downlink: Downlink,
     cursor: String,
     partition: u32,
     to: mpsc::Sender<Command>,
-    /// The highest number of the outbox that was seen.
+    /// The highest outbox number so far.
     seen: i64,
 }
 
@@ -38,13 +37,13 @@ impl Reader {
         Self { log, downlink: downlink.clone(), cursor, partition, to, seen: 0 }
     }
 
-    /// Reads until nobody takes commands any more. After an error it begins anew at the cursor: what
-    /// was behind it and not given out yet is lost, and ends as a timeout.
+    /// Reads until the receiver is closed. After an error it starts again at the cursor: commands that were
+    /// read and not handed out yet are lost, and end as timeouts.
     pub async fn run(mut self) {
         while let Err(error) = self.follow().await {
-            // Whoever stores readings says it loudly.
+            // The intake reports an outage of the log at a higher level.
             tracing::debug!(%error, "commands wait for the log");
-            tokio::time::sleep(AWAY).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -52,9 +51,9 @@ impl Reader {
         let mut at = None;
         loop {
             if !self.downlink.is_held() {
-                // Whoever holds it now moves the cursor on.
+                // The process that holds the lease moves the cursor.
                 at = None;
-                tokio::time::sleep(AWAY).await;
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
             let next = match at {
@@ -72,7 +71,7 @@ impl Reader {
             if batch.next == next {
                 continue;
             }
-            self.note(batch.next).await?;
+            self.commit(batch.next).await?;
             for (_, entry) in &batch.entries {
                 if let Some(command) = self.fresh(Command::try_from(entry))
                     && self.to.send(command).await.is_err()
@@ -83,18 +82,20 @@ impl Reader {
         }
     }
 
-    /// Where to begin: at the cursor; without one, behind all that was meant for others.
+    /// The first offset to read: the cursor, or the end of the partition if there is no cursor yet,
+    /// because the commands so far were sent by others.
     async fn begin(&mut self) -> Result<i64, acuvim_log::Error> {
         let bounds = self.log.bounds(LogTopic::Commands, self.partition).await?;
-        let noted = self.log.cursor(&self.cursor, LogTopic::Commands, self.partition).await?;
-        let Some(noted) = noted else {
-            self.note(bounds.end).await?;
+        let cursor = self.log.cursor(&self.cursor, LogTopic::Commands, self.partition).await?;
+        let Some(cursor) = cursor else {
+            self.commit(bounds.end).await?;
             return Ok(bounds.end);
         };
-        let next = noted.clamp(bounds.start, bounds.end);
+        let next = cursor.clamp(bounds.start, bounds.end);
         let mut at = (next - LOOK_BACK).max(bounds.start);
         while at < next {
-            let batch = self.log.read(LogTopic::Commands, self.partition, at, LOOK).await?;
+            let batch =
+                self.log.read(LogTopic::Commands, self.partition, at, LOOK_BACK_READ).await?;
             let before = batch.entries.iter().filter(|(offset, _)| *offset < next);
             let highest = before
                 .filter_map(|(_, entry)| Command::try_from(entry).ok())
@@ -113,16 +114,21 @@ impl Reader {
         let bounds = self.log.bounds(LogTopic::Commands, self.partition).await?;
         let to = next.clamp(bounds.start, bounds.end);
         let partition = self.partition;
-        tracing::info!(partition, next, to, "the log has let go of commands; they are over");
-        self.note(to).await?;
+        tracing::info!(
+            partition,
+            next,
+            to,
+            "the log has dropped commands that were not read; they end as timeouts"
+        );
+        self.commit(to).await?;
         Ok(to)
     }
 
-    async fn note(&self, next: i64) -> Result<(), acuvim_log::Error> {
+    async fn commit(&self, next: i64) -> Result<(), acuvim_log::Error> {
         self.log.set_cursor(&self.cursor, LogTopic::Commands, self.partition, next).await
     }
 
-    /// A command that was not seen before and may still be sent.
+    /// The command, if it is new and has not expired.
     fn fresh(&mut self, command: Result<Command, acuvim_log::BadEntry>) -> Option<Command> {
         let skipped = |reason: &'static str| {
             metrics::counter!("acuvim_commands_skipped_total", "reason" => reason).increment(1);
@@ -139,3 +145,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
-//! Brings up what became of commands, in batches, until the log has it.
+//! Reports on commands: appended to the uplink in batches, retried until the log has them.
 
 use std::{sync::Arc, time::Duration};
 
 use acuvim_log::{Entry, Log, LogTopic};
-use acuvim_schemas::{
+use acuvim_wire::{
     Headers, Kind, Record,
     command::{Command, Delivery, Outcome},
     device::partition_of,
@@ -13,25 +13,25 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::intake::now;
+use crate::clock::now;
 
-/// Reports that wait for the log. One more is dropped and counted: its command then has no time of
-/// sending, and its answer or timeout all the same.
-const ROOM: usize = 4096;
+/// Reports that may wait for the log. Further ones are dropped and counted: such a command lacks the time of
+/// sending, but still gets its response or timeout.
+const QUEUE: usize = 4096;
 const BATCH: usize = 500;
 
-/// How long to wait before a log is asked again that is away.
-const AWAY: Duration = Duration::from_millis(200);
+/// The pause before an append is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// Which command a report is about.
+/// The command that a report is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct CommandRef {
     pub device_id: String,
     pub request_id: Uuid,
     pub attempt: i64,
 }
 
-impl From<&Command> for Told {
+impl From<&Command> for CommandRef {
     fn from(command: &Command) -> Self {
         Self {
             device_id: command.device_id.clone(),
@@ -41,36 +41,38 @@ impl From<&Command> for Told {
     }
 }
 
-/// Takes reports; cloning shares it.
+/// The handle of the reporting task. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Reports(mpsc::Sender<Item>, Arc<str>);
+pub(crate) struct Reports {
+    queue: mpsc::Sender<Item>,
+    topic_prefix: Arc<str>,
+}
 
-/// What is brought up.
 #[derive(Debug)]
 enum Item {
     Report(Record),
-    /// Whoever waits until everything before it is up.
+    /// Answered once all reports before it are in the log.
     Flush(oneshot::Sender<()>),
 }
 
 impl Reports {
-    pub(super) fn start(log: Arc<dyn Log>, prefix: String) -> Self {
-        let (sender, reports) = mpsc::channel(ROOM);
-        tokio::spawn(bring(log, reports));
-        Self(sender, prefix.into())
+    pub(super) fn start(log: Arc<dyn Log>, topic_prefix: String) -> Self {
+        let (queue, reports) = mpsc::channel(QUEUE);
+        tokio::spawn(append_all(log, reports));
+        Self { queue, topic_prefix: topic_prefix.into() }
     }
 
-    /// Waits until everything said so far is up.
+    /// Waits until all reports so far are in the log.
     pub async fn flush(&self) {
         let (flushed, done) = oneshot::channel();
-        if self.0.send(Item::Flush(flushed)).await.is_ok() {
+        if self.queue.send(Item::Flush(flushed)).await.is_ok() {
             let _ = done.await;
         }
     }
 
     /// Reports what became of a command; never waits.
-    pub fn say(&self, told: &Told, outcome: Outcome) {
-        let Told { device_id, request_id, attempt } = told;
+    pub fn report(&self, command: &CommandRef, outcome: Outcome) {
+        let CommandRef { device_id, request_id, attempt } = command;
         let delivery = Delivery { request_id: *request_id, attempt: *attempt, outcome };
         let Ok(value) = serde_json::to_vec(&delivery) else { return };
         let record = Record {
@@ -78,7 +80,7 @@ impl Reports {
             value: Bytes::from(value),
             headers: Headers {
                 kind: Kind::Sent,
-                topic: Bytes::from(topic::command(&self.1, device_id)),
+                topic: Bytes::from(topic::command(&self.topic_prefix, device_id)),
                 received_at: now(),
                 retained: false,
                 reject: None,
@@ -86,14 +88,14 @@ impl Reports {
                 resolved_ts: None,
             },
         };
-        if self.0.try_send(Item::Report(record)).is_err() {
+        if self.queue.try_send(Item::Report(record)).is_err() {
             metrics::counter!("acuvim_command_reports_dropped_total").increment(1);
         }
     }
 }
 
-/// Goes on until nobody reports any more.
-async fn bring(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Item>) {
+/// Runs until all handles are dropped.
+async fn append_all(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Item>) {
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, BATCH).await > 0 {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
@@ -107,7 +109,7 @@ async fn bring(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Item>) {
             }
         }
         while !entries.is_empty() && log.append(LogTopic::Uplink, entries.clone()).await.is_err() {
-            tokio::time::sleep(AWAY).await;
+            tokio::time::sleep(PAUSE).await;
         }
         for flushed in waiting {
             let _ = flushed.send(());

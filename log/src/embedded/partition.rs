@@ -1,15 +1,22 @@
-//! One partition of one topic: its segments, its end, and reading across them.
+//! One partition of one topic: its segments, its end offset, and reads across segments.
 
 use std::sync::{PoisonError, RwLock};
 
+use acuvim_wire::record::LogTopic;
 use bytes::Bytes;
 use fjall::{Database, Keyspace, PersistMode};
 use tokio::sync::watch;
 
-use super::{disk, keyspace, number};
-use crate::{Batch, Bounds, Error, ErrorKind, LogTopic, ReadLimit, entry};
+use super::{
+    layout,
+    store::{disk, keyspace, number as number_of},
+};
+use crate::{
+    batch::{Batch, Bounds, ReadLimit},
+    error::{Error, ErrorKind},
+};
 
-/// A run of offsets in a keyspace of its own. Keys are base offsets, values batches of entries.
+/// A range of offsets in a keyspace of its own. Keys are base offsets, values are batches of entries.
 #[derive(Clone)]
 pub(super) struct Segment {
     pub base: i64,
@@ -17,7 +24,6 @@ pub(super) struct Segment {
     pub keyspace: Keyspace,
 }
 
-/// See the module.
 pub(super) struct Partition {
     topic: LogTopic,
     number: u32,
@@ -26,9 +32,9 @@ pub(super) struct Partition {
 }
 
 struct State {
-    /// Never empty; ascending by base; the last one is being written.
+    /// Never empty, ascending by base; the last one is the active one, which takes appends.
     segments: Vec<Segment>,
-    /// What `truncate_before` has given up.
+    /// Offsets below this were dropped by `truncate_before`, even where a segment still holds them.
     low: i64,
 }
 
@@ -49,7 +55,7 @@ impl Partition {
             segments.push(Segment { base, bytes: keyspace.disk_space(), keyspace });
         }
         segments.sort_by_key(|s| s.base);
-        let low = self::number(meta, &low_key(topic, number))?.unwrap_or(0);
+        let low = number_of(meta, &low_key(topic, number))?.unwrap_or(0);
         if segments.is_empty() {
             segments.push(make_segment(db, meta, topic, number, low)?);
         }
@@ -77,7 +83,7 @@ impl Partition {
         self.with(|state| state.segments.last().cloned())
     }
 
-    /// Lets readers see what is durable now.
+    /// Makes what is durable now visible to readers.
     pub fn appended(&self, end: i64, bytes: u64) {
         self.with_mut(|state| {
             if let Some(active) = state.segments.last_mut() {
@@ -95,28 +101,28 @@ impl Partition {
             state.segments.push(segment);
             closed
         });
-        // Nothing more comes that would fill its memtable and so write it out: it would stay in memory
-        // until the journal is full.
+        // Without further writes its memtable would never fill up, and stay in memory until the journal is
+        // full.
         match closed {
             Some(closed) => closed.rotate_memtable().map(|_| ()).map_err(disk),
             None => Ok(()),
         }
     }
 
-    /// All segments but the active one: its base, where it ends, bytes, and when it was closed.
+    /// All segments but the active one, oldest first.
     pub fn closed(&self, meta: &Keyspace) -> Result<Vec<Closed>, Error> {
         let segments = self.with(|state| state.segments.clone());
         segments
             .iter()
             .zip(segments.iter().skip(1))
             .map(|(segment, next)| {
-                let made = number(meta, &made_key(self.topic, self.number, next.base))?;
+                let made = number_of(meta, &made_key(self.topic, self.number, next.base))?;
                 Ok(Closed { end: next.base, bytes: segment.bytes, at: made.unwrap_or(0) })
             })
             .collect()
     }
 
-    /// Drops whole segments below an offset and hides what is left of it.
+    /// Drops whole segments below an offset, and hides the rest below it from readers.
     pub fn truncate_before(
         &self,
         db: &Database,
@@ -127,7 +133,7 @@ impl Partition {
         if low <= self.with(|state| state.low) {
             return Ok(0);
         }
-        // The mark first: a crash in between leaves segments that the next truncation drops.
+        // The mark is stored first: after a crash in between, the next truncation drops the segments.
         let mut batch = db.batch().durability(Some(PersistMode::SyncData));
         batch.insert(meta, low_key(self.topic, self.number).as_bytes(), low.to_be_bytes());
         batch.commit().map_err(disk)?;
@@ -151,14 +157,8 @@ impl Partition {
             (state.start(), state.segments.get(first..).unwrap_or_default().to_vec())
         });
         if from < start || from > end {
-            return Err(Error::new(
-                ErrorKind::OutOfRange,
-                format!(
-                    "{} partition {} holds {start} to {end}, asked for {from}",
-                    self.topic.name(),
-                    self.number
-                ),
-            ));
+            let bounds = Bounds { start, end };
+            return Err(Error::out_of_range(self.topic.name(), self.number, bounds, from));
         }
         let mut batch = Batch { entries: Vec::new(), next: from };
         let mut bytes = 0;
@@ -181,7 +181,7 @@ impl Partition {
 
 /// A segment that takes no more appends.
 pub(super) struct Closed {
-    /// The offset behind its last.
+    /// The offset after its last one.
     pub end: i64,
     pub bytes: u64,
     /// When it was closed, in microseconds since the epoch.
@@ -194,7 +194,7 @@ impl State {
     }
 }
 
-/// Adds what a segment has from `batch.next` on; false once a limit is reached.
+/// Adds the entries of a segment from `batch.next` on. Returns false once a limit is reached.
 fn read_segment(
     segment: &Segment,
     end: i64,
@@ -210,11 +210,11 @@ fn read_segment(
     for guard in segment.keyspace.range::<[u8; 8], _>(key(first)..key(end)) {
         let (base, value) = guard.into_inner().map_err(disk)?;
         let base = base.as_ref().try_into().map(i64::from_be_bytes);
-        let entries = entry::decode(Bytes::from_owner(value));
+        let entries = layout::decode(Bytes::from_owner(value));
         let (Ok(base), Some(entries)) = (base, entries) else {
             return Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("the log segment at {} has a damaged batch", segment.base),
+                format!("the log segment at offset {} has a damaged batch", segment.base),
             ));
         };
         for (offset, entry) in (base..).zip(entries) {
@@ -237,7 +237,7 @@ fn end_of(segment: &Segment) -> Result<i64, Error> {
     let Some(last) = segment.keyspace.last_key_value() else { return Ok(segment.base) };
     let (base, value) = last.into_inner().map_err(disk)?;
     let base = base.as_ref().try_into().map(i64::from_be_bytes).ok();
-    base.zip(entry::count(&value)).map(|(base, count)| base + i64::from(count)).ok_or_else(|| {
+    base.zip(layout::count(&value)).map(|(base, count)| base + i64::from(count)).ok_or_else(|| {
         Error::new(ErrorKind::Corrupt, "the last batch of a log segment can't be read".to_owned())
     })
 }

@@ -1,24 +1,11 @@
-//! What may be forgotten: closed segments past an age or beyond a size that every sink has got.
+//! Retention: closed segments past an age or beyond a size are dropped once every sink has read them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Shared, disk};
-use crate::{Error, LogTopic};
+use acuvim_wire::record::LogTopic;
 
-/// How much of each partition is kept after every sink has got it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Segments closed longer ago go.
-    pub max_age: Duration,
-    /// The oldest go while a partition's closed segments hold more bytes.
-    pub max_bytes: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { max_age: Duration::from_secs(7 * 86_400), max_bytes: 1 << 30 }
-    }
-}
+use super::{options::Retention, shared::Shared, store::disk};
+use crate::error::Error;
 
 pub(super) fn retain(shared: &Shared, now: SystemTime, keep: Retention) -> Result<u64, Error> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -37,15 +24,15 @@ pub(super) fn retain(shared: &Shared, now: SystemTime, keep: Retention) -> Resul
             before = Some(segment.end);
         }
         let Some(before) = before else { continue };
-        let Some(sinks) = slowest_sink(shared, *topic, *number)? else { continue };
-        freed += partition.truncate_before(&shared.db, &shared.meta, before.min(sinks))?;
+        let Some(cursor) = slowest_cursor(shared, *topic, *number)? else { continue };
+        freed += partition.truncate_before(&shared.db, &shared.meta, before.min(cursor))?;
     }
     Ok(freed)
 }
 
-/// What every sink has got, as far as their cursors say; none if one that records of the topic are
-/// owed to has no cursor yet. Events are owed to nobody.
-fn slowest_sink(shared: &Shared, topic: LogTopic, number: u32) -> Result<Option<i64>, Error> {
+/// The lowest cursor of the topic's readers; none if a reader that must not miss records has no cursor yet.
+/// Events have no such reader: live clients only want what is new.
+fn slowest_cursor(shared: &Shared, topic: LogTopic, number: u32) -> Result<Option<i64>, Error> {
     let prefix = format!("cursor/{}/{number}/", topic.name());
     let (mut slowest, mut names) = (i64::MAX, Vec::new());
     for guard in shared.meta.prefix(prefix.as_bytes()) {
@@ -55,11 +42,11 @@ fn slowest_sink(shared: &Shared, topic: LogTopic, number: u32) -> Result<Option<
             names.push(String::from_utf8_lossy(&key).rsplit('/').next().map(str::to_owned));
         }
     }
-    let told = |sink: &&str| names.iter().flatten().any(|name| name == sink);
-    let owed = match topic {
-        LogTopic::Uplink => !shared.options.sinks.iter().all(told),
+    let has_cursor = |sink: &&str| names.iter().flatten().any(|name| name == sink);
+    let is_waiting = match topic {
+        LogTopic::Uplink => !shared.options.sinks.iter().all(has_cursor),
         LogTopic::Commands => names.is_empty(),
         LogTopic::Events => false,
     };
-    Ok((!owed).then_some(slowest))
+    Ok((!is_waiting).then_some(slowest))
 }

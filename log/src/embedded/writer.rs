@@ -1,15 +1,19 @@
-//! The one thread that writes: takes all appends that came while the last sync ran, lays them out
-//! as one value per partition, and syncs once for all of them.
+//! The writer thread: takes all appends that arrived during the last sync, lays them out as one value per
+//! partition, and syncs once for all of them.
 
 use std::{collections::BTreeMap, sync::Arc, thread};
 
+use acuvim_wire::{
+    entry::Entry,
+    record::{LogTopic, Position},
+};
 use fjall::PersistMode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use super::{Shared, disk};
-use crate::{Entry, Error, ErrorKind, LogTopic, Position, entry};
+use super::{layout, shared::Shared, store::disk};
+use crate::error::{Error, ErrorKind};
 
-/// Bytes that go into one sync at most.
+/// The most bytes that one sync covers: more would make the first of its callers wait too long.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// One caller's append.
@@ -18,11 +22,11 @@ pub(super) struct Request {
     pub topic: LogTopic,
     pub entries: Vec<(u32, Entry)>,
     pub reply: oneshot::Sender<Result<Vec<Position>, Error>>,
-    /// Held until the answer: what bounds the bytes that wait.
+    /// Held until the answer, so that the bytes waiting for the disk are bounded.
     pub _permit: OwnedSemaphorePermit,
 }
 
-/// Starts the thread; it ends when every sender is gone.
+/// Starts the thread; it ends when every sender is dropped.
 pub(super) fn start(
     shared: Arc<Shared>,
     mut queue: mpsc::Receiver<Request>,
@@ -44,7 +48,9 @@ pub(super) fn start(
                 answer(group, written);
             }
         })
-        .map_err(|e| Error::new(ErrorKind::Setup, format!("can't start the log's writer: {e}")))
+        .map_err(|e| {
+            Error::new(ErrorKind::Setup, format!("can't start the log's writer thread: {e}"))
+        })
 }
 
 fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
@@ -60,7 +66,7 @@ fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
     group
 }
 
-/// Writes a group durably; answers with each request's positions.
+/// Writes a group durably. Returns the positions for each request.
 fn write(shared: &Shared, group: &[Request]) -> Result<Vec<Vec<Position>>, Error> {
     let mut runs: BTreeMap<(LogTopic, u32), Vec<&Entry>> = BTreeMap::new();
     let mut positions = Vec::with_capacity(group.len());
@@ -89,7 +95,7 @@ fn commit(shared: &Shared, runs: &BTreeMap<(LogTopic, u32), Vec<&Entry>>) -> Res
         }
         let Some(segment) = partition.active() else { continue };
         let base = partition.next_offset();
-        let value = entry::encode(entries.iter().copied());
+        let value = layout::encode(entries.iter().copied());
         let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
         ends.push((partition, base + count, value.len() as u64));
         batch.insert(&segment.keyspace, base.to_be_bytes(), value);
@@ -105,7 +111,7 @@ fn answer(group: Vec<Request>, written: Result<Vec<Vec<Position>>, Error>) {
     match written {
         Ok(positions) => {
             for (request, own) in group.into_iter().zip(positions) {
-                // A caller that is gone has no promise to be kept.
+                // Fails if the caller is gone, who then was promised nothing.
                 let _ = request.reply.send(Ok(own));
             }
         }
@@ -117,7 +123,7 @@ fn answer(group: Vec<Request>, written: Result<Vec<Vec<Position>>, Error>) {
     }
 }
 
-/// Stops short of a full disk, on which fjall would give up until it is opened again.
+/// Refuses to write on a nearly full disk: fjall stops on a full one until it is opened again.
 fn check_free_space(shared: &Shared) -> Result<(), Error> {
     let options = &shared.options;
     let stat = rustix::fs::statvfs(&options.path)

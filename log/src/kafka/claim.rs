@@ -1,6 +1,5 @@
-//! Which partitions are this process's: shared out among all that claim them, by Kafka's group
-//! protocol. Being in the group fences nobody: what an old owner still writes is refused by the
-//! compare-and-set on the sinks' offsets.
+//! Partitions are shared out among processes by Kafka's consumer group protocol. Group membership fences
+//! nobody: what a former owner still writes is refused by the compare-and-set on the sinks' offsets.
 
 use std::{
     collections::BTreeSet,
@@ -11,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use acuvim_wire::record::LogTopic;
 use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -20,12 +20,15 @@ use rdkafka::{
 use tokio::sync::watch;
 
 use super::{
-    KafkaOptions,
-    client::{away, member, setup},
+    client::{member, setup, unavailable},
+    options::KafkaOptions,
 };
-use crate::{Claim, Error, ErrorKind, LogTopic};
+use crate::{
+    claim::Claim,
+    error::{Error, ErrorKind},
+};
 
-/// How long the member's thread waits for the next change.
+/// How long the thread waits for the next rebalance before it looks whether it should end.
 const POLL: Duration = Duration::from_millis(200);
 
 struct Member {
@@ -56,7 +59,7 @@ impl ConsumerContext for Member {
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(new) = rebalance {
-            // A member reads nothing itself.
+            // This consumer only holds the membership; other consumers read the records.
             if let Err(error) = consumer.pause(new) {
                 tracing::debug!(%error, "an assigned partition was not paused");
             }
@@ -65,16 +68,17 @@ impl ConsumerContext for Member {
     }
 }
 
-/// Errors that go on: a change of brokers brings some that pass by themselves.
+/// Errors over time. A change of brokers causes some that pass by themselves, so only errors that last are
+/// reported.
 #[derive(Default)]
-struct Failing {
+struct ErrorHistory {
     first: Option<Instant>,
     last: Option<(Instant, String)>,
 }
 
-impl Failing {
-    /// The trouble at this moment, if it has gone on for long enough.
-    fn note(&mut self, now: Instant, failed: Option<String>) -> Option<String> {
+impl ErrorHistory {
+    /// Adds the result of one poll. Returns the error to report, if errors have lasted for long enough.
+    fn add(&mut self, now: Instant, failed: Option<String>) -> Option<String> {
         if let Some(error) = failed {
             self.first.get_or_insert(now);
             self.last = Some((now, format!("no share of the partitions: {error}")));
@@ -93,20 +97,22 @@ fn numbers(list: &TopicPartitionList) -> BTreeSet<u32> {
     list.elements().iter().filter_map(|e| u32::try_from(e.partition()).ok()).collect()
 }
 
-/// Joins a group over the uplink's partitions; leaves it when the claim is dropped.
+/// Joins a group that shares the uplink's partitions; leaves it when the claim is dropped.
 pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> {
     let (owned, watch) = watch::channel(BTreeSet::new());
     let consumer: BaseConsumer<Member> = member(options, &options.named(group))
         .create_with_context(Member { owned })
         .map_err(|e| setup(&e))?;
-    consumer.subscribe(&[&options.topic(LogTopic::Uplink)]).map_err(|e| away("claim", &e))?;
-    let (told, trouble) = watch::channel(None);
+    consumer
+        .subscribe(&[&options.topic(LogTopic::Uplink)])
+        .map_err(|e| unavailable("claim", &e))?;
+    let (report, trouble) = watch::channel(None);
     let left = Arc::new(AtomicBool::new(false));
     let leaving = Arc::clone(&left);
     std::thread::Builder::new()
         .name("log-claim".to_owned())
         .spawn(move || {
-            let mut failing = Failing::default();
+            let mut errors = ErrorHistory::default();
             while !leaving.load(Ordering::Acquire) {
                 let failed = match consumer.poll(POLL) {
                     Some(Err(error)) => {
@@ -115,18 +121,20 @@ pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> 
                     }
                     Some(Ok(_)) | None => None,
                 };
-                let now = failing.note(Instant::now(), failed);
-                told.send_if_modified(|said| {
-                    let changed = said.is_some() != now.is_some();
+                let now = errors.add(Instant::now(), failed);
+                report.send_if_modified(|reported| {
+                    let changed = reported.is_some() != now.is_some();
                     if changed {
-                        *said = now;
+                        *reported = now;
                     }
                     changed
                 });
             }
             // Dropping the consumer leaves the group, so that others take over at once.
         })
-        .map_err(|e| Error::new(ErrorKind::Setup, format!("can't start a thread: {e}")))?;
+        .map_err(|e| {
+            Error::new(ErrorKind::Setup, format!("can't start the thread of a claim: {e}"))
+        })?;
     Ok(Claim::new(watch, trouble, Box::new(move || left.store(true, Ordering::Release))))
 }
 
@@ -136,16 +144,16 @@ mod tests {
 
     #[test]
     fn only_errors_that_go_on_are_trouble_and_it_ends_with_them() {
-        let (mut failing, start) = (Failing::default(), Instant::now());
+        let (mut errors, start) = (ErrorHistory::default(), Instant::now());
         let at = |s| start + Duration::from_secs(s);
         let error = || Some("no".to_owned());
-        assert_eq!(failing.note(at(0), error()), None);
-        assert_eq!(failing.note(at(20), None), None, "it passed");
+        assert_eq!(errors.add(at(0), error()), None);
+        assert_eq!(errors.add(at(20), None), None, "it passed");
         for s in (21..50).step_by(2) {
-            assert_eq!(failing.note(at(s), error()), None);
+            assert_eq!(errors.add(at(s), error()), None);
         }
-        assert!(failing.note(at(52), error()).is_some());
-        assert!(failing.note(at(60), None).is_some());
-        assert_eq!(failing.note(at(63), None), None);
+        assert!(errors.add(at(52), error()).is_some());
+        assert!(errors.add(at(60), None).is_some());
+        assert_eq!(errors.add(at(63), None), None);
     }
 }

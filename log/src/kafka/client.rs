@@ -1,4 +1,4 @@
-//! Clients of librdkafka, with the settings that our promises rest on.
+//! Clients of librdkafka, with the settings that the guarantees of the log depend on.
 
 use std::time::Duration;
 
@@ -12,11 +12,14 @@ use rdkafka::{
     producer::FutureProducer,
 };
 
-use super::{ANSWER, KafkaOptions};
-use crate::{Error, ErrorKind};
+use super::options::{KafkaOptions, REQUEST_TIMEOUT};
+use crate::{
+    batch::Bounds,
+    error::{Error, ErrorKind},
+};
 
-/// Says what librdkafka says at debug level: what fails reaches us as an error, and is logged
-/// where it is handled.
+/// Logs librdkafka's messages at debug level: failures also reach the caller as errors, and are logged where
+/// they are handled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Quiet;
 
@@ -32,7 +35,6 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// A consumer of ours.
 pub(super) type QuietConsumer = BaseConsumer<Quiet>;
 
 fn base(options: &KafkaOptions) -> ClientConfig {
@@ -41,10 +43,9 @@ fn base(options: &KafkaOptions) -> ClientConfig {
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", "acuvim")
         .set("socket.keepalive.enable", "true")
-        // A topic that was deleted stays so: what would be appended there nobody reads.
+        // A deleted topic must stay deleted: nobody would read what is appended to a new one.
         .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.max.ms", "2000")
-        // The level of what librdkafka hands to `Quiet`.
         .set_log_level(RDKafkaLogLevel::Warning);
     if let Some((user, password)) = &options.login {
         config
@@ -60,27 +61,27 @@ pub(super) fn admin(options: &KafkaOptions) -> Result<AdminClient<Quiet>, Error>
     base(options).create_with_context(Quiet).map_err(|e| setup(&e))
 }
 
-/// Durable on all in-sync replicas, in order, without doubles of its own.
+/// A producer whose records are durable on all in-sync replicas, in order and without duplicates of its own.
 pub(super) fn producer(options: &KafkaOptions) -> Result<FutureProducer<Quiet>, Error> {
     let kib = (options.max_pending_bytes >> 10).max(1024);
     base(options)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
-        // Small, since a device waits; a busy producer fills its batches while one is under way.
+        // Short, because a device waits; under load batches fill up while another one is in flight.
         .set("linger.ms", "3")
         .set("batch.size", "1000000")
         .set("message.max.bytes", request_bytes(options).to_string())
         .set("queue.buffering.max.kbytes", kib.to_string())
         .set("queue.buffering.max.messages", "200000")
-        // Shorter than a device's patience, longer than a new leader takes.
+        // Shorter than devices wait for a PUBACK, longer than the election of a leader takes.
         .set("message.timeout.ms", "15000")
         .set("request.timeout.ms", "5000")
         .create_with_context(Quiet)
         .map_err(|e| setup(&e))
 }
 
-/// A consumer that is told where to read and never decides by itself.
+/// A consumer that reads from given offsets and never chooses one by itself.
 pub(super) fn consumer(options: &KafkaOptions, group: &str) -> Result<QuietConsumer, Error> {
     base(options)
         .set("group.id", group)
@@ -89,8 +90,8 @@ pub(super) fn consumer(options: &KafkaOptions, group: &str) -> Result<QuietConsu
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "200")
-        // What waits here counts as its messages' bytes, but holds its batch's whole buffer, which
-        // for batches of few messages is many times as much. One read's worth is enough.
+        // A queued message keeps the whole buffer of its batch alive, which can be many times its size: so
+        // no more is queued than one read takes.
         .set("queued.min.messages", "4096")
         .set("queued.max.messages.kbytes", "8192")
         .set("fetch.message.max.bytes", "2097152")
@@ -98,7 +99,7 @@ pub(super) fn consumer(options: &KafkaOptions, group: &str) -> Result<QuietConsu
         .map_err(|e| setup(&e))
 }
 
-/// The configuration of a member of a group, which shares partitions out and reads nothing.
+/// The settings of a group member, which takes part in the assignment of partitions and reads nothing.
 pub(super) fn member(options: &KafkaOptions, group: &str) -> ClientConfig {
     let mut config = base(options);
     config
@@ -112,22 +113,22 @@ pub(super) fn member(options: &KafkaOptions, group: &str) -> ClientConfig {
     config
 }
 
-/// Room for the largest entry in a request.
+/// The largest request: the largest entry with its headers.
 pub(super) const fn request_bytes(options: &KafkaOptions) -> usize {
     options.max_entry_bytes + (64 << 10)
 }
 
-/// A partition's first offset and the one behind its last. Just behind a change of leaders the
-/// brokers may not agree yet who is to be asked.
+/// What a partition holds. Right after a change of leaders the brokers may not agree yet on who leads, so
+/// errors of that kind are retried.
 pub(super) fn watermarks<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     partition: u32,
-) -> Result<(i64, i64), Error> {
+) -> Result<Bounds, Error> {
     let mut tries = 0;
     loop {
-        let error = match client.fetch_watermarks(topic, number(partition), ANSWER) {
-            Ok(bounds) => return Ok(bounds),
+        let error = match client.fetch_watermarks(topic, number(partition), REQUEST_TIMEOUT) {
+            Ok((start, end)) => return Ok(Bounds { start, end }),
             Err(error) => error,
         };
         let changing = matches!(
@@ -139,8 +140,8 @@ pub(super) fn watermarks<C: ClientContext>(
                     | RDKafkaErrorCode::OffsetNotAvailable
             )
         );
-        // Brokers that have just begun may not have told of a topic yet, and what the client knows of it
-        // then stays as it is for minutes unless it is asked for.
+        // Brokers that have just started may not know a topic yet. The client would then believe for minutes
+        // that there is none, unless it asks for the metadata again.
         let unknown = matches!(
             error.rdkafka_error_code(),
             Some(
@@ -150,30 +151,31 @@ pub(super) fn watermarks<C: ClientContext>(
             )
         );
         if unknown {
-            let _ = client.fetch_metadata(Some(topic), ANSWER);
+            let _ = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
         }
         tries += 1;
         if !(changing || unknown) || tries > LEADER_TRIES {
-            return Err(away("bounds", &error));
+            return Err(unavailable("bounds", &error));
         }
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// How often who leads a partition is asked again.
+/// How often a request is retried while a partition has no known leader.
 const LEADER_TRIES: u32 = 15;
 
-/// Partitions as Kafka numbers them.
+/// The partition as Kafka's type for it.
 pub(super) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
+/// The client can't be created from the settings.
 pub(super) fn setup(error: &KafkaError) -> Error {
     Error::new(ErrorKind::Setup, format!("Kafka (log.url): {error}"))
 }
 
-/// What a failed question means: refused credentials are for a person, the rest passes.
-pub(super) fn away(what: &str, error: &KafkaError) -> Error {
+/// A failed request: refused credentials need a person, all else passes by itself.
+pub(super) fn unavailable(what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::Authentication

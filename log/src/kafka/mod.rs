@@ -1,11 +1,12 @@
-//! The log on Kafka: for several processes, machines and replicas.
+//! The log on Kafka, for several processes, machines and replicas.
 //!
-//! An append is durable when all in-sync replicas have it; partitions are our own hash, so that a
-//! device is in the same one on either log; offsets live with the sinks. One read has one
-//! consumer, kept at its place, so that reading on costs no seek.
+//! An append is durable when all in-sync replicas have it. The partition of a device is our own hash, so
+//! that it is the same on either log. The sinks store their own offsets. A reader of a partition keeps its
+//! consumer, positioned where the last read ended, so that reading on costs no seek.
 
 mod claim;
 mod client;
+mod options;
 mod reader;
 mod topics;
 
@@ -15,6 +16,10 @@ use std::{
     time::Duration,
 };
 
+use acuvim_wire::{
+    entry::Entry,
+    record::{LogTopic, Position},
+};
 use async_trait::async_trait;
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -26,69 +31,22 @@ use rdkafka::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::{Batch, Bounds, Claim, Entry, Error, ErrorKind, Log, LogTopic, Position, ReadLimit};
-use client::{Quiet, QuietConsumer, away, number, watermarks};
+pub use options::KafkaOptions;
+
+use crate::{
+    batch::{Batch, Bounds, ReadLimit},
+    claim::Claim,
+    error::{Error, ErrorKind},
+    log::Log,
+};
+use client::{Quiet, QuietConsumer, number, unavailable, watermarks};
+use options::REQUEST_TIMEOUT;
 use reader::Reader;
 
-/// How long a question to the brokers may take.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Readers that wait for their next read: more are closed, the longest unused first.
+/// Idle readers that are kept open; beyond that the one that was unused for longest is closed.
 const IDLE_READERS: usize = 128;
 
-/// How a log on Kafka is set up.
-#[derive(Debug, Clone)]
-pub struct KafkaOptions {
-    /// `host:port`, separated by commas; a few of the brokers are enough.
-    pub brokers: String,
-    /// User and password for SASL PLAIN; none without.
-    pub login: Option<(String, String)>,
-    /// What the names of topics and consumer groups begin with: each system on a cluster has its own.
-    pub prefix: String,
-    /// Partitions of every topic.
-    pub partitions: u32,
-    /// Counts the times that the log was laid out anew: each has topics of its own.
-    pub epoch: i32,
-    /// The largest entry it takes, in bytes.
-    pub max_entry_bytes: usize,
-    /// Bytes that may wait for the brokers before appends wait too.
-    pub max_pending_bytes: usize,
-    /// How long topics must keep records at least; those made here keep them so long.
-    pub retention: Duration,
-    /// How long a member that sends no heartbeats keeps its share of the partitions.
-    pub session_timeout: Duration,
-}
-
-impl KafkaOptions {
-    /// The defaults, at these brokers.
-    pub fn at(brokers: impl Into<String>) -> Self {
-        Self {
-            brokers: brokers.into(),
-            login: None,
-            prefix: "acuvim".to_owned(),
-            partitions: 4,
-            epoch: 0,
-            max_entry_bytes: 4 << 20,
-            max_pending_bytes: 64 << 20,
-            retention: Duration::from_secs(7 * 86_400),
-            // The brokers' default minimum is 6 s.
-            session_timeout: Duration::from_secs(8),
-        }
-    }
-
-    fn topic(&self, topic: LogTopic) -> String {
-        match self.epoch {
-            0 => self.named(topic.suffix()),
-            epoch => self.named(&format!("{}.e{epoch}", topic.suffix())),
-        }
-    }
-
-    fn named(&self, suffix: &str) -> String {
-        format!("{}.{suffix}", self.prefix)
-    }
-}
-
-/// See the module.
+/// The log on a Kafka cluster.
 pub struct KafkaLog {
     shared: Arc<Shared>,
     producer: RwLock<FutureProducer<Quiet>>,
@@ -109,11 +67,11 @@ impl std::fmt::Debug for KafkaLog {
 }
 
 impl KafkaLog {
-    /// Reaches the brokers, makes topics that are missing, and checks those that are there.
+    /// Connects, creates missing topics, and checks the settings of existing ones.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when the brokers do not answer, [`ErrorKind::Setup`] when they
-    /// refuse the login or a topic is not set up so that nothing can be lost.
+    /// [`ErrorKind::Unavailable`] when the brokers do not answer, [`ErrorKind::Setup`] when they refuse the
+    /// login or a topic is set up so that records could be lost.
     pub async fn open(options: KafkaOptions) -> Result<Self, Error> {
         let admin = client::admin(&options)?;
         topics::prepare(&admin, &options).await?;
@@ -122,17 +80,18 @@ impl KafkaLog {
         Ok(Self { shared: Arc::new(shared), producer })
     }
 
-    /// Which cluster it is, whatever its brokers are called.
+    /// The id of the cluster, which does not depend on the names of its brokers.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the brokers do not answer.
     pub async fn cluster(&self) -> Result<String, Error> {
         let shared = Arc::clone(&self.shared);
-        let id = spawn_blocking(move || shared.admin.inner().fetch_cluster_id(ANSWER)).await;
+        let id =
+            spawn_blocking(move || shared.admin.inner().fetch_cluster_id(REQUEST_TIMEOUT)).await;
         id.map_err(ended)?.ok_or_else(|| Error::unavailable("Kafka (cluster id): no answer"))
     }
 
-    /// Deletes this epoch's topics: what an old process would still append is then refused.
+    /// Deletes the topics of this epoch, so that appends of a process that still uses them are refused.
     ///
     /// # Errors
     /// When the brokers do not answer or refuse it.
@@ -179,23 +138,21 @@ impl KafkaLog {
                 Error::new(ErrorKind::Refused, "Kafka takes no entry of this size")
             }
             Some(RDKafkaErrorCode::Fatal) => {
-                // An idempotent producer that has lost its place never sends again.
+                // An idempotent producer never recovers from a fatal error, so the next append gets a
+                // new one.
                 if let Ok(fresh) = client::producer(&self.shared.options) {
                     *self.producer.write().unwrap_or_else(PoisonError::into_inner) = fresh;
                 }
-                away("append", error)
+                unavailable("append", error)
             }
-            _ => away("append", error),
+            _ => unavailable("append", error),
         }
     }
 
     fn refuse_too_large(&self, entries: &[(u32, Entry)]) -> Result<(), Error> {
         let limit = self.shared.options.max_entry_bytes;
         match entries.iter().map(|(_, e)| e.size()).max() {
-            Some(size) if size > limit => Err(Error::new(
-                ErrorKind::Refused,
-                format!("an entry of {size} bytes is over the log's limit of {limit}"),
-            )),
+            Some(size) if size > limit => Err(Error::too_large(size, limit)),
             _ => Ok(()),
         }
     }
@@ -209,14 +166,14 @@ impl KafkaLog {
 }
 
 impl Shared {
-    /// A reader that stands at this place, or a new one there.
+    /// The idle reader that is positioned at this offset, or a new one.
     fn reader(&self, topic: LogTopic, partition: u32, from: i64) -> Result<Reader, Error> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = idle.iter().position(|r| r.stands_at(topic, partition, from));
+        let at = idle.iter().position(|r| r.is_at(topic, partition, from));
         if let Some(at) = at {
             return Ok(idle.remove(at));
         }
-        // One that was left elsewhere in the partition has no reader any more, as a rule.
+        // A reader at another offset of the partition was usually abandoned, and is closed.
         let left = idle.iter().position(|r| r.reads(topic, partition));
         let left = left.map(|at| idle.remove(at));
         drop(idle);
@@ -248,8 +205,7 @@ impl Shared {
 
     fn bounds(&self, topic: LogTopic, partition: u32) -> Result<Bounds, Error> {
         let name = self.options.topic(topic);
-        let (start, end) = watermarks(self.admin.inner(), &name, partition)?;
-        Ok(Bounds { start, end })
+        watermarks(self.admin.inner(), &name, partition)
     }
 
     fn cursor_consumer(&self, name: &str) -> Result<Arc<QuietConsumer>, Error> {
@@ -262,17 +218,16 @@ impl Shared {
         Ok(Arc::clone(cursors.entry(name.to_owned()).or_insert(Arc::new(consumer))))
     }
 
-    fn place(
+    fn offset_list(
         &self,
         topic: LogTopic,
         partition: u32,
         at: Offset,
     ) -> Result<TopicPartitionList, Error> {
-        let mut place = TopicPartitionList::new();
-        place
-            .add_partition_offset(&self.options.topic(topic), number(partition), at)
-            .map_err(|e| away("place", &e))?;
-        Ok(place)
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.options.topic(topic), number(partition), at)
+            .map_err(|e| unavailable("offset", &e))?;
+        Ok(list)
     }
 }
 
@@ -301,7 +256,7 @@ impl Log for KafkaLog {
                 }
             }
         }
-        // All of them, also behind an error: a second try must not overtake the first.
+        // All deliveries are awaited, also after an error: a retry must not overtake them.
         let mut positions = Vec::with_capacity(deliveries.len());
         for (partition, delivery) in deliveries {
             match delivery.await {
@@ -341,9 +296,11 @@ impl Log for KafkaLog {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         spawn_blocking(move || {
             let consumer = shared.cursor_consumer(&name)?;
-            let asked = shared.place(topic, partition, Offset::Invalid)?;
-            let told = consumer.committed_offsets(asked, ANSWER).map_err(|e| away("cursor", &e))?;
-            Ok(told.elements().first().and_then(|at| match at.offset() {
+            let list = shared.offset_list(topic, partition, Offset::Invalid)?;
+            let committed = consumer
+                .committed_offsets(list, REQUEST_TIMEOUT)
+                .map_err(|e| unavailable("cursor", &e))?;
+            Ok(committed.elements().first().and_then(|at| match at.offset() {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
             }))
@@ -363,8 +320,8 @@ impl Log for KafkaLog {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         spawn_blocking(move || {
             let consumer = shared.cursor_consumer(&name)?;
-            let place = shared.place(topic, partition, Offset::Offset(offset))?;
-            consumer.commit(&place, CommitMode::Sync).map_err(|e| away("cursor", &e))
+            let list = shared.offset_list(topic, partition, Offset::Offset(offset))?;
+            consumer.commit(&list, CommitMode::Sync).map_err(|e| unavailable("cursor", &e))
         })
         .await
         .map_err(ended)?
@@ -381,7 +338,7 @@ impl Log for KafkaLog {
             return Ok(());
         }
         let upto = Offset::Offset(offset.min(bounds.end));
-        topics::truncate(&self.shared.admin, self.shared.place(topic, partition, upto)?).await
+        topics::truncate(&self.shared.admin, self.shared.offset_list(topic, partition, upto)?).await
     }
 
     async fn claim(&self, group: &str) -> Result<Claim, Error> {

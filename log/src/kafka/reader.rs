@@ -1,7 +1,8 @@
-//! A consumer at one place of one partition, and what a read brings from there.
+//! A consumer positioned at one offset of one partition.
 
 use std::time::{Duration, Instant};
 
+use acuvim_wire::{entry::Entry, record::LogTopic};
 use bytes::Bytes;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
@@ -10,12 +11,14 @@ use rdkafka::{
 };
 
 use super::{
-    ANSWER, KafkaOptions,
-    client::{QuietConsumer, away, consumer, number, watermarks},
+    client::{QuietConsumer, consumer, number, unavailable, watermarks},
+    options::{KafkaOptions, REQUEST_TIMEOUT},
 };
-use crate::{Batch, Entry, Error, ErrorKind, LogTopic, ReadLimit};
+use crate::{
+    batch::{Batch, Bounds, ReadLimit},
+    error::Error,
+};
 
-/// See the module.
 pub(super) struct Reader {
     consumer: QuietConsumer,
     topic: LogTopic,
@@ -23,9 +26,9 @@ pub(super) struct Reader {
     partition: u32,
     /// Where the next read begins.
     next: i64,
-    /// Read, but over the last read's limit.
+    /// Received, but over the limit of the last read.
     held: Option<(i64, Entry)>,
-    /// Whether everything that was there when last asked has been read.
+    /// Whether the consumer has reached the end of the partition.
     at_end: bool,
 }
 
@@ -48,16 +51,15 @@ impl Reader {
             held: None,
             at_end: false,
         };
-        let (start, end) = reader.bounds()?;
-        if from < start || from > end {
-            return Err(reader.outside(start, end));
+        let bounds = reader.bounds()?;
+        if from < bounds.start || from > bounds.end {
+            return Err(reader.out_of_range(bounds));
         }
-        let mut place = TopicPartitionList::new();
-        place
-            .add_partition_offset(name, number(partition), Offset::Offset(from))
-            .and_then(|()| reader.consumer.assign(&place))
-            .map_err(|e| away("read", &e))?;
-        reader.at_end = from == end;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(name, number(partition), Offset::Offset(from))
+            .and_then(|()| reader.consumer.assign(&list))
+            .map_err(|e| unavailable("read", &e))?;
+        reader.at_end = from == bounds.end;
         Ok(reader)
     }
 
@@ -65,16 +67,17 @@ impl Reader {
         (self.topic, self.partition) == (topic, partition)
     }
 
-    pub fn stands_at(&self, topic: LogTopic, partition: u32, at: i64) -> bool {
+    pub fn is_at(&self, topic: LogTopic, partition: u32, at: i64) -> bool {
         self.reads(topic, partition) && self.next == at
     }
 
-    /// What is there, within the limit; at the end it waits as long as the limit says.
+    /// Reads what is there, within the limit; at the end of the partition it waits as long as the limit says.
     pub fn read(&mut self, limit: ReadLimit) -> Result<Batch, Error> {
         let mut batch = Batch { entries: Vec::new(), next: self.next };
         let begun = Instant::now();
-        // Without a wait nobody comes back for the rest: all that is there now is brought.
-        let until = if limit.wait.is_zero() { Some(self.bounds()?.1) } else { None };
+        // A caller that does not wait wants everything that is there now, however long the brokers take to
+        // send it.
+        let until = if limit.wait.is_zero() { Some(self.bounds()?.end) } else { None };
         let mut bytes = 0;
         loop {
             if let Some((offset, entry)) = self.held.take() {
@@ -99,7 +102,7 @@ impl Reader {
         Ok(batch)
     }
 
-    /// How long to wait for the next message; none if there is no use in waiting.
+    /// How long to wait for the next message; none if the read is complete.
     fn wait(
         &self,
         begun: Instant,
@@ -114,18 +117,18 @@ impl Reader {
         if self.at_end && !exactly {
             return Ok(wait.checked_sub(passed).filter(|left| !left.is_zero()));
         }
-        match ANSWER.checked_sub(passed) {
+        match REQUEST_TIMEOUT.checked_sub(passed) {
             Some(left) if !left.is_zero() => Ok(Some(left)),
             _ => Err(Error::unavailable("Kafka (read): no answer")),
         }
     }
 
-    /// Takes one event: a message into `held`, the end into `at_end`.
+    /// Handles one event of the consumer: a message goes into `held`, the partition's end into `at_end`.
     fn poll(&mut self, wait: Duration, batch: &mut Batch, enough: bool) -> Result<(), Error> {
         match self.consumer.poll(wait) {
             Some(Ok(message)) => {
                 self.at_end = false;
-                // Behind a seek an older one may still be under way.
+                // After a seek an older message may still arrive.
                 if message.offset() >= batch.next {
                     self.held = Some((message.offset(), entry_of(&message)));
                 }
@@ -133,40 +136,35 @@ impl Reader {
             Some(Err(KafkaError::PartitionEOF(_))) => self.at_end = true,
             Some(Err(error)) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                    let (start, end) = self.bounds()?;
-                    return Err(self.outside(start, end));
+                    let bounds = self.bounds()?;
+                    return Err(self.out_of_range(bounds));
                 }
-                // One broker of several, as a rule: another leads soon, and librdkafka finds it.
+                // Usually one broker of several is gone: another one becomes the leader, and librdkafka
+                // finds it.
                 Some(
                     RDKafkaErrorCode::BrokerTransportFailure
                     | RDKafkaErrorCode::OperationTimedOut
                     | RDKafkaErrorCode::Resolve,
                 ) => {}
-                // What was read so far is good; the next read finds out the rest.
+                // What was read so far is good; the next read meets the error if it lasts.
                 _ if enough => {}
-                _ => return Err(away("read", &error)),
+                _ => return Err(unavailable("read", &error)),
             },
             None => {}
         }
         Ok(())
     }
 
-    fn bounds(&self) -> Result<(i64, i64), Error> {
+    fn bounds(&self) -> Result<Bounds, Error> {
         watermarks(self.consumer.client(), &self.name, self.partition)
     }
 
-    fn outside(&self, start: i64, end: i64) -> Error {
-        Error::new(
-            ErrorKind::OutOfRange,
-            format!(
-                "{} partition {} holds {start} to {end}, asked for {}",
-                self.name, self.partition, self.next
-            ),
-        )
+    fn out_of_range(&self, bounds: Bounds) -> Error {
+        Error::out_of_range(&self.name, self.partition, bounds, self.next)
     }
 }
 
-/// One buffer for all of an entry's parts: a message costs one allocation, and sharing is free.
+/// Copies a message into one buffer that all parts of the entry share, so that it costs one allocation.
 fn entry_of(message: &impl rdkafka::Message) -> Entry {
     use rdkafka::message::Headers as _;
     let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());

@@ -1,7 +1,8 @@
-//! The topics: made when missing, and refused when they are set up so that records could be lost.
+//! The topics: created when missing, and refused when their settings could lose records.
 
 use std::time::Duration;
 
+use acuvim_wire::record::LogTopic;
 use rdkafka::{
     TopicPartitionList,
     admin::{
@@ -13,19 +14,21 @@ use rdkafka::{
 };
 
 use super::{
-    ANSWER, KafkaOptions,
-    client::{Quiet, away, consumer, number, request_bytes},
+    client::{Quiet, consumer, number, request_bytes, unavailable},
+    options::{KafkaOptions, REQUEST_TIMEOUT},
 };
-use crate::{Error, ErrorKind, LogTopic};
+use crate::error::{Error, ErrorKind};
 
 /// Copies of every record, where there are as many brokers.
 const REPLICAS: usize = 3;
 
 fn admin_options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+    AdminOptions::new()
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .operation_timeout(Some(REQUEST_TIMEOUT))
 }
 
-/// Makes what is missing and checks what is there.
+/// Creates missing topics and checks all of them.
 pub(super) async fn prepare(
     admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
@@ -35,44 +38,45 @@ pub(super) async fn prepare(
     for topic in LogTopic::ALL {
         let name = options.topic(topic);
         if partitions_of(&metadata, &name).is_none() {
-            make(admin, options, &name, brokers).await?;
+            create(admin, options, &name, brokers).await?;
         }
     }
-    let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, ANSWER))
-        .map_err(|e| away("log.url", &e))?;
+    let metadata =
+        tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, REQUEST_TIMEOUT))
+            .map_err(|e| unavailable("log.url", &e))?;
     for topic in LogTopic::ALL {
         check(admin, options, &options.topic(topic), &metadata).await?;
     }
     Ok(())
 }
 
-/// The brokers' first answer. That a login is refused only a consumer is told; all others learn that
-/// nobody answers.
+/// Fetches the metadata with a consumer: librdkafka tells only a consumer that the login was refused, other
+/// clients see no answer.
 fn reach(options: &KafkaOptions) -> Result<Metadata, Error> {
     let consumer = consumer(options, &options.named("setup"))?;
-    let error = match consumer.fetch_metadata(None, ANSWER) {
+    let error = match consumer.fetch_metadata(None, REQUEST_TIMEOUT) {
         Ok(metadata) => return Ok(metadata),
         Err(error) => error,
     };
-    for _ in 0..EVENTS {
+    for _ in 0..MAX_EVENTS {
         let event = consumer.poll(Duration::from_millis(100)).and_then(Result::err);
         if event.and_then(|e| e.rdkafka_error_code()) == Some(RDKafkaErrorCode::Authentication) {
             let what = "Kafka (log.url) refuses the login: user or password is wrong";
             return Err(Error::new(ErrorKind::Setup, what));
         }
     }
-    Err(away("log.url", &error))
+    Err(unavailable("log.url", &error))
 }
 
-/// How many of a consumer's events are looked at for the reason.
-const EVENTS: u32 = 20;
+/// How many events of the consumer are searched for the reason.
+const MAX_EVENTS: u32 = 20;
 
 fn partitions_of(metadata: &Metadata, name: &str) -> Option<usize> {
     let topic = metadata.topics().iter().find(|t| t.name() == name)?;
     (topic.error().is_none()).then(|| topic.partitions().len())
 }
 
-async fn make(
+async fn create(
     admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
     name: &str,
@@ -90,12 +94,16 @@ async fn make(
         .set("max.message.bytes", &largest)
         .set("min.insync.replicas", in_sync)
         .set("unclean.leader.election.enable", "false");
-    let made = admin.create_topics([&topic], &admin_options()).await;
-    let made = made.map_err(|e| away("create topics", &e))?;
-    match made.into_iter().next() {
+    let created = admin.create_topics([&topic], &admin_options()).await;
+    let created = created.map_err(|e| unavailable("create topics", &e))?;
+    match created.into_iter().next() {
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) => {
             if replicas < REPLICAS {
-                tracing::info!(topic = name, replicas, "made a topic; fewer than three replicas");
+                tracing::info!(
+                    topic = name,
+                    replicas,
+                    "created a topic with fewer than three replicas"
+                );
             }
             wait_for_leaders(admin, options, name).await
         }
@@ -110,14 +118,14 @@ async fn make(
             );
             Err(Error::new(
                 if ours { ErrorKind::Setup } else { ErrorKind::Unavailable },
-                format!("Kafka (log.url) does not let us make the topic {name}: {code}"),
+                format!("Kafka (log.url) does not let us create the topic {name}: {code}"),
             ))
         }
         None => Err(Error::unavailable("Kafka (create topics): no answer")),
     }
 }
 
-/// A topic that was just made has no leaders yet; who asks it then is told that it is not there.
+/// Waits until the partitions of a new topic have leaders: before that, requests fail as if it did not exist.
 async fn wait_for_leaders(
     admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
@@ -125,12 +133,13 @@ async fn wait_for_leaders(
 ) -> Result<(), Error> {
     let wanted = usize::try_from(options.partitions).unwrap_or(usize::MAX);
     for _ in 0..100 {
-        let metadata =
-            tokio::task::block_in_place(|| admin.inner().fetch_metadata(Some(name), ANSWER));
+        let metadata = tokio::task::block_in_place(|| {
+            admin.inner().fetch_metadata(Some(name), REQUEST_TIMEOUT)
+        });
         let led = metadata.is_ok_and(|m| {
             m.topics().iter().any(|t| {
                 let led = t.partitions().iter().filter(|p| p.leader() >= 0).count();
-                // With other partitions than wanted it is an older topic, judged by the check.
+                // An existing topic with another number of partitions is left to `check`.
                 led >= wanted || (led > 0 && led == t.partitions().len())
             })
         });
@@ -166,11 +175,11 @@ async fn check(
     let configs = admin
         .describe_configs([&ResourceSpecifier::Topic(name)], &admin_options())
         .await
-        .map_err(|e| away("describe topics", &e))?;
+        .map_err(|e| unavailable("describe topics", &e))?;
     let Some(Ok(config)) = configs.into_iter().next() else {
         return Err(Error::unavailable("Kafka (describe topics): no answer"));
     };
-    // A broker that has not heard of a new topic yet answers with nothing.
+    // A broker that does not know a new topic yet answers without settings.
     if config.get("cleanup.policy").and_then(|e| e.value.as_ref()).is_none_or(String::is_empty) {
         return Err(Error::unavailable(format!("Kafka has no settings of the topic {name} yet")));
     }
@@ -180,7 +189,7 @@ async fn check(
     }
 }
 
-/// What is wrong with a topic, and how to mend it; none if nothing is.
+/// What is wrong with the settings of a topic, and how to correct it.
 fn fault(options: &KafkaOptions, config: &ConfigResource, replicas: usize) -> Option<String> {
     let text = |key: &str| config.get(key).and_then(|e| e.value.clone()).unwrap_or_default();
     let value = |key: &str| text(key).parse::<i128>().unwrap_or(-1);
@@ -221,17 +230,17 @@ fn fault(options: &KafkaOptions, config: &ConfigResource, replicas: usize) -> Op
     }
 }
 
-/// Gives up records before the offsets of a list.
+/// Drops the records before the offsets of the list.
 pub(super) async fn truncate(
     admin: &AdminClient<Quiet>,
     before: TopicPartitionList,
 ) -> Result<(), Error> {
     let done = admin.delete_records(&before, &admin_options()).await;
-    let done = done.map_err(|e| away("truncate", &e))?;
-    done.elements().iter().try_for_each(|e| e.error()).map_err(|e| away("truncate", &e))
+    let done = done.map_err(|e| unavailable("truncate", &e))?;
+    done.elements().iter().try_for_each(|e| e.error()).map_err(|e| unavailable("truncate", &e))
 }
 
-/// Deletes the topics of the options' epoch; those that are gone already are no fault.
+/// Deletes the topics of the current epoch; ones that are gone already are no error.
 pub(super) async fn delete(
     admin: &AdminClient<Quiet>,
     options: &KafkaOptions,
@@ -239,7 +248,7 @@ pub(super) async fn delete(
     let names: Vec<String> = LogTopic::ALL.into_iter().map(|t| options.topic(t)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let done = admin.delete_topics(&names, &admin_options()).await;
-    for one in done.map_err(|e| away("delete topics", &e))? {
+    for one in done.map_err(|e| unavailable("delete topics", &e))? {
         match one {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
             Err((name, code)) => {

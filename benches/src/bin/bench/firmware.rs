@@ -1,5 +1,5 @@
-//! Firmware: a thousand downloads in small ranges at once, checks at a steady rate, and what it takes
-//! to check an image.
+//! Firmware: a thousand concurrent downloads in small ranges, update checks at a steady rate, and the
+//! validation of an image.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use acuvim_firmware_registry::{ImageCheck, Sample};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::{Args, place::Place, server::Server};
+use crate::{args::Args, server::Server, services::Deployment};
 
 const DEVICES: usize = 1000;
 
@@ -19,10 +19,10 @@ const RANGE: usize = 4096;
 const CHECKS: u32 = 1000;
 
 /// Uploads, checks and downloads.
-pub async fn firmware(args: &Args, place: &Place) -> anyhow::Result<()> {
+pub async fn firmware(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     validation()?;
     let set = ["http.requests_per_user=0", "http.requests_per_address=0"];
-    let server = Server::start(args, place, "firmware", &set).await?;
+    let server = Server::start(args, deployment, "firmware", &set).await?;
     let image = Sample::application("1.2.0", IMAGE).bytes();
     server.upload("1.2.0", &image).await?;
     let secrets = devices(&server).await?;
@@ -30,7 +30,7 @@ pub async fn firmware(args: &Args, place: &Place) -> anyhow::Result<()> {
     downloads(&server, &secrets, image.len()).await
 }
 
-/// What the check of an image takes, in one thread.
+/// The validation of an image in one thread.
 fn validation() -> anyhow::Result<()> {
     let image = Sample::application("1.2.0", 1_900_000).bytes();
     let (begun, mut bytes) = (Instant::now(), 0);
@@ -47,7 +47,7 @@ fn validation() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the devices; their ids and secrets.
+/// Creates the devices; returns their ids and secrets.
 async fn devices(server: &Server) -> anyhow::Result<Vec<(String, String)>> {
     let ids = (0..DEVICES).map(|n| format!("ACV-{n:012X}\n"));
     let made = server.import_devices(&format!("device_id\n{}", ids.collect::<String>())).await?;

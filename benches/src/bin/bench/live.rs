@@ -1,5 +1,5 @@
-//! Live clients: how long a reading takes from its PUBACK to a WebSocket, what slow clients cost the
-//! others, and what connections cost that do nothing.
+//! Live clients: the delay of a reading from its PUBACK to a WebSocket, the effect of slow clients on
+//! others, and the memory of idle connections.
 
 use std::{
     collections::HashMap,
@@ -10,11 +10,11 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{Args, place::Place, server::Server, websocket::WebSocket};
+use crate::{args::Args, server::Server, services::Deployment, websocket::WebSocket};
 
 const DEVICES: usize = 2000;
 
-/// Connections that publish; each speaks for as many devices.
+/// Connections that publish, each for an equal share of the devices.
 const TALKERS: usize = 20;
 
 const CLIENTS: usize = 200;
@@ -27,12 +27,12 @@ const RATE: u32 = 2000;
 /// When readings were acknowledged, by device and time.
 type Acked = Arc<Mutex<HashMap<(usize, i64), Instant>>>;
 
-/// From PUBACK to a WebSocket, alone and beside slow clients; and idle connections.
-pub async fn live(args: &Args, place: &Place) -> anyhow::Result<()> {
+/// Measures delays with and without slow clients, and the memory of idle connections.
+pub async fn live(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     let open = ["http.requests_per_user=0", "http.requests_per_address=0"];
-    let server = Server::start(args, place, "live", &open).await?;
+    let server = Server::start(args, deployment, "live", &open).await?;
     let seconds = args.seconds.min(20);
-    // Twice: a server that has just begun holds little yet.
+    // Twice, because the memory of a server grows at first.
     latencies(seconds, &server, "alone").await?;
     let first = server.resident_mb()?;
     let alone = latencies(seconds, &server, "alone again").await?;
@@ -51,7 +51,7 @@ pub async fn live(args: &Args, place: &Place) -> anyhow::Result<()> {
             }
         }
     });
-    // Until the kernel has no more room for them they are as quick as any.
+    // Slow clients have an effect only once the buffers of the kernel are full.
     latencies(seconds / 4, &server, "as slow ones fill").await?;
     let before = server.resident_mb()?;
     let beside = latencies(seconds, &server, "beside").await?;
@@ -62,12 +62,12 @@ pub async fn live(args: &Args, place: &Place) -> anyhow::Result<()> {
         server.resident_mb()?.saturating_sub(before)
     );
     drop(server);
-    idle(args, place).await
+    idle(args, deployment).await
 }
 
-async fn idle(args: &Args, place: &Place) -> anyhow::Result<()> {
+async fn idle(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     let open = ["http.requests_per_user=0", "http.requests_per_address=0"];
-    let server = Server::start(args, place, "live-idle", &open).await?;
+    let server = Server::start(args, deployment, "live-idle", &open).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = server.resident_mb()?;
     let mut clients = Vec::new();
@@ -81,7 +81,7 @@ async fn idle(args: &Args, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The p99 of readings at clients that follow ten devices each, in milliseconds.
+/// The p99 delay in milliseconds at clients that follow ten devices each.
 async fn latencies(seconds: u64, server: &Server, name: &str) -> anyhow::Result<f64> {
     let acked = Acked::default();
     let (stop, stopped) = watch::channel(false);
@@ -96,30 +96,7 @@ async fn latencies(seconds: u64, server: &Server, name: &str) -> anyhow::Result<
     }
     let cpu = server.usage()?.cpu_seconds;
     let begun = Instant::now();
-    let mut talkers = JoinSet::new();
-    for talker in 0..TALKERS {
-        let connection = server.device(u32::try_from(talker)?).await?;
-        let (acked, end) = (Arc::clone(&acked), begun + Duration::from_secs(seconds));
-        talkers.spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_secs(1) * TALKERS as u32 / RATE);
-            let mut n = 0_usize;
-            while Instant::now() < end {
-                tick.tick().await;
-                let device = talker * (DEVICES / TALKERS) + n % (DEVICES / TALKERS);
-                let ts = chrono::Utc::now().timestamp_millis();
-                let topic = format!("acuvim/{}/telemetry", id(device));
-                connection.publish(&topic, reading(ts), false).await?;
-                let at = Instant::now();
-                acked.lock().unwrap_or_else(PoisonError::into_inner).insert((device, ts), at);
-                n += 1;
-            }
-            anyhow::Ok(n)
-        });
-    }
-    let mut published = 0;
-    while let Some(one) = talkers.join_next().await {
-        published += one??;
-    }
+    let published = publish(server, &acked, begun + Duration::from_secs(seconds)).await?;
     let took = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.send_replace(true);
@@ -150,20 +127,49 @@ async fn latencies(seconds: u64, server: &Server, name: &str) -> anyhow::Result<
     Ok(part(0.99))
 }
 
+/// Publishes readings of all devices until `end`; returns how many.
+async fn publish(server: &Server, acked: &Acked, end: Instant) -> anyhow::Result<usize> {
+    let mut talkers = JoinSet::new();
+    for talker in 0..TALKERS {
+        let connection = server.device(u32::try_from(talker)?).await?;
+        let acked = Arc::clone(acked);
+        talkers.spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(1) * TALKERS as u32 / RATE);
+            let mut n = 0_usize;
+            while Instant::now() < end {
+                tick.tick().await;
+                let device = talker * (DEVICES / TALKERS) + n % (DEVICES / TALKERS);
+                let ts = chrono::Utc::now().timestamp_millis();
+                let topic = format!("acuvim/{}/telemetry", id(device));
+                connection.publish(&topic, reading(ts), false).await?;
+                let at = Instant::now();
+                acked.lock().unwrap_or_else(PoisonError::into_inner).insert((device, ts), at);
+                n += 1;
+            }
+            anyhow::Ok(n)
+        });
+    }
+    let mut published = 0;
+    while let Some(one) = talkers.join_next().await {
+        published += one??;
+    }
+    Ok(published)
+}
+
 fn id(device: usize) -> String {
     format!("live-{device}")
 }
 
-/// A reading of a whole meter.
+/// A reading with all values of a meter.
 fn reading(ts: i64) -> String {
-    let data: serde_json::Map<String, Value> = acuvim_schemas::reading::READINGS
+    let data: serde_json::Map<String, Value> = acuvim_wire::reading::READINGS
         .iter()
         .map(|reading| (reading.name.to_owned(), json!(230.4)))
         .collect();
     json!({"ts": ts, "data": data}).to_string()
 }
 
-/// The readings that a client is told, with the moment.
+/// The readings that a client receives, and when.
 async fn follow(
     mut client: WebSocket,
     mut stop: watch::Receiver<bool>,
@@ -171,7 +177,7 @@ async fn follow(
     let mut seen = Vec::new();
     loop {
         let text = tokio::select! {
-            text = client.hear() => text,
+            text = client.receive() => text,
             _ = stop.wait_for(|stop| *stop) => return seen,
         };
         let Some(text) = text else { return seen };

@@ -1,20 +1,16 @@
-//! The loads, each in a shape that the embedded system and one spread over services both take.
+//! The main path under load, for both deployments.
 
 use std::time::{Duration, Instant};
 
-use acuvim_benches::fleet::Meter;
+use acuvim_simulator::fleet::Meter;
 use tokio::task::JoinSet;
 
-use crate::{
-    Args,
-    place::Place,
-    server::{Server, Usage},
-};
+use crate::{args::Args, server::Server, services::Deployment, usage::Usage};
 
-/// 200 connections, each with one reading in flight, as the broker takes them.
-pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
-    let server = Server::start(args, place, "ingest", &[]).await?;
-    let before = place.cpu_seconds()?;
+/// 200 connections, each with one reading in flight, as fast as the broker accepts them.
+pub async fn ingest(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
+    let server = Server::start(args, deployment, "ingest", &[]).await?;
+    let before = deployment.cpu_seconds()?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs(args.seconds);
     let mut devices = Vec::new();
@@ -23,7 +19,7 @@ pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
         devices.push(tokio::spawn(async move {
             let mut meter = Meter::new(1, n);
             let topic = format!("acuvim/{}/telemetry", meter.device_id);
-            // What a device of its own would have composed: not what is measured here.
+            // Composed in advance, because the work of the devices is not to be measured.
             let base = chrono::Utc::now().timestamp_millis();
             let payloads: Vec<String> =
                 (0..500).map(|i| meter.telemetry(base + i * 1000, "live")).collect();
@@ -44,7 +40,7 @@ pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
         acknowledged += device.await?;
     }
     let sent_in = begun.elapsed().as_secs_f64();
-    // A broker in front acknowledges by itself: what counts is what our log has.
+    // An external broker acknowledges by itself, so what counts is what our log has.
     server.wait_for_metric("acuvim_ingest_stored_total{kind=\"telemetry\"}", acknowledged).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let usage = server.usage()?;
@@ -52,30 +48,31 @@ pub async fn ingest(args: &Args, place: &Place) -> anyhow::Result<()> {
         "{} ingest   {:>9.0} readings/s from PUBLISH to durable, 200 connections, client and server on \
          the same cores; {:.0} readings/CPU s of ours ({:.1} CPU s, peak {} MB){}; devices were \
          done after {sent_in:.1} of {seconds:.1} s",
-        place.name(),
+        deployment.name(),
         acknowledged as f64 / seconds,
         acknowledged as f64 / usage.cpu_seconds,
         usage.cpu_seconds,
         usage.peak_mb,
-        place.share(&usage, before)?,
+        deployment.broker_share(&usage, before)?,
     );
     Ok(())
 }
 
-/// A day of devices in large batches, then how long the server takes to have it in Parquet: the
-/// CPU of ingest and stream is told apart by stopping and starting it in between.
-pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
+/// A day of readings in large batches, and how long the server takes to write them to Parquet. It is
+/// restarted in between, to measure the CPU time of ingest and of the processor separately.
+pub async fn stream(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     const DEVICES: u32 = 100;
     let hold =
         ["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000", "lake.max_tail_mb=16"];
-    let server = Server::start(args, place, "stream", &hold).await?;
+    let server = Server::start(args, deployment, "stream", &hold).await?;
     day_of(&server, 0..DEVICES).await?;
     let rows = i64::from(DEVICES) * READINGS;
     let batches = u64::from(DEVICES) * (READINGS / 480).unsigned_abs();
     server.wait_for_metric("acuvim_ingest_stored_total{kind=\"telemetry\"}", batches).await?;
     server.kill()?;
     let server =
-        Server::start_again(args, place, "stream", &["lake.compaction_interval_ms=1000"]).await?;
+        Server::start_again(args, deployment, "stream", &["lake.compaction_interval_ms=1000"])
+            .await?;
     let begun = Instant::now();
     server.wait_for_lake(rows).await?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -83,7 +80,7 @@ pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
     println!(
         "{} stream   {:>9.0} readings/CPU s from log to committed Parquet ({rows} readings in \
          {seconds:.1} s, {:.1} CPU s with compaction, peak {} MB)",
-        place.name(),
+        deployment.name(),
         rows as f64 / usage.cpu_seconds,
         usage.cpu_seconds,
         usage.peak_mb
@@ -92,22 +89,22 @@ pub async fn stream(args: &Args, place: &Place) -> anyhow::Result<()> {
     let bytes = server.lake_bytes().await?;
     println!(
         "{} disk     {:>9.2} bytes/sample after compaction (40 readings a row, {:.1} bytes a row)",
-        place.name(),
+        deployment.name(),
         bytes as f64 / (rows * 40) as f64,
         bytes as f64 / rows as f64
     );
     Ok(())
 }
 
-/// Readings of a device in a day, one per 10 s.
+/// Readings of a device in a day, one every 10 s.
 pub const READINGS: i64 = 8640;
 
-/// When yesterday began, in milliseconds.
+/// The start of yesterday, in milliseconds.
 pub fn yesterday() -> i64 {
     chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000
 }
 
-/// A day of devices, in batches of 480.
+/// Publishes a day of readings of devices, in batches of 480.
 pub async fn day_of(server: &Server, range: std::ops::Range<u32>) -> anyhow::Result<()> {
     let base = yesterday();
     let mut devices = Vec::new();
@@ -131,7 +128,7 @@ pub async fn day_of(server: &Server, range: std::ops::Range<u32>) -> anyhow::Res
     Ok(())
 }
 
-/// 200 devices that say together 2,000 messages a second, until then.
+/// 200 devices that together send 2,000 messages a second until `end`.
 pub async fn steady(server: &Server, end: Instant) -> anyhow::Result<JoinSet<()>> {
     let mut load = JoinSet::new();
     for n in 0..200 {
@@ -152,7 +149,7 @@ pub async fn steady(server: &Server, end: Instant) -> anyhow::Result<JoinSet<()>
     Ok(load)
 }
 
-/// The milliseconds within which a share of the times lies.
+/// A function that returns the quantile of the times, in milliseconds.
 pub fn milliseconds(times: &[Duration]) -> impl Fn(f64) -> f64 + use<> {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -162,9 +159,9 @@ pub fn milliseconds(times: &[Duration]) -> impl Fn(f64) -> f64 + use<> {
     }
 }
 
-/// 2,000 messages a second; every now and then one is followed from PUBLISH to its SQL answer.
-pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
-    let server = Server::start(args, place, "fresh", &["lake.flush_interval_ms=2000"]).await?;
+/// 2,000 messages a second, and the delay of single ones from PUBLISH to an SQL answer.
+pub async fn fresh(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
+    let server = Server::start(args, deployment, "fresh", &["lake.flush_interval_ms=2000"]).await?;
     let end = Instant::now() + Duration::from_secs(args.seconds);
     let load = steady(&server, end).await?;
     let probe = server.device(10_000).await?;
@@ -189,7 +186,7 @@ pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
     println!(
         "{} fresh    {:>9.0} ms p50, {:.0} ms p99 from PUBLISH to visible in SQL at 2,000 messages/s \
          ({} probes; server: {:.1} CPU s, peak {} MB)",
-        place.name(),
+        deployment.name(),
         at(0.5),
         at(0.99),
         times.len(),
@@ -199,9 +196,9 @@ pub async fn fresh(args: &Args, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 1,000 devices, a reading each per 10 s, flushed every 10 s.
-pub async fn memory(args: &Args, place: &Place) -> anyhow::Result<()> {
-    let server = Server::start(args, place, "memory", &[]).await?;
+/// 1,000 devices with a reading every 10 s, flushed every 10 s.
+pub async fn memory(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
+    let server = Server::start(args, deployment, "memory", &[]).await?;
     let end = Instant::now() + Duration::from_secs(args.seconds.max(30));
     let mut load = Vec::new();
     for n in 0..1000 {
@@ -225,7 +222,7 @@ pub async fn memory(args: &Args, place: &Place) -> anyhow::Result<()> {
     let usage = server.usage()?;
     println!(
         "{} memory   {:>9} MB peak with 1,000 devices at a reading per 10 s ({:.1} CPU s in {} s)",
-        place.name(),
+        deployment.name(),
         usage.peak_mb,
         usage.cpu_seconds,
         args.seconds.max(30)
@@ -233,10 +230,9 @@ pub async fn memory(args: &Args, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A minute without the log's brokers at 500 messages/s, and how long it takes until all of it is in
-/// SQL answers.
-pub async fn outage(args: &Args, place: &Place) -> anyhow::Result<()> {
-    let server = Server::start(args, place, "outage", &[]).await?;
+/// A minute without Kafka at 500 messages/s, and the time until all readings are in SQL answers.
+pub async fn outage(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
+    let server = Server::start(args, deployment, "outage", &[]).await?;
     let end = Instant::now() + Duration::from_secs(75);
     let mut load = Vec::new();
     for n in 0..50 {
@@ -258,9 +254,9 @@ pub async fn outage(args: &Args, place: &Place) -> anyhow::Result<()> {
         }));
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
-    place.kill("kafka-1")?;
+    deployment.kill("kafka-1")?;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    place.again("kafka-1")?;
+    deployment.restart("kafka-1")?;
     let back = Instant::now();
     let mut acknowledged = 0;
     for device in load {
@@ -273,7 +269,7 @@ pub async fn outage(args: &Args, place: &Place) -> anyhow::Result<()> {
     println!(
         "{} outage   {:>9.1} s from Kafka's return until all {acknowledged} readings are in SQL answers, \
          after a minute without it at 500 messages/s ({:.1} CPU s, peak {} MB)",
-        place.name(),
+        deployment.name(),
         back.elapsed().as_secs_f64(),
         usage.cpu_seconds,
         usage.peak_mb

@@ -1,120 +1,95 @@
-//! `./dev bench`: the figures of the main path, on a release build of the real binary: once with all
-//! in one process, once behind Mosquitto and on Kafka.
+//! `./dev bench`: performance figures of a release build of the real binary, once as a single process
+//! and once with Mosquitto and Kafka.
 //!
-//! Nothing here asserts: a figure is printed with the CPU seconds and the memory it took.
+//! Nothing is asserted: each figure is printed with the CPU time and the memory that it took.
 
 #![allow(clippy::print_stdout)]
 
+mod args;
+mod control;
 mod firmware;
-mod fleet;
-mod judgement;
 mod live;
 mod loads;
 mod peers;
-mod place;
+mod rules;
 mod server;
+mod services;
+mod usage;
 mod websocket;
 
-use std::path::PathBuf;
+use clap::Parser as _;
 
-use clap::Parser;
-
-use place::Place;
-
-const PASSWORD: &str = "a password for benchmarks";
-
-/// Prints the figures of the main path.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The binary.
-    #[arg(long, default_value = "target/release/acuvim")]
-    binary: PathBuf,
-    /// Seconds of each load.
-    #[arg(long, default_value_t = 20)]
-    seconds: u64,
-    /// Where the runs keep their data: the disk that is measured.
-    #[arg(long, default_value = "target/bench")]
-    dir: PathBuf,
-    /// Only these: ingest, stream, fresh, memory, outage, list, heartbeats, commands, logins, rules,
-    /// states, alerts, backtest, firmware, live; peers, which compares with other engines, only if it is named.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "ingest,stream,fresh,memory,outage,list,heartbeats,commands,logins,rules,\
-                         states,alerts,backtest,firmware,live"
-    )]
-    only: Vec<String>,
-    /// Only these: embedded, spread.
-    #[arg(long, value_delimiter = ',', default_value = "embedded,spread")]
-    places: Vec<String>,
-}
+use args::Args;
+use services::Deployment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     println!("release build, {} cores", std::thread::available_parallelism()?);
     let dir = std::path::absolute(args.dir.join("services"))?;
-    for (name, place) in [("embedded", Place::Embedded), ("spread", Place::Spread(dir))] {
+    for (name, deployment) in
+        [("embedded", Deployment::Embedded), ("spread", Deployment::Spread(dir))]
+    {
         if args.places.iter().any(|wanted| wanted == name) {
-            measure(&args, &place).await?;
+            measure(&args, &deployment).await?;
         }
     }
     Ok(())
 }
 
-async fn measure(args: &Args, place: &Place) -> anyhow::Result<()> {
+async fn measure(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     let wanted = |name: &str| args.only.iter().any(|n| n == name);
     if wanted("ingest") {
-        loads::ingest(args, place).await?;
+        loads::ingest(args, deployment).await?;
     }
     if wanted("stream") {
-        loads::stream(args, place).await?;
+        loads::stream(args, deployment).await?;
     }
     if wanted("fresh") {
-        loads::fresh(args, place).await?;
+        loads::fresh(args, deployment).await?;
     }
     if wanted("memory") {
-        loads::memory(args, place).await?;
+        loads::memory(args, deployment).await?;
     }
-    if wanted("outage") && matches!(place, Place::Spread(_)) {
-        loads::outage(args, place).await?;
+    if wanted("outage") && matches!(deployment, Deployment::Spread(_)) {
+        loads::outage(args, deployment).await?;
     }
     if wanted("commands") {
-        fleet::commands(args, place).await?;
+        control::commands(args, deployment).await?;
     }
     if wanted("alerts") {
-        judgement::alerts(args, place).await?;
+        rules::alerts(args, deployment).await?;
     }
-    // The database is the same in either place.
-    if matches!(place, Place::Spread(_)) {
+    // The rest does not depend on the deployment.
+    if matches!(deployment, Deployment::Spread(_)) {
         return Ok(());
     }
     if wanted("list") {
-        fleet::list(args, place).await?;
+        control::list(args, deployment).await?;
     }
     if wanted("heartbeats") {
-        fleet::heartbeats(args, place).await?;
+        control::heartbeats(args, deployment).await?;
     }
     if wanted("logins") {
-        fleet::logins(args, place).await?;
+        control::logins(args, deployment).await?;
     }
     if wanted("rules") {
-        judgement::rules(args, place).await?;
+        rules::rules(args, deployment).await?;
     }
     if wanted("states") {
-        judgement::states(args, place).await?;
+        rules::states(args, deployment).await?;
     }
     if wanted("firmware") {
-        firmware::firmware(args, place).await?;
+        firmware::firmware(args, deployment).await?;
     }
     if wanted("live") {
-        live::live(args, place).await?;
+        live::live(args, deployment).await?;
     }
     if wanted("peers") {
-        peers::peers(args, place).await?;
+        peers::peers(args, deployment).await?;
     }
     if wanted("backtest") {
-        judgement::backtest(args, place).await?;
+        rules::backtest(args, deployment).await?;
     }
     Ok(())
 }

@@ -8,17 +8,15 @@ use std::{
     time::Duration,
 };
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::{Args, PASSWORD, place::Place};
-
-/// What a process has taken so far.
-pub struct Usage {
-    pub cpu_seconds: f64,
-    pub peak_mb: u64,
-}
+use crate::{
+    args::{Args, PASSWORD},
+    services::Deployment,
+    usage::{Usage, usage_of},
+};
 
 /// The binary, started on free ports.
 pub struct Server {
@@ -32,7 +30,7 @@ pub struct Server {
 impl Server {
     pub async fn start(
         args: &Args,
-        place: &Place,
+        deployment: &Deployment,
         name: &str,
         set: &[&str],
     ) -> anyhow::Result<Self> {
@@ -40,13 +38,13 @@ impl Server {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;
         }
-        place.forget()?;
-        Self::start_again(args, place, name, set).await
+        deployment.reset()?;
+        Self::start_again(args, deployment, name, set).await
     }
 
     pub async fn start_again(
         args: &Args,
-        place: &Place,
+        deployment: &Deployment,
         name: &str,
         set: &[&str],
     ) -> anyhow::Result<Self> {
@@ -62,7 +60,8 @@ impl Server {
             .arg(&dir)
             .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
             .stdout(Stdio::null());
-        for pair in place.settings(name).iter().map(String::as_str).chain(set.iter().copied()) {
+        for pair in deployment.settings(name).iter().map(String::as_str).chain(set.iter().copied())
+        {
             command.args(["--set", pair]);
         }
         let child = command
@@ -70,7 +69,7 @@ impl Server {
             .with_context(|| format!("{}: build it with ./dev bench", args.binary.display()))?;
         let client = reqwest::Client::new();
         let http = format!("http://127.0.0.1:{http_port}");
-        let mqtt = place.mqtt(mqtt_port)?;
+        let mqtt = deployment.mqtt(mqtt_port)?;
         let mut server = Self { child, http, mqtt, token: String::new(), client };
         server.log_in().await?;
         Ok(server)
@@ -80,7 +79,7 @@ impl Server {
         let url = format!("{}/api/auth/login", self.http);
         let body = json!({"username": "admin", "password": PASSWORD});
         for _ in 0..600 {
-            // While it starts it answers, but not this.
+            // While the server starts, it answers other requests only.
             if let Ok(answer) = self.client.post(&url).json(&body).send().await
                 && answer.status().is_success()
             {
@@ -109,7 +108,7 @@ impl Server {
         Ok(Connection::open(&options).await?)
     }
 
-    /// A device that takes commands.
+    /// A device that subscribes to its commands.
     pub async fn listening(&self, id: &str) -> anyhow::Result<Connection> {
         let options = ConnectOptions {
             host: self.mqtt.ip().to_string(),
@@ -122,8 +121,8 @@ impl Server {
         Ok(Connection::open(&options).await?)
     }
 
-    /// Where its API is, as host:port, and the admin's token.
-    pub fn door(&self) -> (&str, &str) {
+    /// The address of the API as host:port, and the admin's token.
+    pub fn address_and_token(&self) -> (&str, &str) {
         (self.http.trim_start_matches("http://"), &self.token)
     }
 
@@ -131,7 +130,7 @@ impl Server {
         self.answer(self.client.get(format!("{}{path}", self.http))).await
     }
 
-    /// Saves what is answered; tells how many lines that is.
+    /// Saves the answer to a file; returns its number of lines.
     pub async fn save(&self, path: &str, file: &Path) -> anyhow::Result<usize> {
         let request = self.client.get(format!("{}{path}", self.http)).bearer_auth(&self.token);
         let mut answer = request.send().await?.error_for_status()?;
@@ -157,7 +156,7 @@ impl Server {
         Ok(())
     }
 
-    /// Uploads a release.
+    /// Uploads a firmware image.
     pub async fn upload(&self, version: &str, image: &[u8]) -> anyhow::Result<()> {
         let boundary = "acuvim-bench-boundary";
         let part = |name: &str| {
@@ -171,7 +170,7 @@ impl Server {
         self.answer(self.client.post(url).header("content-type", form).body(body)).await.map(|_| ())
     }
 
-    /// Makes devices from a CSV; the CSV with their secrets.
+    /// Creates devices from a CSV; returns the CSV with their secrets.
     pub async fn import_devices(&self, csv: &str) -> anyhow::Result<String> {
         let url = format!("{}/api/devices/import", self.http);
         let request = self.client.post(url).bearer_auth(&self.token);
@@ -179,7 +178,7 @@ impl Server {
         Ok(request.send().await?.error_for_status()?.text().await?)
     }
 
-    /// A device's question whether there is firmware for it.
+    /// A device's check for an update.
     pub fn check_firmware(
         &self,
         id: &str,
@@ -190,7 +189,7 @@ impl Server {
         async move { Ok(request.send().await?.error_for_status()?.json().await?) }
     }
 
-    /// How many items a list has on all pages.
+    /// The number of items of a list on all pages.
     pub async fn total(&self, path: &str) -> anyhow::Result<i64> {
         let page = self.get(path).await?;
         page.pointer("/total").and_then(Value::as_i64).context("a page")
@@ -204,7 +203,7 @@ impl Server {
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
-    /// Resident memory at this moment.
+    /// The resident memory.
     pub fn resident_mb(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
@@ -217,7 +216,7 @@ impl Server {
         Ok(answer.error_for_status()?.json().await?)
     }
 
-    /// Logs in once more.
+    /// One more login.
     pub fn login(&self) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         let body = json!({"username": "admin", "password": PASSWORD});
         let request = self.client.post(format!("{}/api/auth/login", self.http)).json(&body);
@@ -243,7 +242,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until a counter has come so far.
+    /// Waits until a counter has reached a value.
     pub async fn wait_for_metric(&self, name: &str, want: u64) -> anyhow::Result<()> {
         loop {
             let url = format!("{}/metrics", self.http);
@@ -257,7 +256,7 @@ impl Server {
         }
     }
 
-    /// Bytes of the files of the newest version, as Delta's log has them.
+    /// The bytes of all files of the newest version of `telemetry`.
     pub async fn lake_bytes(&self) -> anyhow::Result<u64> {
         let metrics =
             self.client.get(format!("{}/metrics", self.http)).send().await?.text().await?;
@@ -291,17 +290,4 @@ impl Drop for Server {
 
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// What a process has taken so far, from procfs.
-pub fn usage_of(pid: u32) -> anyhow::Result<Usage> {
-    let proc = Path::new("/proc").join(pid.to_string());
-    let stat = std::fs::read_to_string(proc.join("stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
-    let ticks = |n: usize| fields.get(n).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
-    let status = std::fs::read_to_string(proc.join("status"))?;
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
-    let kb: u64 = peak.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
-    // utime and stime are fields 14 and 15 of stat, in ticks of 1/100 s.
-    Ok(Usage { cpu_seconds: (ticks(12) + ticks(13)) / 100.0, peak_mb: kb / 1024 })
 }

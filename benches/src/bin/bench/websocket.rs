@@ -1,4 +1,4 @@
-//! A client of the hub, as small as a benchmark needs it: a thousand of them cost next to nothing.
+//! A minimal client of the live hub: a thousand of them use next to no CPU.
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use tokio::{
 
 use crate::server::Server;
 
-/// See the module.
+/// A connection to the hub.
 pub struct WebSocket {
     socket: TcpStream,
     calls: u32,
 }
 
 impl WebSocket {
-    /// Connects and shakes hands; with little room in the kernel for what it does not read, if asked.
-    pub async fn open(server: &Server, room: Option<u32>) -> anyhow::Result<Self> {
-        let (host, token) = server.door();
+    /// Connects, optionally with a receive buffer of this size, to be a slow client.
+    pub async fn open(server: &Server, receive_buffer: Option<u32>) -> anyhow::Result<Self> {
+        let (host, token) = server.address_and_token();
         let socket = TcpSocket::new_v4()?;
-        if let Some(room) = room {
-            socket.set_recv_buffer_size(room)?;
+        if let Some(bytes) = receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
         }
         let mut socket = socket.connect(host.parse()?).await?;
         socket.set_nodelay(true)?;
@@ -37,20 +37,20 @@ impl WebSocket {
         }
         ensure!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
         let mut client = Self { socket, calls: 0 };
-        client.say(&json!({"protocol": "json", "version": 1})).await?;
-        client.hear().await.context("a greeting")?;
+        client.send(&json!({"protocol": "json", "version": 1})).await?;
+        client.receive().await.context("a greeting")?;
         Ok(client)
     }
 
-    /// Calls a method, and waits for its answer.
+    /// Calls a method and waits for its result.
     pub async fn call(&mut self, method: &str, argument: &Value) -> anyhow::Result<()> {
         self.calls += 1;
         let id = self.calls.to_string();
         let call =
             json!({"type": 1, "invocationId": id, "target": method, "arguments": [argument]});
-        self.say(&call).await?;
+        self.send(&call).await?;
         loop {
-            let text = self.hear().await.context("an answer")?;
+            let text = self.receive().await.context("an answer")?;
             if text.contains("\"type\":3") {
                 ensure!(text.contains("\"result\""), "{text}");
                 return Ok(());
@@ -58,7 +58,7 @@ impl WebSocket {
         }
     }
 
-    async fn say(&mut self, message: &Value) -> std::io::Result<()> {
+    async fn send(&mut self, message: &Value) -> std::io::Result<()> {
         let text = format!("{message}\u{1e}");
         let size = u16::try_from(text.len()).unwrap_or(u16::MAX);
         let mut frame = match size {
@@ -72,7 +72,7 @@ impl WebSocket {
     }
 
     /// The next text; none once the connection is closed. Who is asked whether they are there says so.
-    pub async fn hear(&mut self) -> Option<String> {
+    pub async fn receive(&mut self) -> Option<String> {
         loop {
             let opcode = self.socket.read_u8().await.ok()? & 0x0f;
             let size = match self.socket.read_u8().await.ok()? & 0x7f {
@@ -83,7 +83,7 @@ impl WebSocket {
             let mut payload = vec![0; size];
             self.socket.read_exact(&mut payload).await.ok()?;
             match opcode {
-                1 if payload == b"{\"type\":6}\x1e" => self.say(&json!({"type": 6})).await.ok()?,
+                1 if payload == b"{\"type\":6}\x1e" => self.send(&json!({"type": 6})).await.ok()?,
                 1 => return String::from_utf8(payload).ok(),
                 8 => return None,
                 _ => {}
@@ -94,6 +94,6 @@ impl WebSocket {
     /// Reads one byte, if there is one, and says that it is there.
     pub async fn byte(&mut self) {
         let _ = self.socket.try_read(&mut [0]);
-        let _ = self.say(&json!({"type": 6})).await;
+        let _ = self.send(&json!({"type": 6})).await;
     }
 }

@@ -1,29 +1,31 @@
-//! `./dev peers`: questions of a data team, asked of this system over HTTP and of DuckDB, Polars and
-//! plain DataFusion on the very same Parquet files, in one run on one machine.
+//! `./dev peers`: compares this system over HTTP with DuckDB, Polars and plain DataFusion on the same
+//! Parquet files, by typical queries of a data team, in one run on one machine.
 
 mod answers;
 mod ours;
 mod plain;
+mod task;
 
 use std::{
     io::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use acuvim_benches::fleet::Meter;
-use acuvim_schemas::reading::READINGS as ALL;
+use acuvim_simulator::fleet::Meter;
+use acuvim_wire::reading::READINGS as ALL;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Args,
+    args::Args,
     loads::{READINGS, day_of, yesterday},
-    place::Place,
     server::Server,
+    services::Deployment,
 };
 use answers::{Answers, Found};
+use task::{QUESTIONS, Task};
 
 const DEVICES: u32 = 1000;
 
@@ -34,38 +36,9 @@ const MONTH: i64 = 30;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// What is asked about.
-pub struct Task {
-    /// The day of all devices, from and to, in Unix milliseconds.
-    pub day: (i64, i64),
-    /// An hour of it.
-    pub hour: i64,
-    /// The month of the other device.
-    pub month: (i64, i64),
-    pub device: String,
-    pub month_device: String,
-    /// The readings that meters send.
-    pub readings: Vec<&'static str>,
-    pub out: PathBuf,
-    pub threads: usize,
-}
-
-/// The questions, in the order of the report.
-pub const QUESTIONS: [&str; 9] = [
-    "last point",
-    "hour raw",
-    "day in 5 minutes",
-    "hourly by group",
-    "top ten",
-    "over-voltage",
-    "energy by day",
-    "wide scan",
-    "month as CSV",
-];
-
-pub async fn peers(args: &Args, place: &Place) -> anyhow::Result<()> {
+pub async fn peers(args: &Args, deployment: &Deployment) -> anyhow::Result<()> {
     let settings = settings();
-    let server = Server::start(args, place, "peers", &settings).await?;
+    let server = Server::start(args, deployment, "peers", &settings).await?;
     let dir = std::path::absolute(args.dir.join("peers"))?;
     let task = task(&dir)?;
     for part in 0..10 {
@@ -95,7 +68,7 @@ pub async fn peers(args: &Args, place: &Place) -> anyhow::Result<()> {
     let (mut found, files) = python(&dir, &task)?;
     found.insert("DataFusion".to_owned(), plain::ask(&task, &files).await?);
     report(&ours, &rolled, &found)?;
-    with_tail(args, place, &settings, &task).await
+    with_tail(args, deployment, &settings, &task).await
 }
 
 fn settings() -> Vec<&'static str> {
@@ -226,7 +199,7 @@ fn report(
 /// The same questions with a full tail, and of the files alone.
 async fn with_tail(
     args: &Args,
-    place: &Place,
+    deployment: &Deployment,
     settings: &[&'static str],
     task: &Task,
 ) -> anyhow::Result<()> {
@@ -237,7 +210,7 @@ async fn with_tail(
         .collect();
     hold.extend(["lake.flush_interval_ms=3600000", "lake.flush_rows=10000000"]);
     hold.push("lake.rollup_interval_seconds=86400");
-    let server = Server::start_again(args, place, "peers", &hold).await?;
+    let server = Server::start_again(args, deployment, "peers", &hold).await?;
     let count = "SELECT count(*) FROM telemetry";
     while server.number(count, "hot").await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;

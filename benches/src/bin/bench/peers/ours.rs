@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{
-    Task,
     answers::{Answers, Found},
+    task::{QUESTIONS, Task},
 };
 use crate::server::Server;
 
@@ -121,7 +121,7 @@ pub async fn ask(server: &Server, task: &Task, questions: &[&str]) -> anyhow::Re
 
 pub async fn rollups(server: &Server, task: &Task) -> anyhow::Result<Answers> {
     let mut answers = Answers::default();
-    for question in super::QUESTIONS {
+    for question in QUESTIONS {
         if let Some(sql) = rollup_sql(question, task) {
             answers.put(question, best(async || rows(server, &sql).await).await?);
         }

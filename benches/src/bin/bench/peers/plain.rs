@@ -18,9 +18,9 @@ use datafusion::{
 use serde_json::Value;
 
 use super::{
-    QUESTIONS, Task,
     answers::Answers,
     ours::{best, sql},
+    task::{QUESTIONS, Task},
 };
 
 pub async fn ask(task: &Task, files: &[String]) -> anyhow::Result<Answers> {

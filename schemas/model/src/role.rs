@@ -1,0 +1,33 @@
+//! What a user or an API key may do.
+
+use serde::{Deserialize, Serialize};
+
+/// What a user or key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Also commands, configures, acknowledges and groups.
+    Operator,
+    /// All.
+    Admin,
+}
+
+impl Role {
+    /// The name in tokens, tables and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "Viewer",
+            Self::Operator => "Operator",
+            Self::Admin => "Admin",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == name)
+    }
+}

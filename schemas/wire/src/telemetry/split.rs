@@ -1,0 +1,271 @@
+//! Splits a payload into its items: a single message, the elements of `batch`, or the lines of an SD
+//! file. It works on bytes and not on parsed JSON, so that a fault in one item does not affect the
+//! others.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::text::{trimmed, trimmed_start};
+
+/// The items of a payload, borrowed from it.
+#[derive(Debug)]
+pub enum Items<'a> {
+    /// One object, or text that was meant to be one.
+    One(&'a [u8]),
+    /// The elements of `{"batch":[...]}`.
+    Batch(Vec<&'a [u8]>),
+    /// The lines of JSON Lines that are not blank.
+    Lines(Vec<&'a [u8]>),
+}
+
+impl<'a> Items<'a> {
+    /// All items, in order.
+    #[must_use]
+    pub fn list(&self) -> &[&'a [u8]] {
+        match self {
+            Self::One(item) => std::slice::from_ref(item),
+            Self::Batch(list) | Self::Lines(list) => list,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    batch: Option<Vec<&'a RawValue>>,
+}
+
+/// Finds the items of a payload without checking them; none if the payload has no form of telemetry. At
+/// most one more than `most` is found, which is enough to see that there are too many.
+#[must_use]
+pub fn split(payload: &[u8], most: usize) -> Option<Items<'_>> {
+    let bytes = trimmed(payload);
+    if !bytes.starts_with(b"{") {
+        return lines(bytes);
+    }
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>();
+    match stream.next() {
+        Some(Ok(first)) if stream.byte_offset() == bytes.len() => Some(one_or_batch(first.get())),
+        _ => loose_batch(bytes, most).or_else(|| lines(bytes)).or(Some(Items::One(bytes))),
+    }
+}
+
+/// The items of a payload, at most so many.
+#[must_use]
+pub fn items_of(payload: &[u8], most: usize) -> Vec<&[u8]> {
+    split(payload, most).map(|items| items.list().to_vec()).unwrap_or_default()
+}
+
+/// The bytes of one item of a payload, as they are kept in a dead letter.
+#[must_use]
+pub fn item_of(payload: &Bytes, items: &[&[u8]], item: i32) -> Bytes {
+    match usize::try_from(item).ok().and_then(|item| items.get(item)) {
+        Some(item) if items.len() > 1 => Bytes::copy_from_slice(item),
+        _ => payload.clone(),
+    }
+}
+
+fn one_or_batch(object: &str) -> Items<'_> {
+    // Searching for the word is cheap, and saves most messages a second JSON scan.
+    if object.contains("\"batch\"")
+        && let Ok(Envelope { batch: Some(items) }) = serde_json::from_str(object)
+    {
+        return Items::Batch(items.into_iter().map(|item| item.get().as_bytes()).collect());
+    }
+    Items::One(object.as_bytes())
+}
+
+/// Several lines are JSON Lines if at least one of them looks like an object. A broken pretty-printed
+/// object is not split into its lines.
+fn lines(bytes: &[u8]) -> Option<Items<'_>> {
+    // Devices written in C may send several NUL-terminated lines.
+    let lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r' | 0)).map(trimmed);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    let whole = |line: &&[u8]| line.starts_with(b"{") && line.ends_with(b"}");
+    (lines.len() > 1 && lines.iter().any(whole)).then_some(Items::Lines(lines))
+}
+
+/// The elements of a batch that is not JSON as a whole, because one or more of them are bad.
+fn loose_batch(bytes: &[u8], most: usize) -> Option<Items<'_>> {
+    let mut rest = batch_list(bytes)?;
+    let mut items = Vec::new();
+    while items.len() <= most {
+        rest = trimmed_start(rest);
+        rest = match rest {
+            [b',', behind @ ..] => behind,
+            [b']', behind @ ..] => return is_end(behind).then_some(Items::Batch(items)),
+            // The payload was cut off: the elements so far are used.
+            [] => break,
+            _ => {
+                let (item, behind) = rest.split_at(length(rest));
+                items.push(trimmed(item));
+                behind
+            }
+        };
+    }
+    (!items.is_empty()).then_some(Items::Batch(items))
+}
+
+/// What follows the `[` of a batch.
+fn batch_list(bytes: &[u8]) -> Option<&[u8]> {
+    const NAME: &[u8] = b"\"batch\"";
+    let at = bytes.windows(NAME.len()).position(|name| name == NAME)?;
+    let (before, rest) = bytes.split_at_checked(at)?;
+    // A deeper "batch" belongs to some other field.
+    let is_first_level = before.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() == 1;
+    let rest = trimmed_start(rest.strip_prefix(NAME)?);
+    let rest = trimmed_start(rest.strip_prefix(b":")?);
+    rest.strip_prefix(b"[").filter(|_| is_first_level)
+}
+
+/// Whether the batch ends here. Further lines would mean JSON Lines.
+fn is_end(behind: &[u8]) -> bool {
+    let behind = trimmed(behind);
+    matches!(behind, [] | b"}") || (behind.starts_with(b",") && !behind.contains(&b'\n'))
+}
+
+/// How many objects within a bad element are checked for being the next good element: each check may
+/// scan to the end.
+const MAX_CANDIDATES: usize = 64;
+
+/// The length of the element at the start.
+fn length(rest: &[u8]) -> usize {
+    if let Some((length, _)) = good(rest) {
+        return length;
+    }
+    // A bad element ends where its brackets balance, unless an unclosed bracket swallows the good one
+    // after it.
+    let by_brackets = balanced(rest);
+    let within = by_brackets.and_then(|end| rest.get(..end)).unwrap_or(rest);
+    let objects = within.iter().enumerate().filter(|(_, byte)| **byte == b',').filter(|(at, _)| {
+        let behind = trimmed_start(rest.get(at + 1..).unwrap_or_default());
+        behind.starts_with(b"{")
+    });
+    let next = objects.take(MAX_CANDIDATES).find(|(at, _)| {
+        let behind = trimmed_start(rest.get(at + 1..).unwrap_or_default());
+        good(behind).is_some_and(|(_, item)| is_reading(item))
+    });
+    next.map(|(at, _)| at).or(by_brackets).unwrap_or(rest.len())
+}
+
+/// The JSON value at the start and its length, if another element or the end of the batch follows.
+fn good(rest: &[u8]) -> Option<(usize, &str)> {
+    let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+    let value = stream.next()?.ok()?;
+    let length = stream.byte_offset();
+    let behind = trimmed_start(rest.get(length..)?);
+    matches!(behind.first(), None | Some(b',' | b']')).then_some((length, value.get()))
+}
+
+fn is_reading(item: &str) -> bool {
+    item.contains("\"ts\"") || item.contains("\"uptime_ms\"")
+}
+
+/// Where the element at the start ends according to its brackets.
+fn balanced(rest: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b',' | b']' if depth == 0 => return Some(at),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(payload: &[u8]) -> Vec<&[u8]> {
+        split(payload, 500).map_or_else(Vec::new, |items| items.list().to_vec())
+    }
+
+    fn shape(payload: &str) -> (&'static str, usize) {
+        match split(payload.as_bytes(), 500) {
+            None => ("none", 0),
+            Some(Items::One(_)) => ("one", 1),
+            Some(Items::Batch(items)) => ("batch", items.len()),
+            Some(Items::Lines(lines)) => ("lines", lines.len()),
+        }
+    }
+
+    #[test]
+    fn the_three_forms() {
+        assert_eq!(shape(" {\"ts\":1} \n"), ("one", 1));
+        assert_eq!(shape("{\n \"ts\": 1\n}"), ("one", 1));
+        assert_eq!(shape("{\"batch\":[{},3,\"x\"]}"), ("batch", 3));
+        assert_eq!(shape("{\"note\":\"batch\",\"batch\":7}"), ("one", 1));
+        assert_eq!(shape("{\"ts\":1}\n{\"ts\":2}\r\n\n"), ("lines", 2));
+        assert_eq!(shape("{\"ts\":1}\n{broken\n{\"ts\":2}"), ("lines", 3));
+        assert_eq!(shape("garbage\n{\"ts\":2}"), ("lines", 2));
+    }
+
+    #[test]
+    fn broken_payloads_have_no_form_or_are_one_item() {
+        for bad in ["", "   ", "7", "[]", "plain"] {
+            assert_eq!(shape(bad), ("none", 0), "{bad}");
+        }
+        // Meant to be an object, so the dead letter tells where the syntax error is.
+        for bad in ["{\"ts\":1", "{\n \"ts\": 1,\n", "{} {}"] {
+            assert_eq!(shape(bad), ("one", 1), "{bad}");
+        }
+    }
+
+    #[test]
+    fn padding_around_payloads_and_lines_is_ignored() {
+        let lines: [&[u8]; 2] = [b"{\"ts\":1}", b"{\"ts\":2}"];
+        for payload in [
+            &b"{\"ts\":1}\0\n\0\n{\"ts\":2}\0"[..],
+            b"\xef\xbb\xbf{\"ts\":1}\r\n\xef\xbb\xbf{\"ts\":2}\r\n",
+            b"{\"ts\":1}\0{\"ts\":2}\0",
+        ] {
+            assert_eq!(items(payload), lines, "{}", payload.escape_ascii());
+        }
+        assert_eq!(items(b"\0{\"ts\":1}\0"), [b"{\"ts\":1}"]);
+    }
+
+    #[test]
+    fn a_bad_item_does_not_affect_the_others_of_its_batch() {
+        let (first, last) = (&b"{\"ts\":1,\"f\":50}"[..], &b"{\"ts\":3,\"d\":[1]}"[..]);
+        for bad in [
+            &b"{\"ts\":2,\"n\":\"\xff\"}"[..],
+            b"{\"ts\":2,\"n\":\"caf\xc3\"}",
+            b"{\"ts\":2,\"f\":nan}",
+            b"{\"ts\":2,\"f\":}",
+            b"{\"ts\":2,\"n\":\"no end}",
+            b"{\"ts\":2,\"f\":50",
+            b"{\"ts\":2}}",
+            b"\xff",
+        ] {
+            let payload =
+                [b"{\"seq\":1,\"batch\":[", first, b", ", bad, b",\n", last, b"]}"].concat();
+            assert_eq!(items(&payload), [first, bad, last], "{}", payload.escape_ascii());
+        }
+        let cut = [b"{\"batch\":[", first, b",{\"ts\":2,\"f\""].concat();
+        assert_eq!(items(&cut), [first, b"{\"ts\":2,\"f\""]);
+    }
+
+    #[test]
+    fn a_batch_of_bad_items_takes_linear_time() {
+        let bad = format!("{{\"batch\":[{}]}}", "{\"ts\":1,".repeat(60_000));
+        let begun = std::time::Instant::now();
+        assert!(items(bad.as_bytes()).len() <= 501);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn an_item_is_found_in_its_payload() {
+        let batch = Bytes::from_static(b"{\"batch\":[{\"ts\":1},{\"ts\":2}]}");
+        assert_eq!(item_of(&batch, &items_of(&batch, 500), 1).as_ref(), b"{\"ts\":2}");
+        let one = Bytes::from_static(b"{\"ts\":1}\0");
+        assert_eq!(item_of(&one, &items_of(&one, 500), 0), one);
+    }
+}

@@ -3,7 +3,7 @@
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use acuvim_control::{By, Control, ErrorKind, new_secret};
-use acuvim_schemas::api::Role;
+use acuvim_model::Role;
 use anyhow::Context as _;
 use chrono::Utc;
 

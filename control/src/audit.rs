@@ -1,6 +1,7 @@
 //! The audit log: who changed what, and from where. An entry is written in the transaction of its change.
 
-use acuvim_schemas::{api::AuditEntry, config::masked};
+use acuvim_model::AuditEntry;
+use acuvim_wire::config::masked;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

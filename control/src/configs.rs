@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use acuvim_schemas::{
-    api::{ConfigChange, DeviceConfig},
-    config::{Section, masked},
-};
+use acuvim_model::{ConfigChange, DeviceConfig};
+use acuvim_wire::config::{Section, masked};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;

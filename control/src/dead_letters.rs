@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use acuvim_schemas::{Identity, Micros, api::Scope};
+use acuvim_model::Scope;
+use acuvim_wire::{Identity, Micros};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Events about devices, for the outbox.
 
-use acuvim_schemas::{
-    api::DeviceStatus,
+use acuvim_model::{
+    DeviceStatus,
     event::{DeviceEvent, Event},
 };
 use chrono::{DateTime, Utc};

@@ -1,6 +1,6 @@
 //! What a run of log records says about one device, and how two such updates merge into one.
 
-use acuvim_schemas::payload::{Heartbeat, Registration};
+use acuvim_wire::payload::{Heartbeat, Registration};
 use chrono::{DateTime, Utc};
 
 use crate::device_events::{NewDeviceEvent, StatusStep};

@@ -1,6 +1,6 @@
 //! Groups of devices.
 
-use acuvim_schemas::api::{Group, GroupBody, MembersChange, Scope};
+use acuvim_model::{Group, GroupBody, MembersChange, Scope};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;

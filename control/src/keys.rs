@@ -1,6 +1,6 @@
 //! API keys, for programs. The secret of a key is shown once and stored as a hash.
 
-use acuvim_schemas::api::{CreatedKey, Key, NewKey};
+use acuvim_model::{CreatedKey, Key, NewKey};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

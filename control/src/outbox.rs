@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_schemas::{command::Command, event::Event};
+use acuvim_model::event::Event;
+use acuvim_wire::command::Command;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;

@@ -1,7 +1,7 @@
 //! The presence of devices: their status, the events about its changes, and the alert on a device that is
 //! offline.
 
-use acuvim_schemas::{api::DeviceStatus, event::alert_id};
+use acuvim_model::{DeviceStatus, event::alert_id};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

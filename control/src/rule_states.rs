@@ -1,6 +1,6 @@
 //! The states of rules on devices, and the repairs that are to be done; both are stored with the offsets.
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use chrono::{DateTime, Utc};
 
 use crate::{

@@ -1,9 +1,6 @@
 //! Alert rules and their versions.
 
-use acuvim_schemas::{
-    api::{Rule, RuleBody, RuleMode, Scope},
-    event::AlertStep,
-};
+use acuvim_model::{Rule, RuleBody, RuleMode, Scope, event::AlertStep};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Scopes: which devices a caller may see, as a condition in statements. All devices of a site are visible
 //! together, so that a replaced device and its successor are.
 
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use serde_json::Value as Json;
 
 use crate::{error::Error, statement::Statement};

@@ -1,6 +1,6 @@
 //! Silences: while one holds, its alerts are recorded but page nobody.
 
-use acuvim_schemas::api::{Silence, SilenceBody};
+use acuvim_model::{Silence, SilenceBody};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

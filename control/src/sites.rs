@@ -1,7 +1,7 @@
 //! What the evaluation of rules and counters needs to know of devices beside their readings, with the values
 //! of their group as defaults.
 
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What the stream changes in control, in one transaction with the offsets that it comes from.
 
-use acuvim_schemas::{
+use acuvim_wire::{
     command::Delivery,
     payload::{self, DeviceAlert, Heartbeat, Registration},
     text::plain,

@@ -1,6 +1,6 @@
 //! Users: people who log in.
 
-use acuvim_schemas::api::{Role, Scope, UserAccount};
+use acuvim_model::{Role, Scope, UserAccount};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Access to the columns of record batches, and literals of their types.
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 use arrow::{
     array::{ArrayRef, AsArray as _, RecordBatch},
     datatypes::TimestampMicrosecondType,

@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, Micros, SECOND},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, Micros, SECOND};
 use datafusion::{
     functions_aggregate::expr_fn::max,
     logical_expr::Expr,

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use acuvim_schemas::{event::Event, ledger::LedgerRow, tables::Table, time::Micros};
+use acuvim_model::event::Event;
+use acuvim_tables::{Table, ledger::LedgerRow};
+use acuvim_wire::time::Micros;
 use arrow::array::RecordBatch;
 
 use crate::{

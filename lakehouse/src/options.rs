@@ -1,6 +1,6 @@
 //! How a lake is opened.
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 use url::Url;
 
 /// The location of a lake, and the log that it is written from.

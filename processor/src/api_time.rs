@@ -1,6 +1,6 @@
 //! Times as the API and control have them: truncated to the millisecond.
 
-use acuvim_schemas::{Micros, time};
+use acuvim_wire::{Micros, time};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
 /// A time in microseconds as control stores it.

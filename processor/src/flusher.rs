@@ -40,9 +40,9 @@ pub(crate) async fn run(
         let due = Instant::now() + options.flush.interval;
         // Rows of partitions that other processes write are theirs to flush, so they don't count.
         let many_rows = async {
-            while dependencies.lake.rows_owed() < options.flush.rows && size.changed().await.is_ok()
-            {
-            }
+            while dependencies.lake.pending_rows() < options.flush.rows
+                && size.changed().await.is_ok()
+            {}
         };
         let last = tokio::select! {
             () = tokio::time::sleep_until(due.into()) => false,

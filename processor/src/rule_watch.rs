@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use acuvim_control::{Control, DeviceSite};
 use acuvim_rules::{LiveRule, Planner, RuleSet, Site};
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 

@@ -1,7 +1,8 @@
 //! The end of a repair: compares the recorded episodes with those that the readings give in their right
 //! order.
 
-use acuvim_schemas::{Micros, event::Marks};
+use acuvim_model::event::Marks;
+use acuvim_wire::Micros;
 use uuid::Uuid;
 
 use crate::{
@@ -110,7 +111,8 @@ pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<
 mod tests {
     use super::*;
     use crate::flapping::Flapping;
-    use acuvim_schemas::{Identity, event::Mark};
+    use acuvim_model::event::Mark;
+    use acuvim_wire::Identity;
 
     fn mark(ts: Micros) -> Mark {
         Mark { ts, at: Identity { epoch: 0, partition: 0, offset: ts, item: 0 } }

@@ -3,7 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_schemas::{Identity, Micros, event::Mark};
+use acuvim_model::event::Mark;
+use acuvim_wire::{Identity, Micros};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::TimestampMicrosecondType,

@@ -1,7 +1,7 @@
 //! The usual distance between the readings of a device. A longer gap is torn: nothing is known about the time
 //! in between. An hourly logger must not count as torn after each reading, so the limit depends on the device.
 
-use acuvim_schemas::{Micros, time::SECOND};
+use acuvim_wire::{Micros, time::SECOND};
 
 /// A gap up to this is never torn, unless the rule has its own limit.
 pub const GAP: Micros = 15 * 60 * SECOND;

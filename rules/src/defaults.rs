@@ -1,6 +1,6 @@
 //! The default rules. They are stored at the first start, and people may change them afterwards.
 
-use acuvim_schemas::api::RuleBody;
+use acuvim_model::RuleBody;
 
 /// The default rules, after EN 50160, ANSI C84.1 and NEMA MG-1.
 ///

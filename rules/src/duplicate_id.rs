@@ -4,7 +4,7 @@
 //! A single device does neither. Its boot count never falls; its counters within a boot fall only at a
 //! restart, and then grow with time; and its old connection ends when it opens a new one.
 
-use acuvim_schemas::{Micros, time::SECOND};
+use acuvim_wire::{Micros, time::SECOND};
 use serde::{Deserialize, Serialize};
 
 /// Jumps back within an hour that show two devices. A replaced board or a lost counter causes one jump.

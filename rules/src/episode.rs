@@ -1,7 +1,8 @@
 //! The state machine of one rule on one device: quiet, pending, open, clearing. It takes readings one at a
 //! time, in the order of event time. A condition that flaps is one episode, open until it has ceased.
 
-use acuvim_schemas::{Micros, event::Mark};
+use acuvim_model::event::Mark;
+use acuvim_wire::Micros;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -232,7 +233,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::cadence::Recent;
-    use acuvim_schemas::{Identity, time::SECOND};
+    use acuvim_wire::{Identity, time::SECOND};
 
     const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND, gap: None, flapping: None };
 

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use arrow::{
     array::{Array as _, RecordBatch},
     error::ArrowError,

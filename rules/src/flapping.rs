@@ -1,7 +1,7 @@
 //! Flapping: a condition that begins and ends again and again becomes one episode, which ends once the
 //! condition has been over for a whole window.
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use serde::{Deserialize, Serialize};
 
 /// The highest number of episodes that a rule may require for flapping.

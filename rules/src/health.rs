@@ -1,6 +1,7 @@
 //! The status of a device, from two facts: whether it is connected, and how old its last message is.
 
-use acuvim_schemas::{Micros, api::DeviceStatus, time::SECOND};
+use acuvim_model::DeviceStatus;
+use acuvim_wire::{Micros, time::SECOND};
 
 /// When a silent device changes its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

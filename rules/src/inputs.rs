@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use acuvim_schemas::{reading::READINGS, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::reading::READINGS;
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch, new_null_array},
     datatypes::{DataType, Decimal128Type, Field, Schema, SchemaRef},

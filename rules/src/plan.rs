@@ -5,7 +5,8 @@ mod fault;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use acuvim_schemas::{api::RuleBody, time::SECOND};
+use acuvim_model::RuleBody;
+use acuvim_wire::time::SECOND;
 use arrow::{
     array::{Array as _, AsArray as _, BooleanArray, Float64Array},
     datatypes::{DataType, Float64Type},

@@ -1,6 +1,7 @@
 //! The columns of a batch of readings that every evaluation needs.
 
-use acuvim_schemas::{Identity, Micros, event::Mark};
+use acuvim_model::event::Mark;
+use acuvim_wire::{Identity, Micros};
 use arrow::{
     array::{AsArray as _, RecordBatch, StringArray},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},

@@ -2,11 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use acuvim_schemas::{
-    Micros,
-    api::{RuleBody, RuleMode},
-    telemetry::MAX_AHEAD,
-};
+use acuvim_model::{RuleBody, RuleMode};
+use acuvim_wire::{Micros, telemetry::MAX_AHEAD};
 use uuid::Uuid;
 
 use crate::{inputs::Site, plan::Compiled, rows::Rows};

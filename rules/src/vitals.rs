@@ -1,6 +1,6 @@
 //! Anomalies of a device: restarts, memory, Modbus, SD card, clock, counters, duplicate ids.
 
-use acuvim_schemas::{Micros, heartbeat::Vitals, time::SECOND};
+use acuvim_wire::{Micros, time::SECOND, vitals::Vitals};
 use serde::{Deserialize, Serialize};
 
 use crate::duplicate_id::DuplicateDetector;

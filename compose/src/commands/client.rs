@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use acuvim_schemas::{
-    api::{LoginRequest, LoginResponse},
-    problem::Problem,
-};
+use acuvim_model::{LoginRequest, LoginResponse, problem::Problem};
 use anyhow::{Context as _, bail};
 
 use crate::{admin::PASSWORD_FILE, cli::ServerArgs};

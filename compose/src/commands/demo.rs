@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use acuvim_benches::fleet::{self, FleetOptions, Report};
+use acuvim_simulator::fleet::{self, FleetOptions, Report};
 use anyhow::{bail, ensure};
 use tokio_util::sync::CancellationToken;
 

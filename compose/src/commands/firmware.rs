@@ -2,9 +2,8 @@
 
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
-use acuvim_firmware_registry::{
-    Image, ImageCheck, Manifest, PublicKey, Signed, SigningKey, Version,
-};
+use acuvim_firmware_registry::{Image, ImageCheck, Manifest, PublicKey, Signed, SigningKey};
+use acuvim_rollout::Version;
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_schemas::api::Imported;
+use acuvim_model::Imported;
 use anyhow::Context as _;
 use parts::{Part, Parts};
 
@@ -36,7 +36,7 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
         let sent = send(&server, &args, part).await.with_context(|| {
             format!("behind row {first}; give the command again to go on there")
         })?;
-        let at = |mut refusal: acuvim_schemas::api::ImportRefusal| {
+        let at = |mut refusal: acuvim_model::ImportRefusal| {
             refusal.row += first;
             refusal
         };

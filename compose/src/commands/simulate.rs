@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_benches::fleet::{self, FleetOptions, Report};
+use acuvim_simulator::fleet::{self, FleetOptions, Report};
 use anyhow::{Context as _, ensure};
 use tokio_util::sync::CancellationToken;
 

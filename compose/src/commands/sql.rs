@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io::Write as _};
 
-use acuvim_schemas::api::SqlResponse;
+use acuvim_model::SqlResponse;
 use serde_json::{Value, json};
 
 use super::{client::Client, print_line};

@@ -143,7 +143,7 @@ pub fn lake_options(
         epoch: facts.epoch,
         skip_by_offset: true,
         fence: true,
-        max_ahead: settings.telemetry.max_ahead_seconds * acuvim_schemas::time::SECOND,
+        max_ahead: settings.telemetry.max_ahead_seconds * acuvim_wire::time::SECOND,
     })
 }
 

@@ -16,7 +16,7 @@ mod status;
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use acuvim_control::Control;
-use acuvim_processor::{Duties, Parts, Processor};
+use acuvim_processor::{Dependencies, Duties, Processor};
 use acuvim_query::System;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -220,7 +220,7 @@ impl Starting {
             false => None,
         };
         let duties = Duties { claim, follow: roles.contains(&Role::Query) };
-        let parts = Parts {
+        let dependencies = Dependencies {
             log: log.log(),
             lake: Arc::clone(lake),
             control: control.clone(),
@@ -231,7 +231,7 @@ impl Starting {
             control.load_rules(&defaults, chrono::Utc::now()).await?;
         }
         let options = processor_options(settings, log.is_shared())?;
-        let processor = Processor::start(options, parts, duties);
+        let processor = Processor::start(options, dependencies, duties);
         stages.stream(processor.state());
         Ok(Some(processor))
     }
@@ -276,7 +276,7 @@ impl Starting {
 /// Serves firmware to devices over plain HTTP.
 fn serve_devices(
     listener: TcpListener,
-    app: Arc<acuvim_query::App>,
+    app: Arc<acuvim_query::Api>,
     end: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {

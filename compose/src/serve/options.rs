@@ -11,10 +11,10 @@ use acuvim_processor::{
     refused_address,
 };
 use acuvim_query::{
-    App, AppOptions, CommandOptions, ConnectionLimits, FirmwareOptions, GuardLimits, HostCheck,
-    Jwt, SqlLimits, System,
+    Api, ApiOptions, CommandOptions, ConnectionLimits, FirmwareOptions, HostCheck, HttpLimits, Jwt,
+    SqlLimits, System,
 };
-use acuvim_schemas::{payload::Severity, telemetry::Limits, time};
+use acuvim_wire::{payload::Severity, telemetry::Limits, time};
 use chrono::TimeDelta;
 
 use crate::{
@@ -69,7 +69,7 @@ pub fn processor_options(settings: &Settings, shared: bool) -> anyhow::Result<Pr
             every: TimeDelta::minutes(settings.alerts.remind_after_minutes),
             escalate_after: TimeDelta::minutes(settings.alerts.escalate_after_minutes),
         },
-        guard_interval: Duration::from_secs(settings.alerts.check_interval_seconds),
+        watchdog_interval: Duration::from_secs(settings.alerts.check_interval_seconds),
         log_retention: Duration::from_secs(settings.log.retention_hours * 3600),
         conditions: disk(settings),
         notify: Arc::new(settings.notifications.options()?),
@@ -180,7 +180,7 @@ pub async fn app(
     log: Arc<dyn Log>,
     system: System,
     place: &ApiAddress<'_>,
-) -> anyhow::Result<Arc<App>> {
+) -> anyhow::Result<Arc<Api>> {
     admin::first_admin(settings, control).await?;
     let secret = admin::jwt_secret(settings, control).await?;
     let jwt = Jwt::new(
@@ -189,7 +189,7 @@ pub async fn app(
         TimeDelta::hours(settings.jwt.expiry_hours),
         TimeDelta::days(settings.jwt.refresh_days),
     );
-    let app = App::new(AppOptions {
+    let app = Api::new(ApiOptions {
         control: control.clone(),
         lake: Arc::clone(lake),
         log,
@@ -213,7 +213,7 @@ pub async fn app(
             sd_flush_s: settings.commands.sd_flush_seconds,
             other_s: settings.commands.other_seconds,
         },
-        guard: GuardLimits {
+        http: HttpLimits {
             per_address: settings.http.requests_per_address,
             per_user: settings.http.requests_per_user,
             request_time: Duration::from_secs(settings.http.request_timeout_seconds),

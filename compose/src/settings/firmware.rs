@@ -1,6 +1,7 @@
 //! Section `firmware`.
 
-use acuvim_firmware_registry::{Chip, PublicKey};
+use acuvim_firmware_registry::PublicKey;
+use acuvim_rollout::Chip;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use url::Url;

@@ -59,7 +59,7 @@ impl Mqtt {
             address("mqtt.websocket_listen", &self.websocket_listen)?;
         }
         ensure!(
-            acuvim_schemas::topic::is_prefix(&self.topic_prefix),
+            acuvim_wire::topic::is_prefix(&self.topic_prefix),
             "mqtt.topic_prefix is `{}`: allowed are topic levels without + and #",
             self.topic_prefix
         );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acuvim_schemas::Reason;
+use acuvim_wire::Reason;
 
 use crate::harness::{Server, T0, reading, resident_mb};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use acuvim_benches::mqtt::{Connection, Error};
+use acuvim_simulator::mqtt::{Connection, Error};
 use rumqttc::v5;
 
 use crate::harness::{Server, T0, connect, reading};

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use acuvim_schemas::time::{DAY, SECOND, to_rfc3339};
+use acuvim_wire::time::{DAY, SECOND, to_rfc3339};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::{Value, json};
 

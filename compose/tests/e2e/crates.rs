@@ -6,35 +6,45 @@ use serde_json::Value;
 
 use crate::harness::root;
 
-/// Folder, and the folders it may use.
+/// A crate, and the crates that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("schemas", &[]),
-    ("rules", &["schemas"]),
-    ("log", &["schemas"]),
-    ("control", &["schemas"]),
-    ("lakehouse", &["schemas", "log"]),
-    ("ingest", &["schemas", "log"]),
-    ("processor", &["schemas", "rules", "log", "control", "lakehouse"]),
-    ("firmware-registry", &["schemas", "control"]),
-    ("query", &["schemas", "rules", "log", "control", "lakehouse", "firmware-registry"]),
+    ("wire", &[]),
+    ("model", &["wire"]),
+    ("tables", &["wire", "model"]),
+    ("simulator", &["wire"]),
+    ("rules", &["wire", "model", "tables"]),
+    ("log", &["wire"]),
+    ("rollout", &["model"]),
+    ("control", &["wire", "model", "rollout"]),
+    ("lakehouse", &["wire", "model", "tables"]),
+    ("ingest", &["wire", "log", "simulator"]),
+    ("processor", &["wire", "model", "tables", "rules", "log", "control", "lakehouse"]),
+    ("firmware-registry", &["rollout"]),
+    ("query-sql", &["wire", "model", "tables", "control", "lakehouse"]),
+    ("query-live", &["model", "log", "control", "lakehouse", "query-sql"]),
     (
-        "benches",
+        "query",
         &[
-            "schemas",
+            "wire",
+            "model",
+            "tables",
             "rules",
             "log",
             "control",
             "lakehouse",
-            "ingest",
-            "processor",
             "firmware-registry",
-            "query",
+            "query-sql",
+            "query-live",
+            "rollout",
         ],
     ),
+    ("benches", &["wire", "firmware-registry", "simulator"]),
     (
         "compose",
         &[
-            "schemas",
+            "wire",
+            "model",
+            "tables",
             "rules",
             "log",
             "control",
@@ -43,7 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "processor",
             "firmware-registry",
             "query",
-            "benches",
+            "simulator",
+            "rollout",
         ],
     ),
 ];
@@ -65,10 +76,13 @@ fn crates_use_only_what_stands_before_them() {
     for package in packages {
         let name = folder(&package["name"]).expect("ours");
         let (_, may) = MAY_USE.iter().find(|(n, _)| *n == name).expect("listed");
+        let mut unused: BTreeSet<&str> = may.iter().copied().collect();
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             if let Some(used) = folder(&dependency["name"]) {
                 assert!(may.contains(&used.as_str()), "{name} must not use {used}");
+                unused.remove(used.as_str());
             }
         }
+        assert!(unused.is_empty(), "{name} is allowed {unused:?}, and does not use it");
     }
 }

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
-use acuvim_schemas::api::{LoginRequest, LoginResponse, SqlResponse};
+use acuvim_model::{LoginRequest, LoginResponse, SqlResponse};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 

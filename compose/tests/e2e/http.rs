@@ -1,6 +1,6 @@
 //! The API from its users' side: logins, keys, roles, problems, OpenAPI, and harmful SQL.
 
-use acuvim_schemas::{api::LoginResponse, problem::Problem};
+use acuvim_model::{LoginResponse, problem::Problem};
 use serde_json::{Value, json};
 
 use crate::harness::{PASSWORD, Server, T0, reading};

@@ -141,7 +141,7 @@ async fn the_command_goes_on_where_it_was_broken_off() {
     let file = dir.path().join("history.csv");
     let mut text = String::from("device_id,ts,voltage_l1_v\n");
     for n in 0..45_000 {
-        let ts = acuvim_schemas::time::to_rfc3339((1_777_593_600 + n) * 1_000_000);
+        let ts = acuvim_wire::time::to_rfc3339((1_777_593_600 + n) * 1_000_000);
         text.push_str(&format!("d{},{ts},230.{}\n", n % 10, n % 10));
     }
     std::fs::write(&file, &text).expect("write");

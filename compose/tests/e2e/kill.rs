@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_benches::mqtt::Connection;
-use acuvim_schemas::device::partition_of;
+use acuvim_simulator::mqtt::Connection;
+use acuvim_wire::device::partition_of;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

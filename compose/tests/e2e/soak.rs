@@ -43,7 +43,7 @@ fn held(pid: u32) -> Held {
 async fn device(broker: SocketAddr, number: usize, until: Instant) -> i64 {
     let id = format!("dev-{number}");
     let topic = format!("acuvim/{id}/telemetry");
-    let device = acuvim_benches::mqtt::Connection::open(&connect(broker, &id)).await;
+    let device = acuvim_simulator::mqtt::Connection::open(&connect(broker, &id)).await;
     let device = device.expect("a connection");
     let mut n = 0_i64;
     while Instant::now() < until {

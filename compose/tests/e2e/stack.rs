@@ -9,7 +9,7 @@ use std::{
 };
 
 use acuvim_log::{KafkaLog, KafkaOptions, Log as _, LogTopic, ReadLimit};
-use acuvim_schemas::Record;
+use acuvim_wire::Record;
 use serde_json::Value;
 
 use crate::{

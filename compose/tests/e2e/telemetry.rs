@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use acuvim_benches::mqtt::Connection;
-use acuvim_schemas::time::SECOND;
+use acuvim_simulator::mqtt::Connection;
+use acuvim_wire::time::SECOND;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, T0, root};
@@ -13,7 +13,7 @@ use crate::harness::{Server, T0, root};
 const START: i64 = T0 * 1000;
 
 async fn publish(device: &Connection, id: &str, second: i64, volts: f64, kwh: f64) {
-    let ts = acuvim_schemas::time::to_rfc3339(START + second * SECOND);
+    let ts = acuvim_wire::time::to_rfc3339(START + second * SECOND);
     let reading = json!({"ts": ts, "data": {"v1": volts, "ei": kwh}}).to_string();
     device.publish(&format!("acuvim/{id}/telemetry"), reading, false).await.expect("ack");
 }

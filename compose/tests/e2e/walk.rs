@@ -1,6 +1,6 @@
 //! The main path, once, from a reading over MQTT to its answers.
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, T0, connect, reading};

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use acuvim_schemas::{
-    api::{AlertOrigin, Silence},
+use acuvim_model::{
+    AlertOrigin, Silence,
     event::{AlertStep, Marks},
 };
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,10 +1,12 @@
 //! Alerts that devices raise and clear themselves. Every raise and clear is stored, and the episodes
 //! around a new one are computed from them again, so that the order of arrival does not matter.
 
-use acuvim_schemas::{
-    Micros,
-    api::AlertOrigin,
+use acuvim_model::{
+    AlertOrigin,
     event::{AlertStep, alert_id},
+};
+use acuvim_wire::{
+    Micros,
     payload::{AlertState, DeviceAlert},
     time,
 };

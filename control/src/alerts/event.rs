@@ -1,7 +1,7 @@
 //! The event about a step of an alert.
 
-use acuvim_schemas::{
-    api::Alert,
+use acuvim_model::{
+    Alert,
     event::{AlertEvent, AlertStep, Event},
 };
 use chrono::{DateTime, Utc};

@@ -1,10 +1,7 @@
 //! Reading alerts: lists with filters, one alert, counts, and the episodes that repairs compare with.
 
-use acuvim_schemas::{
-    api::{AcknowledgeFilter, Alert, Scope},
-    event::Marks,
-    payload::Severity,
-};
+use acuvim_model::{AcknowledgeFilter, Alert, Scope, event::Marks};
+use acuvim_wire::payload::Severity;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! New alerts, and changes of alerts.
 
-use acuvim_schemas::{api::AlertOrigin, event::Marks, payload::Severity};
+use acuvim_model::{AlertOrigin, event::Marks};
+use acuvim_wire::payload::Severity;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Pairs the raises and clears that a device sends into episodes, by the device's own time, so that the
 //! result does not depend on the order of their arrival. Pure.
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 
 /// A raise or clear that a device sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,6 @@
 //! What people do about alerts: acknowledge and resolve them.
 
-use acuvim_schemas::{
-    api::{Alert, Scope},
-    event::AlertStep,
-};
+use acuvim_model::{Alert, Scope, event::AlertStep};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! Reminders of alerts that nobody has acknowledged, and their escalation.
 
-use acuvim_schemas::event::AlertStep;
+use acuvim_model::event::AlertStep;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 

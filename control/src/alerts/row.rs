@@ -1,10 +1,7 @@
 //! The row of an alert.
 
-use acuvim_schemas::{
-    api::{Alert, AlertOrigin},
-    event::Marks,
-    payload::Severity,
-};
+use acuvim_model::{Alert, AlertOrigin, event::Marks};
+use acuvim_wire::payload::Severity;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

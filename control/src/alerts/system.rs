@@ -1,6 +1,7 @@
 //! Alerts about the system itself: the open alerts are kept equal to what is wrong at present.
 
-use acuvim_schemas::{api::AlertOrigin, event::alert_id, payload::Severity};
+use acuvim_model::{AlertOrigin, event::alert_id};
+use acuvim_wire::payload::Severity;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

@@ -1,7 +1,8 @@
 //! Answers of devices, and what `ingest` reports about the delivery of commands.
 
-use acuvim_schemas::{
-    command::{CommandStatus, Delivery, Outcome},
+use acuvim_model::CommandStatus;
+use acuvim_wire::{
+    command::{Delivery, Outcome},
     config::{Section, masked},
     payload::{Response, ResponseStatus},
 };

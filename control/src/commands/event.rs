@@ -1,7 +1,7 @@
 //! The event about the end of a command.
 
-use acuvim_schemas::{
-    command::CommandStatus,
+use acuvim_model::{
+    CommandStatus,
     event::{CommandCompleted, Event},
 };
 use chrono::{DateTime, Utc};

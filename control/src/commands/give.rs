@@ -1,8 +1,8 @@
 //! Giving a command: its row and, if it can be sent now, its row in the outbox, in one transaction.
 
-use acuvim_schemas::{
-    api::{CommandAccepted, Deliver, DeviceStatus, Scope},
-    command::{Command, CommandStatus, packet_bytes},
+use acuvim_model::{CommandAccepted, CommandStatus, Deliver, DeviceStatus, Scope};
+use acuvim_wire::{
+    command::{Command, packet_bytes},
     config::{Section, masked},
     topic,
 };

@@ -1,9 +1,6 @@
 //! Commands to a group: one for each of its devices, and a summary of their progress.
 
-use acuvim_schemas::{
-    api::{GroupCommand, GroupCommandSummary, Scope, Skipped},
-    command::CommandStatus,
-};
+use acuvim_model::{CommandStatus, GroupCommand, GroupCommandSummary, Scope, Skipped};
 use serde_json::json;
 use uuid::Uuid;
 

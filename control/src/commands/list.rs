@@ -1,9 +1,6 @@
 //! Reading commands: one with all answers to it, or a page of them.
 
-use acuvim_schemas::{
-    api::{CommandInfo, Deliver, OtherAnswer, Scope},
-    command::CommandStatus,
-};
+use acuvim_model::{CommandInfo, CommandStatus, Deliver, OtherAnswer, Scope};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! Sending a command: putting it into the outbox.
 
-use acuvim_schemas::{api::Deliver, command::Command};
+use acuvim_model::Deliver;
+use acuvim_wire::command::Command;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;

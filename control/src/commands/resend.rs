@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use acuvim_schemas::{api::Deliver, config::Section};
+use acuvim_model::Deliver;
+use acuvim_wire::config::Section;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 

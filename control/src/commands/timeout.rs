@@ -1,6 +1,7 @@
 //! Ending commands whose time is over.
 
-use acuvim_schemas::{api::Deliver, device::partition_of};
+use acuvim_model::Deliver;
+use acuvim_wire::device::partition_of;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! What an answer does to a command, by the status of the command. Pure.
 
-use acuvim_schemas::{command::CommandStatus, payload::ResponseStatus};
+use acuvim_model::CommandStatus;
+use acuvim_wire::payload::ResponseStatus;
 
 /// What an answer does to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

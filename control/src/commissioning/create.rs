@@ -1,6 +1,6 @@
 //! Creating devices before their first message.
 
-use acuvim_schemas::api::{CreatedDevice, DeviceCredentials, NewDevice};
+use acuvim_model::{CreatedDevice, DeviceCredentials, NewDevice};
 use serde_json::json;
 
 use super::edit::{apply_edit, group_exists};

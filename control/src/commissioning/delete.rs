@@ -1,6 +1,6 @@
 //! Deleting devices.
 
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use serde_json::json;
 
 use crate::{audit::By, db::Control, error::Error};

@@ -1,6 +1,6 @@
 //! Changing what people enter about a device.
 
-use acuvim_schemas::api::{Device, DeviceEdit, Scope};
+use acuvim_model::{Device, DeviceEdit, Scope};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 

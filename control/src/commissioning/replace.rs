@@ -1,6 +1,6 @@
 //! Putting a new device in the place of an old one.
 
-use acuvim_schemas::api::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, Scope};
+use acuvim_model::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, Scope};
 use serde_json::json;
 
 use super::edit::apply_edit;

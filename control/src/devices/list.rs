@@ -1,7 +1,7 @@
 //! The fleet list: filters, sorting, pages. Every sort has an index, so that lists of large fleets stay
 //! fast.
 
-use acuvim_schemas::api::{Device, DeviceStatus, Scope};
+use acuvim_model::{Device, DeviceStatus, Scope};
 use chrono::Datelike as _;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Reading devices: one of them, counts, and ids.
 
-use acuvim_schemas::api::{Device, DeviceStatus, Scope};
+use acuvim_model::{Device, DeviceStatus, Scope};
 use uuid::Uuid;
 
 use super::row::{COLUMNS, DeviceRow};

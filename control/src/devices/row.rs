@@ -1,6 +1,6 @@
 //! The row of a device.
 
-use acuvim_schemas::api::{Device, DeviceStatus};
+use acuvim_model::{Device, DeviceStatus};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

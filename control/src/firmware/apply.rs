@@ -1,8 +1,8 @@
 //! Storing a rollout's step in one transaction: devices that entered another state, commands, and a
 //! decision about the rollout.
 
+use acuvim_model::{RolloutState, UpdateState};
 use acuvim_rollout::RunningRollout;
-use acuvim_schemas::api::{RolloutState, UpdateState};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 

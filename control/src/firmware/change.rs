@@ -1,6 +1,6 @@
 //! What people do to a rollout: pause, resume, abort and retry it.
 
-use acuvim_schemas::api::{RolloutPlan, RolloutState, UpdateState};
+use acuvim_model::{RolloutPlan, RolloutState, UpdateState};
 use chrono::TimeDelta;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

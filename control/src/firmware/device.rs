@@ -1,6 +1,6 @@
 //! Moving one device of a rollout to another state, with everything that follows from it.
 
-use acuvim_schemas::api::UpdateState;
+use acuvim_model::UpdateState;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;

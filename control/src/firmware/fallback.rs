@@ -1,7 +1,8 @@
 //! Devices that leave the version of a rollout after its end: each counts as a failure of that version,
 //! and raises an alert.
 
-use acuvim_schemas::{api::UpdateState, event::alert_id, payload::Severity};
+use acuvim_model::{UpdateState, event::alert_id};
+use acuvim_wire::payload::Severity;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Reading rollouts: one with its decisions, a page of them, a page of the devices of one.
 
-use acuvim_schemas::api::{
+use acuvim_model::{
     Rollout, RolloutCounts, RolloutDecision, RolloutDevice, RolloutState, Scope, UpdateState,
 };
 use chrono::{DateTime, Utc};

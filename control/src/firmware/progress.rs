@@ -1,7 +1,7 @@
 //! The progress of a rollout: counts of its devices, stored decisions, and the event about both.
 
-use acuvim_schemas::{
-    api::{RolloutCounts, RolloutState, UpdateState},
+use acuvim_model::{
+    RolloutCounts, RolloutState, UpdateState,
     event::{Event, RolloutProgress},
 };
 use chrono::{DateTime, Utc};

@@ -1,6 +1,6 @@
 //! Releases of firmware.
 
-use acuvim_schemas::api::{Firmware, FirmwareEdit, FirmwareImage, SignedManifest};
+use acuvim_model::{Firmware, FirmwareEdit, FirmwareImage, SignedManifest};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

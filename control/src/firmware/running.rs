@@ -1,7 +1,7 @@
 //! Running rollouts and their devices, as the rollout logic takes them.
 
+use acuvim_model::{CommandStatus, UpdateState};
 use acuvim_rollout::{RolloutMember, RunningRollout, runs};
-use acuvim_schemas::{api::UpdateState, command::CommandStatus};
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Starting a rollout: which devices it gets, and which it leaves out.
 
+use acuvim_model::{Deployed, Firmware, RolloutPlan, Scope, Skipped};
 use acuvim_rollout::{Chip, PlanError, check_plan, runs, stages_of, why_unfit};
-use acuvim_schemas::api::{Deployed, Firmware, RolloutPlan, Scope, Skipped};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
@@ -213,7 +213,7 @@ async fn choose(
 
 /// The sort key of a device. It differs for each version, so that not always the same devices go first.
 fn sort_key(device_id: &str, version: &str) -> [u8; 16] {
-    acuvim_schemas::event::alert_id(device_id, version, 0).into_bytes()
+    acuvim_model::event::alert_id(device_id, version, 0).into_bytes()
 }
 
 fn candidates(version: &str) -> Statement {

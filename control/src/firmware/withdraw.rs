@@ -1,6 +1,6 @@
 //! Taking back update commands that their devices have not received.
 
-use acuvim_schemas::api::UpdateState;
+use acuvim_model::UpdateState;
 use uuid::Uuid;
 
 use crate::{audit::By, db::Tx, error::Error};

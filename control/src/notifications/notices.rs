@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use acuvim_schemas::api::DeliveryKind;
+use acuvim_model::DeliveryKind;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Sending messages: claimed, tried, tried again, delivered or given up.
 
-use acuvim_schemas::api::{Delivery, DeliveryKind, DeliveryState, Notification};
+use acuvim_model::{Delivery, DeliveryKind, DeliveryState, Notification};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

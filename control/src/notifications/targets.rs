@@ -1,6 +1,6 @@
 //! Notifications as people configure them.
 
-use acuvim_schemas::api::{CreatedNotification, Notification, NotificationBody};
+use acuvim_model::{CreatedNotification, Notification, NotificationBody};
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;

@@ -4,10 +4,12 @@ use acuvim_control::{
     AlertChange, AlertFilter, Changes, Control, DeadLetterUpdates, DeviceUpdate, NewAlert,
     OUTBOX_LEASE, Outgoing, Reminders, RepairChange, SystemCondition,
 };
-use acuvim_schemas::{
-    Identity, Micros,
-    api::{AlertOrigin, DeviceScope, DeviceStatus, GroupBody, RuleBody, RuleMode, SilenceBody},
+use acuvim_model::{
+    AlertOrigin, DeviceScope, DeviceStatus, GroupBody, RuleBody, RuleMode, SilenceBody,
     event::{AlertStep, Event, Mark, Marks},
+};
+use acuvim_wire::{
+    Identity, Micros,
     payload::{DeviceAlert, Severity},
 };
 use chrono::TimeDelta;
@@ -37,7 +39,7 @@ fn mark(second: i64) -> Mark {
 
 fn new_alert(device: &str, rule: Option<Uuid>, second: i64) -> NewAlert {
     NewAlert {
-        id: acuvim_schemas::event::alert_id(device, "t", second),
+        id: acuvim_model::event::alert_id(device, "t", second),
         device_id: Some(device.into()),
         alert_type: "t".into(),
         severity: Severity::Critical,
@@ -81,7 +83,7 @@ async fn steps(control: &Control) -> Vec<AlertStep> {
     next.into_iter().filter_map(step).collect()
 }
 
-async fn open(control: &Control) -> Vec<acuvim_schemas::api::Alert> {
+async fn open(control: &Control) -> Vec<acuvim_model::Alert> {
     let filter = AlertFilter { resolved: Some(false), limit: 100, ..AlertFilter::default() };
     control.alerts(&filter, None).await.expect("list").0
 }
@@ -166,7 +168,7 @@ async fn an_outage_of_a_group_is_one_incident_with_one_reminder() {
         let names = ["a", "b", "c"];
         let notes = names.map(|d| DeviceUpdate::new(d, at(0))).to_vec();
         apply(&control, Changes { devices: notes, ..Changes::default() }).await;
-        let members = acuvim_schemas::api::MembersChange {
+        let members = acuvim_model::MembersChange {
             add: names.map(str::to_owned).to_vec(),
             remove: Vec::new(),
         };

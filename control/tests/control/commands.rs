@@ -4,8 +4,10 @@ use acuvim_control::{
     Answer, Applied, Changes, Control, DeviceUpdate, Given, GroupGiven, Lease, NewCommand,
     OUTBOX_LEASE, OffsetMove, Outgoing, ReadUntil,
 };
-use acuvim_schemas::{
-    api::{CommandInfo, CommandStatus, Deliver, DeviceEdit, DeviceStatus, GroupBody, NewDevice},
+use acuvim_model::{
+    CommandInfo, CommandStatus, Deliver, DeviceEdit, DeviceStatus, GroupBody, NewDevice,
+};
+use acuvim_wire::{
     command::{Delivery, Outcome},
     config::Section,
     payload::Response,
@@ -221,7 +223,7 @@ async fn only_due_commands_of_the_own_partition_time_out() {
         let now = get(&control, acked).await;
         assert_eq!((now.status, now.finished_at), (CommandStatus::Timeout, Some(at(170))));
         let id = give(&control, &command("e", "ping", json!({})), 200).await;
-        let of = acuvim_schemas::device::partition_of(b"e", 2);
+        let of = acuvim_wire::device::partition_of(b"e", 2);
         for (partition, status) in [(1 - of, CommandStatus::Pending), (of, CommandStatus::Timeout)]
         {
             let read_until = Some(ReadUntil { at: at(999), partition, partitions: 2 });

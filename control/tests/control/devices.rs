@@ -4,10 +4,8 @@ use acuvim_control::{
     Applied, Changes, Control, Created, DeviceFilter, DeviceSort, DeviceUpdate, Edited, OffsetMove,
     Replaced, hash_secret,
 };
-use acuvim_schemas::{
-    api::{DeviceEdit, DeviceStatus, GroupBody, MembersChange, NewDevice, Scope},
-    payload::{Heartbeat, Registration},
-};
+use acuvim_model::{DeviceEdit, DeviceStatus, GroupBody, MembersChange, NewDevice, Scope};
+use acuvim_wire::payload::{Heartbeat, Registration};
 use serde_json::json;
 use uuid::Uuid;
 

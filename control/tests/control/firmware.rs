@@ -6,14 +6,12 @@ use acuvim_control::{
     RolloutChange, RolloutChanged, RolloutDeviceFilter, RolloutFilter, RolloutOffer,
     RolloutStarted, RolloutStep, RolloutVerb, StoredFirmware, Strayed, Target,
 };
-use acuvim_rollout::RunningRollout;
-use acuvim_schemas::{
-    api::{
-        Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutStage,
-        RolloutState, Scope, UpdateState,
-    },
-    payload::{Heartbeat, Registration, Severity},
+use acuvim_model::{
+    Deliver, Deployed, Firmware, FirmwareEdit, FirmwareImage, RolloutPlan, RolloutStage,
+    RolloutState, Scope, UpdateState,
 };
+use acuvim_rollout::RunningRollout;
+use acuvim_wire::payload::{Heartbeat, Registration, Severity};
 use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;

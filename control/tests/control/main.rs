@@ -24,7 +24,7 @@ mod users;
 use acuvim_control::{
     Applied, By, Changes, Control, DeviceUpdate, ErrorKind, OffsetMove, StatusStep,
 };
-use acuvim_schemas::api::DeviceStatus;
+use acuvim_model::DeviceStatus;
 use chrono::{DateTime, TimeDelta, Utc};
 use services::Services;
 

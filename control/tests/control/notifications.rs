@@ -4,7 +4,7 @@ use acuvim_control::{
     Control, Lease, NOTIFICATIONS_LEASE, NoticeChange, NoticeItem, NoticeOutcome, NoticePosition,
     NotificationMade,
 };
-use acuvim_schemas::api::{DeliveryKind, DeliveryState, Notification, NotificationBody};
+use acuvim_model::{DeliveryKind, DeliveryState, Notification, NotificationBody};
 use chrono::TimeDelta;
 use serde_json::json;
 use uuid::Uuid;

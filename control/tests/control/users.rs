@@ -1,7 +1,7 @@
 //! Users, sessions, keys and the audit.
 
 use acuvim_control::{AuditFilter, ErrorKind, NewSession, Rotation, UserChange, UserChanged};
-use acuvim_schemas::api::{NewKey, Role, Scope};
+use acuvim_model::{NewKey, Role, Scope};
 use uuid::Uuid;
 
 use crate::{at, by, on_both};

@@ -1,6 +1,6 @@
 //! What a rollout does next: soak, ask its health gate, begin the next stage, stop, complete.
 
-use acuvim_schemas::api::{GATE_FAILED, RolloutCounts, UpdateState};
+use acuvim_model::{GATE_FAILED, RolloutCounts, UpdateState};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 

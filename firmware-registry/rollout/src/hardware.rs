@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use acuvim_schemas::api::Firmware;
+use acuvim_model::Firmware;
 
 /// A chip that firmware can be built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

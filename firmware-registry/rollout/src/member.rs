@@ -1,9 +1,6 @@
 //! What the logic decides on: a running rollout, and what is known of each of its devices.
 
-use acuvim_schemas::{
-    api::{RolloutPlan, UpdateState},
-    command::CommandStatus,
-};
+use acuvim_model::{CommandStatus, RolloutPlan, UpdateState};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;

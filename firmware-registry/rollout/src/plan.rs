@@ -1,6 +1,6 @@
 //! Rollout plans: which ones are valid, and which stage each device belongs to.
 
-use acuvim_schemas::api::{RolloutPlan, RolloutStage};
+use acuvim_model::{RolloutPlan, RolloutStage};
 
 use crate::window::Window;
 

@@ -1,6 +1,6 @@
 //! State transitions of a single device in a rollout.
 
-use acuvim_schemas::{api::UpdateState, command::CommandStatus};
+use acuvim_model::{CommandStatus, UpdateState};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{

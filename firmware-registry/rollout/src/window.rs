@@ -1,6 +1,6 @@
 //! Maintenance windows: a span of the day, by the clock of a device's site.
 
-use acuvim_schemas::api::MaintenanceWindow;
+use acuvim_model::MaintenanceWindow;
 use chrono::{DateTime, NaiveTime, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Tz;
 

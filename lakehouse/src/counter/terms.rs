@@ -1,6 +1,6 @@
 //! The limits of a meter's counters: where they roll over, and how fast they can count.
 
-use acuvim_schemas::{
+use acuvim_wire::{
     Micros,
     time::{HOUR, MINUTE},
 };

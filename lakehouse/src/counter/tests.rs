@@ -1,4 +1,4 @@
-use acuvim_schemas::{Micros, time::MINUTE};
+use acuvim_wire::{Micros, time::MINUTE};
 use proptest::prelude::*;
 
 use super::*;
@@ -109,7 +109,7 @@ fn a_track_goes_on_from_what_was_stored() {
 
 #[test]
 fn every_energy_is_a_counter_and_nothing_else_is() {
-    use acuvim_schemas::reading::READINGS;
+    use acuvim_wire::reading::READINGS;
     let counters = READINGS.iter().filter(|r| Counter::of(r.name).is_some());
     assert!(counters.clone().all(|r| r.description.contains("Rolls over")));
     assert_eq!(

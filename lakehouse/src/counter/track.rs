@@ -1,6 +1,6 @@
 //! Follows one counter from reading to reading.
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 
 use super::terms::{Counter, MeterTerms, Reading};
 

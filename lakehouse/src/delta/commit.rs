@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use acuvim_schemas::tables::DATE;
+use acuvim_tables::DATE;
 use deltalake::{
     DeltaTableError,
     kernel::{

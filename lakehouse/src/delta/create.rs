@@ -1,9 +1,7 @@
 //! Opening a Delta table, creating it if it does not exist, and checking its schema.
 
-use acuvim_schemas::{
-    reading::READINGS,
-    tables::{DATE, Table},
-};
+use acuvim_tables::{DATE, Table};
+use acuvim_wire::reading::READINGS;
 use deltalake::{
     DeltaTable, DeltaTableError, TableProperty,
     kernel::{

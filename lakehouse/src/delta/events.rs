@@ -1,9 +1,7 @@
 //! Events from the outbox into the event tables, each once however often it is delivered.
 
-use acuvim_schemas::{
-    event::{Event, rows},
-    tables::Table,
-};
+use acuvim_model::event::Event;
+use acuvim_tables::{Table, event::rows};
 
 use super::{tables::Tables, writer::write_sorted};
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::tables::{DATE, Table};
+use acuvim_tables::{DATE, Table};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::{
     common::{ScalarValue, Statistics},

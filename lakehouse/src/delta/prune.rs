@@ -2,10 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use acuvim_schemas::{
-    tables::{DATE, Table},
-    time::DAY,
-};
+use acuvim_tables::{DATE, Table};
+use acuvim_wire::time::DAY;
 use arrow::{
     array::{
         ArrayRef, BooleanArray, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray,

@@ -5,10 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{
-    tables::{DATE, Table},
-    time::{Micros, parse_rfc3339},
-};
+use acuvim_tables::{DATE, Table};
+use acuvim_wire::time::{Micros, parse_rfc3339};
 use arrow::{array::types::Date32Type, compute::kernels::cast_utils::Parser as _};
 use deltalake::{
     DeltaTableError,

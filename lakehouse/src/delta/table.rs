@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use deltalake::{DeltaTable, logstore::LogStoreRef, table::state::DeltaTableState};
 use url::Url;
 

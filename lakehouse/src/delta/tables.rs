@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 
 use super::{
     create::table_url,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, num::NonZeroU64};
 
-use acuvim_schemas::tables::{DATE, Table};
+use acuvim_tables::{DATE, Table};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     compute::interleave_record_batch,

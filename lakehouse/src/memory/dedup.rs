@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::time::{Micros, day_of};
+use acuvim_wire::time::{Micros, day_of};
 
 use super::newest::Newest;
 
@@ -157,7 +157,7 @@ impl Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::time::DAY;
+    use acuvim_wire::time::DAY;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use arrow::array::RecordBatch;
 
 use super::{

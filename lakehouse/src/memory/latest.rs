@@ -8,7 +8,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use acuvim_schemas::{device::partition_of, tables::Table, time::Micros};
+use acuvim_tables::Table;
+use acuvim_wire::{device::partition_of, time::Micros};
 use arrow::{
     array::{AsArray as _, RecordBatch, UInt32Array},
     compute::{interleave_record_batch, take_record_batch},

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 
 use super::{
     arrivals::Arrivals,

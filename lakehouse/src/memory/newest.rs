@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use acuvim_schemas::{device::partition_of, time::Micros};
+use acuvim_wire::{device::partition_of, time::Micros};
 
 /// The newest `ts` of every device, by partition. Clones share their state: the stream updates it,
 /// queries read it.

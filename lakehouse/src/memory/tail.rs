@@ -5,7 +5,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use acuvim_schemas::{ledger::Ledger, tables::Table};
+use acuvim_tables::{Table, ledger::Ledger};
 use arrow::array::RecordBatch;
 
 /// The rows of every table that consecutive records were decoded to.
@@ -201,7 +201,7 @@ impl Tail {
 mod tests {
     use std::sync::Arc;
 
-    use acuvim_schemas::ledger::Counts;
+    use acuvim_tables::ledger::Counts;
 
     use super::*;
 

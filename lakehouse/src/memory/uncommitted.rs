@@ -1,6 +1,6 @@
 //! The rows of the tail that a snapshot does not cover yet.
 
-use acuvim_schemas::{ledger::Ledger, tables::Table};
+use acuvim_tables::{Table, ledger::Ledger};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::Int64Type,
@@ -82,7 +82,7 @@ fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {
 mod tests {
     use std::sync::Arc;
 
-    use acuvim_schemas::ledger::Counts;
+    use acuvim_tables::ledger::Counts;
     use arrow::array::{ArrayRef, Int64Array};
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
+use acuvim_wire::{
     reading::{READINGS, Reading as Column},
     time::Micros,
 };

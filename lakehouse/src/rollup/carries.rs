@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{reading::Reading as Column, rollup, time::Micros};
+use acuvim_tables::rollup;
+use acuvim_wire::{reading::Reading as Column, time::Micros};
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
     datatypes::{Decimal128Type, TimestampMicrosecondType},

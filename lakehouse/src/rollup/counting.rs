@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 
 use super::bucket::{Bucket, COUNTERS, Scaled, as_float, counters};
 use crate::counter::{Counter, MeterTerms, Reading, TakenBack, Track};
@@ -171,7 +171,7 @@ impl<'a> Counting<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::time::MINUTE;
+    use acuvim_wire::time::MINUTE;
 
     const IMPORT: usize = 0;
 

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use datafusion::{
     logical_expr::Expr,
     prelude::{col, lit},

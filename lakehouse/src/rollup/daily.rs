@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
+use acuvim_tables::{
+    Table,
+    rollup::{RollupColumn, Stat, columns},
+};
+use acuvim_wire::{
     reading::READINGS,
-    rollup::{RollupColumn, Said, columns},
-    tables::Table,
     time::{DAY, HOUR, Micros},
 };
 use arrow::{
@@ -45,7 +47,7 @@ impl RollupStore {
         let (carry, spans) = (carry_columns(), spans(keys, LONGEST_DAY));
         let mut names: Vec<&str> = carry.iter().map(String::as_str).collect();
         names.push("samples");
-        names.extend(columns().iter().filter(|c| c.said != Said::Last).map(|c| c.name.as_str()));
+        names.extend(columns().iter().filter(|c| c.stat != Stat::Last).map(|c| c.name.as_str()));
         let selection = Selection {
             table: Table::Rollup15m,
             snapshot: &snapshot,
@@ -94,7 +96,7 @@ impl<'a> Days<'a> {
                 ends.push(carry);
             }
         }
-        for of in columns().iter().filter(|c| c.said != Said::Last) {
+        for of in columns().iter().filter(|c| c.stat != Stat::Last) {
             self.add_column(rows, of, &days)?;
         }
         Ok(())
@@ -132,17 +134,17 @@ impl<'a> Days<'a> {
             let bucket = day.and_then(|day| self.buckets.get_mut(day));
             let Some(cell) = bucket.and_then(|b| b.cells.get_mut(of.reading)) else { continue };
             let decimal = || scaled(values.as_primitive::<Decimal128Type>().value(row));
-            match of.said {
-                Said::Count => cell.count += counts.value(row),
-                Said::Suspect => cell.suspects += values.as_primitive::<Int32Type>().value(row),
-                Said::Min => cell.lower_min(decimal()),
-                Said::Max => cell.raise_max(decimal()),
-                Said::Avg => {
+            match of.stat {
+                Stat::Count => cell.count += counts.value(row),
+                Stat::Suspect => cell.suspects += values.as_primitive::<Int32Type>().value(row),
+                Stat::Min => cell.lower_min(decimal()),
+                Stat::Max => cell.raise_max(decimal()),
+                Stat::Avg => {
                     let avg = values.as_primitive::<Float64Type>().value(row);
                     cell.sum += avg * f64::from(counts.value(row)) * factor(of);
                 }
-                Said::Delta => cell.delta = Some(cell.delta.unwrap_or(0) + decimal()),
-                Said::Last => {}
+                Stat::Delta => cell.delta = Some(cell.delta.unwrap_or(0) + decimal()),
+                Stat::Last => {}
             }
         }
         Ok(())
@@ -176,7 +178,7 @@ impl<'a> Days<'a> {
 
 /// The column with the number of values of the same reading, by which its mean is weighted.
 fn counts_of<'a>(rows: &'a RecordBatch, of: &RollupColumn) -> Result<&'a Int32Array, Error> {
-    let same = |c: &&RollupColumn| c.reading == of.reading && c.said == Said::Count;
+    let same = |c: &&RollupColumn| c.reading == of.reading && c.stat == Stat::Count;
     let name = columns().iter().find(same).map_or("", |c| c.name.as_str());
     Ok(column(rows, name)?.as_primitive::<Int32Type>())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 
 use super::{bucket::COUNTERS, carries::StoredQuarters, counting::Carry, keys::BucketKeys};
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::time::{HOUR, Micros, day_of};
+use acuvim_wire::time::{HOUR, Micros, day_of};
 
 use super::bucket::Bucket;
 
@@ -120,7 +120,7 @@ impl BucketIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::time::DAY;
+    use acuvim_wire::time::DAY;
 
     fn keys(all: &[(&str, i64)]) -> BucketKeys {
         let mut keys = BucketKeys::new();

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_schemas::{Micros, tables::Table, time::DAY};
+use acuvim_tables::Table;
+use acuvim_wire::{Micros, time::DAY};
 use arrow::array::AsArray as _;
 use datafusion::{
     functions_aggregate::expr_fn::{max, min},

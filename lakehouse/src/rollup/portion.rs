@@ -1,6 +1,6 @@
 //! Aggregates readings, in any order, into the quarters of a portion. Pure.
 
-use acuvim_schemas::{reading::READINGS, time::Micros};
+use acuvim_wire::{reading::READINGS, time::Micros};
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
     datatypes::Decimal128Type,

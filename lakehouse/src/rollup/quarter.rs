@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{
+use acuvim_tables::Table;
+use acuvim_wire::{
     reading::READINGS,
-    tables::Table,
     time::{DAY, HOUR, Micros},
 };
 use arrow::array::RecordBatch;

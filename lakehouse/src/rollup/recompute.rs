@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{tables::Table, time::day_of};
+use acuvim_tables::Table;
+use acuvim_wire::time::day_of;
 use arrow::array::RecordBatch;
 
 use super::{

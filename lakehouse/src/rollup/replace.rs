@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, Micros, day_of},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, Micros, day_of};
 use arrow::{
     array::{AsArray as _, BooleanArray, RecordBatch},
     compute::filter_record_batch,

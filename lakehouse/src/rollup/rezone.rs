@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, Micros},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, Micros};
 
 use super::{
     calendar::{Zones, local_days},

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use acuvim_schemas::{tables::Table, time::Micros};
+use acuvim_tables::Table;
+use acuvim_wire::time::Micros;
 
 use super::{
     calendar::Zones,

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
+use acuvim_tables::{
+    Table,
+    rollup::{RollupColumn, Stat, columns},
+    timestamp,
+};
+use acuvim_wire::{
     reading::READINGS,
-    rollup::{RollupColumn, Said, columns},
-    tables::{Table, timestamp},
     time::{DAY, Micros, day_of, to_datetime},
 };
 use arrow::{
@@ -69,17 +72,17 @@ impl BucketRows<'_> {
         let none = Cell::default();
         let cells = || self.buckets.iter().map(|b| b.cells.get(column.reading).unwrap_or(&none));
         let factor = READINGS.get(column.reading).map_or(1.0, |r| 10_f64.powi(i32::from(r.scale)));
-        Ok(match column.said {
-            Said::Count => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.count))),
-            Said::Min => decimals(column, cells().map(|c| c.min))?,
-            Said::Max => decimals(column, cells().map(|c| c.max))?,
-            Said::Delta => decimals(column, cells().map(|c| c.delta))?,
-            Said::Last => {
+        Ok(match column.stat {
+            Stat::Count => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.count))),
+            Stat::Min => decimals(column, cells().map(|c| c.min))?,
+            Stat::Max => decimals(column, cells().map(|c| c.max))?,
+            Stat::Delta => decimals(column, cells().map(|c| c.delta))?,
+            Stat::Last => {
                 let reading = READINGS.get(column.reading);
                 decimals(column, cells().map(|c| reading.and_then(|r| c.last_scaled(r))))?
             }
-            Said::Suspect => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.suspects))),
-            Said::Avg => {
+            Stat::Suspect => Arc::new(Int32Array::from_iter_values(cells().map(|c| c.suspects))),
+            Stat::Avg => {
                 let avg = |c: &Cell| (c.count > 0).then(|| c.sum / f64::from(c.count) / factor);
                 Arc::new(Float64Array::from_iter(cells().map(avg)))
             }

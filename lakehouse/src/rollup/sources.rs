@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use acuvim_schemas::{
+use acuvim_tables::Table;
+use acuvim_wire::{
     payload::serial_of,
     reading::READINGS,
-    tables::Table,
     time::{DAY, Micros},
 };
 use arrow::array::AsArray as _;

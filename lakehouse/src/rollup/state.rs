@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use acuvim_schemas::{reading::Reading as Column, time::Micros};
+use acuvim_wire::{reading::Reading as Column, time::Micros};
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{Bucket, Scaled, as_float, counters};

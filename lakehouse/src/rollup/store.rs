@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 
 use crate::{
     delta::{Snapshot, schema_evolution::is_of_later_version, table::LakeTable},

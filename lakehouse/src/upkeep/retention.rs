@@ -2,10 +2,8 @@
 
 use std::collections::HashSet;
 
-use acuvim_schemas::{
-    tables::Table,
-    time::{Micros, day_text},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{Micros, day_text};
 use deltalake::{kernel::Transaction, protocol::DeltaOperation};
 
 use crate::{

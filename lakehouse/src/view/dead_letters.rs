@@ -1,8 +1,7 @@
 //! Dead letters as they are stored, for replaying them.
 
-use acuvim_schemas::{
-    DeviceKind, Identity, Kind, Record, record::Headers, tables::Table, time::Micros,
-};
+use acuvim_tables::Table;
+use acuvim_wire::{DeviceKind, Identity, Kind, Record, record::Headers, time::Micros};
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
     datatypes::{Int32Type, Int64Type},

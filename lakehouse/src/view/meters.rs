@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 
 use crate::counter::MeterTerms;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use arrow::datatypes::DataType;
 use datafusion::{
     logical_expr::{Expr, cast},

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use datafusion::{
     arrow::datatypes::DataType,
     common::DFSchema,

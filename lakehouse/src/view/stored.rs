@@ -7,11 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{
+use acuvim_tables::{
+    Table,
     ledger::{LedgerRow, rows_of},
-    tables::Table,
-    time::{DAY, Micros, day_of},
 };
+use acuvim_wire::time::{DAY, Micros, day_of};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     compute::concat_batches,

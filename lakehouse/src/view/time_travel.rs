@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 
 use super::{
     reader::Reader,

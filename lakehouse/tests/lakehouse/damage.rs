@@ -7,7 +7,7 @@ use std::{
 };
 
 use acuvim_lakehouse::{Damage, ErrorKind, Lake, LakeOptions};
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 
 use crate::support::{T0, count, dead, lake, options, pairs, push, query, reading};
 

@@ -4,10 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use acuvim_lakehouse::{CompactionPolicy, ErrorKind, Lake};
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, Micros, SECOND, day_of},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, Micros, SECOND, day_of};
 
 use crate::support::{T0, count_in, lake, pairs, push, query, query_view, reading};
 

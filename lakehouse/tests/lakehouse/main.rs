@@ -18,7 +18,8 @@ mod support;
 use std::collections::HashSet;
 
 use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed, LakeOptions};
-use acuvim_schemas::{tables::Table, time::DAY};
+use acuvim_tables::Table;
+use acuvim_wire::time::DAY;
 use support::{T0, count, dead, lake, lake_with, pairs, push, query, reading};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use acuvim_lakehouse::CompactionPolicy;
-use acuvim_schemas::time::DAY;
+use acuvim_wire::time::DAY;
 use proptest::prelude::*;
 
 use crate::support::{self, T0, lake, pairs, query, query_view, reading};

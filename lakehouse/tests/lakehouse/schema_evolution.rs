@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use acuvim_lakehouse::{CompactionPolicy, ErrorKind};
-use acuvim_schemas::tables::{DATE, Table};
+use acuvim_tables::{DATE, Table};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{DataType, Field, Int64Type, Schema},

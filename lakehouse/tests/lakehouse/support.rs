@@ -3,11 +3,16 @@
 use std::{path::Path, sync::Arc};
 
 use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions, Rows, TailBatch, View};
-use acuvim_schemas::{
+use acuvim_tables::{
+    Table,
+    dead_letters::DeadLetterRows,
+    telemetry::{Decoder, Source},
+};
+use acuvim_wire::{
     Position, Reason,
     dead_letter::DeadLetter,
-    tables::Table,
-    telemetry::{DeadLetterRows, Decoder, Limits, RecordFacts, Source},
+    record::RecordFacts,
+    telemetry::Limits,
     time::{DAY, Micros, to_rfc3339},
 };
 use arrow::{
@@ -51,7 +56,7 @@ pub fn options(dir: &Path) -> LakeOptions {
         epoch: 0,
         skip_by_offset: true,
         fence: true,
-        max_ahead: acuvim_schemas::telemetry::MAX_AHEAD,
+        max_ahead: acuvim_wire::telemetry::MAX_AHEAD,
     }
 }
 

@@ -16,7 +16,8 @@ mod support;
 use std::sync::Arc;
 
 use acuvim_lakehouse::{CompactionPolicy, put_under};
-use acuvim_schemas::{tables::Table, time::DAY};
+use acuvim_tables::Table;
+use acuvim_wire::time::DAY;
 use disk::ForgetfulDisk;
 use support::{T0, count_in, dead, lake, push, reading};
 

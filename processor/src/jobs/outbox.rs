@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use acuvim_control::Outgoing;
 use acuvim_log::{Entry, LogTopic};
-use acuvim_schemas::device::partition_of;
-use bytes::Bytes;
+use acuvim_wire::device::partition_of;
 use chrono::Utc;
 use tokio::sync::watch;
 
@@ -141,10 +140,8 @@ async fn append(dependencies: &Dependencies, outgoing: Vec<Outgoing>) -> Result<
             }
             Outgoing::Event { seq, event, body } => {
                 let device = event.device_id().unwrap_or_default().to_owned();
-                let headers = event.to_pairs(seq).into_iter();
-                let headers = headers.map(|(n, v)| (Bytes::from_static(n.as_bytes()), v)).collect();
                 let partition = partition_of(device.as_bytes(), partitions);
-                events.push((partition, Entry { key: Bytes::from(device), value: body, headers }));
+                events.push((partition, event.to_entry(seq, body)));
             }
         }
     }

@@ -65,7 +65,7 @@ async fn bring_up_to_date(
     };
     lake.catch_up().await?;
     if applied.as_ref() != Some(&zones) {
-        lake.rezone(&lake.zoned_otherwise(&zones).await?, &zones).await?;
+        lake.rezone(&lake.devices_to_rezone(&zones).await?, &zones).await?;
         *applied = Some(zones.clone());
     }
     if recount(dependencies, &meters, &zones).await? {

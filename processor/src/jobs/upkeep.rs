@@ -8,7 +8,8 @@ use std::{
 };
 
 use acuvim_lakehouse::{Cleaned, Retained};
-use acuvim_schemas::{tables::Table, time::day_of};
+use acuvim_tables::Table;
+use acuvim_wire::time::day_of;
 use chrono::{DateTime, Utc};
 
 use super::lease::JobLease;

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use acuvim_control::{Reminders, Resend, SystemCondition};
 use acuvim_lakehouse::CompactionPolicy;
 use acuvim_rules::{HealthPolicy, VitalLimits};
-use acuvim_schemas::telemetry::{Aliases, Limits};
+use acuvim_wire::telemetry::{Aliases, Limits};
 
 pub(crate) use networks::refusal;
 pub use networks::{AllowedNetworks, refused_address};

@@ -1,6 +1,6 @@
 //! How many days each table of the lake keeps.
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 
 /// How many days each table keeps, counted by its `date`. The current day comes on top, because it
 /// is not over.

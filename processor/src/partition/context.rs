@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use acuvim_lakehouse::{Lake, Rows, TailBatch};
 use acuvim_log::{Bounds, LogTopic};
-use acuvim_schemas::{Micros, time};
+use acuvim_wire::{Micros, time};
 
 use super::decode::StreamDecoder;
 use crate::{

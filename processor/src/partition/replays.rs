@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use acuvim_lakehouse::Rows;
-use acuvim_schemas::Identity;
+use acuvim_wire::Identity;
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::Int64Type,
@@ -32,15 +32,15 @@ pub(super) fn outcomes(
     stored: &HashSet<i64>,
     conflicts: &HashSet<i64>,
     rows_from: i64,
-) -> Vec<(Identity, &'static str)> {
+) -> Vec<(Identity, acuvim_control::ReplayOutcome)> {
     let outcome = |replay: &Replayed| {
         let is_there =
             !replay.has_row || replay.offset < rows_from || stored.contains(&replay.offset);
         let decoded = replay.decoded && !conflicts.contains(&replay.offset);
         let outcome = match (decoded, is_there) {
-            (false, _) => "dead_letter",
-            (true, true) => "stored",
-            (true, false) => "duplicate",
+            (false, _) => acuvim_control::ReplayOutcome::DeadLetter,
+            (true, true) => acuvim_control::ReplayOutcome::Stored,
+            (true, false) => acuvim_control::ReplayOutcome::Duplicate,
         };
         (replay.letter, outcome)
     };

@@ -5,7 +5,8 @@ use std::{collections::HashSet, ops::Range, sync::Arc, time::Instant};
 
 use acuvim_lakehouse::Rows;
 use acuvim_log::Batch;
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 

@@ -1,10 +1,10 @@
 //! Devices in the field: clocks that are ahead, slow loggers, two messages with one time, and
 //! devices that never send a heartbeat.
 
+use acuvim_model::{AlertOrigin, DeviceStatus, RuleBody};
 use acuvim_processor::ProcessorOptions;
-use acuvim_schemas::{
+use acuvim_wire::{
     Kind, Micros,
-    api::{AlertOrigin, DeviceStatus, RuleBody},
     time::{SECOND, to_rfc3339},
 };
 

@@ -9,13 +9,10 @@ use std::{
 use acuvim_control::{AlertFilter, By, Control};
 use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions};
 use acuvim_log::{EmbeddedLog, EmbeddedOptions, Entry, Log, LogTopic};
+use acuvim_model::{Alert, RuleBody};
 use acuvim_processor::{Dependencies, Duties, FlushPolicy, Processor, ProcessorOptions};
-use acuvim_schemas::{
-    Headers, Kind, Micros, Record,
-    api::{Alert, RuleBody},
-    device::partition_of,
-    tables::Table,
-};
+use acuvim_tables::Table;
+use acuvim_wire::{Headers, Kind, Micros, Record, device::partition_of};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::Int64Type,

@@ -1,7 +1,7 @@
 //! What each guard against storing rows twice is for: a stream is cut off after a flush and reads
 //! the same records again, with the guards on and off.
 
-use acuvim_schemas::{Kind, time::SECOND};
+use acuvim_wire::{Kind, time::SECOND};
 
 use crate::fixture::{Guards, TestStream, quick};
 

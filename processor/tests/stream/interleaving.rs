@@ -1,9 +1,9 @@
 //! Whatever the order, repetitions, delays and crashes, the result is the same telemetry, the same
 //! episodes and a ledger that balances.
 
-use acuvim_schemas::{
+use acuvim_model::{AlertOrigin, RuleBody};
+use acuvim_wire::{
     Kind, Micros,
-    api::{AlertOrigin, RuleBody},
     time::{DAY, SECOND, to_rfc3339},
 };
 use arrow::{

@@ -1,9 +1,9 @@
 //! The stream over time: devices that fall silent, batches that are lost, readings without a clock.
 
 use acuvim_control::AlertFilter;
-use acuvim_schemas::{
+use acuvim_model::{AlertOrigin, DeviceStatus};
+use acuvim_wire::{
     Kind, Micros,
-    api::{AlertOrigin, DeviceStatus},
     time::{SECOND, to_rfc3339},
 };
 use arrow::array::{Array as _, AsArray as _};
@@ -138,7 +138,7 @@ fn a_server_that_was_down_marks_nobody_offline() {
         control.events_for_lake(9).await.expect("ask").is_empty().then_some(())
     });
     stream.wait_for("and there", async |_, lake| {
-        let snapshot = lake.snapshot(acuvim_schemas::tables::Table::DeviceEvents);
+        let snapshot = lake.snapshot(acuvim_tables::Table::DeviceEvents);
         (snapshot.expect("a table").file_count() > 0).then_some(())
     });
     let changes = "SELECT count(*) FROM device_events WHERE device_id = 'd' AND event = 'status'";

@@ -3,12 +3,10 @@
 mod hosts;
 mod notification;
 
+use acuvim_model::{DeviceEdit, DeviceScope, GroupBody, RuleBody, Scope, SilenceBody};
 use acuvim_query_sql::history;
 use acuvim_rules::MOST_FLAPS;
-use acuvim_schemas::{
-    api::{DeviceEdit, DeviceScope, GroupBody, RuleBody, Scope, SilenceBody},
-    device::is_device_id,
-};
+use acuvim_wire::device::is_device_id;
 
 use chrono::{DateTime, TimeDelta, Utc};
 

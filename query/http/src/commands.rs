@@ -1,6 +1,6 @@
 //! How commands are given to devices.
 
-use acuvim_schemas::command::CommandKind;
+use acuvim_wire::command::CommandKind;
 
 /// How commands are given.
 #[derive(Debug, Clone, PartialEq, Eq)]

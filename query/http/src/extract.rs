@@ -1,6 +1,6 @@
 //! Extractors whose refusals are problems, and resources that are written back.
 
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},

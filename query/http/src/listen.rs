@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use acuvim_schemas::address::network;
+use acuvim_wire::address::network;
 use axum::{
     Router,
     extract::{ConnectInfo, Request},

@@ -1,7 +1,7 @@
 //! Errors as `application/problem+json`.
 
+use acuvim_model::problem::{Code, Problem};
 use acuvim_query_sql::QueryError;
-use acuvim_schemas::problem::{Code, Problem};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},

@@ -11,7 +11,7 @@ use acuvim_log::Log;
 use acuvim_query_live::{Live, LiveLimits, LiveParts, signalr::Inboxes};
 use acuvim_query_sql::{Sql, SqlLimits, SqlParts};
 use acuvim_rules::Planner;
-use acuvim_schemas::telemetry::Limits;
+use acuvim_wire::telemetry::Limits;
 use axum::extract::FromRef;
 
 use crate::{

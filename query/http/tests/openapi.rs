@@ -8,7 +8,7 @@
     reason = "a test stops at the first surprise"
 )]
 
-use acuvim_schemas::api::{CreatedNotification, Notification, NotificationBody, Rule, RuleBody};
+use acuvim_model::{CreatedNotification, Notification, NotificationBody, Rule, RuleBody};
 
 #[test]
 fn the_document_is_as_agreed() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use acuvim_control::Error;
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use acuvim_schemas::{
-    api::Device,
+use acuvim_model::{
+    Device,
     event::{AlertEvent, AlertStep, Event},
 };
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acuvim_log::Entry;
-use acuvim_schemas::event::Event;
+use acuvim_model::event::Event;
 
 use crate::{
     event::{EventMessage, REGISTERED, message_of},
@@ -15,13 +15,12 @@ const LOOKUP_TIME: Duration = Duration::from_secs(2);
 
 /// The outbox's number of an event. The outbox may deliver an event again, under the same number.
 pub(crate) fn outbox_number(entry: &Entry) -> Option<i64> {
-    let header = entry.headers.iter().find(|(name, _)| name.as_ref() == b"outbox_seq")?;
-    std::str::from_utf8(&header.1).ok()?.parse().ok()
+    entry.outbox_seq()
 }
 
 /// Whether a record says that a device was registered.
 pub(crate) fn is_registration(entry: &Entry) -> bool {
-    serde_json::from_slice::<Event>(&entry.value).is_ok_and(|event| registers(&event))
+    Event::from_entry(entry).is_ok_and(|event| registers(&event))
 }
 
 fn registers(event: &Event) -> bool {
@@ -30,7 +29,7 @@ fn registers(event: &Event) -> bool {
 
 /// The message of a record; none if it is not for live clients.
 pub(crate) async fn message(live: &Live, entry: &Entry) -> Option<EventMessage> {
-    let event = serde_json::from_slice::<Event>(&entry.value);
+    let event = Event::from_entry(entry);
     let event =
         event.inspect_err(|_| metrics::counter!("acuvim_foreign_events_total").increment(1));
     let event = event.ok()?;

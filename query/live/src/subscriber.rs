@@ -1,6 +1,6 @@
 //! Whose a connection is.
 
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

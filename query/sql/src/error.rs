@@ -1,6 +1,6 @@
 //! Why a query has no answer, as a problem that its caller can act on.
 
-use acuvim_schemas::problem::{Code, Problem};
+use acuvim_model::problem::{Code, Problem};
 
 /// A failed query: the problem to show, with what the caller can do about it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -11,7 +11,7 @@ mod patterns;
 
 use std::ops::ControlFlow;
 
-use acuvim_schemas::problem::{Code, Problem};
+use acuvim_model::problem::{Code, Problem};
 use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
     sqlparser::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::event::Mark;
+use acuvim_model::event::Mark;
 use uuid::Uuid;
 
 use crate::{cadence::Recent, episode::State};

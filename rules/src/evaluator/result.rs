@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{Micros, time::SECOND};
+use acuvim_wire::{Micros, time::SECOND};
 use uuid::Uuid;
 
 use crate::episode::Step;

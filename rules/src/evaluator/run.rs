@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
-    Micros,
-    event::{Mark, alert_id},
-};
+use acuvim_model::event::{Mark, alert_id};
+use acuvim_wire::Micros;
 use arrow::array::BooleanArray;
 
 use super::{

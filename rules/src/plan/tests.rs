@@ -15,7 +15,7 @@ fn compile(when: &str) -> std::result::Result<Compiled, RuleFault> {
 /// Rows of one column of floats.
 fn inputs(column: &str, values: &[Option<f64>], compiled: &Compiled) -> Inputs {
     let scale = 3_u32;
-    let field = acuvim_schemas::tables::Table::Telemetry.schema();
+    let field = acuvim_tables::Table::Telemetry.schema();
     let field = field.field_with_name(column).expect("a column").clone();
     let unscaled = values.iter().map(|v| v.map(|v| (v * f64::from(10_u32.pow(scale))) as i128));
     let array: arrow::array::Decimal128Array = unscaled.collect();

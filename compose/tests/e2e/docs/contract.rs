@@ -1,6 +1,8 @@
 //! The pages on what the system promises to others name every part of it, and nothing else.
 
-use acuvim_schemas::{Kind, Reason, problem::Code, reading::READINGS, tables::Table};
+use acuvim_model::problem::Code;
+use acuvim_tables::Table;
+use acuvim_wire::{Kind, Reason, reading::READINGS};
 use serde_json::Value;
 
 use super::{page, pages};

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
 use acuvim_firmware_registry::hex;
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -150,7 +150,7 @@ impl Life {
         }
     }
 
-    async fn beat(&self, connection: &Connection) -> Result<(), acuvim_benches::mqtt::Error> {
+    async fn beat(&self, connection: &Connection) -> Result<(), acuvim_simulator::mqtt::Error> {
         let known = self.known.lock().expect("lock").clone();
         let beat = json!({
             "ts": chrono::Utc::now().timestamp_millis(), "heartbeat_interval_s": 30,
@@ -161,7 +161,10 @@ impl Life {
     }
 
     /// Sends the answers that have no PUBACK yet.
-    async fn settle(&mut self, connection: &Connection) -> Result<(), acuvim_benches::mqtt::Error> {
+    async fn settle(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<(), acuvim_simulator::mqtt::Error> {
         while let Some(answer) = self.owed.first() {
             let topic = format!("acuvim/{}/resp", self.id);
             connection.publish(&topic, answer.to_string(), false).await?;

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use acuvim_firmware_registry::{Chip, Sample};
+use acuvim_firmware_registry::Sample;
+use acuvim_rollout::Chip;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use acuvim_schemas::api::LoginResponse;
+use acuvim_model::LoginResponse;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};

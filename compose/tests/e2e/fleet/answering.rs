@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Server, connect};

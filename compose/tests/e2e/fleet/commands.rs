@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_schemas::command::CommandKind;
+use acuvim_wire::command::CommandKind;
 use serde_json::{Value, json};
 
 use super::answering::{Answering, Manner, ended, give, success, until};
@@ -52,7 +52,7 @@ async fn each_of_the_twenty_reaches_its_device_in_a_packet_that_it_takes() {
         assert_eq!((&got["request_id"], &got["params"]), (&json!(id), &params(kind)));
         let topic = format!("acuvim/{}/cmd", device.id);
         // An MQTT 3.1.1 device gets no properties.
-        let bytes = acuvim_schemas::command::packet_bytes(&topic, &got.to_string()) - 6;
+        let bytes = acuvim_wire::command::packet_bytes(&topic, &got.to_string()) - 6;
         sizes.push((bytes, kind));
         assert!(bytes <= 1024, "{kind}: {bytes}");
     }
@@ -136,7 +136,7 @@ pub async fn every_course(server: &Server, broker: SocketAddr) {
     // One answer is late, one is from another device.
     let late = id("silent");
     let talk =
-        acuvim_benches::mqtt::Connection::open(&connect(broker, "talk")).await.expect("open");
+        acuvim_simulator::mqtt::Connection::open(&connect(broker, "talk")).await.expect("open");
     let answer = json!({"request_id": late, "status": "success"}).to_string();
     for device in ["silent", "good"] {
         talk.publish(&format!("acuvim/{device}/resp"), answer.clone(), false).await.expect("ack");

@@ -1,6 +1,6 @@
 //! A device from its commissioning to its deletion, over real MQTT and HTTP.
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection, Error};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection, Error};
 use serde_json::{Value, json};
 
 use super::answering::{Answering, until};

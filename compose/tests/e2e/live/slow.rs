@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
@@ -28,7 +28,7 @@ async fn slow(server: &Server) -> Raw {
 
 /// Every reading of a meter, so that messages are large.
 fn full(ts: i64) -> String {
-    let data: serde_json::Map<String, Value> = acuvim_schemas::reading::READINGS
+    let data: serde_json::Map<String, Value> = acuvim_wire::reading::READINGS
         .iter()
         .map(|reading| (reading.name.to_owned(), json!(1.5)))
         .collect();

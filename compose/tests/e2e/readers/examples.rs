@@ -38,7 +38,7 @@ async fn every_example_for_data_teams_runs() {
     let device = server.device("d1").await;
     let counter = [99_999_998.0, 99_999_999.5, 0.5, 1.0, 0.2];
     for (n, kwh) in (0_i64..).zip(counter) {
-        let ts = acuvim_schemas::time::to_rfc3339((T0 + n * 600_000) * 1000);
+        let ts = acuvim_wire::time::to_rfc3339((T0 + n * 600_000) * 1000);
         let reading = json!({"ts": ts, "data": {"p": 10.0 + n as f64, "ei": kwh}}).to_string();
         device.publish("acuvim/d1/telemetry", reading, false).await.expect("ack");
     }

@@ -1,6 +1,6 @@
 //! An alert from its first reading to its evidence, and what users can do with it.
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -12,7 +12,7 @@ use crate::{
 
 fn at(second: i64) -> String {
     let ms = T0 + second * 1000;
-    acuvim_schemas::time::to_rfc3339(ms * 1000)
+    acuvim_wire::time::to_rfc3339(ms * 1000)
 }
 
 #[tokio::test(flavor = "multi_thread")]

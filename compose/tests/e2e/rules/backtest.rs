@@ -43,8 +43,8 @@ async fn a_backtest_over_a_day_equals_what_the_live_rule_recorded() {
         a.len() == episodes && ended + 3 >= episodes
     });
     let recorded = recorded.await.len();
-    let from = acuvim_schemas::time::to_rfc3339((T0 + 6 * 3_600_000) * 1000);
-    let to = acuvim_schemas::time::to_rfc3339((T0 + 30 * 3_600_000) * 1000);
+    let from = acuvim_wire::time::to_rfc3339((T0 + 6 * 3_600_000) * 1000);
+    let to = acuvim_wire::time::to_rfc3339((T0 + 30 * 3_600_000) * 1000);
     let request = json!({"rule_id": rule["id"], "from": from, "to": to});
     let done = finished(&server, &request).await;
     let result = &done["result"];

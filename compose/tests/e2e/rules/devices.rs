@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::json;
 
 use super::{QUICK, body, only_rule, volts};

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Instant};
 
-use acuvim_benches::mqtt::{ConnectOptions, Connection};
+use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::{Value, json};
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use tokio_util::sync::CancellationToken;
 
 use crate::{

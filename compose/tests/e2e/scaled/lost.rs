@@ -1,9 +1,9 @@
 //! Records that Kafka has dropped before the lake had them: an ERROR names the range, and the stream
 //! continues.
 
-use acuvim_benches::mqtt::Connection;
 use acuvim_log::{KafkaLog, Log as _, LogTopic};
-use acuvim_schemas::device::partition_of;
+use acuvim_simulator::mqtt::Connection;
+use acuvim_wire::device::partition_of;
 
 use crate::{
     harness::{T0, connect, reading},

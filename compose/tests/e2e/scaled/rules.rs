@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::json;
 
 use super::load::expect_outages;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use acuvim_benches::mqtt::Connection;
+use acuvim_simulator::mqtt::Connection;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,11 +1,8 @@
 //! Transitions and decisions case by case, and whole rollouts of random fleets.
 
+use acuvim_model::{CommandStatus, MaintenanceWindow, RolloutPlan, RolloutStage, UpdateState};
 use acuvim_rollout::{
     GateAnswer, Next, RolloutMember, RunningRollout, judge, observe, offers, stages_of,
-};
-use acuvim_schemas::{
-    api::{MaintenanceWindow, RolloutPlan, RolloutStage, UpdateState},
-    command::CommandStatus,
 };
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;

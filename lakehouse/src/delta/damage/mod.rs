@@ -11,7 +11,7 @@ mod table_log;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use deltalake::DeltaTableBuilder;
 use rollback::{Rollback, check_epoch, check_events_intact, damaged_at, plan};
 use table_log::TableLog;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use deltalake::DeltaTableBuilder;
 
 use super::{

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use object_store::path::Path;
 use serde_json::Value;
 

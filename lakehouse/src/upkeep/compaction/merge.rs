@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::tables::Table;
+use acuvim_tables::Table;
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::{
     ExecutionPlan, execute_stream, sorts::sort_preserving_merge::SortPreservingMergeExec,

@@ -5,7 +5,7 @@ mod plan;
 mod policy;
 mod split_writer;
 
-use acuvim_schemas::time::Micros;
+use acuvim_wire::time::Micros;
 use deltalake::{
     kernel::{Action, Add},
     protocol::DeltaOperation,

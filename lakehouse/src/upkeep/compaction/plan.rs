@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use acuvim_schemas::time::{DAY, Micros};
+use acuvim_wire::time::{DAY, Micros};
 
 use super::policy::CompactionPolicy;
 use crate::delta::snapshot::File;

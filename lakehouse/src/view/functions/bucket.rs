@@ -4,7 +4,7 @@
 //! 1970-01-01 (weeks from a Monday). When clocks are set back, the repeated hour is two buckets. When
 //! they are set forward, a bucket whose beginning is skipped begins at the moment of the change.
 
-use acuvim_schemas::time::{DAY, HOUR, Micros, SECOND, to_datetime};
+use acuvim_wire::time::{DAY, HOUR, Micros, SECOND, to_datetime};
 use chrono::{
     DateTime, Datelike as _, MappedLocalTime, Months, NaiveDate, NaiveDateTime, Offset as _,
     TimeDelta, TimeZone as _, Utc,

@@ -10,7 +10,8 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{Micros, tables::timestamp};
+use acuvim_tables::timestamp;
+use acuvim_wire::Micros;
 use arrow::{
     array::{
         Array as _, ArrayRef, AsArray as _, Float64Array, ListArray, StringArray,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{tables::timestamp, time::Micros};
+use acuvim_tables::timestamp;
+use acuvim_wire::time::Micros;
 use arrow::{
     array::{AsArray as _, TimestampMicrosecondArray},
     datatypes::{DataType, TimestampMicrosecondType},

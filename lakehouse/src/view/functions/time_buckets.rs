@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{
-    tables::timestamp,
-    time::{Micros, parse_rfc3339},
-};
+use acuvim_tables::timestamp;
+use acuvim_wire::time::{Micros, parse_rfc3339};
 use arrow::{
     array::{RecordBatch, TimestampMicrosecondArray},
     datatypes::{Field, Schema},

@@ -8,10 +8,8 @@ mod story;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use acuvim_lakehouse::{CompactionPolicy, Lake, QUARTER, Zones};
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, HOUR},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, HOUR};
 use arrow::{
     array::{Array as _, AsArray as _},
     datatypes::{Date32Type, Decimal128Type, Float64Type, Int32Type, TimestampMicrosecondType},
@@ -281,7 +279,7 @@ async fn another_epoch_builds_them_anew_and_what_telemetry_has_let_go_of_stays()
     story::push(&first, &mut HashMap::new(), &readings);
     first.flush(true).await.expect("flush");
     up_to_date(&first, &zones).await;
-    let before = acuvim_schemas::time::day_of(T0) + 2;
+    let before = acuvim_wire::time::day_of(T0) + 2;
     first.retain(Table::Telemetry, before, T0 + 10 * DAY).await.expect("retain");
     let options = acuvim_lakehouse::LakeOptions { epoch: 1, ..support::options(dir.path()) };
     let engine = acuvim_lakehouse::Engine::new(&acuvim_lakehouse::EngineLimits::default());

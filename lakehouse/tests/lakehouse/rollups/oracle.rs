@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use acuvim_lakehouse::{Counter, MeterTerms, QUARTER, Track};
-use acuvim_schemas::time::{Micros, to_datetime};
+use acuvim_wire::time::{Micros, to_datetime};
 use chrono::{Datelike as _, TimeZone as _};
 use chrono_tz::Tz;
 

@@ -6,10 +6,8 @@ use std::{
 };
 
 use acuvim_lakehouse::{CompactionPolicy, Lake};
-use acuvim_schemas::{
-    tables::Table,
-    time::{DAY, HOUR, Micros, SECOND},
-};
+use acuvim_tables::Table;
+use acuvim_wire::time::{DAY, HOUR, Micros, SECOND};
 
 use super::{stored, story, story::Reading, up_to_date, zones};
 use crate::support::{T0, lake, pairs, query_view};

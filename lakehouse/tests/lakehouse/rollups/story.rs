@@ -3,11 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use acuvim_lakehouse::{Lake, Rows, TailBatch};
-use acuvim_schemas::{
-    Position,
+use acuvim_tables::{
     heartbeat::HeartbeatRows,
+    telemetry::{Decoder, Source},
+};
+use acuvim_wire::{
+    Position,
     payload::Heartbeat,
-    telemetry::{Decoder, Limits, RecordFacts, Source},
+    record::RecordFacts,
+    telemetry::Limits,
     time::{DAY, HOUR, Micros, SECOND, to_rfc3339},
 };
 use bytes::Bytes;

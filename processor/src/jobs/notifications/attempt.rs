@@ -1,7 +1,7 @@
 //! What an attempt to send a message came to, and what follows from it. Pure.
 
 use acuvim_control::DueNotice;
-use acuvim_schemas::api::DeliveryState;
+use acuvim_model::DeliveryState;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::options::NotifyOptions;

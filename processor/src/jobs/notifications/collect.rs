@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use acuvim_control::{DevicePlace, Lease, Noted, NoticeChange, NoticeItem, NoticePlace};
+use acuvim_control::{
+    DeviceMembership, Lease, NoticeChange, NoticeItem, NoticeOutcome, NoticePosition,
+};
 use acuvim_log::{Batch, ErrorKind, LogTopic, ReadLimit};
-use acuvim_schemas::{api::Notification, event::Event};
+use acuvim_model::{Notification, event::Event};
 use chrono::Utc;
 use futures::future::join_all;
 
@@ -56,7 +58,7 @@ async fn collect_while_held(
         position = change.to;
         let (control, epoch) = (&dependencies.control, dependencies.epoch);
         let stored = control.note_notices(epoch, lease, &change, Utc::now()).await?;
-        if stored == Noted::Overtaken {
+        if stored == NoticeOutcome::Overtaken {
             return Ok(());
         }
     }
@@ -65,8 +67,8 @@ async fn collect_while_held(
 
 /// Reads the next events. Where the log has dropped them, returns an empty batch that goes on
 /// behind the gap, because the events in it are lost.
-async fn read(dependencies: &Dependencies, position: NoticePlace) -> Result<Batch, AnyError> {
-    let NoticePlace { partition, next, .. } = position;
+async fn read(dependencies: &Dependencies, position: NoticePosition) -> Result<Batch, AnyError> {
+    let NoticePosition { partition, next, .. } = position;
     let log = &dependencies.log;
     match log.read(LogTopic::Events, partition, next, READ_LIMIT).await {
         Ok(batch) => Ok(batch),
@@ -93,25 +95,25 @@ async fn read(dependencies: &Dependencies, position: NoticePlace) -> Result<Batc
 async fn start_position(
     dependencies: &Dependencies,
     partition: u32,
-) -> Result<NoticePlace, AnyError> {
+) -> Result<NoticePosition, AnyError> {
     let (control, epoch) = (&dependencies.control, dependencies.epoch);
     loop {
-        let positions = control.notice_places(epoch).await?;
+        let positions = control.notice_positions(epoch).await?;
         if let Some(position) = positions.into_iter().find(|p| p.partition == partition) {
             return Ok(position);
         }
         let next = dependencies.log.bounds(LogTopic::Events, partition).await?.end;
-        control.begin_notices(epoch, NoticePlace { partition, next, seq: 0 }).await?;
+        control.begin_notices(epoch, NoticePosition { partition, next, seq: 0 }).await?;
     }
 }
 
 /// The messages of a batch, and the position behind it.
 async fn messages(
     dependencies: &Dependencies,
-    from: NoticePlace,
+    from: NoticePosition,
     batch: &Batch,
 ) -> Result<NoticeChange, AnyError> {
-    let mut to = NoticePlace { next: batch.next, ..from };
+    let mut to = NoticePosition { next: batch.next, ..from };
     let mut events = Vec::new();
     for (_, entry) in &batch.entries {
         let seq = entry.headers.iter().find(|(name, _)| name.as_ref() == b"outbox_seq");
@@ -120,7 +122,7 @@ async fn messages(
         // The outbox may deliver an event twice, under the same number.
         if seq > to.seq {
             to.seq = seq;
-            events.extend(serde_json::from_slice::<Event>(&entry.value).ok());
+            events.extend(Event::from_entry(entry).ok());
         }
     }
     let items =
@@ -140,8 +142,8 @@ async fn selected(
         events.iter().filter_map(|event| event.device_id().map(str::to_owned)).collect();
     devices.sort_unstable();
     devices.dedup();
-    let places = dependencies.control.device_places(&devices).await?;
-    let no_place = DevicePlace::default();
+    let places = dependencies.control.device_memberships(&devices).await?;
+    let no_place = DeviceMembership::default();
     let place =
         |event: &Event| event.device_id().and_then(|id| places.get(id)).unwrap_or(&no_place);
     Ok(events.iter().flat_map(|event| select(event, &all, place(event))).collect())

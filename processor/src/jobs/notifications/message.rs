@@ -1,7 +1,7 @@
 //! The texts of a message: JSON for webhooks, plain text for mails. Pure.
 
 use acuvim_control::DueNotice;
-use acuvim_schemas::api::DeliveryKind;
+use acuvim_model::DeliveryKind;
 use serde_json::{Value as Json, json};
 
 /// The most items that a mail lists.
@@ -71,7 +71,7 @@ fn line(kind: DeliveryKind, item: &Json) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use acuvim_schemas::api::{Notification, NotificationBody};
+    use acuvim_model::{Notification, NotificationBody};
     use chrono::DateTime;
     use uuid::Uuid;
 

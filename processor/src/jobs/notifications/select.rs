@@ -1,8 +1,8 @@
 //! Selects the notifications that an event concerns, and composes their titles and items. Pure.
 
-use acuvim_control::{DevicePlace, NoticeItem};
-use acuvim_schemas::{
-    api::{Alert, AlertOrigin, DeliveryKind, Notification, NotificationTopic, RolloutState},
+use acuvim_control::{DeviceMembership, NoticeItem};
+use acuvim_model::{
+    Alert, AlertOrigin, DeliveryKind, Notification, NotificationTopic, RolloutState,
     event::{AlertEvent, AlertStep, Event, RolloutProgress, alert_id},
 };
 use chrono::TimeDelta;
@@ -13,7 +13,11 @@ const OFFLINE: &str = "offline";
 
 /// The messages of an event, for those of the notifications that it concerns; `place` is the group
 /// and the tags of its device.
-pub(super) fn select(event: &Event, all: &[Notification], place: &DevicePlace) -> Vec<NoticeItem> {
+pub(super) fn select(
+    event: &Event,
+    all: &[Notification],
+    place: &DeviceMembership,
+) -> Vec<NoticeItem> {
     let enabled = all.iter().filter(|notification| notification.body.enabled);
     match event {
         Event::Alert(event) => enabled.filter_map(|n| alert(event, n, place)).collect(),
@@ -30,7 +34,7 @@ fn topic(alert: &Alert) -> NotificationTopic {
     }
 }
 
-fn alert(event: &AlertEvent, to: &Notification, place: &DevicePlace) -> Option<NoticeItem> {
+fn alert(event: &AlertEvent, to: &Notification, place: &DeviceMembership) -> Option<NoticeItem> {
     let (alert, body) = (&event.alert, &to.body);
     let pages = !alert.shadow && !alert.backfilled && !alert.silenced;
     let kind = match event.step {

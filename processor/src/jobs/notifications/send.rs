@@ -8,7 +8,7 @@ use std::{
 };
 
 use acuvim_control::{DueNotice, Lease};
-use acuvim_schemas::api::{DeliveryState, NotificationKind};
+use acuvim_model::{DeliveryState, NotificationKind};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use uuid::Uuid;

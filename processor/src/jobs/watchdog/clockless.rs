@@ -4,7 +4,7 @@
 use acuvim_control::Clockless;
 use acuvim_lakehouse::{Letter, LetterFilter};
 use acuvim_log::{Entry, LogTopic};
-use acuvim_schemas::{Micros, Reason, device::partition_of, payload};
+use acuvim_wire::{Micros, Reason, device::partition_of, payload};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::dependencies::Dependencies;

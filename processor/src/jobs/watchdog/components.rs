@@ -6,7 +6,7 @@ use std::{
 };
 
 use acuvim_control::SystemCondition;
-use acuvim_schemas::payload::Severity;
+use acuvim_wire::payload::Severity;
 use serde_json::json;
 
 use crate::state::StateSender;

@@ -10,12 +10,11 @@ use std::{
 use acuvim_control::SystemCondition;
 use acuvim_lakehouse::Error;
 use acuvim_log::{LogTopic, ReadLimit};
-use acuvim_schemas::{
-    Kind, Micros, Record,
+use acuvim_tables::{
+    Table,
     ledger::{Counts, LedgerRow},
-    payload::Severity,
-    tables::Table,
 };
+use acuvim_wire::{Kind, Micros, Record, payload::Severity};
 use serde_json::json;
 
 use crate::dependencies::Dependencies;
@@ -218,16 +217,16 @@ async fn missing(
 
 /// Whether a record's first reading is stored under another identity, which makes it a duplicate.
 async fn is_stored(dependencies: &Dependencies, record: &Record) -> bool {
-    let value = acuvim_schemas::payload::fields(&record.value).ok();
+    let value = acuvim_wire::payload::fields(&record.value).ok();
     let ts = value.as_ref().and_then(|v| v.get("ts")).cloned();
-    let ts: Option<acuvim_schemas::payload::EventTime> =
+    let ts: Option<acuvim_wire::payload::EventTime> =
         ts.and_then(|ts| serde_json::from_value(ts).ok());
     let (Some(ts), Ok(device)) = (ts, std::str::from_utf8(&record.key)) else { return false };
     let table = match record.headers.kind {
         Kind::Heartbeat => Table::Heartbeats,
         _ => Table::Telemetry,
     };
-    let wanted = HashSet::from([(device.into(), acuvim_schemas::time::day_of(ts.0))]);
+    let wanted = HashSet::from([(device.into(), acuvim_wire::time::day_of(ts.0))]);
     let times = dependencies.lake.stored_times(table, &wanted).await;
     times.is_ok_and(|times| times.values().flatten().any(|t| *t == ts.0))
 }
@@ -280,7 +279,7 @@ fn runs(numbers: &[i64]) -> Vec<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::record::Position;
+    use acuvim_wire::record::Position;
 
     fn row(first: i64, next: i64) -> LedgerRow {
         let counts = Counts { records: next - first, ..Counts::default() };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use acuvim_control::SystemCondition;
 use acuvim_log::{LogTopic, ReadLimit};
-use acuvim_schemas::{Record, payload::Severity};
+use acuvim_wire::{Record, payload::Severity};
 use chrono::Utc;
 use serde_json::json;
 

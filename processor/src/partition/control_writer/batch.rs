@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use acuvim_control::{Changes, DeviceNote};
-use acuvim_schemas::{Identity, Micros};
+use acuvim_control::{Changes, DeviceUpdate};
+use acuvim_wire::{Identity, Micros};
 
 use crate::partition::evaluate::Evaluation;
 
@@ -18,7 +18,7 @@ pub(super) struct ControlBatch {
 impl ControlBatch {
     /// Adds updates of devices. Those of one device are merged, so that while control is away there
     /// are no more of them than devices.
-    pub fn add_devices(&mut self, updates: Vec<DeviceNote>) {
+    pub fn add_devices(&mut self, updates: Vec<DeviceUpdate>) {
         let devices = &mut self.changes.devices;
         for update in updates {
             let position = self.positions.get(&update.device_id);
@@ -37,21 +37,21 @@ impl ControlBatch {
         self.add_devices(changes.devices);
         self.changes.deliveries.extend(changes.deliveries);
         self.changes.answers.extend(changes.answers);
-        self.changes.said.extend(changes.said);
-        self.changes.letters.clockless.extend(changes.letters.clockless);
+        self.changes.device_alerts.extend(changes.device_alerts);
+        self.changes.dead_letters.clockless.extend(changes.dead_letters.clockless);
     }
 
     /// Adds what evaluation found.
     pub fn add_evaluation(&mut self, evaluation: Evaluation) {
         self.changes.alerts.extend(evaluation.alerts);
         self.changes.repairs.extend(evaluation.repairs);
-        self.changes.letters.anchors.extend(evaluation.anchors);
+        self.changes.dead_letters.anchors.extend(evaluation.anchors);
         self.add_devices(evaluation.devices);
     }
 
     /// Adds the outcomes of replays.
     pub fn add_replays(&mut self, outcomes: Vec<(Identity, &'static str)>) {
-        self.changes.letters.replayed.extend(outcomes);
+        self.changes.dead_letters.replayed.extend(outcomes);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -68,7 +68,7 @@ impl ControlBatch {
         !changes.answers.is_empty()
             || !changes.deliveries.is_empty()
             || !changes.alerts.is_empty()
-            || !changes.said.is_empty()
+            || !changes.device_alerts.is_empty()
             || changes.devices.iter().any(|device| {
                 device.back || !device.registrations.is_empty() || !device.status.is_empty()
             })
@@ -89,12 +89,12 @@ impl ControlBatch {
 
 #[cfg(test)]
 mod tests {
-    use acuvim_schemas::time;
+    use acuvim_wire::time;
 
     use super::*;
 
-    fn update(device: &str, second: i64) -> DeviceNote {
-        DeviceNote::new(device, time::to_datetime(second * time::SECOND).unwrap_or_default())
+    fn update(device: &str, second: i64) -> DeviceUpdate {
+        DeviceUpdate::new(device, time::to_datetime(second * time::SECOND).unwrap_or_default())
     }
 
     #[test]
@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn a_device_that_comes_back_is_urgent_and_one_that_is_heard_is_not() {
         let mut batch = ControlBatch::default();
-        batch.add_devices(vec![DeviceNote { heard: true, ..update("a", 1) }]);
+        batch.add_devices(vec![DeviceUpdate { heard: true, ..update("a", 1) }]);
         assert!(!batch.is_urgent());
-        batch.add_devices(vec![DeviceNote { back: true, ..update("a", 2) }]);
+        batch.add_devices(vec![DeviceUpdate { back: true, ..update("a", 2) }]);
         assert!(batch.is_urgent());
     }
 }

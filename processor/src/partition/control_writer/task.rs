@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_control::{Applied, Changes, Control, DeviceNote, ErrorKind, OffsetMove};
+use acuvim_control::{Applied, Changes, Control, DeviceUpdate, ErrorKind, OffsetMove};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -150,8 +150,8 @@ impl Committer {
             let rest = changes.devices.split_off(CHUNK);
             let devices = std::mem::replace(&mut changes.devices, rest);
             let resend = changes.resend.clone();
-            changes.devices.extend(devices.iter().filter_map(DeviceNote::said_once));
-            let devices = devices.into_iter().map(DeviceNote::said_again).collect();
+            changes.devices.extend(devices.iter().filter_map(DeviceUpdate::once_only));
+            let devices = devices.into_iter().map(DeviceUpdate::repeatable).collect();
             let chunk = Changes { devices, resend, ..Changes::default() };
             self.commit(self.stored_next, chunk).await?;
             // What is left are the parts that have to go with the offset.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use acuvim_control::{Changes, Control, DeviceNote, OffsetMove, Resend};
-use acuvim_schemas::time;
+use acuvim_control::{Changes, Control, DeviceUpdate, OffsetMove, Resend};
+use acuvim_wire::time;
 
 use super::{ControlTarget, ControlWriter, WritePolicy, task::CHUNK};
 use crate::{
@@ -80,12 +80,12 @@ async fn store(writer: &mut ControlWriter, next: i64, states: &mut States) {
     tokio::time::timeout(Duration::from_secs(60), stored).await.expect("it is stored in time");
 }
 
-fn measured(device: &str, second: i64) -> DeviceNote {
+fn measured(device: &str, second: i64) -> DeviceUpdate {
     let at = time::to_datetime(second * time::SECOND).unwrap_or_default();
-    DeviceNote { telemetry: Some(at), ..DeviceNote::new(device, at) }
+    DeviceUpdate { telemetry: Some(at), ..DeviceUpdate::new(device, at) }
 }
 
-fn devices(devices: Vec<DeviceNote>) -> Changes {
+fn devices(devices: Vec<DeviceUpdate>) -> Changes {
     Changes { devices, ..Changes::default() }
 }
 
@@ -150,7 +150,7 @@ async fn urgent_changes_are_due_at_once_and_nothing_is_not() {
     let states = States::default();
     assert!(!writer.is_due(&states));
     writer.add_evaluation(Evaluation {
-        devices: vec![DeviceNote { back: true, ..measured("a", 100) }],
+        devices: vec![DeviceUpdate { back: true, ..measured("a", 100) }],
         ..Evaluation::default()
     });
     assert!(writer.is_due(&states));

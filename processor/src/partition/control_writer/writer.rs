@@ -6,7 +6,7 @@ use std::{
 };
 
 use acuvim_control::{Changes, ReadUntil, Resend};
-use acuvim_schemas::{Identity, Micros, time};
+use acuvim_wire::{Identity, Micros, time};
 
 use super::{
     batch::ControlBatch,

@@ -1,6 +1,6 @@
 //! The time of a partition.
 
-use acuvim_schemas::{Micros, time};
+use acuvim_wire::{Micros, time};
 
 /// The time of a partition by the arrival of its records, above all of the pulse that ingest
 /// writes. The clock of this process has no part in it, so that a second run over the log has the

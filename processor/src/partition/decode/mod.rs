@@ -10,12 +10,17 @@ use std::{collections::HashMap, sync::Arc};
 use acuvim_control::Changes;
 use acuvim_lakehouse::Rows;
 use acuvim_log::Entry;
-use acuvim_schemas::{
-    DeadLetter, Kind, Micros, Position, Reason, Record, config,
+use acuvim_tables::{
+    dead_letters::DeadLetterRows,
     heartbeat::HeartbeatRows,
     ledger::{Counts, Ledger},
+    telemetry::{Decoder, Source, Unknown},
+};
+use acuvim_wire::{
+    DeadLetter, Kind, Micros, Position, Reason, Record, config,
     payload::{self, Heartbeat, Payload},
-    telemetry::{Aliases, DeadLetterRows, Decoder, Limits, RecordFacts, Source, Unknown},
+    record::RecordFacts,
+    telemetry::{Aliases, Limits},
     time,
 };
 use arrow::error::ArrowError;

@@ -2,11 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_schemas::{
-    Micros,
-    telemetry::{Limits, MOST_UNKNOWN, Unknown},
-    time,
-};
+use acuvim_tables::telemetry::{MOST_UNKNOWN, Unknown};
+use acuvim_wire::{Micros, telemetry::Limits, time};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{Int64Type, TimestampMicrosecondType},

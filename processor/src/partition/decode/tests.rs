@@ -1,5 +1,5 @@
 use acuvim_rules::Signal;
-use acuvim_schemas::{Headers, record::Reject};
+use acuvim_wire::{Headers, record::Reject};
 use arrow::array::AsArray as _;
 
 use super::*;
@@ -211,7 +211,7 @@ fn a_replayed_reading_has_the_time_that_became_known() {
     let all = SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 };
     let decoded = decode(vec![entry.clone()], all);
     assert_eq!(decoded.rows.dead_letters.num_rows(), 1);
-    assert_eq!(decoded.changes.letters.clockless.len(), 1);
+    assert_eq!(decoded.changes.dead_letters.clockless.len(), 1);
     for (name, value) in [("replay_of", "0:1:2:3"), ("resolved_ts", "1778951132000000")] {
         entry.headers.push((Bytes::from(name), Bytes::from(value)));
     }

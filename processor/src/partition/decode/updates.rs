@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use acuvim_control::{Answer, Changes, DeviceNote};
+use acuvim_control::{Answer, Changes, DeviceUpdate};
 use acuvim_rules::Signal;
-use acuvim_schemas::{
+use acuvim_wire::{
     DeadLetter, Identity, Kind, Micros, Reason, Record,
     command::Delivery,
-    heartbeat::Vitals,
     payload::{self, Connection, EventTime, Heartbeat, Payload, Status},
     telemetry::Limits,
     time,
+    vitals::Vitals,
 };
 use chrono::{DateTime, Utc};
 
@@ -81,10 +81,10 @@ impl DeviceUpdates {
     }
 
     /// The update of a device, begun if there is none yet.
-    fn device(&mut self, device_id: &str, at: DateTime<Utc>) -> Option<&mut DeviceNote> {
+    fn device(&mut self, device_id: &str, at: DateTime<Utc>) -> Option<&mut DeviceUpdate> {
         let devices = &mut self.changes.devices;
         let position = *self.positions.entry(device_id.to_owned()).or_insert_with(|| {
-            devices.push(DeviceNote::new(device_id, at));
+            devices.push(DeviceUpdate::new(device_id, at));
             devices.len() - 1
         });
         let update = devices.get_mut(position)?;
@@ -120,7 +120,7 @@ impl DeviceUpdates {
             }
             Payload::Alert(mut alert) => {
                 alert.ts = EventTime(self.not_ahead(alert.ts.0, received));
-                self.changes.said.push((device_id.to_owned(), alert, at));
+                self.changes.device_alerts.push((device_id.to_owned(), alert, at));
             }
             Payload::Heartbeat(heartbeat) => {
                 if let Some(update) = self.device(device_id, at) {
@@ -259,7 +259,7 @@ impl DeviceUpdates {
         }
         let fields = payload::fields(&letter.payload).unwrap_or_default();
         if let Some(boot) = fields.get("boot").and_then(payload::whole) {
-            let clockless = &mut self.changes.letters.clockless;
+            let clockless = &mut self.changes.dead_letters.clockless;
             let known = clockless.iter_mut().find(|(id, b, _)| id == device_id && *b == boot);
             match known {
                 Some((.., newest)) => *newest = api_time(received),

@@ -1,6 +1,6 @@
 //! Columns of decoded rows.
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{Int64Type, TimestampMicrosecondType},

@@ -3,10 +3,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_schemas::{
+use acuvim_tables::{
+    Table,
+    dead_letters::DeadLetterRows,
+    telemetry::{differing, named},
+};
+use acuvim_wire::{
     DeadLetter, Kind, Micros, Position, Reason,
-    tables::Table,
-    telemetry::{DeadLetterRows, RecordFacts, differing, item_of, items_of, named},
+    record::RecordFacts,
+    telemetry::{item_of, items_of},
 };
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},

@@ -1,7 +1,7 @@
 //! The part of the ledger that is known only after dedup: which rows were stored, and what became
 //! of the others.
 
-use acuvim_schemas::ledger::{Counts, Ledger};
+use acuvim_tables::ledger::{Counts, Ledger};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{Int64Type, TimestampMicrosecondType},

@@ -13,7 +13,8 @@ use std::{
 };
 
 use acuvim_lakehouse::{Dedup, DedupLimits, Rows};
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use arrow::array::RecordBatch;
 
 use super::columns::devices_and_times;

@@ -1,12 +1,12 @@
 //! Steps of rules and conditions of devices as changes of alerts. Pure.
 
 use acuvim_control::{AlertChange, NewAlert};
-use acuvim_rules::{Anomaly, Condition, LiveRule, Open, Step, Stepped};
-use acuvim_schemas::{
-    api::{AlertOrigin, RuleMode},
+use acuvim_model::{
+    AlertOrigin, RuleMode,
     event::{Marks, alert_id},
-    payload::Severity,
 };
+use acuvim_rules::{Anomaly, Condition, LiveRule, Open, Step, Stepped};
+use acuvim_wire::payload::Severity;
 use serde_json::json;
 
 use crate::api_time::api_time;

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::Int64Type,

@@ -3,8 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_lakehouse::{Counter, MeterTerms, Meters, Reading, Told, Track};
-use acuvim_schemas::{Micros, reading::READINGS, telemetry::Limits};
+use acuvim_lakehouse::{CountOutcome, Counter, MeterTerms, Meters, Reading, Track};
+use acuvim_wire::{Micros, reading::READINGS, telemetry::Limits};
 use arrow::{
     array::{Array as _, AsArray as _, Decimal128Array, RecordBatch},
     datatypes::Decimal128Type,
@@ -92,7 +92,7 @@ impl DeviceCounters {
         column: &Column<'_>,
         terms: &MeterTerms,
         reading: Reading,
-    ) -> Told {
+    ) -> CountOutcome {
         match self.tracks.iter_mut().find(|(counter, _)| *counter == at) {
             Some((_, track)) => track.take(column.counter, terms, reading),
             None => {
@@ -114,7 +114,7 @@ impl Column<'_> {
 
 /// The columns of counters among the rows; a counter that no meter has sent has none.
 fn columns(rows: &RecordBatch) -> Vec<Column<'_>> {
-    let of = |r: &'static acuvim_schemas::reading::Reading| {
+    let of = |r: &'static acuvim_wire::reading::Reading| {
         let counter = Counter::of(r.name)?;
         let values = rows.column_by_name(r.name)?.as_primitive_opt::<Decimal128Type>()?;
         let factor = 10_f64.powi(i32::from(r.scale));

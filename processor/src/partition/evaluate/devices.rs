@@ -2,15 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use acuvim_control::{DeviceHappening, DeviceNote, DevicePresence, StatusStep};
+use acuvim_control::{DevicePresence, DeviceUpdate, NewDeviceEvent, StatusStep};
 use acuvim_lakehouse::Reading;
+use acuvim_model::DeviceStatus;
 use acuvim_rules::{
-    Anomaly, Beat, Condition, Health, HealthPolicy, Signal, StatusChange, VitalLimits, VitalState,
+    Anomaly, Condition, Health, HealthPolicy, Listening, Signal, StatusChange, VitalLimits,
+    VitalState,
 };
-use acuvim_schemas::{
+use acuvim_tables::telemetry::Unknown;
+use acuvim_wire::{
     Micros,
-    api::DeviceStatus,
-    telemetry::Unknown,
     time::{self, SECOND},
 };
 use arrow::{
@@ -206,8 +207,8 @@ impl Devices {
             let condition = condition.map(|c| anomaly_change(&suspect.device, &c));
             found.alerts.extend(condition);
             let mut note = vitals_note(&suspect.device, device, at);
-            note.happened.push(DeviceHappening {
-                event: "counter_suspect",
+            note.happened.push(NewDeviceEvent {
+                kind: acuvim_control::DeviceEventKind::CounterSuspect,
                 reason: "implausible",
                 at: api_time(at),
                 detail: json!({
@@ -229,13 +230,13 @@ impl Devices {
     }
 
     /// Evaluates the silence of all devices.
-    pub fn silence(&mut self, beat: Beat, policy: &HealthPolicy, found: &mut Evaluation) {
+    pub fn silence(&mut self, beat: Listening, policy: &HealthPolicy, found: &mut Evaluation) {
         for (device_id, device) in &mut self.devices {
             let changes = device.health.silence(beat, policy);
             if changes.is_empty() {
                 continue;
             }
-            let mut note = DeviceNote::new(device_id, api_time(beat.until));
+            let mut note = DeviceUpdate::new(device_id, api_time(beat.until));
             note.status = changes.into_iter().map(step).collect();
             // A device that was deleted meanwhile must not come back by falling silent.
             note.of_known = true;
@@ -271,7 +272,7 @@ impl Device {
             return;
         }
         self.heard_written = Some(at);
-        let mut note = DeviceNote::new(device_id, api_time(at));
+        let mut note = DeviceUpdate::new(device_id, api_time(at));
         note.status.extend(changed.map(step));
         note.presence = Some((self.health.connected, self.health.heard_at.map(api_time)));
         found.devices.push(note);
@@ -310,12 +311,17 @@ fn step(change: StatusChange) -> StatusStep {
 }
 
 /// The event that a clock is ahead from now on, or is not any more.
-fn clock_event(at: Micros, ahead: Option<Micros>) -> DeviceHappening {
+fn clock_event(at: Micros, ahead: Option<Micros>) -> NewDeviceEvent {
     let (reason, detail) = match ahead {
         Some(by) => ("ahead", json!({ "ahead_seconds": by as f64 / 1e6 })),
         None => ("in_step", json!({})),
     };
-    DeviceHappening { event: "clock", reason, at: api_time(at), detail }
+    NewDeviceEvent {
+        kind: acuvim_control::DeviceEventKind::Clock,
+        reason,
+        at: api_time(at),
+        detail,
+    }
 }
 
 /// When a boot began, by its first heartbeat with a time.
@@ -331,8 +337,8 @@ fn anchor(
     (!known).then(|| (device_id.to_owned(), i64::try_from(boot).unwrap_or(i64::MAX), ts - uptime))
 }
 
-fn vitals_note(device_id: &str, device: &Device, ts: Micros) -> DeviceNote {
-    let mut note = DeviceNote::new(device_id, api_time(ts));
+fn vitals_note(device_id: &str, device: &Device, ts: Micros) -> DeviceUpdate {
+    let mut note = DeviceUpdate::new(device_id, api_time(ts));
     note.vitals = serde_json::to_string(&device.vitals).ok();
     note
 }

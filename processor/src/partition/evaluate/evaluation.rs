@@ -1,7 +1,7 @@
 //! The result of evaluating a batch.
 
-use acuvim_control::{AlertChange, DeviceNote, RepairChange};
-use acuvim_schemas::Micros;
+use acuvim_control::{AlertChange, DeviceUpdate, RepairChange};
+use acuvim_wire::Micros;
 
 /// What evaluation found, for control to store.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Evaluation {
     /// Boots whose beginning is known now: device, boot and time.
     pub anchors: Vec<(String, i64, Micros)>,
     /// Updates of devices, in order.
-    pub devices: Vec<DeviceNote>,
+    pub devices: Vec<DeviceUpdate>,
 }
 
 /// The states of rules that control has yet to store. They are serialised only when they are

@@ -7,8 +7,9 @@ use std::{
 };
 
 use acuvim_control::{DevicePresence, RepairChange};
-use acuvim_rules::{Beat, Judge, Judged, State};
-use acuvim_schemas::{Micros, device::partition_of, telemetry::Unknown};
+use acuvim_rules::{Evaluation, Evaluator, Listening, State};
+use acuvim_tables::telemetry::Unknown;
+use acuvim_wire::{Micros, device::partition_of};
 use arrow::array::RecordBatch;
 use chrono::Utc;
 use uuid::Uuid;
@@ -37,7 +38,7 @@ pub(crate) struct RuleEvaluator {
     rules_watch: RuleWatch,
     /// The rules in force.
     pub(super) rules: Arc<ActiveRules>,
-    pub(super) judge: Judge,
+    pub(super) judge: Evaluator,
     pub(super) devices: Devices,
     pub(super) counters: Counters,
     pub(super) repairs: RepairQueue,
@@ -86,7 +87,7 @@ impl RuleEvaluator {
             context,
             rules_watch,
             rules,
-            judge: Judge::default(),
+            judge: Evaluator::default(),
             devices: Devices::load(stored.presences, ours),
             counters: Counters::default(),
             repairs: RepairQueue::default(),
@@ -143,7 +144,7 @@ impl RuleEvaluator {
         self.silence_checked = Instant::now();
         // An ingest whose clock is ahead must not make devices silent before their time.
         let until = last.min(Utc::now().timestamp_micros()) - TRANSIT_TIME;
-        self.devices.silence(Beat { until, since: clock.since }, &options.health, &mut found);
+        self.devices.silence(Listening { until, since: clock.since }, &options.health, &mut found);
         let partition = self.context.partition.to_string();
         metrics::gauge!("acuvim_judge_bytes", "partition" => partition.clone())
             .set(self.judge.size() as f64);
@@ -154,7 +155,7 @@ impl RuleEvaluator {
     }
 
     /// Adds the steps of rules to what was found, and schedules repairs for late readings.
-    pub(super) fn add_steps(&mut self, evaluated: Judged, found: &mut Evaluation) {
+    pub(super) fn add_steps(&mut self, evaluated: Evaluation, found: &mut Evaluation) {
         let rules = self.rules.set.rules();
         for step in &evaluated.steps {
             let rule = rules.iter().find(|rule| rule.id == step.rule_id);

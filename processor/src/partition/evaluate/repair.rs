@@ -8,10 +8,11 @@ use std::{
 };
 
 use acuvim_control::{AlertChange, RecordedEpisode};
+use acuvim_model::event::Marks;
 use acuvim_rules::{
-    Amendment, Judge, Open, Recent, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
+    Amendment, Evaluator, Open, Recent, Recorded, RuleSet, State, Step, Stepped, amend, state_at,
 };
-use acuvim_schemas::{Micros, event::Marks, time::DAY};
+use acuvim_wire::{Micros, time::DAY};
 use arrow::{array::RecordBatch, error::ArrowError};
 use uuid::Uuid;
 
@@ -81,7 +82,7 @@ pub(crate) struct Repair {
     /// Up to when readings have been evaluated.
     pub at: Micros,
     set: RuleSet,
-    judge: Judge,
+    judge: Evaluator,
     /// Rules that could not be evaluated; their episodes stay as they are.
     failed: HashSet<Uuid>,
     found: Vec<Recorded>,
@@ -146,7 +147,7 @@ impl Repair {
                 states.push((rule.id, state));
             }
         }
-        let mut judge = Judge::default();
+        let mut judge = Evaluator::default();
         judge.load(&device_id, states);
         judge.recall(&device_id, recent);
         Self {
@@ -179,7 +180,7 @@ impl Repair {
         until: Micros,
     ) -> Result<(), ArrowError> {
         let newest = self.judge.recent(&self.device_id).newest();
-        let evaluated = self.judge.judge(&self.set, rows, &|_| newest, &|id| rules.site(id))?;
+        let evaluated = self.judge.evaluate(&self.set, rows, &|_| newest, &|id| rules.site(id))?;
         self.failed.extend(evaluated.failed.iter().map(|(rule, _)| *rule));
         for stepped in evaluated.steps {
             match stepped.step {
@@ -278,7 +279,8 @@ pub(super) fn last_ts(rows: &RecordBatch) -> Option<Micros> {
 
 #[cfg(test)]
 mod tests {
-    use acuvim_schemas::{Identity, event::Mark};
+    use acuvim_model::event::Mark;
+    use acuvim_wire::Identity;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use std::{
 
 use acuvim_control::{RecordedEpisode, RepairChange};
 use acuvim_rules::{GAP, LONGEST_GAP, Recent, certain_before};
-use acuvim_schemas::{Micros, time::to_datetime};
+use acuvim_wire::{Micros, time::to_datetime};
 
 use super::{
     evaluation::Evaluation,

@@ -3,8 +3,8 @@
 
 use std::{collections::HashMap, mem, ops::Range, sync::Arc};
 
-use acuvim_rules::{Judged, LONGEST_GAP, Recent};
-use acuvim_schemas::{Micros, telemetry::Limits, time};
+use acuvim_rules::{Evaluation, LONGEST_GAP, Recent};
+use acuvim_wire::{Micros, telemetry::Limits, time};
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::Int64Type,
@@ -94,12 +94,16 @@ impl RuleEvaluator {
         Ok(())
     }
 
-    fn stored_page(&mut self, catch_up: &mut CatchUp, rows: &RecordBatch) -> Result<Judged, Fatal> {
+    fn stored_page(
+        &mut self,
+        catch_up: &mut CatchUp,
+        rows: &RecordBatch,
+    ) -> Result<Evaluation, Fatal> {
         let newest = &mut catch_up.newest;
         let (rules, before) = (&self.rules, |device: &str| newest.get(device).copied());
         let evaluated = self
             .judge
-            .judge(&rules.set, rows, &before, &|id| rules.site(id))
+            .evaluate(&rules.set, rows, &before, &|id| rules.site(id))
             .map_err(Fatal::failed)?;
         for (device, ts) in not_ahead(rows, &self.context.options.limits) {
             match newest.get_mut(device) {
@@ -130,7 +134,7 @@ impl RuleEvaluator {
         let before = |device: &str| newest.get(device).copied().flatten();
         let evaluated = self
             .judge
-            .judge(&rules.set, &rows, &before, &|id| rules.site(id))
+            .evaluate(&rules.set, &rows, &before, &|id| rules.site(id))
             .map_err(Fatal::failed)?;
         self.add_steps(evaluated, found);
         self.follow_counters(&rows, found);

@@ -3,10 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use acuvim_control::{By, Control};
-use acuvim_schemas::{
-    api::{Role, Scope, UserAccount, UserInfo},
-    problem::Code,
-};
+use acuvim_model::{Role, Scope, UserAccount, UserInfo, problem::Code};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},

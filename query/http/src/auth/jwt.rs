@@ -1,7 +1,7 @@
 //! Access tokens: JWT, one algorithm, every claim required.
 
 use acuvim_control::User;
-use acuvim_schemas::api::{Role, UserInfo};
+use acuvim_model::{Role, UserInfo};
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl Jwt {
 
 #[cfg(test)]
 mod tests {
-    use acuvim_schemas::api::UserAccount;
+    use acuvim_model::UserAccount;
 
     use super::*;
 

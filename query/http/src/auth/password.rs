@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use acuvim_model::problem::Code;
 use acuvim_query_sql::engine::WorkThreads;
-use acuvim_schemas::problem::Code;
 use argon2::{
     Argon2, PasswordHasher, PasswordVerifier,
     password_hash::{self, PasswordHash, SaltString, rand_core::OsRng},

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use acuvim_schemas::address::network;
+use acuvim_wire::address::network;
 
 /// How many wrong passwords cost no wait, and the longest wait after further ones.
 #[derive(Debug, Clone, Copy)]

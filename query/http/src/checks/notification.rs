@@ -1,6 +1,6 @@
 //! Checks of notifications.
 
-use acuvim_schemas::api::{NotificationBody, NotificationKind};
+use acuvim_model::{NotificationBody, NotificationKind};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use url::Url;
 use uuid::Uuid;

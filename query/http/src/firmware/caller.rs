@@ -1,7 +1,7 @@
 //! The caller of a firmware request: a user or key, or a device by its URL's token, its own credentials, or,
 //! where that is allowed, its id.
 
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::{
     extract::FromRequestParts as _,
     http::{HeaderMap, header, request::Parts},

@@ -1,11 +1,8 @@
 //! Starting a rollout: the request is checked, its gate planned, and the devices chosen.
 
 use acuvim_control::{NewRollout, RolloutStarted, Target};
-use acuvim_firmware_registry::{check_plan, runs, stages_of};
-use acuvim_schemas::{
-    api::{DeployRequest, Deployed, Role, RolloutPlan, Skipped},
-    problem::Code,
-};
+use acuvim_model::{DeployRequest, Deployed, Role, RolloutPlan, Skipped, problem::Code};
+use acuvim_rollout::check_plan;
 
 use super::{error::no_firmware, gate::check_gate, service::Firmware};
 use crate::{auth::Caller, checks, clock::now, problem::ApiError};
@@ -45,13 +42,11 @@ impl Firmware {
             target: &target,
             plan: &plan,
             most_failures: (!request.force).then_some(self.0.most_failures),
-            runs: &runs,
-            stages: &stages,
         };
         match control.start_rollout(&new, caller.scope(), &caller.by()).await? {
             RolloutStarted::Started(deployed) => Ok(deployed),
             RolloutStarted::NoFirmware => Err(no_firmware()),
-            RolloutStarted::BadPlan(field, message) => Err(ApiError::field(&field, message)),
+            RolloutStarted::BadPlan(error) => Err(ApiError::field(&error.field, error.message)),
             RolloutStarted::Nobody(skipped) => Err(nobody(&skipped)),
         }
     }
@@ -59,7 +54,7 @@ impl Firmware {
     async fn check_plan(&self, caller: &Caller, plan: &RolloutPlan) -> Result<(), ApiError> {
         // For any number of devices: stages that depend on their number are checked once it is known.
         check_plan(plan, usize::MAX)
-            .map_err(|(field, message)| ApiError::field(&field, message))?;
+            .map_err(|error| ApiError::field(&error.field, error.message))?;
         if let Some(query) = &plan.health_gate_sql {
             // It reads the data of every device.
             caller.require_all(Role::Operator)?;

@@ -1,6 +1,6 @@
 //! Problems with firmware.
 
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 
 use crate::problem::ApiError;
 

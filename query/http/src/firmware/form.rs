@@ -1,7 +1,7 @@
 //! The form of an upload, read part by part. The image is checked as it comes.
 
 use acuvim_firmware_registry::{Fault, Image, ImageCheck};
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::extract::{
     Multipart,
     multipart::{Field, MultipartError},
@@ -98,7 +98,7 @@ async fn image(mut part: Field<'_>, slot: u64) -> Result<UploadedImage, ApiError
     let mut check = ImageCheck::new(slot);
     let mut bytes = BytesMut::new();
     let refused = |fault: Fault| match fault {
-        Fault::TooLarge { .. } => ApiError::new(Code::TooLarge, format!("the image: {fault}")),
+        ImageError::TooLarge { .. } => ApiError::new(Code::TooLarge, format!("the image: {fault}")),
         fault => ApiError::field("file", fault.to_string()),
     };
     while let Some(chunk) = part.chunk().await.map_err(broken)? {

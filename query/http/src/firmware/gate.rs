@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_firmware_registry::GateAnswer;
+use acuvim_model::UpdateState;
 use acuvim_query_sql::{
     QueryError, Sql, check_query,
     encode::value_rows,
@@ -10,7 +10,8 @@ use acuvim_query_sql::{
     query::checked_frame,
     tables::{NamedTable, control_tables},
 };
-use acuvim_schemas::{api::UpdateState, tables::timestamp};
+use acuvim_rollout::GateAnswer;
+use acuvim_tables::timestamp;
 use arrow::{
     array::{BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef},

@@ -4,8 +4,9 @@
 use std::cmp::Ordering;
 
 use acuvim_control::StoredFirmware;
-use acuvim_firmware_registry::{Version, chip_of, is_newer, runs};
-use acuvim_schemas::api::{self, FirmwareCheck};
+use acuvim_model as api;
+use acuvim_model::FirmwareCheck;
+use acuvim_rollout::{Version, is_newer, runs};
 use chrono::TimeDelta;
 
 use super::service::Firmware;
@@ -90,22 +91,7 @@ impl Firmware {
     /// Why a hardware can't take a release; none if it can. A release for one hardware fits no unknown
     /// one; a release for all fits the hardware of its chip, as far as that is known.
     pub(super) fn unfit(&self, firmware: &api::Firmware, hardware: Option<&str>) -> Option<String> {
-        match (&firmware.hardware, hardware) {
-            (Some(wanted), None) => {
-                Some(format!("its hardware is not known, the image is for {wanted}"))
-            }
-            (Some(wanted), Some(its)) if !its.eq_ignore_ascii_case(wanted) => {
-                Some(format!("its hardware is {its}, the image is for {wanted}"))
-            }
-            (None, Some(its)) => {
-                let chip = chip_of(its, &self.0.chips)?;
-                let other = chip.as_str() != firmware.image.chip;
-                other.then(|| {
-                    format!("its chip is the {chip}, the image is for the {}", firmware.image.chip)
-                })
-            }
-            _ => None,
-        }
+        acuvim_rollout::why_unfit(firmware, hardware, &self.0.chips)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use acuvim_firmware_registry::{Chip, PublicKey, TokenKey, TrustedImages};
+use acuvim_firmware_registry::{PublicKey, TokenKey, TrustedImages};
+use acuvim_rollout::Chip;
 
 /// How firmware is taken and given.
 #[derive(Debug)]

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use acuvim_control::{Control, StoredFirmware, SystemCondition};
 use acuvim_firmware_registry::ErrorKind;
-use acuvim_schemas::{api, payload::Severity, problem::Code};
+use acuvim_model as api;
+use acuvim_model::problem::Code;
+use acuvim_wire::payload::Severity;
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::Control;
-use acuvim_firmware_registry::{Chip, PublicKey, TrustedImages};
+use acuvim_firmware_registry::{PublicKey, TrustedImages};
+use acuvim_model::problem::Code;
 use acuvim_query_sql::Sql;
-use acuvim_schemas::problem::Code;
+use acuvim_rollout::Chip;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{options::FirmwareOptions, passes::Passes};

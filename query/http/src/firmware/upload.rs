@@ -2,11 +2,10 @@
 //! is there a release: there is never half an image, nor a release without one.
 
 use acuvim_control::{FirmwareMade, StoredFirmware};
-use acuvim_firmware_registry::{Image, Signed, Version, chip_of, runs};
-use acuvim_schemas::{
-    api::{self, FirmwareImage, SignedManifest},
-    problem::Code,
-};
+use acuvim_firmware_registry::{Image, Signed};
+use acuvim_model as api;
+use acuvim_model::{FirmwareImage, SignedManifest, problem::Code};
+use acuvim_rollout::{Version, chip_of, runs};
 use axum::extract::Multipart;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use acuvim_log::Entry;
-use acuvim_schemas::{Headers, Kind, Micros, Record, device::partition_of};
+use acuvim_wire::{Headers, Kind, Micros, Record, device::partition_of};
 use bytes::Bytes;
 
 use super::row::Item;

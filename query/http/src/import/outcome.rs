@@ -9,12 +9,9 @@ use std::{
 };
 
 use acuvim_log::{Log, LogTopic};
+use acuvim_model::{ImportRefusal, Imported, problem::Code};
 use acuvim_query_sql::{Sql, readings::rows_of};
-use acuvim_schemas::{
-    Position,
-    api::{ImportRefusal, Imported},
-    problem::Code,
-};
+use acuvim_wire::Position;
 use serde_json::Value;
 
 use super::{batch::FullRecord, read::REFUSALS};

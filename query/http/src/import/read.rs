@@ -7,11 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use acuvim_schemas::{
-    api::{ImportRefusal, Imported},
-    telemetry::{Checker, Limits},
-    text::trimmed,
-};
+use acuvim_model::{ImportRefusal, Imported};
+use acuvim_tables::telemetry::Checker;
+use acuvim_wire::{telemetry::Limits, text::trimmed};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;

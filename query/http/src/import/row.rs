@@ -1,6 +1,6 @@
 //! A row of another system's table as an item of telemetry. Pure.
 
-use acuvim_schemas::{
+use acuvim_wire::{
     device::is_device_id,
     time::{BadTime, Micros, parse_written, to_datetime},
 };

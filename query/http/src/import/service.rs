@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use acuvim_log::Log;
+use acuvim_model::{Imported, problem::Code};
 use acuvim_query_sql::Sql;
-use acuvim_schemas::{api::Imported, problem::Code, telemetry::Limits};
+use acuvim_wire::telemetry::Limits;
 use axum::body::Body;
 use futures::TryStreamExt as _;
 use tokio::sync::{Semaphore, mpsc};

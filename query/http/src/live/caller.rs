@@ -1,7 +1,7 @@
 //! Who opens a live connection.
 
+use acuvim_model::problem::Code;
 use acuvim_query_live::{Live, Login, Subscriber};
-use acuvim_schemas::problem::Code;
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},

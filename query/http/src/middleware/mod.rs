@@ -5,7 +5,7 @@ mod rate;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::header,

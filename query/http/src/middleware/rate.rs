@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use acuvim_schemas::{address::network, problem::Code};
+use acuvim_model::problem::Code;
+use acuvim_wire::address::network;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use uuid::Uuid;
 

@@ -1,16 +1,15 @@
 //! Alerts: lists, acknowledging and resolving, and the readings behind them.
 
 use acuvim_control::{AlertFilter, Control};
+use acuvim_model::{
+    AcknowledgeBody, AcknowledgeMany, Acknowledged, Alert, Evidence, Page, Role,
+    problem::{Code, Problem},
+};
 use acuvim_query_sql::{
     Sql,
     readings::{StoredReadings, readings_between},
 };
-use acuvim_schemas::{
-    api::{AcknowledgeBody, AcknowledgeMany, Acknowledged, Alert, Evidence, Page, Role},
-    payload::Severity,
-    problem::{Code, Problem},
-    time::to_rfc3339,
-};
+use acuvim_wire::{payload::Severity, time::to_rfc3339};
 use axum::{
     Json,
     extract::{Path, State},

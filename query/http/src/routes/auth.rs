@@ -6,14 +6,11 @@ use std::{
 };
 
 use acuvim_control::{By, Control, ErrorKind, NewSession, Rotation, User};
-use acuvim_query_live::Live;
-use acuvim_schemas::{
-    api::{
-        LoginRequest, LoginResponse, Me, NewUser, PasswordRequest, RefreshRequest, Role,
-        UserAccount,
-    },
+use acuvim_model::{
+    LoginRequest, LoginResponse, Me, NewUser, PasswordRequest, RefreshRequest, Role, UserAccount,
     problem::{Code, Problem},
 };
+use acuvim_query_live::Live;
 use axum::{
     Extension, Json,
     extract::State,

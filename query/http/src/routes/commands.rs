@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use acuvim_control::{CommandFilter, Control, Given, NewCommand};
-use acuvim_schemas::{
-    api::{
-        CommandAccepted, CommandInfo, CommandRequest, CommandStatus, Deliver, OtherAnswer, Page,
-        Role,
-    },
+use acuvim_model::{
+    CommandAccepted, CommandInfo, CommandRequest, CommandStatus, Deliver, OtherAnswer, Page, Role,
+    problem::{Code, Problem},
+};
+use acuvim_wire::{
     command::{CommandKind, check_params, firmware_source},
     config::Section,
-    problem::{Code, Problem},
 };
 use axum::{
     Json,

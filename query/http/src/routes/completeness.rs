@@ -3,15 +3,17 @@
 use std::ops::Range;
 
 use acuvim_control::Control;
+use acuvim_model::{
+    BootCompleteness, Completeness, HourCompleteness, Trace,
+    problem::{Code, Problem},
+};
 use acuvim_query_sql::{
     Sql,
     readings::{readings_between, rows_of},
 };
-use acuvim_schemas::{
+use acuvim_wire::{
     Micros,
-    api::{BootCompleteness, Completeness, HourCompleteness, Trace},
     payload::whole as whole_number,
-    problem::{Code, Problem},
     time::{HOUR, to_rfc3339},
 };
 use axum::{

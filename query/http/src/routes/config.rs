@@ -3,11 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::{Control, NewCommand};
-use acuvim_schemas::{
-    api::{
-        CommandAccepted, CommandRequest, CommandStatus, ConfigChange, ConfigRequest, DeviceConfig,
-        Page, WifiScan,
-    },
+use acuvim_model::{
+    CommandAccepted, CommandRequest, CommandStatus, ConfigChange, ConfigRequest, DeviceConfig,
+    Page, WifiScan,
     problem::{Code, Problem},
 };
 use axum::{
@@ -83,7 +81,7 @@ fn command(name: &str, params: Value) -> CommandRequest {
         command: name.to_owned(),
         params,
         timeout_seconds: None,
-        deliver: acuvim_schemas::api::Deliver::Now,
+        deliver: acuvim_model::Deliver::Now,
         expires_seconds: None,
         idempotency_key: None,
         raw: false,

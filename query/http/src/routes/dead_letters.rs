@@ -5,14 +5,17 @@ use std::sync::Arc;
 use acuvim_control::{By, Control};
 use acuvim_lakehouse::{Letter, LetterFilter};
 use acuvim_log::{Entry, Log, LogTopic};
+use acuvim_model::{
+    RepairRequest, ReplayFault, ReplayRequest, ReplayResponse, Role, problem::Code,
+};
 use acuvim_query_sql::Sql;
-use acuvim_schemas::{
+use acuvim_tables::telemetry::{Decoder, Source};
+use acuvim_wire::{
     DeadLetter, Identity, Kind, Position, Reason,
-    api::{RepairRequest, ReplayFault, ReplayRequest, ReplayResponse, Role},
     device::partition_of,
     payload,
-    problem::Code,
-    telemetry::{Decoder, Limits, RecordFacts, Repair, Source},
+    record::RecordFacts,
+    telemetry::{Limits, Repair},
     time::{Offset, SECOND},
 };
 use axum::{Json, extract::State};

@@ -1,7 +1,7 @@
 //! The parts of the OpenAPI document besides the routes: authentication, and the errors that every route may
 //! answer with.
 
-use acuvim_schemas::problem::{Code, Problem};
+use acuvim_model::problem::{Code, Problem};
 use utoipa::{
     Modify, OpenApi, ToSchema as _,
     openapi::{

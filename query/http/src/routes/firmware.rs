@@ -1,8 +1,8 @@
 //! Releases of firmware: uploading, listing and changing them, checks and downloads.
 
 use acuvim_control::{Control, FirmwareDeleted};
-use acuvim_schemas::{
-    api::{Firmware, FirmwareCheck, FirmwareEdit, FirmwareUpload, Page, Role},
+use acuvim_model::{
+    Firmware, FirmwareCheck, FirmwareEdit, FirmwareUpload, Page, Role,
     problem::{Code, Problem},
 };
 use axum::{

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use acuvim_control::{CommandFilter, Control, GroupGiven};
-use acuvim_schemas::{
-    api::{
-        AlertSummary, CommandInfo, CommandRequest, DashboardSummary, DeviceStatus, Group,
-        GroupBody, GroupCommand, GroupCommandSummary, MembersChange, Page, Role,
-    },
+use acuvim_model::{
+    AlertSummary, CommandInfo, CommandRequest, DashboardSummary, DeviceStatus, Group, GroupBody,
+    GroupCommand, GroupCommandSummary, MembersChange, Page, Role,
     problem::{Code, Problem},
 };
 use axum::{
@@ -220,7 +218,7 @@ pub(super) struct DevicesParams {
     /// `next_cursor` of the page before.
     cursor: Option<Uuid>,
     /// Only of this status.
-    status: Option<acuvim_schemas::api::CommandStatus>,
+    status: Option<acuvim_model::CommandStatus>,
 }
 
 paged!(DevicesParams);

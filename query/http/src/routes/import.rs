@@ -1,8 +1,8 @@
 //! Imports of history.
 
 use acuvim_control::Control;
-use acuvim_schemas::{
-    api::{Imported, Role},
+use acuvim_model::{
+    Imported, Role,
     problem::{Code, Problem},
 };
 use axum::{

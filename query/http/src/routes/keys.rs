@@ -1,10 +1,7 @@
 //! API keys.
 
 use acuvim_control::Control;
-use acuvim_schemas::{
-    api::{CreatedKey, Key, NewKey, Page, Role},
-    problem::Problem,
-};
+use acuvim_model::{CreatedKey, Key, NewKey, Page, Role, problem::Problem};
 use axum::{
     Json,
     extract::{Path, State},

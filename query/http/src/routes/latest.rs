@@ -1,15 +1,12 @@
 //! The whole fleet's latest readings, from memory.
 
+use acuvim_model::{LatestReading, Page, problem::Problem};
 use acuvim_query_sql::{
     Sql,
     history::fields,
     readings::{LatestQuery, latest_of_fleet},
 };
-use acuvim_schemas::{
-    api::{LatestReading, Page},
-    problem::Problem,
-    reading::LOAD_TYPE,
-};
+use acuvim_wire::reading::LOAD_TYPE;
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::IntoParams;

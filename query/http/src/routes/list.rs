@@ -1,6 +1,7 @@
 //! Lists: one way to ask for a page, and to answer with one.
 
-use acuvim_schemas::{api::Page, time};
+use acuvim_model::Page;
+use acuvim_wire::time;
 use axum::{Json, extract::FromRequestParts, http::request::Parts};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, de::DeserializeOwned};

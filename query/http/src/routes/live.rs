@@ -1,12 +1,12 @@
 //! Live events: the ways into the SignalR hub, and server-sent events.
 
+use acuvim_model::{
+    HubTransport, Negotiated,
+    problem::{Code, Problem},
+};
 use acuvim_query_live::{
     ConnectError, ConnectionWriter, Live, Refusal, StreamPosition, Subscribe, Wire,
     signalr::{Delivery, Inboxes, Session},
-};
-use acuvim_schemas::{
-    api::{HubTransport, Negotiated},
-    problem::{Code, Problem},
 };
 use axum::{
     Json,

@@ -30,7 +30,7 @@ mod system;
 mod telemetry;
 mod users;
 
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::{Router, extract::DefaultBodyLimit};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};

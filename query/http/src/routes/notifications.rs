@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use acuvim_control::{Control, NotificationMade};
-use acuvim_schemas::{
-    api::{
-        CreatedNotification, Delivery, DeliveryState, Notification, NotificationBody, Page, Role,
-    },
+use acuvim_model::{
+    CreatedNotification, Delivery, DeliveryState, Notification, NotificationBody, Page, Role,
     problem::{Code, Problem},
 };
 use axum::{

@@ -1,7 +1,7 @@
 //! Answers that all kinds of resources share: that there is none, that a name is taken, that one is deleted.
 
 use acuvim_control::ErrorKind;
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use axum::http::StatusCode;
 use uuid::Uuid;
 

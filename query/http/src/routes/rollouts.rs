@@ -1,11 +1,9 @@
 //! Rollouts: started, followed, paused, resumed, aborted, and tried again.
 
 use acuvim_control::{Control, RolloutChanged, RolloutFilter, RolloutVerb};
-use acuvim_schemas::{
-    api::{
-        DeployRequest, Deployed, GroupDeployRequest, Page, Role, Rollout, RolloutDevice,
-        RolloutState, UpdateState,
-    },
+use acuvim_model::{
+    DeployRequest, Deployed, GroupDeployRequest, Page, Role, Rollout, RolloutDevice, RolloutState,
+    UpdateState,
     problem::{Code, Problem},
 };
 use axum::{

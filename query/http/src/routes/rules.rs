@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use acuvim_control::Control;
-use acuvim_rules::{Compiled, Planner};
-use acuvim_schemas::{
-    api::{Backtest, BacktestRequest, Page, Role, Rule, RuleBody},
+use acuvim_model::{
+    Backtest, BacktestRequest, Page, Role, Rule, RuleBody,
     problem::{Code, Problem},
 };
+use acuvim_rules::{Compiled, Planner};
 use axum::{
     Json,
     extract::{Path, State},

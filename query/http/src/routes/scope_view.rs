@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use acuvim_control::{Control, DeviceSite};
-use acuvim_schemas::api::{DeviceScope, Scope};
+use acuvim_model::{DeviceScope, Scope};
 use uuid::Uuid;
 
 use crate::{auth::Caller, problem::ApiError};

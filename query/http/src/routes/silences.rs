@@ -1,8 +1,8 @@
 //! Silences: for a time, alerts are recorded without paging anybody.
 
 use acuvim_control::Control;
-use acuvim_schemas::{
-    api::{Page, Role, Silence, SilenceBody},
+use acuvim_model::{
+    Page, Role, Silence, SilenceBody,
     problem::{Code, Problem},
 };
 use axum::{

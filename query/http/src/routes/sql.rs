@@ -1,13 +1,10 @@
 //! SQL over HTTP.
 
+use acuvim_model::{SqlFormat, SqlRequest, SqlResponse, problem::Problem};
 use acuvim_query_sql::{
     Sql,
     query::{self, AnswerFacts},
     tables::{self, TableInfo},
-};
-use acuvim_schemas::{
-    api::{SqlFormat, SqlRequest, SqlResponse},
-    problem::Problem,
 };
 use axum::{
     Json,

@@ -3,12 +3,14 @@
 use std::ops::Range;
 
 use acuvim_lakehouse::{Lake, Latest, QUARTER};
-use acuvim_query_sql::{Sql, encode::value_rows, engine::alias_rows};
-use acuvim_schemas::{
-    Micros,
-    api::{DashboardStats, EnergyStats, Freshness, HourStats, MessageStats, TableStats, TopDevice},
+use acuvim_model::{
+    DashboardStats, EnergyStats, Freshness, HourStats, MessageStats, TableStats, TopDevice,
     problem::Problem,
-    tables::Table,
+};
+use acuvim_query_sql::{Sql, encode::value_rows, engine::alias_rows};
+use acuvim_tables::Table;
+use acuvim_wire::{
+    Micros,
     time::{DAY, HOUR, day_text, parse_rfc3339, to_datetime, to_rfc3339},
 };
 use axum::{Json, extract::State};

@@ -2,17 +2,16 @@
 
 use std::ops::Range;
 
+use acuvim_model::{ExportFormat, History, HistoryColumn, problem::Problem};
 use acuvim_query_sql::{
     Sql,
     export::{Export, ExportPart, export},
     history::{self, HistoryRequest, Order, RequestTexts, Site, fields, history, site_rows},
 };
-use acuvim_schemas::{
+use acuvim_tables::Table;
+use acuvim_wire::{
     Micros,
-    api::{ExportFormat, History, HistoryColumn},
-    problem::Problem,
     reading::READINGS,
-    tables::Table,
     time::{DAY, to_rfc3339},
 };
 use axum::{

@@ -1,8 +1,8 @@
 //! Users, and the audit of changes.
 
 use acuvim_control::{AuditFilter, Control, UserChange, UserChanged};
-use acuvim_schemas::{
-    api::{AuditEntry, Page, Role, UserAccount, UserEdit},
+use acuvim_model::{
+    AuditEntry, Page, Role, UserAccount, UserEdit,
     problem::{Code, Problem},
 };
 use axum::{

@@ -1,6 +1,6 @@
 //! Columns as text, fast: CSV cells and JSON values without a detour over values of their own.
 
-use acuvim_schemas::{Micros, time::DAY};
+use acuvim_wire::{Micros, time::DAY};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray as _, Decimal128Array, Float64Array, Int32Array, Int64Array,
@@ -194,7 +194,7 @@ impl Day {
     fn write(&mut self, ts: Micros, out: &mut Vec<u8>) {
         let day = ts.div_euclid(DAY);
         if self.day != Some(day) {
-            let date = i32::try_from(day).map(acuvim_schemas::time::day_text);
+            let date = i32::try_from(day).map(acuvim_wire::time::day_text);
             self.text = date.unwrap_or_default().into_bytes();
             self.day = Some(day);
         }

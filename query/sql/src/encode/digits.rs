@@ -168,8 +168,8 @@ mod tests {
         fn a_decimal_reads_back_as_it_was(value in -(10_i128.pow(20))..10_i128.pow(20), scale in 0_u8..6) {
             for zeros in [true, false] {
                 let text = text(|out| decimal(value, scale, zeros, out));
-                let read = acuvim_schemas::decimal::parse(&text, 30, scale);
-                prop_assert_eq!(read, acuvim_schemas::decimal::Parsed::Value(value), "{}", text);
+                let read = acuvim_wire::decimal::parse(&text, 30, scale);
+                prop_assert_eq!(read, acuvim_wire::decimal::Parsed::Value(value), "{}", text);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::api::ExportFormat;
+use acuvim_model::ExportFormat;
 use arrow::{
     array::RecordBatch,
     compute::cast,

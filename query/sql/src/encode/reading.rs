@@ -2,9 +2,9 @@
 //! live events.
 //!
 //! `{"device_id":…,"ts":…,"received_at":…,"source":…,"connection":…,"data":{…}}`, an
-//! [`acuvim_schemas::api::LatestReading`]. ReadingParts that a row lacks are not in `data`.
+//! [`acuvim_model::LatestReading`]. ReadingParts that a row lacks are not in `data`.
 
-use acuvim_schemas::reading::{LOAD_TYPE, READINGS};
+use acuvim_wire::reading::{LOAD_TYPE, READINGS};
 use arrow::array::{AsArray as _, RecordBatch};
 
 use super::cells::Cells;
@@ -131,7 +131,7 @@ fn text(bytes: Vec<u8>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::api::LatestReading;
+    use acuvim_model::LatestReading;
     use arrow::array::{ArrayRef, Decimal128Array, StringArray, TimestampMicrosecondArray};
     use std::sync::Arc;
 

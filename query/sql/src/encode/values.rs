@@ -1,7 +1,7 @@
 //! Columns as JSON values: times as RFC 3339 in UTC (without the `Z` if they have no zone), decimals as numbers,
 //! bytes as base64.
 
-use acuvim_schemas::time::{Micros, to_local_text, to_rfc3339};
+use acuvim_wire::time::{Micros, to_local_text, to_rfc3339};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{

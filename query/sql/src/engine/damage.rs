@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use acuvim_lakehouse::may_be_damage;
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use datafusion::error::DataFusionError;
 
 use super::{Sql, fault::from_engine};

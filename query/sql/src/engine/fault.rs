@@ -1,7 +1,7 @@
 //! The engine's errors as problems that a caller can act on.
 
 use acuvim_lakehouse::{computing_error, is_store_trouble};
-use acuvim_schemas::problem::Code;
+use acuvim_model::problem::Code;
 use datafusion::error::DataFusionError;
 
 use crate::error::QueryError;

@@ -10,7 +10,8 @@ use std::{sync::Arc, time::Duration};
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake, OfDevices, View};
-use acuvim_schemas::{problem::Code, tables::Table};
+use acuvim_model::problem::Code;
+use acuvim_tables::Table;
 use datafusion::prelude::SessionContext;
 use tokio::{
     runtime::Handle,

@@ -3,7 +3,7 @@
 
 use std::{io, pin::Pin, time::Instant};
 
-use acuvim_schemas::{api::ExportFormat, problem::Code};
+use acuvim_model::{ExportFormat, problem::Code};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::{

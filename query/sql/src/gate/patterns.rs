@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use acuvim_schemas::problem::Problem;
+use acuvim_model::problem::Problem;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
 
 use super::{Gate, size_of_named};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use acuvim_lakehouse::{Buckets, NotRolledUp};
-use acuvim_schemas::{Micros, reading::Reading};
+use acuvim_wire::{Micros, reading::Reading};
 
 use super::{
     aggregate::Aggregate,

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use datafusion::{error::Result as EngineResult, prelude::SessionContext};
 use futures::TryStreamExt as _;
 

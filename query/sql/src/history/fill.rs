@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use acuvim_lakehouse::Buckets;
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 
 use super::{aggregate::Aggregate, fold::Row};
 

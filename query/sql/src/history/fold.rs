@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use acuvim_lakehouse::{Buckets, MeterTerms, Reading, Told, Track};
-use acuvim_schemas::Micros;
+use acuvim_lakehouse::{Buckets, CountOutcome, MeterTerms, Reading, Track};
+use acuvim_wire::Micros;
 
 use super::aggregate::{Aggregate, Column};
 
@@ -167,7 +167,7 @@ impl Fold {
     }
 
     /// Counts a reading of a counter, and takes back from its bucket what the reading contradicts.
-    fn count(&mut self, at: usize, reading: Reading) -> Option<Told> {
+    fn count(&mut self, at: usize, reading: Reading) -> Option<CountOutcome> {
         if !self.aggregates.contains(&Aggregate::Delta) {
             return None;
         }

@@ -16,7 +16,7 @@ mod rollup;
 mod site;
 mod sources;
 
-use acuvim_schemas::Micros;
+use acuvim_wire::Micros;
 use chrono::Utc;
 use serde_json::Value;
 
@@ -68,7 +68,7 @@ async fn answer(
         _ => None,
     };
     if request.counts() {
-        sql.lake().learn_meter_changes(now).await;
+        sql.lake().refresh_meter_changes(now).await;
     }
     // Of the newest logger: when a logger is replaced, its meter stays.
     let newest = site.newest().map_or("", |logger| logger.device_id.as_str());

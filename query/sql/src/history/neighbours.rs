@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use acuvim_lakehouse::Reading;
-use acuvim_schemas::{Micros, payload::serial_of, tables::Table, time::DAY};
+use acuvim_tables::Table;
+use acuvim_wire::{Micros, payload::serial_of, time::DAY};
 use arrow::array::AsArray as _;
 use datafusion::{
     error::Result as EngineResult,

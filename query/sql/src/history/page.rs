@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use acuvim_schemas::{Micros, time::to_rfc3339};
+use acuvim_wire::{Micros, time::to_rfc3339};
 use arrow::array::RecordBatch;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(super) enum PageRows {
 }
 
 impl Page {
-    /// A [`History`](acuvim_schemas::api::History), with these fields before its rows.
+    /// A [`History`](acuvim_model::History), with these fields before its rows.
     pub fn into_pieces(self, before: &Value, view: ViewState) -> Pieces {
         let next = self.next.map(|cursor| cursor.to_string());
         object_with(before, "rows", self.rows.into_pieces(), move || {
@@ -176,7 +176,7 @@ fn cell(value: Option<f64>, of: Aggregate) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::api::History;
+    use acuvim_model::History;
     use arrow::array::{ArrayRef, Decimal128Array, TimestampMicrosecondArray};
     use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! A page of readings as they are.
 
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use arrow::array::RecordBatch;
 use datafusion::{error::Result as EngineResult, prelude::SessionContext};
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use acuvim_lakehouse::{Buckets, Counter, IRREGULAR, Interval};
-use acuvim_schemas::{
+use acuvim_wire::{
     Micros,
     reading::{READINGS, Reading},
     time::{HOUR, SECOND},

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use acuvim_schemas::{
-    Micros,
-    reading::Reading,
-    rollup::{Said, said_of},
-    tables::Table,
+use acuvim_tables::{
+    Table,
+    rollup::{Stat, stats_of},
 };
+use acuvim_wire::{Micros, reading::Reading};
 use arrow::{
     array::{Array as _, AsArray as _, Float64Array, Int32Array, RecordBatch},
     datatypes::{Float64Type, Int32Type, TimestampMicrosecondType},
@@ -36,7 +35,7 @@ impl BucketQuery {
         let mut names = vec!["last_ts".to_owned()];
         for reading in fields {
             names.extend(
-                said_of(reading).iter().map(|s| format!("{}_{}", reading.name, s.suffix())),
+                stats_of(reading).iter().map(|s| format!("{}_{}", reading.name, s.suffix())),
             );
         }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -78,15 +77,15 @@ impl<'a> Quarters<'a> {
         let mut columns = batch.columns().iter().skip(2);
         let of = |reading: &&'static Reading| {
             let mut quarters = Self::default();
-            for said in said_of(reading) {
+            for said in stats_of(reading) {
                 let Some(column) = columns.next() else { break };
                 match said {
-                    Said::Count => quarters.count = column.as_primitive_opt::<Int32Type>(),
-                    Said::Avg => quarters.avg = column.as_primitive_opt::<Float64Type>(),
-                    Said::Min => quarters.min = Some(Floats::of(column)),
-                    Said::Max => quarters.max = Some(Floats::of(column)),
-                    Said::Delta => quarters.delta = Some(Floats::of(column)),
-                    Said::Last | Said::Suspect => {}
+                    Stat::Count => quarters.count = column.as_primitive_opt::<Int32Type>(),
+                    Stat::Avg => quarters.avg = column.as_primitive_opt::<Float64Type>(),
+                    Stat::Min => quarters.min = Some(Floats::of(column)),
+                    Stat::Max => quarters.max = Some(Floats::of(column)),
+                    Stat::Delta => quarters.delta = Some(Floats::of(column)),
+                    Stat::Last | Stat::Suspect => {}
                 }
             }
             quarters

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use acuvim_control::Control;
 use acuvim_lakehouse::timestamp;
-use acuvim_schemas::{Micros, api::Device, tables::Table};
+use acuvim_model::Device;
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, Decimal128Array, RecordBatch},
     datatypes::{DataType, Decimal128Type, TimestampMicrosecondType},

@@ -5,12 +5,11 @@
 use std::{any::Any, ops::Range, sync::Arc};
 
 use acuvim_lakehouse::{QUARTER, UnionTable, timestamp};
-use acuvim_schemas::{
-    Micros,
-    reading::Reading,
-    rollup::{Said, said_of},
-    tables::Table,
+use acuvim_tables::{
+    Table,
+    rollup::{Stat, stats_of},
 };
+use acuvim_wire::{Micros, reading::Reading};
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
     datatypes::TimestampMicrosecondType,
@@ -106,12 +105,12 @@ impl BucketQuery {
     /// Whether the rollup has every aggregate that is asked for.
     fn is_rolled_up(&self) -> bool {
         let has = |(reading, aggregate): (&Reading, &Aggregate)| {
-            let said = said_of(reading);
+            let said = stats_of(reading);
             match aggregate {
                 Aggregate::Count | Aggregate::Delta => true,
-                Aggregate::Min => said.contains(&Said::Min),
-                Aggregate::Max => said.contains(&Said::Max),
-                Aggregate::Avg => said.contains(&Said::Avg),
+                Aggregate::Min => said.contains(&Stat::Min),
+                Aggregate::Max => said.contains(&Stat::Max),
+                Aggregate::Avg => said.contains(&Stat::Avg),
                 Aggregate::Sum | Aggregate::First | Aggregate::Last => false,
             }
         };

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use acuvim_schemas::api::{ExportFormat, SqlColumn, SqlFormat};
+use acuvim_model::{ExportFormat, SqlColumn, SqlFormat};
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ impl Rows {
         self.schema.fields().iter().map(column).collect()
     }
 
-    /// A [`SqlResponse`](acuvim_schemas::api::SqlResponse).
+    /// A [`SqlResponse`](acuvim_model::SqlResponse).
     fn into_json(self) -> Pieces {
         let head = json!({ "columns": self.columns() });
         let Self { batches, facts, begun, .. } = self;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use acuvim_schemas::time::{DAY, Micros};
+use acuvim_wire::time::{DAY, Micros};
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
     datatypes::{DataType, Date32Type},

@@ -7,11 +7,8 @@ use std::{
 };
 
 use acuvim_lakehouse::{OfDevices, View, may_be_damage};
-use acuvim_schemas::{
-    api::{Consistency, Scope, SqlFormat, SqlRequest},
-    problem::Code,
-    tables::Table,
-};
+use acuvim_model::{Consistency, Scope, SqlFormat, SqlRequest, problem::Code};
+use acuvim_tables::Table;
 use arrow::datatypes::SchemaRef;
 use chrono::Utc;
 use datafusion::{
@@ -123,7 +120,7 @@ async fn answer(
         Source::Hot => sql.lake().view(true)?,
     };
     if query.text.to_ascii_lowercase().contains("counter_delta") {
-        sql.lake().learn_meter_changes(Utc::now().timestamp_micros()).await;
+        sql.lake().refresh_meter_changes(Utc::now().timestamp_micros()).await;
     }
     let context = session(&sql, &view, &statement, query.scope.as_ref()).await?;
     let (schema, rows) = match execute(&sql, &context, statement, params, query.max_rows).await {

@@ -1,6 +1,6 @@
 //! Statements as plans that may run.
 
-use acuvim_schemas::problem::Problem;
+use acuvim_model::problem::Problem;
 use datafusion::{
     error::DataFusionError,
     execution::context::SQLOptions,

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use acuvim_lakehouse::timestamp;
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use datafusion::prelude::{col, lit};
 use serde_json::{Map, Value};
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use acuvim_lakehouse::{Latest, timestamp};
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::TimestampMicrosecondType,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acuvim_control::AlertFilter;
-use acuvim_schemas::api::Scope;
+use acuvim_model::Scope;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 

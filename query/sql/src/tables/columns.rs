@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{problem::Code, tables::timestamp};
+use acuvim_model::problem::Code;
+use acuvim_tables::timestamp;
 use arrow::{
     array::{
         ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,

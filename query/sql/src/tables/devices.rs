@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use acuvim_control::DeviceFilter;
-use acuvim_schemas::{api::Scope, tables::timestamp};
+use acuvim_model::Scope;
+use acuvim_tables::timestamp;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acuvim_control::RolloutFilter;
-use acuvim_schemas::api::{Rollout, Scope};
+use acuvim_model::{Rollout, Scope};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 
@@ -122,8 +122,11 @@ pub(super) async fn rollout_devices(
         if left < 1 {
             break;
         }
-        let page = (None, left);
-        let (devices, _) = sql.control().rollout_devices(rollout.id, None, page, scope).await?;
+        let page = acuvim_control::RolloutDeviceFilter {
+            limit: left,
+            ..acuvim_control::RolloutDeviceFilter::default()
+        };
+        let (devices, _) = sql.control().rollout_devices(rollout.id, &page, scope).await?;
         all.extend(devices.into_iter().map(|device| (rollout.id, device)));
     }
     let columns = vec![

@@ -8,7 +8,9 @@ mod replays;
 
 use std::sync::Arc;
 
-use acuvim_schemas::{api::Scope, reading::READINGS, tables::Table};
+use acuvim_model::Scope;
+use acuvim_tables::Table;
+use acuvim_wire::reading::READINGS;
 use arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::TableProvider;
 use serde::Serialize;

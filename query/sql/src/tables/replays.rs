@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use acuvim_schemas::{api::Scope, tables::timestamp};
+use acuvim_model::Scope;
+use acuvim_tables::timestamp;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 

@@ -4,11 +4,13 @@ use std::{path::Path, sync::Arc};
 
 use acuvim_lakehouse::{Engine, EngineLimits, Flushed, Lake, LakeOptions, Rows, TailBatch, View};
 use acuvim_query_sql::{GateLimits, check_query};
-use acuvim_schemas::{
-    DeadLetter, Position,
-    tables::Table,
-    telemetry::{DeadLetterRows, Decoder, Limits, RecordFacts, Source},
-    time::parse_rfc3339,
+use acuvim_tables::{
+    Table,
+    dead_letters::DeadLetterRows,
+    telemetry::{Decoder, Source},
+};
+use acuvim_wire::{
+    DeadLetter, Position, record::RecordFacts, telemetry::Limits, time::parse_rfc3339,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
@@ -49,7 +51,7 @@ async fn lake(dir: &Path) -> Lake {
         epoch: 0,
         skip_by_offset: true,
         fence: true,
-        max_ahead: acuvim_schemas::telemetry::MAX_AHEAD,
+        max_ahead: acuvim_wire::telemetry::MAX_AHEAD,
     };
     let lake = Lake::open(options, engine).await.expect("lake");
     lake.follow(&[0].into()).await.expect("follow");
@@ -86,7 +88,7 @@ fn push(lake: &Lake, from: i64, minutes: std::ops::Range<i64>) {
             next += 1;
         }
     }
-    let reason = acuvim_schemas::Reason::NotJson;
+    let reason = acuvim_wire::Reason::NotJson;
     let letter = DeadLetter::whole(reason, None, 0, Bytes::from_static(b"broken"));
     dead.push(&facts("a", next), &letter);
     next += 1;

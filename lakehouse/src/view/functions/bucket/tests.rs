@@ -1,4 +1,4 @@
-use acuvim_schemas::time::{parse_rfc3339, to_rfc3339};
+use acuvim_wire::time::{parse_rfc3339, to_rfc3339};
 use proptest::prelude::*;
 
 use super::*;

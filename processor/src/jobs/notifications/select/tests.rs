@@ -1,4 +1,4 @@
-use acuvim_schemas::api::NotificationBody;
+use acuvim_model::NotificationBody;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ fn told(event: &Event, body: Json) -> Vec<NoticeItem> {
     }
     let body: NotificationBody = serde_json::from_value(whole).expect("a body");
     let to = Notification { id: Uuid::max(), body, created_by: "a".into(), created_at: at() };
-    let place = DevicePlace { group_id: Some(Uuid::nil()), tags: vec!["roof".into()] };
+    let place = DeviceMembership { group_id: Some(Uuid::nil()), tags: vec!["roof".into()] };
     select(event, &[to], &place)
 }
 
@@ -109,7 +109,7 @@ fn the_system_and_offline_devices_are_topics_of_their_own() {
 fn a_rollout_is_told_by_stage_and_by_how_it_halts() {
     let told_of = |state: &str, stage: i64, (decisions, resumed): (i64, i64)| {
         let reason = (state == "stopped").then_some("3 of 100 failed");
-        let counts = serde_json::to_value(acuvim_schemas::api::RolloutCounts::default());
+        let counts = serde_json::to_value(acuvim_model::RolloutCounts::default());
         let event = json!({
             "type": "rollout", "rollout_id": Uuid::nil(), "version": "2.0.0", "state": state,
             "stage": stage, "progress": "1 of 2", "devices": counts.expect("counts"),

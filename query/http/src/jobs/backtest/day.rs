@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use acuvim_lakehouse::{OfDevices, View, timestamp};
 use acuvim_rules::{Inputs, Replay, Site};
-use acuvim_schemas::{Micros, tables::Table};
+use acuvim_tables::Table;
+use acuvim_wire::Micros;
 use datafusion::{
     catalog::TableProvider,
     functions::expr_fn::{encode, left, sha256},

@@ -8,11 +8,9 @@ use std::{
 
 use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake};
+use acuvim_model::{Backtest, BacktestResult, BacktestState, DeviceScope};
 use acuvim_rules::Compiled;
-use acuvim_schemas::{
-    Micros,
-    api::{Backtest, BacktestResult, BacktestState, DeviceScope},
-};
+use acuvim_wire::Micros;
 use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;

@@ -3,10 +3,10 @@
 use std::{collections::HashSet, ops::Range};
 
 use acuvim_control::Control;
-use acuvim_rules::{Found, Replay};
-use acuvim_schemas::{
+use acuvim_model::{BacktestDevice, BacktestDifference, BacktestEpisode, BacktestResult};
+use acuvim_rules::{FoundEpisode, Replay};
+use acuvim_wire::{
     Micros,
-    api::{BacktestDevice, BacktestDifference, BacktestEpisode, BacktestResult},
     time::{SECOND, to_datetime},
 };
 
@@ -37,7 +37,7 @@ pub(super) fn result_of(
     result.readings = i64::try_from(replay.readings()).unwrap_or(i64::MAX);
     for (device, found) in replay.found() {
         result.devices += 1;
-        let within: Vec<&Found> = found.iter().filter(|e| is_within(e, &range)).collect();
+        let within: Vec<&FoundEpisode> = found.iter().filter(|e| is_within(e, &range)).collect();
         if within.is_empty() {
             continue;
         }
@@ -55,16 +55,16 @@ pub(super) fn result_of(
 
 fn of_device(
     device: &str,
-    episodes: &[&Found],
+    episodes: &[&FoundEpisode],
     range: &Range<Micros>,
     listed: usize,
 ) -> BacktestDevice {
-    let is_flap = |pair: &&[&Found]| match pair {
+    let is_flap = |pair: &&[&FoundEpisode]| match pair {
         [before, after] => before.ended.is_some_and(|end| after.started - end < FLAP),
         _ => false,
     };
     // The part of an episode that lies in the range.
-    let length = |episode: &&Found| {
+    let length = |episode: &&FoundEpisode| {
         let end = episode.ended.unwrap_or(range.end).min(range.end);
         (end - episode.started.max(range.start)).max(0)
     };
@@ -82,11 +82,11 @@ fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn is_within(episode: &Found, range: &Range<Micros>) -> bool {
+fn is_within(episode: &FoundEpisode, range: &Range<Micros>) -> bool {
     episode.raised < range.end && episode.ended.is_none_or(|end| end >= range.start)
 }
 
-fn shown(episode: &Found) -> BacktestEpisode {
+fn shown(episode: &FoundEpisode) -> BacktestEpisode {
     let at = |ts| to_datetime(ts).unwrap_or_default();
     BacktestEpisode {
         created_at: at(episode.started),
@@ -146,15 +146,15 @@ pub(super) async fn difference(
 mod tests {
     use super::*;
 
-    fn episode(started: i64, ended: Option<i64>) -> Found {
+    fn episode(started: i64, ended: Option<i64>) -> FoundEpisode {
         let raised = started * SECOND;
-        Found { started: raised, raised, ended: ended.map(|end| end * SECOND) }
+        FoundEpisode { started: raised, raised, ended: ended.map(|end| end * SECOND) }
     }
 
     #[test]
     fn a_device_is_summed_up_over_the_range_alone() {
         let episodes = [episode(-100, Some(50)), episode(60, Some(70)), episode(1000, None)];
-        let episodes: Vec<&Found> = episodes.iter().collect();
+        let episodes: Vec<&FoundEpisode> = episodes.iter().collect();
         let range = 0..1100 * SECOND;
         let device = of_device("d1", &episodes, &range, 2);
         assert_eq!((device.episodes, device.list.len()), (3, 2));

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use acuvim_model::BacktestResult;
 use acuvim_rules::{GAP, Replay, Site};
-use acuvim_schemas::{api::BacktestResult, time::DAY};
+use acuvim_wire::time::DAY;
 
 use super::{
     error::BacktestError,

@@ -1,7 +1,7 @@
 //! The URLs of images.
 
 use acuvim_firmware_registry::{Error, TokenKey};
-use acuvim_schemas::api::Firmware;
+use acuvim_model::Firmware;
 use chrono::{DateTime, Utc};
 
 /// Makes URLs of images.
@@ -35,7 +35,7 @@ impl DownloadUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_schemas::api::FirmwareImage;
+    use acuvim_model::FirmwareImage;
     use chrono::TimeDelta;
     use uuid::Uuid;
 

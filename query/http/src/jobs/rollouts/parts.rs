@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::Control;
-use acuvim_firmware_registry::{GateAnswer, ImageStore};
+use acuvim_firmware_registry::ImageStore;
+use acuvim_rollout::GateAnswer;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 

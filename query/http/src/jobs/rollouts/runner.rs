@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acuvim_control::{Lease, ROLLOUTS_LEASE, Strayed};
-use acuvim_firmware_registry::fell_back;
+use acuvim_rollout::fell_back;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -88,8 +88,7 @@ impl<G: HealthGate> RolloutRunner<G> {
             if step.is_empty() {
                 continue;
             }
-            let holder = (lease, self.holder.as_str());
-            if !self.control.apply_rollout(holder, &rollout, &step, now()).await? {
+            if !self.control.apply_rollout(lease, &rollout, &step, now()).await? {
                 // Another process runs rollouts now, or a person has changed this one: the next round
                 // reads it anew.
                 continue;

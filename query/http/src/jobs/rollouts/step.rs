@@ -1,14 +1,11 @@
 //! The next step of one rollout.
 
-use acuvim_control::{
-    MemberChange, NewCommand, RolloutChange, RolloutMember, RolloutOffer, RolloutStep,
-    RunningRollout,
+use acuvim_control::{MemberChange, NewCommand, RolloutChange, RolloutOffer, RolloutStep};
+use acuvim_model::{Deliver, Firmware, RolloutState, UpdateState};
+use acuvim_rollout::{
+    Judged, Next, RolloutMember, RunningRollout, Window, judge, observe, offers, runs,
 };
-use acuvim_firmware_registry::{Judged, Next, Window, judge, observe, offers, runs};
-use acuvim_schemas::{
-    api::{Deliver, Firmware, RolloutState, UpdateState},
-    command::CommandKind,
-};
+use acuvim_wire::command::CommandKind;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 

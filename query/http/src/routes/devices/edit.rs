@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use acuvim_control::{Control, Created, Edited, Replaced};
 use acuvim_lakehouse::Lake;
-use acuvim_schemas::{
-    api::{CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, ReplaceRequest, Role},
+use acuvim_model::{
+    CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, ReplaceRequest, Role,
     problem::{Code, Problem},
 };
 use axum::{

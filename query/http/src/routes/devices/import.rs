@@ -1,8 +1,8 @@
 //! Commissioning many devices at once: a CSV of them in, one with their secrets out.
 
 use acuvim_control::{Control, Created};
-use acuvim_schemas::{
-    api::{NewDevice, Role},
+use acuvim_model::{
+    NewDevice, Role,
     problem::{Code, Problem},
 };
 use axum::{

@@ -4,16 +4,16 @@ mod edit;
 mod import;
 
 use acuvim_control::{Control, DeviceFilter, DeviceSort};
+use acuvim_model::{
+    Device, DeviceState, DeviceStatus, Group, LatestReading, Page, RuleBody, RuleMode,
+    problem::{Code, Problem},
+};
 use acuvim_query_sql::{
     Sql,
     readings::{latest_of_device, rows_of},
 };
 use acuvim_rules::{Recent, VitalState};
-use acuvim_schemas::{
-    api::{Device, DeviceState, DeviceStatus, Group, LatestReading, Page, RuleBody, RuleMode},
-    problem::{Code, Problem},
-    time::SECOND,
-};
+use acuvim_wire::time::SECOND;
 use axum::{
     Json,
     extract::{Path, State},

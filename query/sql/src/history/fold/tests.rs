@@ -2,7 +2,7 @@
 
 use super::*;
 use acuvim_lakehouse::{Counter, Interval};
-use acuvim_schemas::time::SECOND;
+use acuvim_wire::time::SECOND;
 
 fn before(newest: Micros, readings: Vec<Reading>) -> LastReadings {
     LastReadings { newest, of_columns: vec![readings] }

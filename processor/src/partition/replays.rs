@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use acuvim_control::ReplayOutcome;
 use acuvim_lakehouse::Rows;
 use acuvim_wire::Identity;
 use arrow::{
@@ -32,15 +33,15 @@ pub(super) fn outcomes(
     stored: &HashSet<i64>,
     conflicts: &HashSet<i64>,
     rows_from: i64,
-) -> Vec<(Identity, acuvim_control::ReplayOutcome)> {
+) -> Vec<(Identity, ReplayOutcome)> {
     let outcome = |replay: &Replayed| {
         let is_there =
             !replay.has_row || replay.offset < rows_from || stored.contains(&replay.offset);
         let decoded = replay.decoded && !conflicts.contains(&replay.offset);
         let outcome = match (decoded, is_there) {
-            (false, _) => acuvim_control::ReplayOutcome::DeadLetter,
-            (true, true) => acuvim_control::ReplayOutcome::Stored,
-            (true, false) => acuvim_control::ReplayOutcome::Duplicate,
+            (false, _) => ReplayOutcome::DeadLetter,
+            (true, true) => ReplayOutcome::Stored,
+            (true, false) => ReplayOutcome::Duplicate,
         };
         (replay.letter, outcome)
     };

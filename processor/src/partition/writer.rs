@@ -15,7 +15,7 @@ use super::{
     control_writer::{ControlCursor, ControlTarget, ControlWriter, WritePolicy},
     decode::{Decoded, Message, Replayed, SinkOffsets, StreamDecoder},
     dedup::Deduplicator,
-    evaluate::{Evaluation, RepairTurn, RuleEvaluator, WindowEnd},
+    evaluate::{BatchEvaluation, RepairTurn, RuleEvaluator, WindowEnd},
     reader::{Reader, is_small},
     replays::{outcomes, stored_offsets},
     stop::StopReason,
@@ -166,7 +166,7 @@ impl Writer {
             self.control_writer.has_read_until(received_at.min(now) - TRANSIT_TIME);
         }
         let readings = rows.telemetry.num_rows();
-        let mut found = Evaluation::default();
+        let mut found = BatchEvaluation::default();
         self.evaluate.stored_rows(offsets.clone(), &mut found).await?;
         self.evaluate.device_reports(reports, &rows.telemetry, &unknown, known, &mut found);
         let batch = BatchFacts { messages, replayed, offsets, sinks };
@@ -195,7 +195,7 @@ impl Writer {
         &mut self,
         rows: Rows,
         batch: &BatchFacts,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) -> Result<StoredBatch, Fatal> {
         let BatchFacts { messages, replayed, offsets, sinks } = batch;
         let newest = self.evaluate.newest_before(&rows.telemetry);

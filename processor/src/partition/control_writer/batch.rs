@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use acuvim_control::{Changes, DeviceUpdate};
+use acuvim_control::{Changes, DeviceUpdate, ReplayOutcome};
 use acuvim_wire::{Identity, Micros};
 
-use crate::partition::evaluate::Evaluation;
+use crate::partition::evaluate::BatchEvaluation;
 
 /// Changes of control that gather until they are written.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl ControlBatch {
     }
 
     /// Adds what evaluation found.
-    pub fn add_evaluation(&mut self, evaluation: Evaluation) {
+    pub fn add_evaluation(&mut self, evaluation: BatchEvaluation) {
         self.changes.alerts.extend(evaluation.alerts);
         self.changes.repairs.extend(evaluation.repairs);
         self.changes.dead_letters.anchors.extend(evaluation.anchors);
@@ -50,7 +50,7 @@ impl ControlBatch {
     }
 
     /// Adds the outcomes of replays.
-    pub fn add_replays(&mut self, outcomes: Vec<(Identity, &'static str)>) {
+    pub fn add_replays(&mut self, outcomes: Vec<(Identity, ReplayOutcome)>) {
         self.changes.dead_letters.replayed.extend(outcomes);
     }
 

@@ -8,7 +8,7 @@ use acuvim_wire::time;
 use super::{ControlTarget, ControlWriter, WritePolicy, task::CHUNK};
 use crate::{
     partition::{
-        evaluate::{Evaluation, UnsavedStates},
+        evaluate::{BatchEvaluation, UnsavedStates},
         stop::StopReason,
     },
     state::StateSender,
@@ -149,9 +149,9 @@ async fn urgent_changes_are_due_at_once_and_nothing_is_not() {
     let mut writer = fixture.writer(Some(0));
     let states = States::default();
     assert!(!writer.is_due(&states));
-    writer.add_evaluation(Evaluation {
+    writer.add_evaluation(BatchEvaluation {
         devices: vec![DeviceUpdate { back: true, ..measured("a", 100) }],
-        ..Evaluation::default()
+        ..BatchEvaluation::default()
     });
     assert!(writer.is_due(&states));
 }

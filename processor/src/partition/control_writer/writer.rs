@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_control::{Changes, ReadUntil, Resend};
+use acuvim_control::{Changes, ReadUntil, ReplayOutcome, Resend};
 use acuvim_wire::{Identity, Micros, time};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     task::{ControlTarget, Readiness, WriteTask},
 };
 use crate::partition::{
-    evaluate::{Evaluation, UnsavedStates},
+    evaluate::{BatchEvaluation, UnsavedStates},
     stop::StopReason,
 };
 
@@ -85,12 +85,12 @@ impl ControlWriter {
     }
 
     /// Adds what evaluation found.
-    pub fn add_evaluation(&mut self, evaluation: Evaluation) {
+    pub fn add_evaluation(&mut self, evaluation: BatchEvaluation) {
         self.batch.add_evaluation(evaluation);
     }
 
     /// Adds the outcomes of replays.
-    pub fn add_replays(&mut self, outcomes: Vec<(Identity, &'static str)>) {
+    pub fn add_replays(&mut self, outcomes: Vec<(Identity, ReplayOutcome)>) {
         self.batch.add_replays(outcomes);
     }
 

@@ -20,7 +20,7 @@ use arrow::{
 };
 use serde_json::json;
 
-use super::{alerts::anomaly_change, counters::SuspectReading, evaluation::Evaluation};
+use super::{alerts::anomaly_change, counters::SuspectReading, evaluation::BatchEvaluation};
 use crate::{api_time::api_time, partition::decode::DeviceReport};
 
 /// How often it is written to control that a device is still heard, if nothing else changes.
@@ -127,7 +127,7 @@ impl Devices {
         &mut self,
         reports: Vec<(String, DeviceReport)>,
         limits: &VitalLimits,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         for (device_id, report) in reports {
             let device = self.device(&device_id);
@@ -152,7 +152,11 @@ impl Devices {
     }
 
     /// Evaluates the boots and sequence numbers of readings, in the order of the log.
-    pub fn numbered_readings(&mut self, readings: &[NumberedReading<'_>], found: &mut Evaluation) {
+    pub fn numbered_readings(
+        &mut self,
+        readings: &[NumberedReading<'_>],
+        found: &mut BatchEvaluation,
+    ) {
         for reading in readings {
             let NumberedReading { device_id, ts, received_at, boot, seq } = *reading;
             // Any message of a device creates its entry, so a reading without one was replayed or
@@ -170,7 +174,7 @@ impl Devices {
         &mut self,
         unknown: &[Unknown],
         known: HashMap<Arc<str>, Micros>,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         for reading in unknown {
             let device = self.device(&reading.device_id);
@@ -192,7 +196,7 @@ impl Devices {
         &mut self,
         suspects: &[SuspectReading],
         sent: &HashMap<Arc<str>, Micros>,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         for suspect in suspects {
             let Reading { ts, value } = suspect.reading;
@@ -230,7 +234,7 @@ impl Devices {
     }
 
     /// Evaluates the silence of all devices.
-    pub fn silence(&mut self, beat: Listening, policy: &HealthPolicy, found: &mut Evaluation) {
+    pub fn silence(&mut self, beat: Listening, policy: &HealthPolicy, found: &mut BatchEvaluation) {
         for (device_id, device) in &mut self.devices {
             let changes = device.health.silence(beat, policy);
             if changes.is_empty() {
@@ -256,7 +260,7 @@ impl Device {
         device_id: &str,
         at: Micros,
         condition: Option<&Condition>,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         if let Some(condition) = condition {
             found.alerts.push(anomaly_change(device_id, condition));
@@ -264,7 +268,7 @@ impl Device {
         }
     }
 
-    fn signal(&mut self, device_id: &str, signal: Signal, found: &mut Evaluation) {
+    fn signal(&mut self, device_id: &str, signal: Signal, found: &mut BatchEvaluation) {
         let changed = self.health.signal(signal);
         let at = signal.at();
         let recent = self.heard_written.is_some_and(|last| at - last < HEARD_INTERVAL);
@@ -278,7 +282,7 @@ impl Device {
         found.devices.push(note);
     }
 
-    fn taken_over(&mut self, device_id: &str, at: Micros, found: &mut Evaluation) {
+    fn taken_over(&mut self, device_id: &str, at: Micros, found: &mut BatchEvaluation) {
         // If the device is gone, this is merely its last will, retained by a broker.
         if self.health.connected == Some(true) {
             let condition = self.vitals.taken_over(at);
@@ -292,7 +296,7 @@ impl Device {
         at: Micros,
         ahead: Option<Micros>,
         limits: &VitalLimits,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         let news = self.vitals.clock(at, ahead, limits);
         let condition = news.condition.as_ref();

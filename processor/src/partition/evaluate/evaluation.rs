@@ -5,7 +5,7 @@ use acuvim_wire::Micros;
 
 /// What evaluation found, for control to store.
 #[derive(Debug, Default)]
-pub(crate) struct Evaluation {
+pub(crate) struct BatchEvaluation {
     /// Alerts that begin, change or end, in order.
     pub alerts: Vec<AlertChange>,
     /// Repairs that are due or done, in order.

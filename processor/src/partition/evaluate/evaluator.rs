@@ -19,7 +19,7 @@ use super::{
     catch_up::CatchUp,
     counters::Counters,
     devices::{Devices, NumberedReading},
-    evaluation::{Evaluation, UnsavedStates},
+    evaluation::{BatchEvaluation, UnsavedStates},
     phase::Phase,
     repair::RepairQueue,
 };
@@ -127,7 +127,7 @@ impl RuleEvaluator {
         readings: &RecordBatch,
         unknown: &[Unknown],
         known: HashMap<Arc<str>, Micros>,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) {
         self.devices.reports(reports, &self.context.options.vitals, found);
         let numbered = NumberedReading::of(readings, self.changes_from);
@@ -136,8 +136,8 @@ impl RuleEvaluator {
     }
 
     /// Evaluates silence at an interval, by the time of the log.
-    pub fn silence(&mut self, clock: Clock) -> Evaluation {
-        let mut found = Evaluation::default();
+    pub fn silence(&mut self, clock: Clock) -> BatchEvaluation {
+        let mut found = BatchEvaluation::default();
         let options = &self.context.options;
         let due = self.silence_checked.elapsed() >= options.health_check;
         let (Some(last), true) = (clock.last, due) else { return found };
@@ -155,7 +155,7 @@ impl RuleEvaluator {
     }
 
     /// Adds the steps of rules to what was found, and schedules repairs for late readings.
-    pub(super) fn add_steps(&mut self, evaluated: Evaluation, found: &mut Evaluation) {
+    pub(super) fn add_steps(&mut self, evaluated: Evaluation, found: &mut BatchEvaluation) {
         let rules = self.rules.set.rules();
         for step in &evaluated.steps {
             let rule = rules.iter().find(|rule| rule.id == step.rule_id);

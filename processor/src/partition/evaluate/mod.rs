@@ -12,6 +12,6 @@ mod repair;
 mod repairing;
 mod rows;
 
-pub(crate) use evaluation::{Evaluation, UnsavedStates};
+pub(crate) use evaluation::{BatchEvaluation, UnsavedStates};
 pub(super) use evaluator::RuleEvaluator;
 pub(super) use repairing::{RepairTurn, WindowEnd};

@@ -12,7 +12,7 @@ use acuvim_rules::{GAP, LONGEST_GAP, Recent, certain_before};
 use acuvim_wire::{Micros, time::to_datetime};
 
 use super::{
-    evaluation::Evaluation,
+    evaluation::BatchEvaluation,
     evaluator::RuleEvaluator,
     phase::Phase,
     repair::{Repair, begin_of, last_ts},
@@ -205,7 +205,7 @@ impl RuleEvaluator {
 
     /// What a repair changes, compared with what is recorded by now; `None` if control is away.
     /// Everything evaluated so far has to be in control.
-    pub async fn finish_repair(&mut self, repair: Repair) -> Option<Evaluation> {
+    pub async fn finish_repair(&mut self, repair: Repair) -> Option<BatchEvaluation> {
         let device = Arc::clone(&repair.device_id);
         let recorded = self.recorded(&device, repair.begin).await.ok()?;
         let states = self.judge.states(&device);
@@ -216,10 +216,10 @@ impl RuleEvaluator {
         self.judge.recall(&device, repaired.recent);
         self.changed.insert(Arc::clone(&device));
         self.repairs.done(&device);
-        Some(Evaluation {
+        Some(BatchEvaluation {
             alerts: repaired.alerts,
             repairs: vec![RepairChange::Done(device.to_string())],
-            ..Evaluation::default()
+            ..BatchEvaluation::default()
         })
     }
 }

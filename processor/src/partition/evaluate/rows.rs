@@ -10,7 +10,9 @@ use arrow::{
     datatypes::Int64Type,
 };
 
-use super::{catch_up::CatchUp, evaluation::Evaluation, evaluator::RuleEvaluator, phase::Phase};
+use super::{
+    catch_up::CatchUp, evaluation::BatchEvaluation, evaluator::RuleEvaluator, phase::Phase,
+};
 use crate::{fatal::Fatal, partition::decode::arrivals};
 
 /// The readings from which a device's usual interval is known.
@@ -69,7 +71,7 @@ impl RuleEvaluator {
     pub async fn stored_rows(
         &mut self,
         offsets: Range<i64>,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) -> Result<(), Fatal> {
         let mut catch_up = match mem::replace(&mut self.phase, Phase::Live) {
             Phase::CatchingUp(catch_up) => catch_up,
@@ -121,7 +123,7 @@ impl RuleEvaluator {
         &mut self,
         rows: &RecordBatch,
         mut newest: NewestBefore,
-        found: &mut Evaluation,
+        found: &mut BatchEvaluation,
     ) -> Result<(), Fatal> {
         if rows.num_rows() == 0 {
             return Ok(());
@@ -158,7 +160,7 @@ impl RuleEvaluator {
         Ok(())
     }
 
-    fn follow_counters(&mut self, rows: &RecordBatch, found: &mut Evaluation) {
+    fn follow_counters(&mut self, rows: &RecordBatch, found: &mut BatchEvaluation) {
         let limits = &self.context.options.limits;
         let meters = self.context.dependencies.lake.engine().meters();
         let suspects = self.counters.follow(rows, &meters, limits);

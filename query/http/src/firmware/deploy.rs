@@ -32,13 +32,9 @@ impl Firmware {
                 "its signed manifest has expired: devices would refuse it; sign and upload it anew";
             return Err(ApiError::new(Code::Refused, detail));
         }
-        let stages = |devices: usize| {
-            check_plan(&plan, devices)?;
-            Ok(stages_of(&plan, devices))
-        };
         let new = NewRollout {
             version: &request.version,
-            unfit: &|hardware| self.unfit(&release.firmware, hardware),
+            chips: &self.0.chips,
             target: &target,
             plan: &plan,
             most_failures: (!request.force).then_some(self.0.most_failures),

@@ -1,6 +1,6 @@
 //! The form of an upload, read part by part. The image is checked as it comes.
 
-use acuvim_firmware_registry::{Fault, Image, ImageCheck};
+use acuvim_firmware_registry::{Image, ImageCheck, ImageError};
 use acuvim_model::problem::Code;
 use axum::extract::{
     Multipart,
@@ -97,7 +97,7 @@ impl Form {
 async fn image(mut part: Field<'_>, slot: u64) -> Result<UploadedImage, ApiError> {
     let mut check = ImageCheck::new(slot);
     let mut bytes = BytesMut::new();
-    let refused = |fault: Fault| match fault {
+    let refused = |fault: ImageError| match fault {
         ImageError::TooLarge { .. } => ApiError::new(Code::TooLarge, format!("the image: {fault}")),
         fault => ApiError::field("file", fault.to_string()),
     };

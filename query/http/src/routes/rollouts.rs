@@ -1,6 +1,6 @@
 //! Rollouts: started, followed, paused, resumed, aborted, and tried again.
 
-use acuvim_control::{Control, RolloutChanged, RolloutFilter, RolloutVerb};
+use acuvim_control::{Control, RolloutChanged, RolloutDeviceFilter, RolloutFilter, RolloutVerb};
 use acuvim_model::{
     DeployRequest, Deployed, GroupDeployRequest, Page, Role, Rollout, RolloutDevice, RolloutState,
     UpdateState,
@@ -134,9 +134,9 @@ pub(super) async fn devices(
     List { params, limit }: List<DevicesParams>,
 ) -> Result<Json<Page<RolloutDevice>>, ApiError> {
     let rollout = find(&control, &caller, &id).await?;
-    let after = (params.cursor.as_deref(), limit);
-    let (items, total) =
-        control.rollout_devices(rollout.id, params.state, after, caller.scope()).await?;
+    let filter =
+        RolloutDeviceFilter { state: params.state, after: params.cursor.as_deref(), limit };
+    let (items, total) = control.rollout_devices(rollout.id, &filter, caller.scope()).await?;
     Ok(page(items, total, limit, |device| device.device_id.clone()))
 }
 

@@ -153,7 +153,7 @@ mod tests {
         let gone = DeviceUpdate { gone: true, ..DeviceUpdate::new("d1", at(2)) };
         let heard = DeviceUpdate { heard: true, back: true, ..DeviceUpdate::new("d1", at(1)) };
         let mut update = heard.clone();
-        update.merge(gone.clone());
+        update.merge(gone);
         assert_eq!((update.heard, update.back, update.gone), (false, false, true));
         update.merge(heard);
         assert_eq!((update.heard, update.back, update.gone), (true, true, false));

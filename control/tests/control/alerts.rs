@@ -2,7 +2,7 @@
 
 use acuvim_control::{
     AlertChange, AlertFilter, Changes, Control, DeadLetterUpdates, DeviceUpdate, NewAlert,
-    OUTBOX_LEASE, Outgoing, Reminders, RepairChange, SystemCondition,
+    OUTBOX_LEASE, Outgoing, Reminders, RepairChange, ReplayOutcome, SystemCondition,
 };
 use acuvim_model::{
     AlertOrigin, DeviceScope, DeviceStatus, GroupBody, RuleBody, RuleMode, SilenceBody,
@@ -299,8 +299,8 @@ async fn alerts_of_a_device_pair_in_any_order_of_arrival() {
                 let (second, state, phase) = story[index];
                 let alert = device_alert(1_795_000_000 + second, state, phase);
                 for _ in 0..2 {
-                    let said = vec![(device.clone(), alert.clone(), at(100))];
-                    apply(&control, Changes { said, ..Changes::default() }).await;
+                    let device_alerts = vec![(device.clone(), alert.clone(), at(100))];
+                    apply(&control, Changes { device_alerts, ..Changes::default() }).await;
                 }
             }
             let wanted = [

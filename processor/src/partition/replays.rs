@@ -71,7 +71,7 @@ mod tests {
         // Offset 9 is in the lake already; 12 has the time of another reading.
         let (stored, conflicts) = (HashSet::from([10]), HashSet::from([12]));
         let outcomes = outcomes(&replayed, &stored, &conflicts, 10);
-        let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+        let outcomes: Vec<_> = outcomes.into_iter().map(|(_, outcome)| outcome.as_str()).collect();
         let expected = ["stored", "stored", "duplicate", "dead_letter", "stored", "dead_letter"];
         assert_eq!(outcomes, expected);
     }

@@ -42,6 +42,13 @@ fn every_link_leads_to_a_file() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
+/// A newcomer reads it in one go; flows have pages of their own.
+#[test]
+fn the_architecture_page_stays_short() {
+    let (_, text) = pages().into_iter().find(|(name, _)| name == "ARCHITECTURE.md").expect("it");
+    assert!(text.len() <= 10 << 10, "{} bytes; move a part to docs/design", text.len());
+}
+
 /// What is wrong on a page. A function, written as `name()` or `Type::name()`, is looked for in the
 /// file that the page named last; only the pages on the code name functions of it.
 fn faults_of(page: &str, text: &str, sources: &[(String, String)]) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Commands to connected devices, and the reports on them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use acuvim_log::{Entry, Log as _, LogTopic};
 use acuvim_simulator::mqtt::{ConnectOptions, Connection};
@@ -8,6 +8,7 @@ use acuvim_wire::{
     Kind, Record,
     command::{Command, Delivery, Outcome},
     device::partition_of,
+    time::HOUR,
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -15,8 +16,8 @@ use uuid::Uuid;
 use crate::support::Ingest;
 
 async fn send(ingest: &Ingest, device: &str, seq: i64) {
-    // Far in the future.
-    let expires_at = i64::MAX / 2;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let expires_at = i64::try_from(now.as_micros()).expect("before 294247") + HOUR;
     let command = Command {
         request_id: Uuid::from_u128(u128::try_from(seq).expect("positive")),
         device_id: device.to_owned(),

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use cast_names::name_casts;
 use functions::{FUNCTIONS, WITH_PATTERN};
-use patterns::{is_match, is_regex};
+use patterns::{Patterns, is_match, is_regex, size_of_named};
 
 /// Limits of a query's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,13 +100,11 @@ pub fn check_with(
     let ast::Statement::Query(query) = inner.as_ref() else { return Err(only_select()) };
     let mut gate = Gate {
         limits: *limits,
-        sizes,
-        longest,
+        patterns: Patterns { limit: limits.pattern, sizes, longest, regexes: 0 },
         relations: 0,
         ctes: 0,
         concatenations: 0,
         grouping_sets: 0,
-        regexes: 0,
     };
     match query.visit(&mut gate) {
         ControlFlow::Break(problem) => Err(*problem),
@@ -132,13 +130,6 @@ fn plain(error: &str) -> &str {
 /// Bytes of a parameter.
 fn size_of(param: &Value) -> usize {
     param.as_str().map_or(8, str::len)
-}
-
-/// Bytes of the parameter of a name; of the largest one, if the name is not a number.
-fn size_of_named(name: &str, sizes: &[usize]) -> usize {
-    let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
-    let named = number.map(|n| n.checked_sub(1).and_then(|at| sizes.get(at)));
-    named.unwrap_or_else(|| sizes.iter().max()).copied().unwrap_or_default()
 }
 
 /// Bounds a query before anything walks it by recursion. Answers with the bytes of its longest word or
@@ -194,21 +185,24 @@ const TUPLE: usize = 8;
 /// Visits every part of a query, and counts.
 struct Gate {
     limits: GateLimits,
-    /// Bytes of each parameter.
-    sizes: Vec<usize>,
-    /// Bytes of the longest word or value.
-    longest: usize,
+    patterns: Patterns,
     relations: usize,
     ctes: usize,
     concatenations: usize,
     grouping_sets: u64,
-    /// Bytes of regular expressions.
-    regexes: usize,
 }
 
 impl Gate {
     fn stop(detail: impl Into<String>) -> ControlFlow<Box<Problem>> {
         ControlFlow::Break(Box::new(refuse(detail.into())))
+    }
+
+    fn check_pattern(&self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
+        self.patterns.check(pattern).map_or_else(Self::stop, ControlFlow::Continue)
+    }
+
+    fn check_regex(&mut self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
+        self.patterns.check_regex(pattern).map_or_else(Self::stop, ControlFlow::Continue)
     }
 
     fn count_doubling(&mut self) -> ControlFlow<Box<Problem>> {

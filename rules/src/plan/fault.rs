@@ -36,11 +36,11 @@ pub(super) fn from_datafusion(
         let message = format!("there is no column {}", missing.name);
         return at_word(field, text, &missing.name, message);
     }
-    let text = root.strip_backtrace();
-    let text = text.lines().next().unwrap_or_default();
+    let message = root.strip_backtrace();
+    let message = message.lines().next().unwrap_or_default();
     let message = ["SQL error: ", "Error during planning: ", "Arrow error: "]
         .iter()
-        .fold(text.to_owned(), |text, prefix| text.replace(prefix, ""));
+        .fold(message.to_owned(), |message, prefix| message.replace(prefix, ""));
     let message = message
         .strip_prefix("ParserError(\"")
         .and_then(|inner| inner.strip_suffix("\")"))

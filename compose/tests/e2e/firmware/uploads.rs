@@ -47,8 +47,8 @@ fn bad_images(good: &Sample, image: &[u8]) -> Vec<BadImage> {
     let last = image.len() - 1;
     vec![
         BadImage(Vec::new(), 400, "the file is empty"),
-        BadImage(image[..20_000].to_vec(), 400, "cut short"),
-        BadImage(image[..last].to_vec(), 400, "cut short"),
+        BadImage(image[..20_000].to_vec(), 400, "the file is incomplete"),
+        BadImage(image[..last].to_vec(), 400, "the file is incomplete"),
         BadImage(with(20_000, !image[20_000]), 400, "checksum"),
         BadImage(with(4, !image[4]), 400, "SHA-256 at its end"),
         BadImage(with(last, !image[last]), 400, "SHA-256 at its end"),
@@ -245,8 +245,8 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
     let tampered = by_old.replace("1.2.0", "1.2.9");
     for (version, hardware, signature, says) in [
         ("1.2.0", HARDWARE, None, "require_signature"),
-        ("1.2.0", HARDWARE, Some(by_stranger.as_str()), "no key"),
-        ("1.2.9", HARDWARE, Some(tampered.as_str()), "no key"),
+        ("1.2.0", HARDWARE, Some(by_stranger.as_str()), "none of firmware.public_keys"),
+        ("1.2.9", HARDWARE, Some(tampered.as_str()), "none of firmware.public_keys"),
         ("1.2.1", HARDWARE, Some(by_old.as_str()), "version"),
         ("1.2.0", "T-Call v2", Some(by_old.as_str()), "hardware"),
         ("1.2.0", HARDWARE, Some("nonsense"), "acuvim firmware sign"),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use acuvim_log::Entry;
 use acuvim_wire::time::{MINUTE, SECOND};
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::*;
@@ -31,7 +31,7 @@ async fn append(log: &MemoryLog, seqs: &[i64]) {
 struct Running {
     log: Arc<MemoryLog>,
     commands: mpsc::Receiver<Command>,
-    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -47,10 +47,8 @@ impl Running {
             held_until: None,
         };
         let (sender, commands) = mpsc::channel(16);
-        let stop = CancellationToken::new();
-        let reader = Reader::new(&downlink, 0, sender);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(reader.run()));
-        Self { log: Arc::clone(log), commands, stop }
+        let task = tokio::spawn(Reader::new(&downlink, 0, sender).run());
+        Self { log: Arc::clone(log), commands, task }
     }
 
     async fn seqs(&mut self, count: usize) -> Vec<i64> {
@@ -66,9 +64,10 @@ impl Running {
         self.log.cursor("c", LogTopic::Commands, 0).await.expect("a cursor")
     }
 
-    /// Ends the reader, as a crash would.
-    fn crash(self) {
-        self.stop.cancel();
+    /// Ends the reader, as a crash would. It reads nothing any more once this returns.
+    async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }
 
@@ -98,7 +97,7 @@ async fn after_a_crash_no_command_comes_again() {
     let mut reader = Running::start(&log, Some(0)).await;
     assert_eq!(reader.seqs(1).await, [1]);
     assert_eq!(reader.cursor().await, Some(2), "before the second one was handed out");
-    reader.crash();
+    reader.crash().await;
     append(&log, &[2, 3]).await;
     let mut reader = Running::start(&log, None).await;
     assert_eq!(reader.seqs(1).await, [3], "2 is known from the entries before the cursor");
@@ -123,8 +122,8 @@ async fn commands_that_retention_has_dropped_are_passed_over() {
     let mut reader = Running::start(&log, Some(3)).await;
     append(&log, &[4]).await;
     assert_eq!(reader.seqs(1).await, [4]);
+    reader.crash().await;
     log.set_cursor("c", LogTopic::Commands, 0, 0).await.expect("set");
-    reader.crash();
     log.drop_before(LogTopic::Commands, 0, 4);
     append(&log, &[5]).await;
     let mut reader = Running::start(&log, None).await;

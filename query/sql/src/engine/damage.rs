@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use acuvim_lakehouse::may_be_damage;
+use acuvim_lakehouse::{Lake, may_be_damage};
 use acuvim_model::problem::Code;
 use datafusion::error::DataFusionError;
 
-use super::{Sql, fault::from_engine};
+use super::fault::from_engine;
 use crate::error::QueryError;
 
 /// The longest search.
@@ -19,16 +19,16 @@ const VALID_FOR: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(super) struct KnownDamage(tokio::sync::Mutex<Option<(Instant, Vec<String>)>>);
 
-impl Sql {
+impl KnownDamage {
     /// The engine's error for its caller, with the damaged file's name if it has met one.
-    pub async fn explain(&self, error: &DataFusionError) -> QueryError {
+    pub(super) async fn explain(&self, lake: &Lake, error: &DataFusionError) -> QueryError {
         if !may_be_damage(error) {
             return from_engine(error);
         }
         // The lock is held over the search: one searches for all who ask meanwhile.
-        let mut known = self.0.damage.0.lock().await;
+        let mut known = self.0.lock().await;
         if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= VALID_FOR) {
-            let Ok(files) = self.lake().damaged_files(SEARCH_TIME).await else {
+            let Ok(files) = lake.damaged_files(SEARCH_TIME).await else {
                 return from_engine(error);
             };
             *known = Some((Instant::now(), files));

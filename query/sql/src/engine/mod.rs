@@ -12,7 +12,7 @@ use acuvim_control::Control;
 use acuvim_lakehouse::{Engine, Lake, OfDevices, View};
 use acuvim_model::problem::Code;
 use acuvim_tables::Table;
-use datafusion::prelude::SessionContext;
+use datafusion::{error::DataFusionError, prelude::SessionContext};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -107,6 +107,11 @@ impl Sql {
         let from_memory = Arc::new(Semaphore::new(FROM_MEMORY));
         let damage = KnownDamage::default();
         Ok(Self(Arc::new(Inner { parts, threads, queries, from_memory, exports, damage })))
+    }
+
+    /// The engine's error for its caller, with the damaged file's name if it has met one.
+    pub async fn explain(&self, error: &DataFusionError) -> QueryError {
+        self.0.damage.explain(self.lake(), error).await
     }
 
     /// The control database.

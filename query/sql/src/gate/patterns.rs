@@ -2,15 +2,24 @@
 
 use std::ops::ControlFlow;
 
-use acuvim_model::problem::Problem;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
 
-use super::{Gate, size_of_named};
+/// The patterns of a query, checked one by one.
+pub(super) struct Patterns {
+    /// Bytes that a pattern may have.
+    pub limit: usize,
+    /// Bytes of each parameter.
+    pub sizes: Vec<usize>,
+    /// Bytes of the longest word or value of the query.
+    pub longest: usize,
+    /// Bytes of the regular expressions so far.
+    pub regexes: usize,
+}
 
-impl Gate {
+impl Patterns {
     /// Bounds a pattern or format. One that comes from a column of a subquery may be as long as the longest
     /// string in the query.
-    pub(super) fn check_pattern(&self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
+    pub(super) fn check(&self, pattern: &Expr) -> Result<(), String> {
         let (mut written, mut longest) = (0_usize, 0);
         let _: ControlFlow<()> = visit_expressions(pattern, |part| {
             match part {
@@ -26,18 +35,16 @@ impl Gate {
             }
             ControlFlow::Continue(())
         });
-        match written.max(longest) > self.limits.pattern {
-            true => {
-                Self::stop(format!("a pattern or format of over {} bytes", self.limits.pattern))
-            }
-            false => ControlFlow::Continue(()),
+        match written.max(longest) > self.limit {
+            true => Err(format!("a pattern or format of over {} bytes", self.limit)),
+            false => Ok(()),
         }
     }
 
     /// A regular expression is compiled for each of its values, and takes much more memory than its text. So
     /// it must be the same for every row, and all of a query's regular expressions together must be short.
-    pub(super) fn check_regex(&mut self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
-        self.check_pattern(pattern)?;
+    pub(super) fn check_regex(&mut self, pattern: &Expr) -> Result<(), String> {
+        self.check(pattern)?;
         let mut is_constant = true;
         let _: ControlFlow<()> = visit_expressions(pattern, |part| {
             is_constant &= matches!(
@@ -47,17 +54,22 @@ impl Gate {
             ControlFlow::Continue(())
         });
         if !is_constant {
-            return Self::stop("a regular expression must be a text, not a column or a function");
+            let detail = "a regular expression must be a text, not a column or a function";
+            return Err(detail.to_owned());
         }
         self.regexes += pattern.to_string().len();
-        match self.regexes > 4 * self.limits.pattern {
-            true => Self::stop(format!(
-                "regular expressions of over {} bytes together",
-                4 * self.limits.pattern
-            )),
-            false => ControlFlow::Continue(()),
+        match self.regexes > 4 * self.limit {
+            true => Err(format!("regular expressions of over {} bytes together", 4 * self.limit)),
+            false => Ok(()),
         }
     }
+}
+
+/// Bytes of the parameter of a name; of the largest one, if the name is not a number.
+pub(super) fn size_of_named(name: &str, sizes: &[usize]) -> usize {
+    let number = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+    let named = number.map(|n| n.checked_sub(1).and_then(|at| sizes.get(at)));
+    named.unwrap_or_else(|| sizes.iter().max()).copied().unwrap_or_default()
 }
 
 /// Whether an operator's right side is a regular expression.

@@ -4,8 +4,10 @@
 mod day;
 mod error;
 mod registry;
+mod request;
 mod result;
 mod run;
 
 pub(crate) use error::BacktestError;
-pub(crate) use registry::{BacktestParts, Backtests, NewBacktest, TooManyBacktests, WAITING};
+pub(crate) use registry::{Backtests, TooManyBacktests, WAITING};
+pub(crate) use request::{BacktestParts, NewBacktest};

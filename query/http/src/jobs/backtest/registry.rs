@@ -1,65 +1,27 @@
 //! The backtests of this process: started, followed and cancelled by those who asked for them.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use acuvim_control::Control;
-use acuvim_lakehouse::{Engine, Lake};
-use acuvim_model::{Backtest, BacktestResult, BacktestState, DeviceScope};
-use acuvim_rules::Compiled;
-use acuvim_wire::Micros;
+use acuvim_model::{Backtest, BacktestResult, BacktestState};
 use chrono::{DateTime, Utc};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{error::BacktestError, run::Run};
+use super::{
+    error::BacktestError,
+    request::{BacktestParts, NewBacktest},
+    run::Run,
+};
 
 /// Backtests that are remembered.
 const KEPT: usize = 32;
 
 /// Backtests that run or wait.
 pub(crate) const WAITING: usize = 8;
-
-/// The parts that backtests work with.
-pub(crate) struct BacktestParts {
-    pub control: Control,
-    pub lake: Arc<Lake>,
-    pub engine: Engine,
-    /// The threads for queries.
-    pub threads: Handle,
-    /// Why the tail can't be read now; none if it can.
-    pub tail_fault: Arc<dyn Fn() -> Option<String> + Send + Sync>,
-    /// How far ahead of its arrival a reading's time may be.
-    pub max_ahead: Micros,
-    /// Makes the text of a failure that the caller is shown.
-    pub describe: fn(BacktestError) -> String,
-}
-
-impl std::fmt::Debug for BacktestParts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BacktestParts").finish_non_exhaustive()
-    }
-}
-
-/// A backtest to start.
-#[derive(Debug)]
-pub(crate) struct NewBacktest {
-    /// The user or key that may follow it.
-    pub owner: Uuid,
-    pub rule: Compiled,
-    /// The stored rule whose recorded alerts it is compared with.
-    pub stored: Option<Uuid>,
-    /// The devices that the rule judges.
-    pub scope: DeviceScope,
-    /// The devices that the caller sees; none: all.
-    pub seen: Option<HashSet<String>>,
-    pub from: Micros,
-    pub to: Micros,
-}
 
 /// As many backtests run or wait as may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use acuvim_wire::{
     time::{SECOND, to_datetime},
 };
 
-use super::{error::BacktestError, registry::NewBacktest};
+use super::{error::BacktestError, request::NewBacktest};
 
 /// Devices, and episodes of all of them, that a result lists.
 const DEVICES: usize = 1000;
@@ -18,13 +18,6 @@ const EPISODES: usize = 10_000;
 
 /// An episode that begins so soon after the one before is a flap.
 const FLAP: Micros = 300 * SECOND;
-
-impl NewBacktest {
-    /// Whether the caller sees a device.
-    pub(super) fn sees(&self, device: &str) -> bool {
-        self.seen.as_ref().is_none_or(|seen| seen.contains(device))
-    }
-}
 
 /// The result of a replay over a range of times.
 pub(super) fn result_of(

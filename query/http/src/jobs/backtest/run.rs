@@ -12,7 +12,7 @@ use acuvim_wire::time::DAY;
 
 use super::{
     error::BacktestError,
-    registry::{BacktestParts, NewBacktest},
+    request::{BacktestParts, NewBacktest},
     result::{difference, result_of},
 };
 

@@ -89,7 +89,7 @@ impl RegisteredBy {
     }
 }
 
-/// An event without anything that only some kinds have.
+/// An event with the fields that every kind has.
 fn event(device_id: &str, kind: DeviceEventKind, at: DateTime<Utc>) -> DeviceEvent {
     DeviceEvent {
         event_id: Uuid::now_v7(),

@@ -1,4 +1,4 @@
-//! Alerts, rules, silences and what goes to the outbox with them.
+//! Alerts, rules, silences, and their events in the outbox.
 
 use acuvim_control::{
     AlertChange, AlertFilter, Changes, Control, DeadLetterUpdates, DeviceUpdate, NewAlert,
@@ -262,7 +262,7 @@ fn device_alert(ts: Micros, state: &str, phase: Option<&str>) -> DeviceAlert {
     .expect("an alert")
 }
 
-/// Beginnings and ends of a device's own alerts, by time.
+/// The beginnings and ends of the alerts that a device raised itself, by time.
 async fn episodes(control: &Control, device: &str) -> Vec<(String, i64, Option<i64>)> {
     let filter =
         AlertFilter { device_id: Some(device.into()), limit: 100, ..AlertFilter::default() };

@@ -1,4 +1,4 @@
-//! Commands: given once, moved on by answers, ended by time; configuration; groups; the outbox.
+//! Commands: given once, moved forward by answers, ended by timeouts; configuration; groups; the outbox.
 
 use acuvim_control::{
     Answer, Applied, Changes, Control, DeviceUpdate, Given, GroupGiven, Lease, NewCommand,
@@ -102,7 +102,7 @@ async fn time_passes(control: &Control, second: i64) {
     apply(control, Changes { read_until, ..Changes::default() }).await;
 }
 
-/// Everything in the outbox, numbered, and delivered.
+/// Numbers everything in the outbox, and returns it as delivered.
 async fn delivered(control: &Control) -> Vec<Value> {
     let lease = lease(control, "test").await;
     let next = async |done| {
@@ -183,7 +183,7 @@ async fn answers_without_effect_are_kept() {
             (CommandStatus::Error, Some("no such register"))
         );
         answer(&control, "d", &text.to_uppercase(), "success", 3).await;
-        // `sent` that is reported late is a fact all the same, and no step back.
+        // A late report of `sent` sets its time, and the status does not move back.
         report(&control, "d", id, Outcome::Sent, 4).await;
         let now = get(&control, id).await;
         assert_eq!((now.status, now.sent_at), (CommandStatus::Error, Some(at(4))));
@@ -200,7 +200,7 @@ async fn answers_without_effect_are_kept() {
         assert_eq!((now.status, now.finished_at), (CommandStatus::Timeout, Some(at(70))));
         assert_eq!(now.other_answers[0].verdict, "late");
         assert_eq!(now.other_answers[0].answer["status"], "success");
-        // Nobody's: kept, bounded, and no trouble.
+        // Answers to no command are kept too, up to a limit.
         for n in 0..120 {
             answer(&control, "d", &format!("what is this {n}"), "success", 90).await;
         }
@@ -251,7 +251,7 @@ async fn a_waiting_command_is_sent_once_when_its_device_is_heard() {
         assert_eq!(out[0]["expires_at"], at(3160).timestamp());
         heard(&control, "d", 3101, false).await;
         assert!(delivered(&control).await.is_empty(), "once");
-        // With nobody, for certain: it waits again, and goes under the same id.
+        // Certainly not delivered: it waits again, and is sent again under the same id.
         report(&control, "d", id, Outcome::NoSubscriber, 3102).await;
         heard(&control, "d", 3103, false).await;
         assert!(delivered(&control).await.is_empty(), "not at every heartbeat");
@@ -329,7 +329,7 @@ async fn only_a_confirmation_by_the_device_makes_desired_values_reported() {
         answer(&control, "d", &id.to_string(), "error", 1).await;
         assert!(control.config("d").await.expect("ask").reported.is_empty());
         delivered(&control).await;
-        // The device is back: what it has not confirmed goes again.
+        // The device reconnects: its unconfirmed configuration is sent again.
         heard(&control, "d", 10, true).await;
         let out = delivered(&control).await;
         assert_eq!(out.len(), 1);
@@ -484,7 +484,7 @@ async fn the_outbox_is_numbered_without_gaps_by_one_holder() {
         let next = async |lease, holder: &str, done, second| {
             control.next_of_outbox(lease, holder, done, at(second)).await.expect("ask")
         };
-        // Behind what says that the device was entered.
+        // After the event that the device became known.
         for n in 0..2 {
             give(&control, &command("d", "ping", json!({})), n).await;
         }
@@ -498,7 +498,7 @@ async fn the_outbox_is_numbered_without_gaps_by_one_holder() {
         assert_eq!(seqs(next(first, "one", Some(base + 2), 1).await.expect("ours")), [3]);
         give(&control, &command("d", "ping", json!({})), 9).await;
         assert_eq!(seqs(next(first, "one", Some(base + 3), 1).await.expect("ours")), [4]);
-        // Its lease has run out, and another has it.
+        // The lease has expired, and another process has it.
         let second = control.hold_lease(OUTBOX_LEASE, "two", at(2000), TimeDelta::seconds(9)).await;
         let second = second.expect("ask").expect("ran out");
         assert!(next(first, "one", Some(base + 4), 2001).await.is_none());

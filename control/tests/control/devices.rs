@@ -1,4 +1,4 @@
-//! Devices: what they say, what people say of them, lists, scopes, secrets, replacement.
+//! Devices: what they send, what people enter about them, lists, scopes, secrets, replacement.
 
 use acuvim_control::{
     Applied, Changes, Control, Created, DeviceFilter, DeviceSort, DeviceUpdate, Edited, OffsetMove,
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{at, by, on_both};
 
-/// Applies notes on one device behind what was applied before.
+/// Applies updates at the next offset.
 async fn update(control: &Control, updates: Vec<DeviceUpdate>) {
     let expected = control.offset(0, 0).await.expect("ask");
     let next = expected.unwrap_or(0) + 1;
@@ -282,7 +282,7 @@ async fn a_new_logger_takes_over_what_people_entered_about_the_old_one() {
         let none = control.replace_device("none", "x", None, &by(6)).await.expect("ask");
         assert!(matches!(none, Replaced::NotFound));
         assert!(control.device("third", None).await.expect("ask").is_none(), "nothing half made");
-        // One that is in use, or that the caller does not see, is not for the taking.
+        // A device that is in use, or outside the scope of the caller, is refused.
         control.create_device(&named("busy", "Feeder 9"), &by(7)).await.expect("create");
         let taken = control.replace_device("new", "busy", None, &by(8)).await.expect("ask");
         assert!(matches!(taken, Replaced::Conflict(_)), "{taken:?}");
@@ -310,7 +310,7 @@ async fn the_id_of_a_deleted_device_opens_nothing_to_a_scope() {
         assert!(matches!(taken, Replaced::Conflict(_)), "{taken:?}");
         assert!(control.device("theirs", None).await.expect("ask").is_none(), "nothing half made");
 
-        // Nor does a deleted logger's id belong to the site at which it stood.
+        // The id of a deleted logger no longer belongs to its former site either.
         for (old, new) in [("mine", "second"), ("second", "third")] {
             let replaced = control.replace_device(old, new, None, &by(3)).await.expect("replace");
             assert!(matches!(replaced, Replaced::Done(_)), "{replaced:?}");

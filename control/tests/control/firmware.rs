@@ -175,11 +175,11 @@ async fn a_rollout_leaves_out_unfit_devices_and_a_device_is_in_one_at_a_time() {
         assert_eq!((all.len(), total, all[0].id), (2, 2, second.rollout_id));
         assert_eq!(all[1].progress, "2 waiting of 2 devices");
         assert_eq!(control.versions_held().await.expect("asked"), ["1.2.0"]);
-        // A newer one that is over opens nothing as long as another is not.
+        // The version stays held while any rollout of it is not over, even if a newer one is.
         let abort = RolloutVerb::Abort;
         control.change_rollout(second.rollout_id, abort, &by(20)).await.expect("asked");
         assert_eq!(control.versions_held().await.expect("asked"), ["1.2.0"]);
-        // Deleted, a device holds nothing up.
+        // A deleted device is no longer part of a rollout.
         assert!(control.delete_device("d3", None, &by(5)).await.expect("asked"));
         assert_eq!(control.rollout_members(second.rollout_id).await.expect("asked").len(), 0);
     })
@@ -225,7 +225,7 @@ async fn a_step_is_stored_whole_and_only_under_the_lease() {
         assert!(control.may_fetch("d1", "1.2.0").await.expect("asked"));
         assert!(!control.may_fetch("d1", "1.3.0").await.expect("asked"));
 
-        // A heartbeat names a version at a moment of our clock; the newest counts.
+        // The newest heartbeat counts, by the time of its arrival.
         let heartbeat: Heartbeat =
             serde_json::from_value(json!({ "firmware_version": "1.2.0", "boot": 4 })).expect("one");
         let note = DeviceUpdate {
@@ -242,7 +242,7 @@ async fn a_step_is_stored_whole_and_only_under_the_lease() {
         );
         assert!(d1.fetched_some && !d1.fetched_all);
 
-        // Stopped: who was told and has not taken it is told no more; failures are remembered.
+        // Stopped: undelivered commands are taken back, and failures stay counted.
         let change = |device: &str, to: UpdateState| MemberChange {
             device_id: device.into(),
             from: UpdateState::Offered,
@@ -284,7 +284,7 @@ async fn a_step_is_stored_whole_and_only_under_the_lease() {
         let again = start(&control, "1.2.0", &["d1"], Some(1)).await;
         assert!(matches!(again, RolloutStarted::Nobody(_)), "the loop guard: {again:?}");
 
-        // A person lets it go on, tries the failed one again, and ends it.
+        // A person resumes it, retries the failed device, and aborts it.
         let verb = async |verb| control.change_rollout(id, verb, &by(120)).await.expect("asked");
         assert_eq!(verb(RolloutVerb::Resume).await, RolloutChanged::Done);
         let resumed = running(&control).await;
@@ -331,7 +331,7 @@ async fn a_refusal_is_known_until_the_next_command() {
         apply(&told, 21).await;
         refuse().await;
         assert!(!refused().await, "the rollout is not held");
-        // With a number the command may be with the broker: it is not taken back.
+        // Once numbered, the command may be with the broker, so it is not taken back.
         let outbox = control
             .hold_lease(OUTBOX_LEASE, "one", at(22), TimeDelta::seconds(600))
             .await
@@ -362,7 +362,7 @@ async fn a_refusal_is_known_until_the_next_command() {
         apply(&RolloutStep { changes: vec![back], ..RolloutStep::default() }, 41).await;
         apply(&told, 42).await;
         assert!(!refused().await, "it is told again");
-        // What it gets in spite of an earlier refusal counts.
+        // Fetching part of the image after a refusal cancels the refusal.
         number(43).await;
         change(RolloutVerb::Pause, 50).await;
         refuse().await;
@@ -374,7 +374,7 @@ async fn a_refusal_is_known_until_the_next_command() {
     .await;
 }
 
-/// A heartbeat of a device that names a version, in a transaction of its own.
+/// Applies a heartbeat with a version, in a transaction of its own.
 async fn beat(control: &Control, id: &str, version: &str, (second, offset): (i64, i64)) {
     let heartbeat: Heartbeat =
         serde_json::from_value(json!({ "firmware_version": version, "boot": 4 })).expect("one");
@@ -450,7 +450,7 @@ async fn a_fallback_after_its_rollout_is_a_failure_and_an_alert() {
         assert_eq!(alerts[0].device_id.as_deref(), Some("d1"));
         assert!(alerts[0].message.contains("1.1.0"), "{}", alerts[0].message);
 
-        // It is tried again and confirmed: the alert is over.
+        // It is retried and confirmed, which ends the alert.
         let again = control.change_rollout(id, RolloutVerb::Retry, &by(80)).await.expect("asked");
         assert_eq!(again, RolloutChanged::Done);
         let changes = vec![confirm("d1", UpdateState::Waiting)];
@@ -486,7 +486,7 @@ async fn a_confirmed_device_is_read_with_what_its_watch_needs() {
         };
         control.apply(0, &raised).await.expect("stored");
         assert!(member().await.is_looping);
-        // Ended, and given to another rollout.
+        // The rollout is aborted, and another one has the device.
         control.change_rollout(id, RolloutVerb::Abort, &by(30)).await.expect("asked");
         control.create_firmware(&stored("1.3.0", "bb"), &by(31)).await.expect("asked");
         let other = started(start(&control, "1.3.0", &["d1"], None).await).rollout_id;

@@ -94,7 +94,7 @@ async fn the_number_of_partitions_is_fixed_at_the_first_start() {
         control.check_log("embedded").await.expect("again");
         let error = control.check_log("kafka:abc").await.expect_err("another log");
         assert_eq!(error.kind(), ErrorKind::Setup);
-        // A system of an earlier version learns the id of its log.
+        // A system from an earlier version stores the id of its log now.
         control.check_log("embedded 1f3c").await.expect("the same, with its id");
         let error = control.check_log("embedded 77aa").await.expect_err("another");
         assert!(error.to_string().contains("--old-log-is-lost"), "{error}");

@@ -1,4 +1,4 @@
-//! Notifications and their messages: made once, grouped, sent by one, kept.
+//! Notifications and their messages: made once, grouped, and sent by one process.
 
 use acuvim_control::{
     Control, Lease, NOTIFICATIONS_LEASE, NoticeChange, NoticeItem, NoticeOutcome, NoticePosition,
@@ -81,7 +81,7 @@ async fn an_episode_is_sent_once_and_alerts_of_one_type_join_one_message() {
         assert_eq!(claimed.secret.as_deref(), Some("whsec_x"));
         let twice = control.claim_notice(all[1].id, lease, at(11), at(31)).await.expect("claim");
         assert_eq!(twice, None, "it is being sent");
-        // What comes while it is being sent is another message.
+        // An item that arrives while the message is being sent begins another message.
         assert_eq!(note(8, vec![item(&to, Raised, 4, "off")], 12).await, NoticeOutcome::Done);
         assert_eq!(note(9, vec![item(&to, Recovered, 1, "off")], 13).await, NoticeOutcome::Done);
         assert_eq!(control.deliveries(to.id, None, 10).await.expect("all").1, 4);
@@ -155,7 +155,7 @@ async fn messages_of_one_type_go_in_order_and_notifications_dont_wait_for_each_o
         control.claim_notice(raised, lease, at(11), at(31)).await.expect("claim").expect("due");
         let later = control.finish_notice(raised, DeliveryState::Waiting, "503", at(40));
         later.await.expect("finished");
-        // Of the one that is away more waits than is looked at, all older.
+        // More older messages wait for the unreachable target than one query returns.
         let many = (2..30).map(|n| item(&slow, Raised, n, &format!("kind {n}")));
         note(6, many.chain([item(&slow, Recovered, 1, "off")]).collect()).await;
         note(7, vec![item(&quick, Raised, 1, "off")]).await;

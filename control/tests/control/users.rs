@@ -1,4 +1,4 @@
-//! Users, sessions, keys and the audit.
+//! Users, sessions, keys and the audit log.
 
 use acuvim_control::{AuditFilter, ErrorKind, NewSession, Rotation, UserChange, UserChanged};
 use acuvim_model::{NewKey, Role, Scope};
@@ -118,7 +118,7 @@ async fn the_last_admin_cant_be_removed() {
         assert_eq!(control.delete_user(id, &by(3)).await.expect("ask"), UserChanged::Done);
         let none = control.delete_user(id, &by(3)).await.expect("ask");
         assert_eq!(none, UserChanged::NotFound);
-        // Two admins, each removing the other at the same moment: one stays.
+        // Two administrators who remove each other at the same moment: one stays.
         let third = control.create_user("third", "h", Role::Admin, scope, &by(4)).await;
         let third = third.expect("user").account.id;
         let all = change(Role::Admin, None, None);

@@ -45,7 +45,7 @@ fn each_error_is_told_apart() {
     assert_eq!(with(23, &[2]), ImageError::HashFlag(2));
     let odd = ImageError::SegmentLength { index: 0, length: 3 };
     assert_eq!(with(28, &3_u32.to_le_bytes()), odd);
-    // Lengths that would overflow a sum of 32 bits.
+    // A length that would overflow 32-bit arithmetic.
     let longest = u32::MAX - 3;
     assert_eq!(
         with(28, &longest.to_le_bytes()),

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::services::{self, Services};
 
-/// Overwrites what is stored under a name.
+/// Overwrites the object under a name.
 type Change = Box<dyn Fn(&str, Vec<u8>) + Send + Sync>;
 
 /// A store, and a way to change its objects from outside.
@@ -111,7 +111,7 @@ async fn memory_is_bounded_and_keeps_the_last_used() {
         let (bytes, hash) = image(version);
         stored.push((store.put(bytes.clone()).await.expect("stored"), hash, bytes));
     }
-    // Room for two and a half.
+    // Room for two images and a half.
     let images = TrustedImages::new(store, 250_000, Duration::from_secs(3600));
     for (name, hash, bytes) in &stored {
         let asks = (0..50).map(|_| images.bytes(name, hash, bytes.len() as u64));
@@ -119,7 +119,7 @@ async fn memory_is_bounded_and_keeps_the_last_used() {
             assert_eq!(got.expect("trusted"), *bytes);
         }
         std::fs::remove_file(dir.path().join(name)).expect("removed");
-        // It was read, and is not read again so soon.
+        // Served from memory, without looking at the store again so soon.
         images.bytes(name, hash, bytes.len() as u64).await.expect("in memory");
     }
     assert_eq!(images.held_bytes(), stored[2].2.len() + stored[3].2.len(), "the last two");

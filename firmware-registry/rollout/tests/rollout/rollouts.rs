@@ -79,7 +79,7 @@ fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
     assert_eq!(seen(&command(CommandStatus::Timeout), 101), Some(Failed));
     let fetches = RolloutMember { fetched_some: true, ..offered.clone() };
     assert_eq!(seen(&fetches, 101), Some(Downloading));
-    // It says the new version without having fetched a byte.
+    // It reports the new version without having fetched a byte.
     let liar = RolloutMember {
         beat_version: Some("1.2.0".into()),
         beat_at: Some(at(150)),
@@ -109,23 +109,23 @@ fn a_device_is_confirmed_by_a_later_heartbeat_alone() {
     assert_eq!(seen(&back, 120), Some(RolledBack));
     assert_eq!(seen(&installing, 1000), Some(Silent));
     assert_eq!(seen(&beat("1.1.0", 110), 1000), Some(Failed), "it never started into it");
-    // It answers success, starts anew, and says nothing of its version.
+    // It answers success, restarts, and reports no version.
     let nameless = RolloutMember { beat_version: None, boot: Some(8), ..beat("x", 110) };
     assert_eq!(seen(&nameless, 120), Some(RolledBack));
 
-    // Nobody took it: it is told again, until the deadline; that is no failure of the version.
+    // Not delivered: it gets the command again until the deadline, and the version has not failed.
     let away =
         RolloutMember { command: Some(CommandStatus::Timeout), was_sent: false, ..offered.clone() };
     assert_eq!(seen(&away, 101), Some(Waiting));
     assert_eq!(seen(&away, 7 * 86_400), Some(UpdateState::Cancelled));
     assert_eq!(seen(&member(Waiting), 7 * 86_400), Some(UpdateState::Cancelled));
-    // One that runs it by now is not told any more.
+    // A device that runs the version by now gets no command.
     let has_it = RolloutMember { beat_version: Some("1.2.0".into()), ..member(Waiting) };
     assert_eq!(seen(&has_it, 101), Some(UpdateState::Cancelled));
     for over in [Failed, RolledBack, Silent, UpdateState::Cancelled, Waiting] {
         assert_eq!(seen(&member(over), 10_000), None, "{over:?}");
     }
-    // While we did not listen, it may have spoken.
+    // While messages were not read, it may have sent heartbeats.
     let late = |since| {
         let running = rollout(staged());
         observe(&running, &installing, at(since), at(1100)).map(|next| next.state)
@@ -162,11 +162,11 @@ fn a_confirmed_device_is_watched_until_the_soak_of_its_stage_is_over() {
     assert_eq!((seen(&good, 1009), seen(&good, 1010)), (None, Some(Silent)));
     let slow = RolloutMember { beat_interval_s: Some(600), ..good.clone() };
     assert_eq!((seen(&slow, 3109), seen(&slow, 3110)), (None, Some(Silent)));
-    // While we did not listen, it may have spoken.
+    // While messages were not read, it may have sent heartbeats.
     let running = rollout(staged());
     assert_eq!(observe(&running, &good, at(900), at(1500)), None);
 
-    // Its stage is over: a fallback counts as long as the rollout runs, and nothing else does.
+    // After its stage only a fallback counts, until the rollout ends.
     let later = RunningRollout { stage: 2, ..rollout(staged()) };
     let then = |member: &RolloutMember| {
         observe(&later, member, at(0), at(9000)).map(|next| (next.state, next.detail))
@@ -210,12 +210,12 @@ fn a_device_that_was_refused_while_the_rollout_was_held_is_told_again() {
             assert_eq!(seen(&refused, 7 * 86_400), Some(Cancelled), "it is too late");
         }
     }
-    // It may ask again by itself once the rollout goes on.
+    // Before its answer it may still fetch the image by itself, once the rollout goes on.
     let refused = RolloutMember { is_refused: true, ..member(UpdateState::Offered) };
     assert_eq!(seen(&refused, 101), None);
 }
 
-/// So many devices in these states, all of stage 1.
+/// Devices in these states, all in stage 1.
 fn fleet(states: &[(usize, UpdateState)]) -> Vec<RolloutMember> {
     let each = states.iter().flat_map(|(n, state)| std::iter::repeat_n(*state, *n));
     each.map(member).collect()
@@ -245,17 +245,17 @@ fn a_rollout_stops_before_it_hurts_and_says_why() {
     );
     let good = fleet(&[(1, Silent), (49, Confirmed)]);
     assert_eq!(next(&running, &good, 200), Next::Soak, "2 % are allowed");
-    // Four fell silent, one is away: that is judged now, and not when it comes back.
+    // Four fell silent and one is away: decided now, not when that one comes back.
     let away = RolloutMember { is_online: false, ..member(UpdateState::Offered) };
     let bad = [fleet(&[(4, Silent)]), vec![away.clone()]].concat();
     assert!(matches!(next(&running, &bad, 200), Next::Stop(_)));
     assert_eq!(next(&running, &[away], 200), Next::GoOn, "nobody has ended");
-    // What a person has seen and let pass counts no more; what comes then does.
+    // Forgiven failures no longer count, but later ones do.
     let forgiven = RunningRollout { forgiven: 1, ..rollout(staged()) };
     assert_eq!(next(&forgiven, &small, 200), Next::Soak);
     let more = fleet(&[(2, Silent), (2, Confirmed)]);
     assert!(matches!(next(&forgiven, &more, 200), Next::Stop(_)));
-    // With devices that were never reached it is not complete.
+    // A rollout with devices that were never reached does not complete.
     let missed = RolloutMember { is_missed: true, ..member(UpdateState::Cancelled) };
     let mut late = rollout(staged());
     late.stage = 3;
@@ -287,7 +287,7 @@ fn a_stage_soaks_is_asked_about_and_followed_by_the_next() {
     assert!(matches!(answered(GateAnswer::Unhealthy(json!({}))).next, Next::Stop(_)));
     assert!(matches!(answered(GateAnswer::Failed("away".into())).next, Next::Pause(_)));
 
-    // Devices that are away hold nothing up, once one has shown that the version runs.
+    // Devices that are away hold nothing up, once another has confirmed the version.
     let away = |n: usize| {
         let away = RolloutMember { is_online: false, ..member(Offered) };
         std::iter::repeat_n(away, n).collect::<Vec<_>>()
@@ -299,7 +299,7 @@ fn a_stage_soaks_is_asked_about_and_followed_by_the_next() {
     let there = [fleet(&[(1, Confirmed), (1, Offered)]), away(8)].concat();
     assert_eq!(next(&running, &there, 200), Next::GoOn, "one is there and has not ended");
 
-    // All stages have begun; it ends with its last device.
+    // All stages have begun: the rollout ends with its last device.
     running.stage = 3;
     assert_eq!(next(&running, &some, 200), Next::GoOn);
     assert_eq!(next(&running, &through, 200), Next::Complete);

@@ -4,6 +4,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod error_line;
 mod logging;
 mod serve;
 mod settings;
@@ -29,7 +30,7 @@ fn main() {
     match result {
         Ok(()) => std::process::exit(0),
         Err(error) => {
-            let line = format!("acuvim: {error:#}\n");
+            let line = format!("acuvim: {}\n", error_line::error_line(&error));
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             std::process::exit(1)
         }

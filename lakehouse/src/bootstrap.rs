@@ -93,7 +93,7 @@ impl Bootstrap<'_> {
 
     /// The daily rollups, if they are complete and cover no more than a version of `telemetry`.
     async fn days_behind(&self, telemetry: &Snapshot) -> Result<Option<Arc<Snapshot>>, Error> {
-        if !self.reader.tables.options.skip_by_offset || !self.rollups.are_built().await? {
+        if !self.reader.tables.options.guards.skip_by_offset() || !self.rollups.are_built().await? {
             return Ok(None);
         }
         let days = self.reader.tables.snapshot(Table::RollupDaily)?;

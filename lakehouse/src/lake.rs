@@ -152,11 +152,11 @@ impl Lake {
     pub async fn catch_up(&self) -> Result<(), Error> {
         let telemetry = self.tables.catch_up().await?;
         let options = &self.tables.options;
-        if !options.skip_by_offset {
+        if !options.guards.skip_by_offset() {
             return Ok(());
         }
         // Without the fence, a writer keeps the rows of its partitions until it has written them itself.
-        let kept = if options.fence { BTreeSet::new() } else { self.live.owned() };
+        let kept = if options.guards.fence() { BTreeSet::new() } else { self.live.owned() };
         for (partition, next) in telemetry.covered().iter().filter(|(p, _)| !kept.contains(p)) {
             self.live.tail.trim(*partition, *next);
         }

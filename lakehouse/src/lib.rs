@@ -38,7 +38,7 @@ pub use memory::{
     Arrivals, Arrived, Dedup, DedupLimits, DeviceDay, Flushed, Latest, Newest, Rows, Tail,
     TailBatch, TailSize,
 };
-pub use options::LakeOptions;
+pub use options::{LakeOptions, WriteGuards};
 pub use rollup::{NotRolledUp, QUARTER, RolledUp, Zones};
 pub use upkeep::{Cleaned, Compacted, CompactionPolicy, Retained};
 pub use view::{

@@ -30,7 +30,7 @@ pub use fatal::Fatal;
 pub use flusher::LAKE_CURSOR;
 pub use options::{
     AllowedNetworks, Conditions, FlushPolicy, NotifyOptions, ProcessorOptions, Retention,
-    refused_address,
+    StreamGuards, refused_address,
 };
 pub use processor::{Duties, Processor};
 pub use state::{ProcessorState, StateWatch};

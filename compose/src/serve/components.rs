@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use acuvim_control::{Control, LogFacts};
-use acuvim_lakehouse::{Damage, Engine, EngineLimits, Lake, LakeOptions};
+use acuvim_lakehouse::{Damage, Engine, EngineLimits, Lake, LakeOptions, WriteGuards};
 use acuvim_log::{
     EmbeddedLog, EmbeddedOptions, ErrorKind as LogErrorKind, KafkaLog, KafkaOptions, Log, Retention,
 };
@@ -141,8 +141,7 @@ pub fn lake_options(
         url,
         partitions: facts.partitions,
         epoch: facts.epoch,
-        skip_by_offset: true,
-        fence: true,
+        guards: WriteGuards::default(),
         max_ahead: settings.telemetry.max_ahead_seconds * acuvim_wire::time::SECOND,
     })
 }

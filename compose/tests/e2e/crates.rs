@@ -78,7 +78,8 @@ fn crates_use_only_what_stands_before_them() {
         let (_, may) = MAY_USE.iter().find(|(n, _)| *n == name).expect("listed");
         let mut unused: BTreeSet<&str> = may.iter().copied().collect();
         for dependency in package["dependencies"].as_array().expect("dependencies") {
-            if let Some(used) = folder(&dependency["name"]) {
+            // A crate names itself to switch on a feature for its tests.
+            if let Some(used) = folder(&dependency["name"]).filter(|used| *used != name) {
                 assert!(may.contains(&used.as_str()), "{name} must not use {used}");
                 unused.remove(used.as_str());
             }

@@ -225,22 +225,7 @@ async fn a_step_is_stored_whole_and_only_under_the_lease() {
         assert!(control.may_fetch("d1", "1.2.0").await.expect("asked"));
         assert!(!control.may_fetch("d1", "1.3.0").await.expect("asked"));
 
-        // The newest heartbeat counts, by the time of its arrival.
-        let heartbeat: Heartbeat =
-            serde_json::from_value(json!({ "firmware_version": "1.2.0", "boot": 4 })).expect("one");
-        let note = DeviceUpdate {
-            heartbeat: Some((at(100), Box::new(heartbeat))),
-            ..DeviceUpdate::new("d1", at(101))
-        };
-        let beat = Changes { devices: vec![note], now: at(101), ..step(0, Some(1), 2) };
-        control.apply(0, &beat).await.expect("stored");
-        let members = control.rollout_members(id).await.expect("asked");
-        let d1 = members.iter().find(|m| m.device_id == "d1").expect("d1");
-        assert_eq!(
-            (d1.beat_version.as_deref(), d1.beat_at, d1.boot),
-            (Some("1.2.0"), Some(at(101)), Some(4))
-        );
-        assert!(d1.fetched_some && !d1.fetched_all);
+        newest_heartbeat_counts(&control, id).await;
 
         // Stopped: undelivered commands are taken back, and failures stay counted.
         let change = |device: &str, to: UpdateState| MemberChange {
@@ -284,25 +269,48 @@ async fn a_step_is_stored_whole_and_only_under_the_lease() {
         let again = start(&control, "1.2.0", &["d1"], Some(1)).await;
         assert!(matches!(again, RolloutStarted::Nobody(_)), "the loop guard: {again:?}");
 
-        // A person resumes it, retries the failed device, and aborts it.
-        let verb = async |verb| control.change_rollout(id, verb, &by(120)).await.expect("asked");
-        assert_eq!(verb(RolloutVerb::Resume).await, RolloutChanged::Done);
-        let resumed = running(&control).await;
-        assert_eq!((resumed.forgiven, resumed.updated_at), (1, at(120)));
-        assert!(matches!(verb(RolloutVerb::Resume).await, RolloutChanged::Refused(_)));
-        assert_eq!(verb(RolloutVerb::Retry).await, RolloutChanged::Done);
-        assert_eq!(state(&control, id, "d1").await, UpdateState::Waiting);
-        assert_eq!(verb(RolloutVerb::Abort).await, RolloutChanged::Done);
-        assert!(matches!(verb(RolloutVerb::Retry).await, RolloutChanged::Refused(_)));
-        let cancelled = Some(UpdateState::Cancelled);
-        let filter = RolloutDeviceFilter { state: cancelled, limit: 10, ..Default::default() };
-        let (devices, total) = control.rollout_devices(id, &filter, None).await.expect("asked");
-        assert_eq!((devices.len(), total), (2, 2));
-        let next = started(start(&control, "1.2.0", &["d1", "d2"], None).await);
-        assert_eq!(next.total, 1, "it is free for another");
-        assert_eq!(next.skipped[0].reason, "it runs this version already");
+        people_resume_retry_and_abort(&control, id).await;
     })
     .await;
+}
+
+/// The newest heartbeat counts, by the time of its arrival.
+async fn newest_heartbeat_counts(control: &Control, id: Uuid) {
+    let heartbeat: Heartbeat =
+        serde_json::from_value(json!({ "firmware_version": "1.2.0", "boot": 4 })).expect("one");
+    let note = DeviceUpdate {
+        heartbeat: Some((at(100), Box::new(heartbeat))),
+        ..DeviceUpdate::new("d1", at(101))
+    };
+    let beat = Changes { devices: vec![note], now: at(101), ..step(0, Some(1), 2) };
+    control.apply(0, &beat).await.expect("stored");
+    let members = control.rollout_members(id).await.expect("asked");
+    let d1 = members.iter().find(|m| m.device_id == "d1").expect("d1");
+    assert_eq!(
+        (d1.beat_version.as_deref(), d1.beat_at, d1.boot),
+        (Some("1.2.0"), Some(at(101)), Some(4))
+    );
+    assert!(d1.fetched_some && !d1.fetched_all);
+}
+
+/// A person resumes a stopped rollout, retries the failed device, and aborts it.
+async fn people_resume_retry_and_abort(control: &Control, id: Uuid) {
+    let verb = async |verb| control.change_rollout(id, verb, &by(120)).await.expect("asked");
+    assert_eq!(verb(RolloutVerb::Resume).await, RolloutChanged::Done);
+    let resumed = running(control).await;
+    assert_eq!((resumed.forgiven, resumed.updated_at), (1, at(120)));
+    assert!(matches!(verb(RolloutVerb::Resume).await, RolloutChanged::Refused(_)));
+    assert_eq!(verb(RolloutVerb::Retry).await, RolloutChanged::Done);
+    assert_eq!(state(control, id, "d1").await, UpdateState::Waiting);
+    assert_eq!(verb(RolloutVerb::Abort).await, RolloutChanged::Done);
+    assert!(matches!(verb(RolloutVerb::Retry).await, RolloutChanged::Refused(_)));
+    let cancelled = Some(UpdateState::Cancelled);
+    let filter = RolloutDeviceFilter { state: cancelled, limit: 10, ..Default::default() };
+    let (devices, total) = control.rollout_devices(id, &filter, None).await.expect("asked");
+    assert_eq!((devices.len(), total), (2, 2));
+    let next = started(start(control, "1.2.0", &["d1", "d2"], None).await);
+    assert_eq!(next.total, 1, "it is free for another");
+    assert_eq!(next.skipped[0].reason, "it runs this version already");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ impl Tables {
 
     /// Where a reader of the log continues: the first offset that a snapshot does not cover.
     pub fn next_offset(&self, snapshot: &Snapshot, partition: u32) -> i64 {
-        match self.options.skip_by_offset {
+        match self.options.guards.skip_by_offset() {
             true => snapshot.covered().get(&partition).copied().unwrap_or(0),
             false => 0,
         }

@@ -97,7 +97,7 @@ impl Flush<'_> {
         let covered = snapshot.covered();
         // With a check switched off, all rows of the tail are written whatever the table covers.
         let nothing = Covered::new();
-        let (skip, steps) = match options.skip_by_offset && options.fence {
+        let (skip, steps) = match options.guards.skip_by_offset() && options.guards.fence() {
             true => (covered, steps(covered, self.ends)),
             false => (&nothing, forced_steps(covered, self.ends)),
         };
@@ -114,7 +114,7 @@ impl Flush<'_> {
         tracing::debug!(table = kind.name(), rows = count, files = adds.len(), "flush written");
         let mut committed = table.append(adds.clone(), &steps).await?;
         // Without the fence the rows are committed over those of the other writer.
-        while let (Committed::Overtaken(_), false) = (&committed, options.fence) {
+        while let (Committed::Overtaken(_), false) = (&committed, options.guards.fence()) {
             let steps = forced_steps(table.current().covered(), self.ends);
             committed = table.append(adds.clone(), &steps).await?;
         }

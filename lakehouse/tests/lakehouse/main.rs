@@ -17,7 +17,7 @@ mod support;
 
 use std::collections::HashSet;
 
-use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed, LakeOptions};
+use acuvim_lakehouse::{CompactionPolicy, Dedup, DedupLimits, Flushed, LakeOptions, WriteGuards};
 use acuvim_tables::Table;
 use acuvim_wire::time::DAY;
 use support::{T0, count, dead, lake, lake_with, pairs, push, query, reading};
@@ -94,7 +94,8 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_fence_two_writers_of_the_same_records_store_them_twice() {
     let dir = tempfile::tempdir().expect("dir");
-    let unfenced = || LakeOptions { fence: false, ..support::options(dir.path()) };
+    let guards = WriteGuards::default().without_fence();
+    let unfenced = || LakeOptions { guards, ..support::options(dir.path()) };
     let (one, two) = (lake_with(unfenced()).await, lake_with(unfenced()).await);
     for lake in [&one, &two] {
         push(lake, 0, 0, &[reading("a", T0)], &[dead("a")]);

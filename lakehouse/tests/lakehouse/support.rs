@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions, Rows, TailBatch, View};
+use acuvim_lakehouse::{
+    Engine, EngineLimits, Lake, LakeOptions, Rows, TailBatch, View, WriteGuards,
+};
 use acuvim_tables::{
     Table,
     dead_letters::DeadLetterRows,
@@ -54,8 +56,7 @@ pub fn options(dir: &Path) -> LakeOptions {
         url: url::Url::from_directory_path(dir).expect("url"),
         partitions: 4,
         epoch: 0,
-        skip_by_offset: true,
-        fence: true,
+        guards: WriteGuards::default(),
         max_ahead: acuvim_wire::telemetry::MAX_AHEAD,
     }
 }

@@ -1,5 +1,6 @@
 //! How the stream is processed.
 
+mod guards;
 mod networks;
 mod notify;
 mod retention;
@@ -11,6 +12,7 @@ use acuvim_lakehouse::CompactionPolicy;
 use acuvim_rules::{HealthPolicy, VitalLimits};
 use acuvim_wire::telemetry::{Aliases, Limits};
 
+pub use guards::StreamGuards;
 pub(crate) use networks::refusal;
 pub use networks::{AllowedNetworks, refused_address};
 pub use notify::NotifyOptions;
@@ -58,8 +60,8 @@ pub struct ProcessorOptions {
     pub limits: Limits,
     /// Keys of other firmware and the readings that they stand for.
     pub aliases: Arc<Aliases>,
-    /// Whether duplicates are dropped. Off only in tests that show what dedup is for.
-    pub dedup: bool,
+    /// What keeps rows from being stored twice or lost.
+    pub guards: StreamGuards,
     /// Whether several processes share the partitions of one log. If so, being overtaken by another
     /// process is expected; if not, it is a misconfiguration and stops the stream.
     pub shared: bool,
@@ -87,9 +89,6 @@ pub struct ProcessorOptions {
     pub conditions: Conditions,
     /// How notifications are sent.
     pub notify: Arc<NotifyOptions>,
-    /// Lose the rows of the batch with this offset. Only for the test that the ledger's check finds
-    /// the loss.
-    pub drop_offset: Option<i64>,
 }
 
 /// A function that answers with the system's faults, as others see them.
@@ -116,7 +115,7 @@ impl Default for ProcessorOptions {
             max_tail_bytes: 512 << 20,
             limits: Limits::default(),
             aliases: Arc::default(),
-            dedup: true,
+            guards: StreamGuards::default(),
             shared: false,
             keep_history: Duration::from_secs(730 * 86_400),
             command_check: Duration::from_secs(5),
@@ -130,7 +129,6 @@ impl Default for ProcessorOptions {
             log_retention: Duration::from_secs(7 * 86_400),
             conditions: Conditions(Arc::new(Vec::new)),
             notify: Arc::default(),
-            drop_offset: None,
         }
     }
 }

@@ -46,7 +46,7 @@ impl Context {
     /// Puts the rows of a batch into the tail, from where on every query sees them. `rows_from` is
     /// the offset at which the tail goes on; the batch may begin before it.
     pub fn push(&self, rows_from: i64, offsets: &Range<i64>, rows: Rows) -> Result<(), Fatal> {
-        let rows = match self.options.drop_offset {
+        let rows = match self.options.guards.lost_offset() {
             // Only in the test that the ledger's check finds lost rows.
             Some(offset) if offsets.contains(&offset) => {
                 Rows { ledger: rows.ledger, ..Rows::none() }

@@ -2,7 +2,7 @@
 //! devices that never send a heartbeat.
 
 use acuvim_model::{AlertOrigin, DeviceStatus, RuleBody};
-use acuvim_processor::ProcessorOptions;
+use acuvim_processor::{ProcessorOptions, StreamGuards};
 use acuvim_wire::{
     Kind, Micros,
     time::{SECOND, to_rfc3339},
@@ -130,7 +130,7 @@ fn a_clock_that_is_ahead_mutes_nothing_and_is_reported() {
 fn a_second_message_with_a_stored_time_is_a_repetition_or_a_dead_letter() {
     // The rows of the last message are lost, which is a fault that the check of the ledger has to
     // find.
-    let options = ProcessorOptions { drop_offset: Some(7), ..quick() };
+    let options = ProcessorOptions { guards: StreamGuards::default().losing(7), ..quick() };
     let mut stream = TestStream::new(options, &[]);
     let begun = begin();
     let at = |second: i64| begun + second * SECOND;

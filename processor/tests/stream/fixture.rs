@@ -7,7 +7,7 @@ use std::{
 };
 
 use acuvim_control::{AlertFilter, By, Control};
-use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions};
+use acuvim_lakehouse::{Engine, EngineLimits, Lake, LakeOptions, WriteGuards};
 use acuvim_log::{EmbeddedLog, EmbeddedOptions, Entry, Log, LogTopic};
 use acuvim_model::{Alert, RuleBody};
 use acuvim_processor::{Dependencies, Duties, FlushPolicy, Processor, ProcessorOptions};
@@ -97,7 +97,10 @@ impl TestStream {
             control: control.clone(),
             epoch: 0,
         };
-        let options = ProcessorOptions { dedup: self.guards.dedup, ..self.options.clone() };
+        let mut options = self.options.clone();
+        if !self.guards.dedup {
+            options.guards = options.guards.without_dedup();
+        }
         let processor = runtime.block_on(async {
             let claim = log.claim("t").await.expect("a claim");
             Processor::start(options, dependencies, Duties { claim: Some(claim), follow: true })
@@ -127,8 +130,10 @@ impl TestStream {
             url: Url::from_directory_path(&folder).expect("a URL"),
             partitions: PARTITIONS,
             epoch: 0,
-            skip_by_offset: self.guards.skip_by_offset,
-            fence: true,
+            guards: match self.guards.skip_by_offset {
+                true => WriteGuards::default(),
+                false => WriteGuards::default().without_offsets(),
+            },
             max_ahead: self.options.limits.max_ahead,
         };
         let engine = Engine::new(&EngineLimits::default()).expect("an engine");

@@ -147,7 +147,10 @@ fn a_server_that_was_down_marks_nobody_offline() {
 
 #[test]
 fn the_ledger_finds_a_batch_that_was_lost_and_names_its_offsets() {
-    let options = acuvim_processor::ProcessorOptions { drop_offset: Some(6), ..quick() };
+    let options = acuvim_processor::ProcessorOptions {
+        guards: acuvim_processor::StreamGuards::default().losing(6),
+        ..quick()
+    };
     let stream = TestStream::new(options, &[]);
     let begun = begin();
     let reading = |n: i64| {

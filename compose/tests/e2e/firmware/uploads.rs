@@ -187,22 +187,9 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
     acuvim(&["keys", "--out", &path("stranger.pem")]);
     let sign = |key: &str, version: &str, out: &str| {
         let args = ["sign", &path("a.bin"), "--version", version, "--hardware", HARDWARE];
-        acuvim(
-            &[
-                &args[..],
-                &[
-                    "--sequence",
-                    "12",
-                    "--expires-days",
-                    "30",
-                    "--key",
-                    &path(key),
-                    "--out",
-                    &path(out),
-                ],
-            ]
-            .concat(),
-        );
+        let files = ["--key", &path(key), "--out", &path(out)];
+        let terms = ["--sequence", "12", "--expires-days", "30"];
+        acuvim(&[&args[..], &terms, &files].concat());
         std::fs::read_to_string(path(out)).expect("a signature")
     };
     let by_old = sign("old.pem", "1.2.0", "old.sig");
@@ -213,19 +200,9 @@ async fn with_signatures_required_only_what_was_signed_is_taken() {
         acuvim(&["verify", &path("a.bin"), "--signature", &path("old.sig"), "--public-key", &old])
             .starts_with("good")
     );
-    let refused = Command::new(binary())
-        .args([
-            "firmware",
-            "verify",
-            &path("a.bin"),
-            "--signature",
-            &path("old.sig"),
-            "--public-key",
-            &new,
-        ])
-        .output()
-        .expect("it runs");
-    assert!(!refused.status.success());
+    let args = ["firmware", "verify", &path("a.bin"), "--signature", &path("old.sig")];
+    let refused = Command::new(binary()).args(args).args(["--public-key", &new]).output();
+    assert!(!refused.expect("it runs").status.success());
 
     let keys = format!("firmware.public_keys={old},{new}");
     let data = dir.path().join("data");

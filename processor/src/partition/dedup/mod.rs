@@ -58,7 +58,7 @@ impl Deduplicator {
 
     /// Asks the lake for everything that [`Deduplicator::apply`] needs to know of these rows.
     pub async fn look_up(&mut self, rows: &Rows) -> Result<Lookup, Fatal> {
-        if !self.context.options.dedup {
+        if !self.context.options.guards.dedup() {
             return Ok(Lookup::default());
         }
         load_times(&self.context, &mut self.telemetry, Table::Telemetry, &rows.telemetry).await?;
@@ -80,7 +80,7 @@ impl Deduplicator {
         lookup: &Lookup,
     ) -> Result<Deduplicated, Fatal> {
         let (mut readings, mut heartbeats) = (Verdicts::default(), Verdicts::default());
-        if self.context.options.dedup {
+        if self.context.options.guards.dedup() {
             readings.new = find_new(&mut self.telemetry, &rows.telemetry)?;
             heartbeats.new = find_new(&mut self.heartbeats, &rows.heartbeats)?;
         }

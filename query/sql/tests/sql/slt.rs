@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use acuvim_lakehouse::{Engine, EngineLimits, Flushed, Lake, LakeOptions, Rows, TailBatch, View};
+use acuvim_lakehouse::{
+    Engine, EngineLimits, Flushed, Lake, LakeOptions, Rows, TailBatch, View, WriteGuards,
+};
 use acuvim_query_sql::{GateLimits, check_query};
 use acuvim_tables::{
     Table,
@@ -49,8 +51,7 @@ async fn lake(dir: &Path) -> Lake {
         url: url::Url::from_directory_path(dir).expect("url"),
         partitions: 1,
         epoch: 0,
-        skip_by_offset: true,
-        fence: true,
+        guards: WriteGuards::default(),
         max_ahead: acuvim_wire::telemetry::MAX_AHEAD,
     };
     let lake = Lake::open(options, engine).await.expect("lake");

@@ -168,8 +168,8 @@ impl Lake {
         self.tables.snapshot(table)
     }
 
-    /// Commits the rows that the tail holds now of the partitions that this process owns. A few records
-    /// without rows wait for more, unless this is the `last` flush.
+    /// Commits the rows that the tail holds now of the partitions that this process owns. A few records of
+    /// ingest itself, such as pulses, wait for more, unless this is the `last` flush.
     ///
     /// # Errors
     /// When the store fails. The tail keeps its rows, and the next flush tries again.

@@ -66,7 +66,8 @@ async fn create(delta: &DeltaTable, table: Table) -> Result<DeltaTable, DeltaTab
         .with_save_mode(SaveMode::Ignore)
         // Whoever opens the table reads the last checkpoint and the commits behind it.
         .with_configuration_property(TableProperty::CheckpointInterval, Some("50"))
-        // Longer than data files are kept, so that commits never limit how far back queries can go.
+        // By default data files go after a day, so they decide how far back queries can go. A longer
+        // `lake.keep_files_hours` than this gains nothing: without the commits no version can be read.
         .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 7 days"))
         .with_configuration_property(
             TableProperty::DataSkippingStatsColumns,

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::error::Error;
 
-/// For each partition of the log, the first offset that a table does not cover. A partition without
-/// rows in the table has no entry.
+/// For each partition of the log, the first offset that a table does not cover. A partition that no
+/// commit of the table has moved has no entry.
 pub type Covered = BTreeMap<u32, i64>;
 
 /// An immutable version of a table: its files, and the log offsets that their rows cover.

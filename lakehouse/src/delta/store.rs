@@ -34,7 +34,8 @@ impl ObjectStoreFactory for S3Factory {
             .with_url(url.as_str())
             // Commits rely on conditional puts, so the environment must not switch them off.
             .with_conditional_put(S3ConditionalPut::ETagMatch)
-            // Half a minute with all retries, after which the caller learns that the store is away.
+            // Together with the bounded retries, so that the caller learns within a minute that the store
+            // is away.
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), "20s")
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "5s")
             .with_retry(retries())

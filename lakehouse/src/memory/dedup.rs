@@ -195,7 +195,7 @@ mod tests {
         dedup.load(("old".into(), 0), []);
         assert_eq!(dedup.stored(readings.into_iter()), [false, false, false, true, false]);
         assert_eq!(dedup.judge(readings.into_iter()), [true, true, true, false, true]);
-        // Up to the floor not all times are known, so a newer one than the known newest is looked up too.
+        // 30 is newer than the newest known time, but below the floor: it is judged by the loaded times.
         let again = [("old", 20), ("old", 30)];
         assert_eq!(dedup.judge(again.into_iter()), [false, true]);
         assert!(!dedup.newest.is_newer("old", 1000));

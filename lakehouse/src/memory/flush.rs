@@ -42,7 +42,7 @@ pub enum Flushed {
     },
 }
 
-/// Commits the rows that the tail holds now of some partitions. A few records without rows wait for
+/// Commits the rows that the tail holds now of some partitions. A few records of ingest itself wait for
 /// more, unless this is the last flush. After an error the tail keeps its rows.
 pub(crate) async fn flush(
     tables: &Tables,
@@ -170,11 +170,12 @@ fn check_no_gap(
     Ok(())
 }
 
-/// The number of records without rows that wait for a flush with rows. Ingest appends a pulse to every
-/// partition every few seconds, which alone should not make new versions of the tables.
+/// The number of records of ingest itself that wait for a flush with rows. Ingest appends a pulse to
+/// every partition every few seconds, which alone should not make new versions of the tables.
 const MAX_IDLE_RECORDS: i64 = 256;
 
-/// Whether the tail has no rows to write, and only a few records without any.
+/// Whether the tail has no rows to write, and only a few records, none of them from devices. A message of
+/// a device is committed even if it has no rows, so that the ledger counts it soon.
 fn is_idle(batches: &[Vec<TailBatch>], ends: &Covered) -> bool {
     let ours = || (0_u32..).zip(batches).filter(|(p, _)| ends.contains_key(p)).flat_map(|(_, b)| b);
     let records: i64 = ours().map(|b| b.next - b.from).sum();

@@ -18,8 +18,8 @@ pub(crate) fn rows_beyond(
     wanted: &dyn Fn(u32) -> bool,
 ) -> Result<Vec<RecordBatch>, Error> {
     let mut rows = Vec::new();
-    // A partition that the table has never had rows of is not covered at all.
     for (partition, batches) in (0_u32..).zip(batches).filter(|(p, _)| wanted(*p)) {
+        // If no commit has moved the partition, nothing of it is covered.
         let covered = covered.get(&partition).copied().unwrap_or(i64::MIN);
         for batch in batches.iter().filter(|b| b.next > covered) {
             let Some(held) = batch.rows.of(table) else { continue };

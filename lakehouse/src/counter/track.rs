@@ -4,8 +4,8 @@ use acuvim_wire::Micros;
 
 use super::terms::{Counter, MeterTerms, Reading};
 
-/// The share of its range within which a counter must be of its end before a roll-over, and of zero after
-/// it.
+/// A roll-over begins in the last part of a counter's range and ends in the first part. Each part is this
+/// share of the range.
 const NEAR_END: f64 = 0.1;
 
 /// How a counter can have got from one reading to another.

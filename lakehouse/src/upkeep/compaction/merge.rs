@@ -61,8 +61,8 @@ pub(super) async fn merge_files(
     Ok(adds)
 }
 
-/// The number of rows in a file of `file_bytes`, if rows keep their present size. A fifth less, because
-/// larger files would have to be split.
+/// The number of rows in a file of `file_bytes`, if rows keep their present size. A fifth less as
+/// a margin: at its size limit the writer would cut a file in the middle of a device.
 fn rows_per_file(rows: Option<usize>, bytes: u64, file_bytes: u64) -> usize {
     let rows = rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(bytes);
     let per_file = u128::from(rows) * u128::from(file_bytes) * 4 / (u128::from(bytes.max(1)) * 5);

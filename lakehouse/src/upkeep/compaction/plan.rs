@@ -123,7 +123,8 @@ fn is_ripe(cluster: &[&File], policy: CompactionPolicy, now: Micros) -> bool {
     let folded = bytes(&mut cluster.iter()) - late;
     let quiet = cluster.iter().map(age).min().is_some_and(|age| age >= settle);
     let waited = cluster.iter().filter(is_late).map(age).max().unwrap_or(i64::MAX);
-    // At the default of ten minutes: after ten minutes of silence or an hour, and otherwise within a day.
+    // With the default of ten minutes, enough late rows are folded in after ten minutes without a new
+    // file, or at the latest after an hour. Fewer wait for a day.
     if late * LATE_SHARE >= folded {
         quiet || waited >= settle.saturating_mul(6)
     } else {

@@ -72,7 +72,7 @@ impl<'a> SplitWriter<'a> {
         for row in full..rows.num_rows() {
             let before = match row.checked_sub(1) {
                 Some(before) => device(self.table, rows, before)?,
-                // The first row of all has no row before it.
+                // The first row of a file can't end it.
                 None if self.rows == 0 => continue,
                 None => self.last.clone(),
             };

@@ -178,8 +178,9 @@ impl Buckets {
             }
             MappedLocalTime::Ambiguous(first, _) => Some(micros(first)),
             MappedLocalTime::None => {
-                // By the offset from before the change, the skipped time is as far behind the change as
-                // its local time is behind the last valid one, which is found minute by minute.
+                // Read with the offset from before the change, the skipped time comes as many minutes
+                // after the change as it is later than the first skipped minute. These are counted by
+                // going back minute by minute to a local time that exists.
                 let before = self.tz.offset_from_utc_datetime(&(local - TimeDelta::hours(24)));
                 let moment = (local - before.fix()).and_utc();
                 let over = (1..=180).find(|minutes| {

@@ -97,7 +97,7 @@ pub fn story() -> impl Strategy<Value = (Vec<Reading>, Vec<SerialReport>, Vec<us
             }
             let name = |n: usize| ["m0", "m1"].get(n).copied().unwrap_or("m2");
             let device = |n: usize| ["a", "b", "c"].get(n).copied().unwrap_or("a");
-            // A device has at most one reading at a time.
+            // A device has at most one report at a time.
             let reports: HashMap<(usize, i64), usize> =
                 meters.into_iter().map(|(d, at, m)| ((d, at), m)).collect();
             let mut reports: Vec<SerialReport> = reports

@@ -111,7 +111,8 @@ impl HeartbeatRows {
             self.times.iter_mut().map(|c| Arc::new(c.finish().with_timezone("UTC")) as ArrayRef);
         let mut wholes = self.wholes.iter_mut().map(|c| Arc::new(c.finish()) as ArrayRef);
         let sd_present: ArrayRef = Arc::new(self.sd_present.finish());
-        // The types of the columns in the order of the schema: text, tiMe, Whole number, Bool.
+        // A letter for each column, in the order of the schema: t is a text, m a time, w a whole number,
+        // b a boolean.
         let mut columns = Vec::new();
         for kind in "tmmwttwwttwwtwtwwbwwwwt".chars() {
             let column = match kind {

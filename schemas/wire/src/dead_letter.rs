@@ -26,7 +26,7 @@ pub enum Reason {
     ClockUnset,
     /// The payload has another device id than the topic.
     IdMismatch,
-    /// Neither topic nor payload has a valid device id.
+    /// The topic, or the payload of a registration, has no valid device id.
     BadDeviceId,
     /// A field has the wrong type; the detail names it.
     WrongType,

@@ -36,8 +36,9 @@ struct Envelope<'a> {
     batch: Option<Vec<&'a RawValue>>,
 }
 
-/// Finds the items of a payload without checking them; none if the payload has no form of telemetry. At
-/// most one more than `most` is found, which is enough to see that there are too many.
+/// Finds the items of a payload without checking them; none if the payload has no form of telemetry. The
+/// search through a batch that is not JSON as a whole ends with one item more than `most`, which is enough
+/// to see that there are too many.
 #[must_use]
 pub fn split(payload: &[u8], most: usize) -> Option<Items<'_>> {
     let bytes = trimmed(payload);
@@ -51,7 +52,7 @@ pub fn split(payload: &[u8], most: usize) -> Option<Items<'_>> {
     }
 }
 
-/// The items of a payload, at most so many.
+/// The items of a payload, as [`split`] finds them; empty if it has no form of telemetry.
 #[must_use]
 pub fn items_of(payload: &[u8], most: usize) -> Vec<&[u8]> {
     split(payload, most).map(|items| items.list().to_vec()).unwrap_or_default()

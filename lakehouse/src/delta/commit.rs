@@ -26,7 +26,7 @@ use crate::error::Error;
 pub(crate) struct Step {
     /// The first offset not covered, as this writer last saw it.
     pub expected: Option<i64>,
-    /// The first offset not covered behind this commit.
+    /// The first offset not covered after this commit.
     pub next: i64,
 }
 

@@ -64,7 +64,7 @@ async fn create(delta: &DeltaTable, table: Table) -> Result<DeltaTable, DeltaTab
         .with_partition_columns([DATE])
         // Nothing happens if another process has created the table since it was looked for.
         .with_save_mode(SaveMode::Ignore)
-        // Whoever opens the table reads the last checkpoint and the commits behind it.
+        // Whoever opens the table reads the last checkpoint and the commits after it.
         .with_configuration_property(TableProperty::CheckpointInterval, Some("50"))
         // By default data files go after a day, so they decide how far back queries can go. A longer
         // `lake.keep_files_hours` than this gains nothing: without the commits no version can be read.

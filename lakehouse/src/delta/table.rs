@@ -119,7 +119,7 @@ impl LakeTable {
         self.install(state, covered)
     }
 
-    /// Makes the state behind a commit of this process the current snapshot. `covered` holds if nobody
+    /// Makes the state after a commit of this process the current snapshot. `covered` holds if nobody
     /// else has committed since `base`. Otherwise it is read from the table.
     pub(super) async fn settle(
         &self,
@@ -171,7 +171,7 @@ pub(super) async fn read_covered(
     for partition in 0..log.partitions {
         let id = app_id(table, log.epoch, partition);
         if let Some(last) = state.transaction_version(log_store.as_ref(), id).await? {
-            // The transaction names the last offset, `Covered` the first one behind it.
+            // The transaction names the last offset, `Covered` the first one after it.
             covered.insert(partition, last + 1);
         }
     }

@@ -1,6 +1,6 @@
 //! Exact deduplication: of readings with the same device and `ts` only the first is stored.
 //!
-//! The decision is a pure function of a version of the lake and the records behind it. A reading newer
+//! The decision is a pure function of a version of the lake and the records after it. A reading newer
 //! than its device's newest is new, and one that equals it is a duplicate. An older one is looked up
 //! among the stored times of its device and day. This module does no IO: [`Dedup::wanted`] says which
 //! times the caller has to load first. They are loaded by device and day, because a logger that uploads

@@ -78,7 +78,7 @@ pub struct TailSize {
 pub struct TailBatch {
     /// The offset of the first record.
     pub from: i64,
-    /// The offset behind the last record.
+    /// The offset after the last record.
     pub next: i64,
     /// Their rows; possibly none.
     pub rows: Rows,

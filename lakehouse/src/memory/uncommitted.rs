@@ -9,7 +9,7 @@ use arrow::{
 use super::tail::TailBatch;
 use crate::{batch::column, delta::Covered, error::Error};
 
-/// The rows of a table at and behind the offsets that `covered` names, in the wanted partitions.
+/// The rows of a table that `covered` does not include, in the wanted partitions.
 /// Batches that are covered in part are cut.
 pub(crate) fn rows_beyond(
     table: Table,

@@ -33,7 +33,7 @@ pub(super) struct Carry {
 }
 
 impl Carry {
-    /// Continues behind a bucket that is not recomputed. Returns for each counter whether its believed
+    /// Continues after a bucket that is not recomputed. Returns for each counter whether its believed
     /// reading stays the same.
     pub fn pass(&mut self, bucket: &Self) -> [bool; COUNTERS] {
         let replaced = self.set_meter(bucket.serial.as_ref());
@@ -100,7 +100,7 @@ impl<'a> Counting<'a> {
         }
     }
 
-    /// Continues behind a bucket that is not recomputed.
+    /// Continues after a bucket that is not recomputed.
     pub fn pass(&mut self, start: Micros, bucket: &Carry) {
         let same = self.carry.pass(bucket);
         for (counted_in, same) in self.counted_in.iter_mut().zip(same) {

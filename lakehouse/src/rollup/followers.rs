@@ -8,7 +8,7 @@ use acuvim_wire::time::Micros;
 use super::{bucket::COUNTERS, carries::StoredQuarters, counting::Carry, keys::BucketKeys};
 
 /// Adds stored quarters that depend on some: for each counter the next one that has it, and the one
-/// behind that, which may contradict its last value; and the ones before those that found suspect
+/// after that, which may contradict its last value; and the ones before those that found suspect
 /// readings.
 pub(super) fn add_followers(keys: &mut BucketKeys, stored: &StoredQuarters) {
     for (device, starts) in keys {
@@ -35,7 +35,7 @@ fn add_suspected(starts: &mut BTreeSet<Micros>, stored: &BTreeMap<Micros, Carry>
     }
 }
 
-/// The quarter that follows one, and those behind it until each counter that continues has been read
+/// The quarter that follows one, and those after it until each counter that continues has been read
 /// again, or the meter was replaced.
 fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     let mut behind = stored.range(start + 1..).peekable();

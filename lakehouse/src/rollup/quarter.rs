@@ -43,7 +43,7 @@ struct Computed {
 }
 
 impl RollupStore {
-    /// Computes quarters, and those behind them whose counters continue from them, which are added to
+    /// Computes quarters, and those after them whose counters continue from them, which are added to
     /// the keys. None if there are no readings.
     pub(super) async fn compute_quarters(
         &self,
@@ -137,7 +137,7 @@ impl RollupStore {
         Ok(serials)
     }
 
-    /// The stored quarters around some: all behind them, and a few before.
+    /// The stored quarters around some: from [`NEAR`] before them to [`LOOK_BACK`] after.
     async fn stored_around(
         &self,
         keys: &BucketKeys,
@@ -269,7 +269,7 @@ fn count(
     counting.undecided
 }
 
-/// Takes back the consumption up to a suspect reading: in its quarter, and in those behind it that end
+/// Takes back the consumption up to a suspect reading: in its quarter, and in those after it that end
 /// with the same reading.
 fn correct(buckets: &mut [Bucket], correction: &Correction) {
     let Some(reading) = READINGS.get(correction.reading) else { return };

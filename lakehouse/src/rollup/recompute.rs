@@ -38,7 +38,7 @@ impl Pending {
 }
 
 impl RollupStore {
-    /// Recomputes quarters, then their days, and then moves the offsets behind both. Returns the number
+    /// Recomputes quarters, then their days, and only then moves the offsets. Returns the number
     /// of buckets. If this is interrupted, the next attempt repeats it with the same result.
     pub(super) async fn recompute(
         &self,

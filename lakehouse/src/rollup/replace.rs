@@ -47,7 +47,7 @@ pub(super) struct Progress {
     /// The offsets that the table covered when the work began. If they have changed since, another
     /// process is at work, and the commit is refused.
     pub expected: Covered,
-    /// The offsets that it covers behind the commit; empty if they do not move.
+    /// The offsets that it covers with the commit; empty if they do not move.
     pub covered: Covered,
     /// The first day of history that is not built yet, or [`BUILT`].
     pub next_day: Option<i64>,

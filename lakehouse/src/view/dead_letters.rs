@@ -35,7 +35,7 @@ pub struct LetterFilter {
     pub identities: Vec<Identity>,
     /// Only of these devices, for a caller who may not see all.
     pub devices: Option<Vec<String>>,
-    /// Only those behind this one in the order of the list, for paging.
+    /// Only those after this one in the order of the list, for paging.
     pub after: Option<(Micros, Identity)>,
     /// The most that are returned, the oldest first.
     pub limit: usize,

@@ -79,7 +79,7 @@ impl TableProvider for OfDevices {
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        // Not passed on: it counts rows behind the restriction, not those that are read.
+        // Not passed on: it counts rows that pass the restriction, not those that are read.
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let whole = self.schema();

@@ -81,7 +81,7 @@ async fn of_two_writers_of_the_same_records_one_is_overtaken_and_nothing_is_ther
     let reader = lake(dir.path()).await;
     assert_eq!(count(&reader, false).await, (1, 1), "all or nothing");
     assert_eq!(count(&two, true).await, (2, 1), "the cut knows what the other committed");
-    // The next flush continues behind the other writer.
+    // The next flush continues where the other writer ended.
     push(&two, 0, 2, &[reading("a", T0 + 1)], &[]);
     assert_eq!(two.flush(true).await.expect("dead letters"), Flushed::Overtaken { partition: 0 });
     assert!(matches!(two.flush(true).await.expect("again"), Flushed::Done { .. }));

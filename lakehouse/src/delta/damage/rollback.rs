@@ -63,7 +63,7 @@ pub(super) fn plan(tables: &[TableLog]) -> Vec<Rollback> {
     ranked.into_iter().map(|(_, rollback)| rollback).collect()
 }
 
-/// Refuses to roll back event tables: intact events behind a damaged commit would be lost.
+/// Refuses to roll back event tables: intact events after a damaged commit would be lost.
 pub(super) fn check_events_intact(tables: &[TableLog]) -> Result<(), Error> {
     let events = tables.iter().filter(|table| Table::EVENTS.contains(&table.table));
     for table in events {

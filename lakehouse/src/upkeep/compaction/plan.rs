@@ -70,7 +70,7 @@ pub(super) fn would_merge_again(merged: &[File], policy: CompactionPolicy) -> bo
     !clusters(merged.iter().collect(), policy.file_bytes).is_empty()
 }
 
-/// The first files of a cluster, as many as may be merged at once. The next merge continues behind their
+/// The first files of a cluster, as many as may be merged at once. The next merge continues after their
 /// ranges.
 fn owned(policy: CompactionPolicy) -> impl Fn(Vec<&File>) -> Vec<File> {
     move |cluster| cluster.into_iter().take(policy.max_files.max(2)).cloned().collect()

@@ -74,6 +74,8 @@ impl Runner {
             self.outbound.close();
             // Messages that were taken and not acknowledged come again, and are deduplicated.
             connection.taker.abort();
+            // Closes the socket now and not after the pause: the broker would go on sending to it.
+            drop(connection);
             let Ended::Lost(lost) = ended else { return self.outbound.flush().await };
             if lost.wrong_version && self.options.version == MqttVersion::Auto {
                 v311 = !v311;

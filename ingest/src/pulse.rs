@@ -85,6 +85,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pulses_come_at_the_interval() {
+        let log = MemoryLog::new();
+        let pulses = run(Arc::clone(&log) as _, Duration::from_secs(1), || true);
+        let waited = tokio::time::timeout(Duration::from_millis(2500), pulses).await;
+        assert!(waited.is_err(), "it goes on");
+        let records = log.records().len();
+        assert!(
+            (4..=6).contains(&records),
+            "{records} in two partitions and two and a half seconds"
+        );
+    }
+
+    #[tokio::test]
     async fn a_pulse_that_is_not_stored_does_not_end_it() {
         let log = MemoryLog::new();
         log.fail([Failure::Kind(ErrorKind::Unavailable)]);

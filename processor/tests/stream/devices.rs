@@ -169,8 +169,10 @@ fn a_second_message_with_a_stored_time_is_a_repetition_or_a_dead_letter() {
     let of = "IS NULL";
     assert_eq!(sum("received", of), sum("stored", of) + sum("duplicates", of) + sum("same_ts", of));
     // The ledger is compared in order: once it shows the loss, everything before it has been
-    // compared. A message whose rows are not lost follows, so that offsets move.
+    // compared. A message whose rows are not lost follows, so that offsets move; not in the same
+    // batch, whose rows are lost together.
     stream.append(&[half(20, r#""f":50"#)]);
+    stream.settle();
     stream.append(&[half(30, r#""f":50"#)]);
     let fault = stream.wait_for("the loss is found", async |control, _| {
         let filter = acuvim_control::AlertFilter {

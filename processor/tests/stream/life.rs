@@ -210,6 +210,8 @@ fn readings_without_a_clock_are_stored_once_their_boot_has_one() {
     stream.append(&[(Kind::Telemetry, "gsm", clockless(25), at(2000))]);
     stream.wait_scalar("SELECT count(*) FROM telemetry", 3);
     assert_eq!(stream.scalar("SELECT count(*) FROM telemetry"), 3, "each once");
+    let late = format!("SELECT count(*) FROM telemetry WHERE ts = to_timestamp_micros({})", at(25));
+    assert_eq!(stream.scalar(&late), 1, "begun plus uptime, whenever it arrives");
 }
 
 #[test]

@@ -65,8 +65,8 @@ impl Sessions {
     }
 
     /// Takes out the clients to disconnect after the credentials of a device have changed: those that
-    /// presented another secret; an anonymous one that uses the device's id; and all `subscribers` to its
-    /// commands, because they may have subscribed while it had no secret.
+    /// presented another secret; an anonymous one that uses the device's id; and of the other `subscribers` to
+    /// its commands those without the valid secret, because they subscribed while none was needed.
     pub fn revoke(
         &mut self,
         device: &str,

@@ -1,5 +1,5 @@
-//! Keeps the rollups up to date, under the lease of the upkeep. Two processes that both believe to
-//! hold it do no harm: a commit of rollups is refused if another process has moved them on.
+//! Keeps the rollups up to date, under the lease of the upkeep. Two processes that both believe that
+//! they hold it do no harm: a commit of rollups is refused if another process has moved them on.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Upkeep of the tables: merges small files, and removes rows past retention and files that no
-//! reader needs. Two processes that both believe to hold the lease do no harm: the second commit of
-//! a merge of the same files is refused.
+//! reader needs. Two processes that both believe that they hold the lease do no harm: the second
+//! commit of a merge of the same files is refused.
 
 use std::{
     sync::Arc,

@@ -144,7 +144,7 @@ impl Committer {
 
     /// Commits a batch and its offset. A large one is committed in chunks, of which only the last
     /// moves the offset: after a crash in between, the chunks before it are written again. They
-    /// hold only what has the same effect twice; everything else goes with the offset.
+    /// hold only changes that may be written twice; all others are stored with the offset.
     async fn write(&mut self, next: i64, mut changes: Changes) -> Result<(), StopReason> {
         while changes.devices.len() > CHUNK {
             let rest = changes.devices.split_off(CHUNK);

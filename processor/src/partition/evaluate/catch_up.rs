@@ -34,8 +34,8 @@ impl CatchUp {
         Self { newest, lake_at, page: None }
     }
 
-    /// The committed rows of offsets from the beginning of a range on, and the offset up to which
-    /// they go, which may lie before its end.
+    /// The committed rows at the beginning of a range of offsets, and the offset up to which they
+    /// go: one page may end before the range does.
     pub async fn rows(
         &mut self,
         context: &Context,

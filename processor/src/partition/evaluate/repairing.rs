@@ -24,7 +24,7 @@ use crate::fatal::Fatal;
 /// every second they span more than a day.
 const MAX_TIMES: usize = 100_000;
 
-/// How long no repair has its turn after one could not use it.
+/// How long repairs are paused after one could not use its turn.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// What a repair does with its turn.

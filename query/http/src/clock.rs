@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// This moment, to the millisecond: so do answers show times, and every database keeps that much.
+/// The current time to the millisecond, which answers show and every database keeps.
 pub(crate) fn now() -> DateTime<Utc> {
     let now = Utc::now();
     DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now)

@@ -34,8 +34,8 @@ use crate::address::TrustedProxies;
 /// Bytes of a request's head.
 const HEAD: usize = 64 << 10;
 
-/// How long a client may read nothing of what is written to it: longer than any handler waits, such as an
-/// export's.
+/// How long a client may read nothing of what is written to it: longer than any handler waits for its
+/// client, such as an export.
 const STALLED: Duration = Duration::from_secs(120);
 
 /// The pause before the next accept when the system has no file descriptors left.
@@ -342,7 +342,10 @@ mod tests {
         let mut stream = asked(at).await;
         tokio::time::sleep(Duration::from_millis(400)).await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
-        assert!(rest(&mut stream).await.contains("HTTP/1.1 200 OK"), "asked behind the first time");
+        assert!(
+            rest(&mut stream).await.contains("HTTP/1.1 200 OK"),
+            "asked after the time of the first request"
+        );
         stop.cancel();
     }
 

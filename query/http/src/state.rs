@@ -79,7 +79,7 @@ struct RolloutSettings {
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").field("sql", &self.state.sql).finish_non_exhaustive()
+        f.debug_struct("Api").field("sql", self.state.sql.limits()).finish_non_exhaustive()
     }
 }
 

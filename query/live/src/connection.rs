@@ -17,7 +17,7 @@ use crate::{
     subscriber::Subscriber,
 };
 
-/// A client that accepts nothing of a write for so long is stalled.
+/// A client that accepts nothing of a write for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 /// Why a connection ends, and whether the client should reconnect.

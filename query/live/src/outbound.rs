@@ -234,7 +234,7 @@ impl Outbound {
         !self.events.is_empty()
     }
 
-    /// Drops the events that wait but for these.
+    /// Drops all waiting events but these.
     pub fn keep_events(&mut self, which: impl Fn(&LiveEvent) -> bool) {
         self.events.retain(|event| which(event));
         self.bytes = self.events.iter().map(|event| event.size()).sum();

@@ -45,7 +45,7 @@ impl StreamPosition {
         URL_SAFE_NO_PAD.encode(out)
     }
 
-    /// This position, moved on where somebody has seen more; none if nobody has.
+    /// This position, moved forward in the partitions where `seen` is ahead; none if there are none.
     pub fn ahead(&self, seen: &[PartitionPosition]) -> Option<Self> {
         if !self.partitions.iter().zip(seen).any(|(at, seen)| seen.next > at.next) {
             return None;

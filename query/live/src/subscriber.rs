@@ -1,10 +1,10 @@
-//! Whose a connection is.
+//! The user or key that a connection belongs to.
 
 use acuvim_model::Scope;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// A user or key, as far as live connections have to know it.
+/// A user or key, with what live connections need of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscriber {
     /// The user's or key's id.

@@ -1,4 +1,4 @@
-//! An answer as it leaves. It is written on the threads for queries, piece by piece, while the query's
+//! The body of an answer. It is written on the threads for queries, piece by piece, while the query's
 //! permit and deadline hold: the server's own threads have messages to take, and only hand bytes on.
 
 use std::{io, time::Duration};
@@ -46,7 +46,7 @@ pub struct Answer<T> {
 pub enum AnswerBody {
     /// A small answer, whose length is known.
     Whole(Bytes),
-    /// Chunks as they are written. An error, and no end, where the answer broke off.
+    /// Chunks as they are written; an error in place of the end if the answer broke off.
     Chunks(BoxStream<'static, io::Result<Bytes>>),
 }
 

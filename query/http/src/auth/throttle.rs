@@ -33,7 +33,7 @@ const OF_ADDRESS: Bound = Bound { free: 500, longest: FIRST };
 /// Logins of one address that are checked or wait to be, so that other addresses get their turn.
 const AT_ONCE: u32 = 128;
 
-/// The wait after the first wrong password beyond the bound. It doubles with each further one.
+/// The wait once the free wrong passwords are used up. It doubles with each further one.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// How long a wrong password is remembered.

@@ -24,7 +24,7 @@ pub struct FirmwareOptions {
     pub require_signature: bool,
     /// Whether a known device's id alone lets it check and download.
     pub allow_bare_device_id: bool,
-    /// After so many failures of a version on a device it is not offered to that device again.
+    /// How often a version may fail on a device before it is no longer offered to that device.
     pub most_failures: i64,
     /// How long the download URL in the answer to a check is valid.
     pub token_time: Duration,

@@ -1,5 +1,5 @@
 //! Uploading a release. Only when all of a form is right is its image stored, and only when the image is stored
-//! is there a release: there is never half an image, nor a release without one.
+//! is there a release. So no release has half an image, or none.
 
 use acuvim_control::{FirmwareMade, StoredFirmware};
 use acuvim_firmware_registry::{Image, Signed};
@@ -54,7 +54,7 @@ impl Firmware {
         let release = StoredFirmware { object: object.clone(), ..release };
         let made = self.0.control.create_firmware(&release, &by).await;
         // After an error the image stays: the error may hide a success that needs it. An image that no
-        // release has is removed later by the one who runs rollouts.
+        // release has is removed later by the runner of rollouts.
         if matches!(made, Ok(FirmwareMade::Same(_) | FirmwareMade::Taken | FirmwareMade::TooMany)) {
             let _ = self.0.images.store().delete(&object).await;
         }

@@ -93,8 +93,8 @@ struct Taker<'a> {
     done: Imported,
 }
 
-/// A body whose rows are limited in size: a quote that is never closed would else read all that follows into
-/// memory.
+/// A body whose rows are limited in size: after a quote that is never closed, the reader would take the rest
+/// of the file into memory.
 struct Bounded<R> {
     body: R,
     left: Rc<Cell<u64>>,

@@ -1,6 +1,6 @@
 //! Streams of server-sent events: the API's own, and those of the hub.
 
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use acuvim_query_live::{
     ConnectionWriter,
@@ -13,7 +13,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::{Stream, StreamExt as _, stream};
-use std::{convert::Infallible, sync::Arc};
 
 /// How often an idle stream gets a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-/// Frames may be so many times as large as a record: the session itself can then tell the client that a
+/// The largest frame, in records: larger than one, so that the session itself can tell the client that a
 /// record is too large.
 const FRAMES: usize = 4;
 

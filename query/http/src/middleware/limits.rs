@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{address::TrustedProxies, listen::ConnectionLimits};
 
-/// How many requests and connections are taken from whom.
+/// Limits of requests and connections.
 #[derive(Debug, Clone)]
 pub struct HttpLimits {
     /// Requests a second from one address, in the long run; 0: any number.

@@ -33,7 +33,7 @@ const LONGEST_WAIT_S: u32 = 30 * 86_400;
 /// The longest that an answer is waited for.
 const LONGEST_TIMEOUT_S: u32 = 86_400;
 
-/// Parameters of a command that is none of ours.
+/// The most parameters of a command that this system does not know.
 const RAW_KEYS: usize = 64;
 
 const COMMAND: Resource = Resource("command");

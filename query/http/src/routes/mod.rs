@@ -175,7 +175,7 @@ fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi
 /// and no broken connection.
 const BESIDE_IMAGE: u64 = 16 << 20;
 
-/// The API; an image of firmware may have so many bytes.
+/// All routes of the API. `firmware_slot` is the size of the largest image in bytes.
 pub(crate) fn router(state: ApiState, firmware_slot: u64) -> Router {
     let (routes, document) = api().split_for_parts();
     let form = firmware_slot + BESIDE_IMAGE;

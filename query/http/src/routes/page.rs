@@ -1,4 +1,4 @@
-//! The live page, out of the binary: one document, one script, one style sheet, and no build step.
+//! The live page, which the binary contains: one document, one script, one style sheet, and no build step.
 
 use axum::{
     Router,

@@ -12,17 +12,17 @@ use crate::problem::ApiError;
 pub(super) struct Resource(pub &'static str);
 
 impl Resource {
-    /// There is none of that id, or none that the caller sees.
+    /// A 404: there is no resource of that id, or the caller does not see it.
     pub fn missing(self) -> ApiError {
         ApiError::new(Code::NotFound, format!("there is no such {}", self.0))
     }
 
-    /// The id in a path. What is no id is the id of none.
+    /// The id in a path. A text that is not an id gets the same answer as an unknown id.
     pub fn id(self, text: &str) -> Result<Uuid, ApiError> {
         text.parse().map_err(|_| self.missing())
     }
 
-    /// What was found.
+    /// The resource, or a 404.
     pub fn found<T>(self, found: Option<T>) -> Result<T, ApiError> {
         found.ok_or_else(|| self.missing())
     }
@@ -35,7 +35,7 @@ impl Resource {
         }
     }
 
-    /// An error of control on writing one whose name must be its own.
+    /// An error of control on writing a resource whose name must be unique.
     pub fn taken(self, error: acuvim_control::Error) -> ApiError {
         match error.kind() {
             ErrorKind::Conflict => {

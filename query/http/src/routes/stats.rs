@@ -105,7 +105,7 @@ fn range(params: &StatsParams, now: Micros) -> Result<Range<Micros>, ApiError> {
 
 /// What the tables have of a range of times.
 struct Figures {
-    /// Only for callers who see every device: messages can't be told apart by device.
+    /// Only for callers who see every device: the ledger counts messages by partition, not by device.
     messages: Option<MessageStats>,
     sums: Sums,
     hours: Vec<HourStats>,

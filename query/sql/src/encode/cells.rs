@@ -51,7 +51,7 @@ impl<'a> Cells<'a> {
         Self(Column::of(column, decimals))
     }
 
-    /// Writes a name and a JSON value; false, and nothing written, for null.
+    /// Writes a name and a JSON value. For null it writes nothing and returns false.
     pub fn json(&mut self, row: usize, name: &[u8], out: &mut Vec<u8>) -> bool {
         self.0.json(row, name, out)
     }

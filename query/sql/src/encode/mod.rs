@@ -1,5 +1,5 @@
 //! Rows as text and bytes: values and cells of columns, JSON objects and arrays, CSV, NDJSON, Arrow and
-//! Parquet, and the one form in which a reading leaves.
+//! Parquet, and readings as the API answers them.
 
 mod cells;
 mod digits;

@@ -1,8 +1,7 @@
-//! A device's latest reading as JSON, the same wherever it leaves: one device's, the fleet's list, and
-//! live events.
+//! A device's latest reading as JSON: for one device, for the fleet's list and for live events.
 //!
 //! `{"device_id":…,"ts":…,"received_at":…,"source":…,"connection":…,"data":{…}}`, an
-//! [`acuvim_model::LatestReading`]. ReadingParts that a row lacks are not in `data`.
+//! [`acuvim_model::LatestReading`]. Readings that a row lacks are not in `data`.
 
 use acuvim_wire::reading::{LOAD_TYPE, READINGS};
 use arrow::array::{AsArray as _, RecordBatch};

@@ -1,5 +1,5 @@
 //! A page of buckets, computed in one pass over rows in order of time: what a counter counts between two
-//! buckets belongs to the later one, which no GROUP BY could tell.
+//! buckets belongs to the later one, which a GROUP BY can't express.
 
 use std::ops::Range;
 

@@ -73,7 +73,7 @@ impl Filler {
         self
     }
 
-    /// Takes the next row with readings, after filling in at most so many rows.
+    /// Takes the next row with readings, after filling in rows until more than `most` wait.
     pub fn push(&mut self, row: Row, most: usize) {
         self.up_to(row.start, Some(&row), most);
         self.next = self.buckets.next(row.start);

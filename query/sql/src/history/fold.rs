@@ -20,7 +20,7 @@ pub(super) struct Row {
 /// The meter that the readings come from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Meter {
-    /// The range of its counters.
+    /// Where its counters roll over, and how fast they can count.
     pub terms: MeterTerms,
     /// When another meter was connected, in order.
     pub changes: Vec<Micros>,
@@ -102,7 +102,7 @@ impl Fold {
         Self { buckets, columns, aggregates, changes, terms, last: None, counts, open, over }
     }
 
-    /// Counters go on counting from these readings, as far as they are of the same meter.
+    /// Counters continue from these readings, if they are of the same meter.
     pub fn begin_behind(&mut self, before: &LastReadings) {
         self.last = Some(before.newest);
         let changed = self.changes.iter().rev().find(|at| **at <= before.newest).copied();

@@ -31,7 +31,7 @@ pub(super) async fn page(
     let batches = rows.limit(skip, Some(request.limit + 1))?.collect().await?;
     let times: Vec<Micros> = batches.iter().flat_map(|batch| times(batch).to_vec()).collect();
     let more = times.len() > request.limit;
-    // A page may end amid several readings of one time: the cursor says how many of it were answered.
+    // A page may end between two readings of the same time: the cursor counts those that were answered.
     let cursor = times.get(request.limit.wrapping_sub(1)).filter(|_| more).map(|last| {
         let same = times.iter().take(request.limit).rev().take_while(|ts| *ts == last).count();
         let before = if request.cursor.is_some_and(|c| c.at == *last) { skip } else { 0 };

@@ -1,6 +1,6 @@
-//! The sources of a history. Buckets of a quarter of an hour and more come from the rollup, as far as
-//! that has everything: up to the first reading that is in no rollup yet. Readings are read from there on,
-//! so that an answer is as fresh, and as true to late readings, as without the rollup.
+//! The sources of a history. Buckets of a quarter of an hour and more come from the rollup up to the first
+//! reading that is in no rollup yet, and from readings after that. So an answer counts the same readings as
+//! without the rollup, new and late ones included.
 
 use std::{any::Any, ops::Range, sync::Arc};
 

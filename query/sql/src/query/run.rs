@@ -94,7 +94,7 @@ fn source(sql: &Sql, request: &SqlRequest) -> Result<Source, QueryError> {
     }
 }
 
-/// A request's query, checked as far as that takes no plan.
+/// A request's query, before it is parsed and planned.
 struct Query {
     text: String,
     params: Vec<Value>,

@@ -42,7 +42,7 @@ pub(super) async fn start(
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let state = context.state();
     let plan = state.statement_to_plan(statement).await?;
-    // The gate refuses all of these; this is the second lock on the same door.
+    // The gate has refused all of these already. This check is for a fault in the gate.
     SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)

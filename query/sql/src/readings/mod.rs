@@ -1,4 +1,4 @@
-//! Readings that the API answers besides SQL, history and exports, and statements of our own.
+//! The latest readings, a device's readings between two times, and the rows of internal statements.
 
 mod between;
 mod latest;

@@ -49,3 +49,21 @@ fn first_rows(batches: Vec<RecordBatch>, mut left: usize) -> Vec<RecordBatch> {
     };
     batches.into_iter().map(first).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_page_has_the_first_rows_of_its_batches() {
+        let batch = |rows: i64| {
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+            RecordBatch::try_from_iter([("n", numbers)]).expect("rows")
+        };
+        let first = first_rows(vec![batch(3), batch(3), batch(3)], 4);
+        let counts: Vec<usize> = first.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(counts, [3, 1, 0]);
+    }
+}

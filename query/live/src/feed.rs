@@ -123,8 +123,8 @@ async fn follow(live: &Live, partition: usize, from: PartitionPosition) {
             let is_new = number.is_none_or(|number| number > seq);
             seq = seq.max(number.unwrap_or(0));
             let message = if is_new { message(live, &entry).await } else { None };
-            let behind = PartitionPosition { next: offset + 1, seq };
-            live.hub().publish(message, partition, behind);
+            let after = PartitionPosition { next: offset + 1, seq };
+            live.hub().publish(message, partition, after);
         }
         next = batch.next;
     }

@@ -116,15 +116,15 @@ impl Hub {
         &self,
         message: Option<EventMessage>,
         partition: usize,
-        behind: PartitionPosition,
+        after: PartitionPosition,
     ) {
         let mut inner = self.lock();
         let Some(position) = &mut inner.position else { return };
         if let Some(at) = position.partitions.get_mut(partition) {
-            *at = behind;
+            *at = after;
         }
         let Some(message) = message else { return };
-        let at = EventOffset { partition, offset: behind.next - 1 };
+        let at = EventOffset { partition, offset: after.next - 1 };
         let event = Arc::new(LiveEvent::new(message, position.clone(), at));
         let mut handed = 0;
         for connection in inner.connections.values() {

@@ -38,7 +38,7 @@ pub(crate) struct Replay {
 pub(crate) struct Gap {
     pub reason: String,
     /// The position after the gap.
-    pub behind: StreamPosition,
+    pub after: StreamPosition,
 }
 
 impl Replay {
@@ -50,7 +50,7 @@ impl Replay {
     ) -> Result<Self, acuvim_log::Error> {
         let to = to.clone();
         if seen.epoch != to.epoch || seen.partitions.len() != to.partitions.len() {
-            let gap = Some(Gap { reason: OTHER_LOG.to_owned(), behind: to.clone() });
+            let gap = Some(Gap { reason: OTHER_LOG.to_owned(), after: to.clone() });
             return Ok(Self { at: to.clone(), to, left: VecDeque::new(), gap });
         }
         let (mut at, mut left, mut is_gone) = (seen.clone(), VecDeque::new(), false);
@@ -73,7 +73,7 @@ impl Replay {
                 left.push_back(partition);
             }
         }
-        let gap = is_gone.then(|| Gap { reason: TOO_OLD.to_owned(), behind: at.clone() });
+        let gap = is_gone.then(|| Gap { reason: TOO_OLD.to_owned(), after: at.clone() });
         Ok(Self { at, to, left, gap })
     }
 
@@ -106,7 +106,7 @@ impl Replay {
                 let start = live.log().bounds(LogTopic::Events, number).await?.start;
                 position.next = start.max(position.next);
                 self.set(partition, position);
-                self.gap = Some(Gap { reason: TOO_OLD.to_owned(), behind: self.at.clone() });
+                self.gap = Some(Gap { reason: TOO_OLD.to_owned(), after: self.at.clone() });
                 return Ok(Some(Vec::new()));
             }
             Err(error) => return Err(error),

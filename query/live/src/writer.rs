@@ -174,9 +174,9 @@ impl ConnectionWriter {
     /// What comes next of what the client missed; none once that is over.
     async fn next_of_replay(&mut self) -> Option<Vec<u8>> {
         while let Some(replay) = &mut self.replay {
-            if let Some(Gap { reason, behind }) = replay.take_gap() {
+            if let Some(Gap { reason, after }) = replay.take_gap() {
                 let missed = Missed { gap: Some(reason), ..Missed::default() };
-                return Some([self.missed(&missed).to_vec(), self.position(&behind)].concat());
+                return Some([self.missed(&missed).to_vec(), self.position(&after)].concat());
             }
             match replay.next(&self.live).await {
                 Ok(Some(events)) => {

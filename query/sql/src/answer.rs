@@ -178,7 +178,7 @@ pub fn object_with(
     before: &Value,
     list: &str,
     items: impl Iterator<Item = Vec<u8>> + Send + 'static,
-    behind: impl FnOnce() -> Value + Send + 'static,
+    after: impl FnOnce() -> Value + Send + 'static,
 ) -> Pieces {
     let before = before.to_string();
     let fields = before.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
@@ -192,7 +192,7 @@ pub fn object_with(
         piece
     });
     let tail = std::iter::once_with(move || {
-        let fields = behind().to_string();
+        let fields = after().to_string();
         format!("],{}", fields.strip_prefix('{').unwrap_or(&fields)).into_bytes()
     });
     Box::new(std::iter::once(head).chain(items).chain(tail))

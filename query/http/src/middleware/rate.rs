@@ -17,7 +17,7 @@ use crate::problem::ApiError;
 /// A burst may be as large as this many seconds' requests.
 const BURST: u32 = 5;
 
-/// After so many requests, the states of quiet addresses and users are dropped.
+/// After this many requests the states of quiet addresses and users are dropped.
 const SWEEP: u32 = 10_000;
 
 /// Rate limiters; none where there is no limit.

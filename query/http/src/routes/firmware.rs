@@ -69,7 +69,7 @@ pub(super) async fn list(
         .filter(wanted)
         .collect();
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let behind = match &params.cursor {
+    let skipped = match &params.cursor {
         None => 0,
         Some(cursor) => {
             let at = all.iter().position(|firmware| firmware.version == *cursor);
@@ -78,7 +78,7 @@ pub(super) async fn list(
         }
     };
     let items: Vec<Firmware> =
-        all.into_iter().skip(behind).take(usize::try_from(limit).unwrap_or(0)).collect();
+        all.into_iter().skip(skipped).take(usize::try_from(limit).unwrap_or(0)).collect();
     Ok(page(items, total, limit, |firmware| firmware.version.clone()))
 }
 

@@ -71,7 +71,7 @@ impl<S: Send + Sync, P: DeserializeOwned + Paged> FromRequestParts<S> for List<P
     }
 }
 
-/// The page of these items, of so many in all. The cursor of the next page is made of the last item; a page
+/// The page of these items, out of `total`. The cursor of the next page is made of the last item; a page
 /// that is not full is the last one.
 pub(super) fn page<T>(
     items: Vec<T>,

@@ -87,9 +87,9 @@ fn fast(value: u64, negative: bool, scale: u32, zeros: bool) -> Short {
     let mut len = before;
     if scale > 0 {
         let dropped = if zeros { 0 } else { (others.leading_zeros() / 8).min(scale - 1) };
-        let behind = digits >> (8 * room);
+        let after = digits >> (8 * room);
         text &= (1 << (8 * before)) - 1;
-        text |= u128::from(b'.') << (8 * before) | behind << (8 * (before + 1));
+        text |= u128::from(b'.') << (8 * before) | after << (8 * (before + 1));
         len += 1 + scale - dropped;
     }
     if negative {
@@ -102,11 +102,11 @@ fn fast(value: u64, negative: bool, scale: u32, zeros: bool) -> Short {
 fn slow(unscaled: i128, scale: u8, zeros: bool, out: &mut Vec<u8>) {
     let scale = usize::from(scale);
     let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
-    let (before, behind) = digits.split_at(digits.len() - scale);
-    let kept = if zeros { behind } else { behind.trim_end_matches('0') };
+    let (before, after) = digits.split_at(digits.len() - scale);
+    let kept = if zeros { after } else { after.trim_end_matches('0') };
     let sign = if unscaled < 0 { "-" } else { "" };
     let point = if scale > 0 { "." } else { "" };
-    let kept = if kept.is_empty() { behind.get(..1).unwrap_or_default() } else { kept };
+    let kept = if kept.is_empty() { after.get(..1).unwrap_or_default() } else { kept };
     // Writing to memory does not fail.
     drop(write!(out, "{sign}{before}{point}{kept}"));
 }

@@ -93,7 +93,7 @@ impl Filler {
         self.made.pop_front()
     }
 
-    fn up_to(&mut self, end: Micros, behind: Option<&Row>, most: usize) {
+    fn up_to(&mut self, end: Micros, after: Option<&Row>, most: usize) {
         if self.fill == Fill::None {
             return;
         }
@@ -102,14 +102,14 @@ impl Filler {
                 if self.keep.is_some_and(|keep| self.made.len() >= keep) {
                     self.made.pop_front();
                 }
-                let cells = (0..self.aggregates.len()).map(|n| self.cell(n, start, behind));
+                let cells = (0..self.aggregates.len()).map(|n| self.cell(n, start, after));
                 self.made.push_back(Row { start, cells: cells.collect() });
             }
             self.next = self.buckets.next(start);
         }
     }
 
-    fn cell(&self, n: usize, start: Micros, behind: Option<&Row>) -> Option<f64> {
+    fn cell(&self, n: usize, start: Micros, after: Option<&Row>) -> Option<f64> {
         if self.aggregates.get(n) == Some(&Aggregate::Count) {
             return Some(0.0);
         }
@@ -118,7 +118,7 @@ impl Filler {
             Fill::None | Fill::Null => None,
             Fill::Previous => last.map(|(_, value)| value),
             Fill::Linear => {
-                let next = behind.and_then(|row| Some((row.start, (*row.cells.get(n)?)?)));
+                let next = after.and_then(|row| Some((row.start, (*row.cells.get(n)?)?)));
                 let ((from, a), (to, b)) = (last?, next?);
                 let part = (start - from) as f64 / (to - from) as f64;
                 Some(a + (b - a) * part)

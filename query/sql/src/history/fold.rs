@@ -103,7 +103,7 @@ impl Fold {
     }
 
     /// Counters continue from these readings, if they are of the same meter.
-    pub fn begin_behind(&mut self, before: &LastReadings) {
+    pub fn begin_after(&mut self, before: &LastReadings) {
         self.last = Some(before.newest);
         let changed = self.changes.iter().rev().find(|at| **at <= before.newest).copied();
         let (columns, terms) = (&self.columns, &self.terms);
@@ -237,8 +237,8 @@ impl Fold {
     /// Lets counters start anew if another meter was connected since the last reading.
     fn part_meters(&mut self, ts: Micros) {
         let Some(last) = self.last else { return };
-        let behind = self.changes.partition_point(|change| *change <= last);
-        if self.changes.get(behind).is_some_and(|change| *change <= ts) {
+        let after = self.changes.partition_point(|change| *change <= last);
+        if self.changes.get(after).is_some_and(|change| *change <= ts) {
             self.counts.fill(Count::default());
         }
     }

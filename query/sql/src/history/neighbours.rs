@@ -52,7 +52,7 @@ impl BucketQuery {
             }
         }
         match before {
-            Some(before) => fold.begin_behind(&before),
+            Some(before) => fold.begin_after(&before),
             None => fold.begin(),
         }
         Ok(())

@@ -91,8 +91,8 @@ pub async fn latest_of_fleet(sql: &Sql, query: LatestQuery) -> Result<AnswerBody
         let items = pieces_of(vec![rows], move |rows, out| {
             ReadingRows::new(rows, names.iter().copied()).write_all(out);
         });
-        let behind = json!({ "total": page.total, "next_cursor": page.next_cursor });
-        let pieces = object_with(&json!({}), "items", items, move || behind);
+        let after = json!({ "total": page.total, "next_cursor": page.next_cursor });
+        let pieces = object_with(&json!({}), "items", items, move || after);
         Ok(Ok(Answer { facts: (), pieces, permit, memory: None }))
     };
     let ((), body) = sql.answer(sql.limits().timeout, work).await?;

@@ -49,7 +49,7 @@ fn buckets_say_what_was_in_them() {
 #[test]
 fn what_is_counted_between_buckets_is_the_later_ones() {
     let mut fold = fold(&[Aggregate::Delta], &[]);
-    fold.begin_behind(&before(-5 * SECOND, vec![reading(-8, 7.0)]));
+    fold.begin_after(&before(-5 * SECOND, vec![reading(-8, 7.0)]));
     let readings: Vec<_> = (0..20).map(|n| (n * 10, Some(10.0 + n as f64))).collect();
     let rows = run(fold, &readings);
     let deltas: Vec<f64> = rows.iter().filter_map(|(_, cells)| cells[0]).collect();
@@ -75,10 +75,10 @@ fn a_jump_at_the_edge_of_a_bucket_counts_nothing() {
     assert!(cut.is_settled());
     assert_eq!(cut.finish()[0].cells, [Some(0.1)]);
     // A jump before the history is not a reading to go on counting from.
-    let mut behind = fold(&[Aggregate::Delta], &[]);
+    let mut after = fold(&[Aggregate::Delta], &[]);
     let before = [reading(-1, 41_746_432.0), reading(-10, 100.1), reading(-20, 100.0)];
-    behind.begin_behind(&LastReadings { newest: -SECOND, of_columns: vec![before.to_vec()] });
-    assert_eq!(run(behind, &[(0, Some(100.2))]), [(0, vec![Some(0.1)])]);
+    after.begin_after(&LastReadings { newest: -SECOND, of_columns: vec![before.to_vec()] });
+    assert_eq!(run(after, &[(0, Some(100.2))]), [(0, vec![Some(0.1)])]);
 }
 
 #[test]
@@ -98,12 +98,12 @@ fn quarters_and_readings_make_the_same_buckets() {
     };
     mixed.push_rolled(0, 5 * SECOND, std::iter::once(rolled(1.0, 0.0)));
     mixed.push_rolled(10 * SECOND, 20 * SECOND, std::iter::once(rolled(2.5, 1.5)));
-    mixed.begin_behind(&before(20 * SECOND, vec![reading(10, 2.5), reading(0, 1.0)]));
+    mixed.begin_after(&before(20 * SECOND, vec![reading(10, 2.5), reading(0, 1.0)]));
     assert_eq!(run(mixed, &all[3..]), readings);
     // Another meter in between: its readings do not continue those in the rollup.
     let mut parted = fold(&[Aggregate::Delta], &[60 * SECOND]);
     parted.push_rolled(0, 20 * SECOND, std::iter::once(rolled(2.5, 0.0)));
-    parted.begin_behind(&before(20 * SECOND, vec![reading(10, 2.5)]));
+    parted.begin_after(&before(20 * SECOND, vec![reading(10, 2.5)]));
     assert_eq!(run(parted, &all[3..])[1].1, [Some(3.0)]);
 }
 
@@ -115,6 +115,6 @@ fn another_meter_has_counters_of_its_own() {
     let rows = run(fold(&[Aggregate::Delta], &[]), &readings);
     assert_eq!(rows, [(0, vec![Some(891.0)])]);
     let mut fold = fold(&[Aggregate::Delta], &[-10 * SECOND]);
-    fold.begin_behind(&before(-5 * SECOND, vec![reading(-20, 3.0)]));
+    fold.begin_after(&before(-5 * SECOND, vec![reading(-20, 3.0)]));
     assert_eq!(run(fold, &readings[..2]), [(0, vec![Some(2.0)])]);
 }

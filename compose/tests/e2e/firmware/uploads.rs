@@ -52,14 +52,14 @@ fn bad_images(good: &Sample, image: &[u8]) -> Vec<BadImage> {
         BadImage(with(20_000, !image[20_000]), 400, "checksum"),
         BadImage(with(4, !image[4]), 400, "SHA-256 at its end"),
         BadImage(with(last, !image[last]), 400, "SHA-256 at its end"),
-        BadImage(with(0, 0x7F), 400, "no ESP32 image"),
+        BadImage(with(0, 0x7F), 400, "not an ESP32 image"),
         BadImage(with(1, 0), 400, "segments"),
-        BadImage(with(12, 77), 400, "not known"),
+        BadImage(with(12, 77), 400, "the chip id 77 is unknown"),
         BadImage(overflow, 400, "multiple of 4 under 16 MiB"),
         BadImage(bootloader.bytes(), 400, "bootloader"),
         BadImage(other_chip.bytes(), 400, "the image is for the ESP32-S3"),
         BadImage(large, 413, "larger than the slot"),
-        BadImage(b"<html></html>".to_vec(), 400, "no ESP32 image"),
+        BadImage(b"<html></html>".to_vec(), 400, "not an ESP32 image"),
     ]
 }
 

@@ -88,7 +88,7 @@ pub enum FirmwareCommand {
 pub struct InspectArgs {
     /// The image.
     pub image: PathBuf,
-    /// Size of the flash partition that it must fit into [default: the one of the setting
+    /// Size of the flash partition that it must fit into [default: the built-in value of the setting
     /// firmware.slot_bytes].
     #[arg(long, value_name = "BYTES")]
     pub slot_bytes: Option<u64>,

@@ -46,7 +46,7 @@ impl Error {
         Self { kind, message: format!("{message}: {cause}"), source: Some(cause) }
     }
 
-    /// A stored value that can't be read back: `what` is one of its kind, "a stored plan".
+    /// A value that can't be read from JSON, or written as JSON. `what` names it, such as "a stored plan".
     pub(crate) fn stored(what: &str, cause: serde_json::Error) -> Self {
         Self::caused(ErrorKind::Internal, what, cause)
     }

@@ -50,7 +50,7 @@ const COLUMNS: &str = "g.id, g.name, g.description, g.nominal_voltage_v, g.nomin
     g.max_power_kw, g.counter_end, g.time_zone, (SELECT COUNT(*) FROM devices d WHERE d.group_id = g.id) AS devices,
     g.created_at, g.updated_at";
 
-/// The groups that a scope names. The groups of devices that it names are not among them.
+/// The groups whose ids are in a scope. A device in the scope does not make its group visible.
 fn of_scope(scope: Option<&Scope>) -> Statement {
     let mut all = Statement::new("FROM groups g WHERE 1 = 1");
     if let Some(scope) = scope {

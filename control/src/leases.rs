@@ -11,7 +11,7 @@ use crate::{
 /// lost the lease while it was paused can't write any more (a fencing token).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Grows with each new holder.
+    /// Grows with each acquisition, not with renewals, so that it also tells holders apart.
     pub epoch: i64,
     /// When it expires unless it is renewed.
     pub until: DateTime<Utc>,

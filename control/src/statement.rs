@@ -7,7 +7,7 @@ use crate::value::Value;
 /// A statement with its values. Its text consists of literals of this crate only, so that nothing from
 /// outside can become SQL; anything else is bound as a value.
 ///
-/// sqlx's `QueryBuilder` is of one database each, and these statements run on both.
+/// sqlx's `QueryBuilder` is for one database only, and these statements run on both.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     /// The texts before, between and after the values: always one more than there are values.

@@ -130,7 +130,7 @@ impl Control {
         Ok(User { account, password_hash: password_hash.to_owned(), session_version: 0 })
     }
 
-    /// The user with a name, in any case.
+    /// The user with a name. Upper and lower case are the same.
     pub async fn user_by_name(&self, username: &str) -> Result<Option<User>, Error> {
         let row: Option<Row> = self
             .fetch_optional(

@@ -13,9 +13,9 @@ const KEPT: usize = MOST_FLAPS - 1;
 /// What a rule counts as flapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flapping {
-    /// This many episodes,
+    /// The number of episodes within the window from which on the condition flaps.
     pub count: usize,
-    /// beginning within this time.
+    /// The time within which the episodes begin.
     pub window: Micros,
 }
 

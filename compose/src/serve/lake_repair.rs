@@ -73,7 +73,7 @@ pub async fn repair_lake(
     done
 }
 
-/// Removes the damaged commits and all later ones.
+/// Sets the damaged commits and all later ones aside, so that the tables end before them.
 async fn set_back(log: &AnyLog, facts: LogFacts, damage: Damage) -> Result<(), Error> {
     if let Some(restart) = damage.restart() {
         check_log_has_records(log, facts, restart, &damage).await?;

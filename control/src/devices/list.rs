@@ -99,7 +99,7 @@ pub struct DeviceFilter {
     pub tag: Option<String>,
     /// Only with this firmware.
     pub firmware_version: Option<String>,
-    /// Only with this text in the id, name, MAC, IMEI, ICCID or meter serial, in any case.
+    /// Only with this text in the id, name, MAC, IMEI, ICCID or meter serial. Case is ignored.
     pub q: Option<String>,
     /// The order of the list.
     pub sort: DeviceSort,

@@ -68,7 +68,7 @@ pub(super) async fn decide(
     .map(|_| ())
 }
 
-/// Emits how a rollout stands.
+/// Emits the progress of a rollout.
 pub(super) async fn emit_progress(tx: &mut Tx, id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
     let row: Option<RolloutRow> = tx
         .fetch_optional(

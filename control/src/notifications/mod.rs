@@ -1,5 +1,5 @@
-//! Notifications: whom to tell what, and the messages that wait to be sent. Messages are stored, so that one
-//! survives a restart and is made once.
+//! Notifications: who is notified of which events, and the messages to be sent. Messages are stored, so that
+//! each is made exactly once and survives a restart.
 
 mod notices;
 mod sending;

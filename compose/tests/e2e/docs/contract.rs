@@ -37,8 +37,8 @@ fn the_api_page_names_every_code_and_table() {
     }
 }
 
-/// The reference is the OpenAPI document, so it must say what each operation does, and what each of
-/// its parameters and answers is.
+/// The reference is the OpenAPI document, so it must say what each operation does, what each of its
+/// parameters is, and which answers it gives.
 #[test]
 fn the_openapi_document_describes_every_operation() {
     let document = serde_json::to_value(acuvim_query::openapi()).expect("json");
@@ -47,6 +47,10 @@ fn the_openapi_document_describes_every_operation() {
         for (method, operation) in methods.as_object().expect("methods") {
             let said = |value: &Value| value.as_str().is_some_and(|text| text.len() > 5);
             assert!(said(&operation["summary"]), "{method} {path} has no summary");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let described = parameter["description"].as_str().is_some_and(|t| !t.is_empty());
+                assert!(described, "{method} {path}: {} has no description", parameter["name"]);
+            }
             let answers = operation["responses"].as_object().expect("answers");
             assert!(!answers.is_empty(), "{method} {path} has no answers");
             operations += 1;

@@ -38,7 +38,8 @@ async fn a_webhook_that_was_down_gets_every_message_once_it_is_back() {
     let at = Receiver::listen("127.0.0.1:0", "200 OK").await.at;
     let url = format!("http://{at}/hook?key=1");
     let runbook = "https://wiki.example/{alert_type}";
-    let made = make(&server, json!({"url": url, "runbook_url": runbook})).await;
+    // Long enough that even a busy machine sends all five alerts within it.
+    let made = make(&server, json!({"url": url, "runbook_url": runbook, "group_seconds": 6})).await;
     let secret = made["secret"].as_str().expect("a secret").to_owned();
     let path = format!("/api/notifications/{}", made["id"].as_str().expect("an id"));
     let shown = until(&server, &path, |_| true).await;

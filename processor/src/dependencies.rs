@@ -17,4 +17,7 @@ pub struct Dependencies {
     pub control: Control,
     /// The log's epoch, which grows with each new partition layout.
     pub epoch: i32,
+    /// The name under which this process holds leases. No other process has it at the same time, and a process
+    /// that starts again keeps it, so that it goes on at once with what it held when it was killed.
+    pub holder: String,
 }

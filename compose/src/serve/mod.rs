@@ -213,7 +213,7 @@ impl Starting {
 
     /// Starts the stream: it writes partitions for the processor role, and follows them for queries.
     async fn processor(&self) -> anyhow::Result<Option<Processor>> {
-        let Self { settings, roles, opened, stages, .. } = self;
+        let Self { settings, roles, opened, instance, stages, .. } = self;
         let Opened { control, facts, log, lake: Some(lake), .. } = opened else { return Ok(None) };
         let claim = match roles.contains(&Role::Processor) {
             true => Some(log.log().claim(PROCESSORS).await?),
@@ -225,6 +225,7 @@ impl Starting {
             lake: Arc::clone(lake),
             control: control.clone(),
             epoch: facts.epoch,
+            holder: instance.id.clone(),
         };
         if roles.contains(&Role::Processor) {
             let defaults = acuvim_rules::default_rules().context("the default rules")?;

@@ -25,9 +25,9 @@ pub(super) struct Leased {
 }
 
 impl Leased {
-    /// Holds leases under an identity of its own until `stop`.
-    pub fn new(control: Control, stop: CancellationToken) -> Self {
-        Self { control, holder: uuid::Uuid::new_v4().to_string(), stop }
+    /// Holds leases under this name until `stop`.
+    pub fn new(control: Control, holder: &str, stop: CancellationToken) -> Self {
+        Self { control, holder: holder.to_owned(), stop }
     }
 
     /// Runs a job until the stop signal, and then gives its lease up, so that another process can
@@ -118,8 +118,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
         let stop = CancellationToken::new();
-        let ours = Leased::new(control.clone(), stop.clone());
-        let theirs = Leased::new(control, CancellationToken::new());
+        let ours = Leased::new(control.clone(), "one", stop.clone());
+        let theirs = Leased::new(control, "two", CancellationToken::new());
         let (sender, held) = tokio::sync::oneshot::channel();
         let job = tokio::spawn(ours.run(TERMS, |mut lease| async move {
             let _ = sender.send(lease.is_held().await);
@@ -134,10 +134,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_process_that_was_killed_goes_on_at_once_under_its_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
+        let process = |name| Leased::new(control.clone(), name, CancellationToken::new());
+        assert!(lease_of(&process("one")).is_held().await);
+        assert!(!lease_of(&process("two")).is_held().await, "it is held for a minute");
+        assert!(lease_of(&process("one")).is_held().await, "it is its own");
+    }
+
+    #[tokio::test]
     async fn a_lease_keeps_its_epoch_while_one_process_holds_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
-        let mut lease = lease_of(&Leased::new(control, CancellationToken::new()));
+        let mut lease = lease_of(&Leased::new(control, "one", CancellationToken::new()));
         let first = lease.hold().await.expect("control answers").expect("it is free");
         assert_eq!(lease.hold().await.expect("control answers"), Some(first), "not yet due");
         lease.forget();

@@ -61,7 +61,7 @@ impl Jobs {
             options: Arc::clone(options),
             dependencies: dependencies.clone(),
             state: state.clone(),
-            leased: Leased::new(dependencies.control.clone(), stop.clone()),
+            leased: Leased::new(dependencies.control.clone(), &dependencies.holder, stop.clone()),
         }
     }
 

@@ -146,8 +146,7 @@ fn a_second_message_with_a_stored_time_is_a_repetition_or_a_dead_letter() {
     stream.append(&[half(10, r#""f":50"#)]);
     stream.settle();
     stream.wait_flushed(4);
-    // In order, so that the lease of the ledger's check is free again at once.
-    stream.restart();
+    stream.crash();
     // Late ones, when the first half is in the lake; and one with the time of the latest.
     stream.append(&[half(0, r#""v2":231"#), half(0, r#""f":50"#), half(10, r#""f":51"#)]);
     stream.settle();

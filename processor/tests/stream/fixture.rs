@@ -96,6 +96,7 @@ impl TestStream {
             lake: Arc::clone(&lake),
             control: control.clone(),
             epoch: 0,
+            holder: "test".into(),
         };
         let mut options = self.options.clone();
         if !self.guards.dedup {

@@ -15,6 +15,28 @@ fn the_document_is_as_agreed() {
     insta::assert_json_snapshot!(acuvim_query::openapi());
 }
 
+#[test]
+fn every_operation_has_an_id_of_its_own_and_every_reference_leads_somewhere() {
+    let document = serde_json::to_value(acuvim_query::openapi()).expect("JSON");
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let id = operation["operationId"].as_str().expect("an id").to_owned();
+            assert!(ids.insert(id.clone()), "{method} {path}: {id} is another's too");
+        }
+    }
+    assert!(ids.len() > 100, "{}", ids.len());
+    let mut rest = vec![&document];
+    while let Some(value) = rest.pop() {
+        if let Some(to) = value.get("$ref").and_then(serde_json::Value::as_str) {
+            let to = to.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(to).is_some(), "{to} is nowhere");
+        }
+        rest.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+        rest.extend(value.as_array().into_iter().flatten());
+    }
+}
+
 fn schemas() -> serde_json::Value {
     let document = serde_json::to_value(acuvim_query::openapi()).expect("JSON");
     document["components"]["schemas"].clone()

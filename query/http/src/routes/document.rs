@@ -1,7 +1,10 @@
 //! The parts of the OpenAPI document besides the routes: authentication, and the errors that every route may
 //! answer with.
 
-use acuvim_model::problem::{Code, Problem};
+use acuvim_model::{
+    ExportFormat,
+    problem::{Code, Problem},
+};
 use utoipa::{
     Modify, OpenApi, ToSchema as _,
     openapi::{
@@ -18,6 +21,8 @@ use utoipa::{
         description = "The backend for fleets of ESP32 loggers on Acuvim II power meters.",
         license(name = "Apache-2.0")
     ),
+    // Only parameters name it, and utoipa collects the schemas of bodies alone.
+    components(schemas(ExportFormat)),
     modifiers(&Security),
     security(("bearer" = [])),
 )]
@@ -48,6 +53,28 @@ const EVERYWHERE: [Code; 5] = [
 ];
 const BEHIND_A_LOGIN: [Code; 2] = [Code::Unauthorized, Code::Forbidden];
 const WITH_A_BODY: [Code; 2] = [Code::TooLarge, Code::UnsupportedMediaType];
+
+/// Gives every operation an id of its own, from its method and path: generators of clients make names of
+/// them, and handlers of several resources have the same name.
+pub(super) fn name_operations(document: &mut OpenApiDocument) {
+    for (path, item) in &mut document.paths.paths {
+        let words =
+            path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let name = words.filter(|word| *word != "api").collect::<Vec<_>>().join("_");
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{name}"));
+            }
+        }
+    }
+}
 
 /// Adds the errors of every route, and gives every error its media type.
 pub(super) fn add_errors(document: &mut OpenApiDocument) {

@@ -166,6 +166,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 fn described(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    document::name_operations(&mut document);
     document::add_errors(&mut document);
     flattened::write_out(&mut document);
     document

@@ -6,7 +6,7 @@ use anyhow::bail;
 use tokio::net::TcpStream;
 
 use super::print_line;
-use crate::{serve, settings::Settings};
+use crate::{error_line::error_line, serve, settings::Settings};
 
 /// Time limit of a connection to the MQTT broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         store.list().await?;
         anyhow::Ok(())
     };
-    report("firmware", &images.await, &mut failed)?;
+    report("firmware", &images.await.map_err(|error| error_line(&error)), &mut failed)?;
     if failed > 0 {
         bail!("{failed} of the components can't be used");
     }
@@ -67,7 +67,7 @@ fn report<T, E: std::fmt::Display>(
         Ok(_) => print_line(format!("ok   {component}")),
         Err(error) => {
             *failed += 1;
-            print_line(format!("FAIL {component}: {error:#}"))
+            print_line(format!("FAIL {component}: {error}"))
         }
     }
 }

@@ -34,9 +34,13 @@ async fn send(ingest: &Ingest, device: &str, seq: i64) {
 /// Waits until the downlink follows a device's partition: without a cursor it starts at the end.
 async fn wait_for_downlink(ingest: &Ingest, device: &str) {
     let partition = partition_of(device.as_bytes(), ingest.log.partitions());
-    while ingest.log.cursor("test", LogTopic::Commands, partition).await.expect("read").is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let follows = async {
+        let cursor = || ingest.log.cursor("test", LogTopic::Commands, partition);
+        while cursor().await.expect("read").is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), follows).await.expect("it follows in time");
 }
 
 fn outcomes(records: &[Record]) -> Vec<Outcome> {

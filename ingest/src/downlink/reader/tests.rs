@@ -108,9 +108,12 @@ async fn a_new_reader_starts_at_the_end() {
     let log = MemoryLog::new();
     append(&log, &[1, 2]).await;
     let mut reader = Running::start(&log, None).await;
-    while reader.cursor().await.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let started = async {
+        while reader.cursor().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), started).await.expect("it starts in time");
     append(&log, &[3]).await;
     assert_eq!(reader.seqs(1).await, [3]);
 }

@@ -16,11 +16,7 @@ pub fn new_secret(prefix: &str) -> String {
 /// cheap when a whole fleet reconnects. Passwords of people are hashed with argon2id instead.
 #[must_use]
 pub fn hash_secret(secret: &str) -> String {
-    let digest = Sha256::digest(secret.as_bytes());
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
 #[cfg(test)]

@@ -96,8 +96,7 @@ pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Acceptance {
 /// A record of a refused message: its first bytes, its length and its hash.
 #[must_use]
 pub(crate) fn reject(message: &Incoming<'_>, key: &str, reason: Reason) -> Record {
-    let digest = Sha256::digest(&message.payload);
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(Sha256::digest(&message.payload));
     let length = message.payload.len() as u64;
     let mut record = record(message, key, Kind::Reject);
     // A copy, because a slice would keep the whole payload in memory.

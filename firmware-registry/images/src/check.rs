@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     flash::is_in_flash,
-    hex::hex,
     image::{Descriptor, Image, ImageError},
 };
 
@@ -238,7 +237,7 @@ impl ImageCheck {
         Ok(Image {
             chip: self.chip,
             size: self.read,
-            sha256: hex(&self.hash.finalize()),
+            sha256: hex::encode(self.hash.finalize()),
             hashed: self.hashed,
             descriptor,
         })

@@ -5,7 +5,6 @@
 mod check;
 mod error;
 mod flash;
-mod hex;
 mod image;
 mod manifest;
 mod sample;
@@ -15,7 +14,6 @@ mod trusted;
 
 pub use check::ImageCheck;
 pub use error::{Error, ErrorKind};
-pub use hex::hex;
 pub use image::{Descriptor, Image, ImageError};
 pub use manifest::{Manifest, PublicKey, Signed, SigningKey};
 pub use sample::Sample;

@@ -9,6 +9,7 @@ use ring::{
     hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
+use subtle::ConstantTimeEq as _;
 
 use crate::error::{Error, ErrorKind};
 
@@ -71,15 +72,11 @@ impl TokenKey {
         let (device_id, rest) = signed.split_once('.')?;
         let (until, _) = rest.split_once('.')?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
-        let same = same(&mac, &self.sign(device_id, version, rest));
+        // In constant time, so that the duration does not reveal where the two differ.
+        let same = bool::from(mac.ct_eq(self.sign(device_id, version, rest).as_slice()));
         let until = i64::from_str_radix(until, 16).ok()?;
         (same && now.timestamp() < until).then_some(device_id)
     }
-}
-
-/// Compares in constant time, so that the time taken does not reveal where the two differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, ErrorKind},
-    hex::hex,
     store::{ImageStore, Stamp},
 };
 
@@ -83,7 +82,7 @@ impl TrustedImages {
             }
         }
         let (bytes, stamp) = self.store.get(name, size).await?;
-        if hex(&Sha256::digest(&bytes)) != sha256 {
+        if hex::encode(Sha256::digest(&bytes)) != sha256 {
             let message = "the stored image is not the one that was uploaded, so it is not served";
             return Err(Error::new(ErrorKind::Damaged, message));
         }

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use acuvim_firmware_registry::hex;
 use acuvim_simulator::mqtt::{ConnectOptions, Connection};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -200,7 +199,7 @@ impl Life {
         }
         let url = params["url"].as_str().expect("a URL");
         let image = self.fetch(url).await;
-        if params["checksum"] != json!(hex(&Sha256::digest(&image))) {
+        if params["checksum"] != json!(hex::encode(Sha256::digest(&image))) {
             self.owe(command, "error", Some("the checksum is another"));
             return Ok(());
         }

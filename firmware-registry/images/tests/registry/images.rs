@@ -1,6 +1,6 @@
 //! The check of images: valid ones, and each error.
 
-use acuvim_firmware_registry::{ImageError, Sample, hex};
+use acuvim_firmware_registry::{ImageError, Sample};
 use acuvim_rollout::Chip;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -19,7 +19,7 @@ fn a_valid_image_is_described() {
         let bytes = sample.bytes();
         let image = check(&bytes).expect("good");
         assert_eq!((image.chip, image.size, image.hashed), (chip, bytes.len() as u64, true));
-        assert_eq!(image.sha256, hex(&Sha256::digest(&bytes)));
+        assert_eq!(image.sha256, hex::encode(Sha256::digest(&bytes)));
         let about = image.descriptor.expect("a descriptor");
         assert_eq!((about.version.as_str(), about.project.as_str()), ("1.2.0", "acuvim-logger"));
         assert_eq!((about.date.as_str(), about.time.as_str()), ("May  1 2026", "12:00:00"));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use acuvim_firmware_registry::{ErrorKind, ImageStore, Sample, TrustedImages, hex};
+use acuvim_firmware_registry::{ErrorKind, ImageStore, Sample, TrustedImages};
 use bytes::Bytes;
 use object_store::{ObjectStoreExt as _, aws::AmazonS3Builder, path::Path};
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,7 @@ struct TestStore {
 
 fn image(version: &str) -> (Bytes, String) {
     let bytes = Bytes::from(Sample::application(version, 100_000).bytes());
-    let hash = hex(&Sha256::digest(&bytes));
+    let hash = hex::encode(Sha256::digest(&bytes));
     (bytes, hash)
 }
 

@@ -217,17 +217,10 @@ fn described(status: StatusCode, firmware: &api::Firmware, etag: &str, body: Bod
     let name = format!("attachment; filename=\"{}\"", firmware.filename);
     put(headers, header::CONTENT_DISPOSITION, &name);
     // RFC 3230 and RFC 9530: the hash of the whole image, also with a range of it.
-    let hash = STANDARD.encode(unhex(&firmware.checksum));
+    let hash = STANDARD.encode(hex::decode(&firmware.checksum).unwrap_or_default());
     put(headers, header::HeaderName::from_static("digest"), &format!("sha-256={hash}"));
     put(headers, header::HeaderName::from_static("repr-digest"), &format!("sha-256=:{hash}:"));
     response
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> =
-        text.chars().filter_map(|c| c.to_digit(16)).filter_map(|d| u8::try_from(d).ok()).collect();
-    let (pairs, _) = digits.as_chunks::<2>();
-    pairs.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
 /// A range of which an image has no byte.

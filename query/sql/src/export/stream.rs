@@ -273,8 +273,7 @@ impl Sending<'_> {
     async fn end(mut self, rest: Vec<u8>) -> Result<u64, StopReason> {
         self.put(0, rest).await?;
         self.flush().await?;
-        let digest = std::mem::take(&mut self.hash).finalize();
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(std::mem::take(&mut self.hash).finalize());
         self.send(ExportPart::Complete { rows: self.count, sha256 }, 0).await?;
         Ok(self.count)
     }

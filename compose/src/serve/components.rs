@@ -1,6 +1,6 @@
 //! Opens the components that the settings name: log, control and lake.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use acuvim_control::{Control, LogFacts};
 use acuvim_lakehouse::{Damage, Engine, EngineLimits, Lake, LakeOptions, WriteGuards};
@@ -42,10 +42,10 @@ impl AnyLog {
                     0 => "log".to_owned(),
                     epoch => format!("log-e{epoch}"),
                 };
+                // A log that has been laid out anew has other partitions than the settings say.
                 let options = EmbeddedOptions {
                     partitions: facts.partitions,
-                    min_free_bytes: settings.log.min_free_mb << 20,
-                    ..EmbeddedOptions::at(settings.data.dir.join(folder))
+                    ..embedded_options(settings, &settings.data.dir.join(folder))
                 };
                 EmbeddedLog::open(options).await.map(|log| Self::Embedded(Arc::new(log)))
             }
@@ -87,11 +87,7 @@ impl AnyLog {
     /// Removes records beyond the retention of the settings; returns the bytes. Kafka does it itself.
     pub async fn retain(&self, settings: &Settings) -> Result<u64, acuvim_log::Error> {
         let Self::Embedded(log) = self else { return Ok(0) };
-        let keep = Retention {
-            max_age: Duration::from_secs(settings.log.retention_hours * 3600),
-            max_bytes: settings.log.retention_mb << 20,
-        };
-        log.retain(std::time::SystemTime::now(), keep).await
+        log.retain(std::time::SystemTime::now(), log_retention(settings)).await
     }
 
     /// Closes the log once every pending append is durable.
@@ -101,6 +97,23 @@ impl AnyLog {
         {
             log.close().await;
         }
+    }
+}
+
+/// The embedded log in a folder.
+pub fn embedded_options(settings: &Settings, folder: &Path) -> EmbeddedOptions {
+    EmbeddedOptions {
+        partitions: settings.log.partitions,
+        min_free_bytes: settings.log.min_free_mb << 20,
+        ..EmbeddedOptions::at(folder)
+    }
+}
+
+/// How much the embedded log keeps.
+pub fn log_retention(settings: &Settings) -> Retention {
+    Retention {
+        max_age: Duration::from_secs(settings.log.retention_hours * 3600),
+        max_bytes: settings.log.retention_mb << 20,
     }
 }
 

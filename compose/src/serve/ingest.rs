@@ -65,14 +65,7 @@ impl Ingest {
     ) -> anyhow::Result<Self> {
         let anonymous = settings.mqtt.anonymous_on_loopback;
         let credentials = watch_credentials(anonymous, control.clone(), end).await?;
-        let options = BrokerOptions {
-            max_connections: settings.mqtt.max_connections,
-            max_silent: settings.mqtt.max_silent_connections,
-            unfinished_bytes: settings.mqtt.unfinished_mb << 20,
-            origins: settings::listed(&settings.http.cors_origins),
-            messages_per_second: settings.mqtt.messages_per_client,
-            pulse: pulse(settings),
-        };
+        let options = broker_options(settings);
         let MqttListeners { tcp, websocket } = listeners;
         let Endpoints { intake, downlink } = endpoints;
         Ok(Self::Broker(Broker::start(&options, tcp, websocket, intake, credentials, &downlink)))
@@ -153,6 +146,18 @@ pub fn bridge_options(settings: &Settings) -> anyhow::Result<Option<BridgeOption
         },
         pulse: pulse(settings),
     }))
+}
+
+/// How the built-in broker treats its clients.
+pub fn broker_options(settings: &Settings) -> BrokerOptions {
+    BrokerOptions {
+        max_connections: settings.mqtt.max_connections,
+        max_silent: settings.mqtt.max_silent_connections,
+        unfinished_bytes: settings.mqtt.unfinished_mb << 20,
+        origins: settings::listed(&settings.http.cors_origins),
+        messages_per_second: settings.mqtt.messages_per_client,
+        pulse: pulse(settings),
+    }
 }
 
 /// Interval of ingest's pulse records. Silent devices are looked for as often, and can't be noticed

@@ -172,6 +172,46 @@ pub struct ApiAddress<'a> {
     pub at: &'a str,
 }
 
+fn sql_limits(settings: &Settings) -> SqlLimits {
+    let sql = &settings.sql;
+    SqlLimits {
+        timeout: Duration::from_millis(sql.timeout_ms),
+        max_rows: sql.max_rows,
+        max_cells: sql.max_cells,
+        concurrent: sql.concurrent,
+        exports: sql.exports,
+        export_stall: Duration::from_secs(sql.export_stall_seconds),
+        ..SqlLimits::default()
+    }
+}
+
+fn command_options(settings: &Settings) -> CommandOptions {
+    CommandOptions {
+        topic_prefix: settings.mqtt.topic_prefix.clone(),
+        timeout_s: settings.commands.timeout_seconds,
+        ota_update_s: settings.commands.ota_update_seconds,
+        sd_flush_s: settings.commands.sd_flush_seconds,
+        other_s: settings.commands.other_seconds,
+    }
+}
+
+fn http_limits(settings: &Settings) -> anyhow::Result<HttpLimits> {
+    let http = &settings.http;
+    Ok(HttpLimits {
+        per_address: http.requests_per_address,
+        per_user: http.requests_per_user,
+        request_time: Duration::from_secs(http.request_timeout_seconds),
+        connections: ConnectionLimits {
+            all: http.max_connections + settings.live.max_connections,
+            of_one_address: http.max_connections_per_address,
+            first_request: Duration::from_secs(http.first_request_seconds),
+            idle: Duration::from_secs(http.idle_seconds),
+        },
+        proxies: http.proxies()?,
+        cors_origins: listed(&http.cors_origins),
+    })
+}
+
 /// Builds the API. Creates the first user and the key for tokens if they don't exist yet.
 pub async fn app(
     settings: &Settings,
@@ -197,35 +237,9 @@ pub async fn app(
         limits: limits(settings),
         jwt,
         initial_password: settings.data.dir.join(admin::PASSWORD_FILE),
-        sql: SqlLimits {
-            timeout: Duration::from_millis(settings.sql.timeout_ms),
-            max_rows: settings.sql.max_rows,
-            max_cells: settings.sql.max_cells,
-            concurrent: settings.sql.concurrent,
-            exports: settings.sql.exports,
-            export_stall: Duration::from_secs(settings.sql.export_stall_seconds),
-            ..SqlLimits::default()
-        },
-        commands: CommandOptions {
-            topic_prefix: settings.mqtt.topic_prefix.clone(),
-            timeout_s: settings.commands.timeout_seconds,
-            ota_update_s: settings.commands.ota_update_seconds,
-            sd_flush_s: settings.commands.sd_flush_seconds,
-            other_s: settings.commands.other_seconds,
-        },
-        http: HttpLimits {
-            per_address: settings.http.requests_per_address,
-            per_user: settings.http.requests_per_user,
-            request_time: Duration::from_secs(settings.http.request_timeout_seconds),
-            connections: ConnectionLimits {
-                all: settings.http.max_connections + settings.live.max_connections,
-                of_one_address: settings.http.max_connections_per_address,
-                first_request: Duration::from_secs(settings.http.first_request_seconds),
-                idle: Duration::from_secs(settings.http.idle_seconds),
-            },
-            proxies: settings.http.proxies()?,
-            cors_origins: listed(&settings.http.cors_origins),
-        },
+        sql: sql_limits(settings),
+        commands: command_options(settings),
+        http: http_limits(settings)?,
         firmware: firmware(settings, &secret, place.at, place.holder)?,
         webhook_hosts: webhook_hosts(settings)?,
         live: settings.live.limits(&settings.http.cors_origins),
@@ -233,3 +247,6 @@ pub async fn app(
     })?;
     Ok(app)
 }
+
+#[cfg(test)]
+mod tests;

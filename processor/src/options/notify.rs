@@ -27,7 +27,7 @@ impl Default for NotifyOptions {
         Self {
             networks: AllowedNetworks::default(),
             smtp_url: None,
-            smtp_from: "acuvim@localhost".to_owned(),
+            smtp_from: "Acuvim <acuvim@localhost>".to_owned(),
             timeout: Duration::from_secs(10),
             retry: Duration::from_secs(5),
             give_up: Duration::from_secs(24 * 3600),

@@ -1,6 +1,6 @@
 //! Single bit flips: each is refused, unless nothing in the format protects the byte.
 
-use acuvim_firmware_registry::{Sample};
+use acuvim_firmware_registry::Sample;
 use sha2::{Digest as _, Sha256};
 
 use crate::check;

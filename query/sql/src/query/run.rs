@@ -119,6 +119,7 @@ async fn answer(
         Source::Lake => sql.lake().view(false)?,
         Source::Hot => sql.lake().view(true)?,
     };
+    // Changes of meters cost a query of their own, which other queries need not wait for.
     if query.text.to_ascii_lowercase().contains("counter_delta") {
         sql.lake().refresh_meter_changes(Utc::now().timestamp_micros()).await;
     }
@@ -131,6 +132,7 @@ async fn answer(
         }
         Err(error) => return Ok(Err(of_query(error))),
     };
+    // An error, since an answer that is cut below the rows that were asked for would look complete.
     if rows.too_many_cells {
         return Err(too_many_cells(limits.max_cells, schema.fields().len()));
     }

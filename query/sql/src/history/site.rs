@@ -20,7 +20,7 @@ use datafusion::{
 use super::request::Order;
 use crate::error::QueryError;
 
-/// Loggers of one site that are followed back, at most.
+/// Loggers of one site that are followed back, at most: each is a query on control and a part of the plan.
 const LOGGERS: usize = 32;
 
 /// The loggers of a site, the newest first.
@@ -101,6 +101,7 @@ pub async fn site_rows(
     }
     let none = || DataFusionError::Internal("a site without loggers".to_owned());
     let all = all.ok_or_else(none)?;
+    // A union keeps no order, although the times of its loggers do not overlap.
     all.sort(vec![col("ts").sort(order == Order::Ascending, false)])
 }
 

@@ -230,6 +230,7 @@ impl Gate {
             FunctionArguments::List(list) => list.args.as_slice(),
             FunctionArguments::None => &[],
         };
+        // Hex has two characters for each byte.
         if name == "encode" {
             self.count_doubling()?;
         }
@@ -260,6 +261,7 @@ impl Visitor for Gate {
     type Break = Box<Problem>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        // Its number of rounds depends on the rows, and each round holds its own in memory.
         if query.with.as_ref().is_some_and(|with| with.recursive) {
             return Self::stop("WITH RECURSIVE is not allowed");
         }
@@ -280,6 +282,7 @@ impl Visitor for Gate {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        // It would create a table.
         if select.into.is_some() {
             return Self::stop("SELECT INTO is not allowed");
         }

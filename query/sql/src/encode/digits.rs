@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-/// Bounds of the fast path: fourteen digits, a point and a sign are the sixteen bytes of a [`Short`]. Numbers with more digits, or with more of them after the point, take the slow path.
+/// Bounds of the fast path: fourteen digits, a point and a sign are the sixteen bytes of a [`Short`]. Numbers
+/// with more digits, or with more of them after the point, take the slow path.
 const FAST_BELOW: u64 = 100_000_000_000_000;
 const FAST_SCALE: u8 = 13;
 

@@ -161,6 +161,7 @@ impl Encoder {
 fn csv(rows: &RecordBatch, decimals: bool, out: &mut Vec<u8>) {
     let mut columns: Vec<Cells<'_>> =
         rows.columns().iter().map(|column| Cells::of(column, decimals)).collect();
+    // Rows may have no columns, and an iterator can't step by zero.
     let width = columns.len().max(1);
     let mut shorts = vec![None; BLOCK * width];
     for from in (0..rows.num_rows()).step_by(BLOCK) {

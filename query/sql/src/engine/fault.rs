@@ -9,6 +9,7 @@ use crate::error::QueryError;
 /// The problem that an error of the engine is to the caller: a query to change, or something to wait for.
 #[must_use]
 pub fn from_engine(error: &DataFusionError) -> QueryError {
+    // The engine may quote a whole plan, and adds backtraces where they are on.
     let line = |text: String| {
         text.lines().next().unwrap_or_default().chars().take(500).collect::<String>()
     };

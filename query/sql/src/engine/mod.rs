@@ -182,6 +182,7 @@ impl Sql {
         &self,
         work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
     ) -> Result<T, QueryError> {
+        // A client that is gone drops its request, and with it this handle: nothing computes for nobody.
         let task = AbortOnDropHandle::new(self.threads().spawn(work));
         task.await.map_err(|e| QueryError::internal(&e))?
     }

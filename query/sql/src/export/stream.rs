@@ -218,6 +218,7 @@ fn written(rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>, lines: 
             lines.write(&batch, &mut bytes);
             Ok(Piece { rows: batch.num_rows(), bytes })
         });
+        // Dropped with the stream: an export that breaks off leaves no writer behind.
         let task = AbortOnDropHandle::new(task);
         async move { task.await.map_err(|e| e.to_string())? }
     });

@@ -17,8 +17,8 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
-    /// Bounds a pattern or format, and answers with the bytes that it spells out. One that comes from a column of
-    /// a subquery may be as long as the longest string in the query.
+    /// Bounds a pattern or format, and answers with the bytes that it spells out. One that comes from a column
+    /// of a subquery may be as long as the longest string in the query.
     pub(super) fn check(&self, pattern: &Expr) -> Result<usize, String> {
         let (mut written, mut longest) = (0_usize, 0);
         let _: ControlFlow<()> = visit_expressions(pattern, |part| {

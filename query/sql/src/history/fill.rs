@@ -78,6 +78,7 @@ impl Filler {
         self.up_to(row.start, Some(&row), most);
         self.next = self.buckets.next(row.start);
         for (last, value) in self.last.iter_mut().zip(&row.cells) {
+            // Readings of other columns do not end what this column had last.
             *last = value.map(|value| (row.start, value)).or(*last);
         }
         self.made.push_back(row);

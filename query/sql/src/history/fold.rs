@@ -112,6 +112,7 @@ impl Fold {
         for ((count, column), before) in self.counts.iter_mut().zip(columns).zip(before) {
             *count = Count::default();
             let Some(counter) = column.counter else { continue };
+            // Counters are followed in order of time, and the newest comes first here.
             for reading in before.iter().rev().filter(|r| changed.is_none_or(|at| r.ts >= at)) {
                 count.track.take(counter, terms, *reading);
             }
@@ -175,6 +176,7 @@ impl Fold {
         let counter = self.columns.get(at)?.counter?;
         let count = self.counts.get_mut(at)?;
         let told = count.track.take(counter, &self.terms, reading);
+        // A bucket that has waited for too long is answered already, and keeps what it counted.
         if let (Some(back), Some(start)) = (told.taken_back, count.counted_in) {
             let mut all = self.over.iter_mut().chain(&mut self.open);
             let cell = all.find(|open| open.start == start).and_then(|o| o.cells.get_mut(at));

@@ -117,6 +117,7 @@ impl<'a> BucketPage<'a> {
     fn collect(&mut self) {
         let request = &self.of.request;
         while let Some(row) = self.filler.pop() {
+            // Buckets before the cursor are only read for what fills need of them.
             let wanted = match (request.cursor, request.order) {
                 (None, _) => true,
                 (Some(cursor), Order::Ascending) => row.start >= cursor.at,
@@ -153,6 +154,7 @@ impl<'a> BucketPage<'a> {
                 // The earliest: the next page reads from there, and finds the last value of every cell.
                 let first = seen.filter_map(|(seen, _)| *seen).min();
                 let fills = matches!(self.of.fill, Fill::Previous | Fill::Linear);
+                // Without a fill the next page needs nothing from before it.
                 Cursor { at, beside: first.filter(|_| fills).unwrap_or(at) }
             }),
             (true, Order::Descending) => last.map(|at| Cursor { at, beside: 0 }),

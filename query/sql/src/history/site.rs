@@ -48,6 +48,7 @@ impl Site {
                 None => None,
             };
             let replaced = |d: &Device| d.replaced_at.map(|at| at.timestamp_micros());
+            // A logger stood there from the end of the one before it to its own end.
             let from = next.as_ref().and_then(replaced).unwrap_or(Micros::MIN);
             let to = replaced(&device).unwrap_or(Micros::MAX);
             loggers.push(SiteLogger { device_id: device.device_id, there: from..to });

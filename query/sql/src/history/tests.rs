@@ -208,6 +208,20 @@ const EVERY: &str = "avg,min,max,sum,count,first,last,delta";
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10))]
 
+    /// A device's readings have times of their own: `telemetry` has each once per device and `ts`.
+    #[test]
+    fn pages_of_readings_are_all_readings_once(
+        readings in readings(), limit in 1_usize..6, descending: bool,
+    ) {
+        let rows = counted(&readings);
+        let context = Stored::readings(&rows).context();
+        let order = if descending { "desc" } else { "asc" };
+        let got = on_a_runtime(Asked::raw(order, limit).all(&context, &always("a")));
+        let whole = on_a_runtime(Asked::raw(order, 100).all(&context, &always("a")));
+        prop_assert_eq!(whole.len(), rows.len());
+        prop_assert_eq!(got, whole);
+    }
+
     /// Whatever a bucket shows, it does not depend on the page that it is on.
     #[test]
     fn pages_of_buckets_are_the_same_as_one_page(

@@ -131,6 +131,7 @@ impl Connection {
 
     /// Ends it. If it is closed several times, the first reason counts.
     pub(crate) fn close(&self, closing: Closing) {
+        // The reason first: whoever is woken by the token reads it.
         let _ = self.closing.set(closing);
         self.out().clear();
         self.closed.cancel();
@@ -208,3 +209,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

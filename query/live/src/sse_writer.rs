@@ -32,6 +32,7 @@ fn written<F: Future<Output = bool> + Send>(
         let mut pieces = pin!(pieces);
         loop {
             let piece = tokio::select! {
+                // Nothing is written to a client that nothing happens for: its end has to be waited for.
                 () = sender.closed() => return,
                 piece = pieces.next() => piece,
             };

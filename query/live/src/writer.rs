@@ -166,6 +166,7 @@ impl ConnectionWriter {
         if let Some(bytes) = self.next_of_replay().await {
             return bytes;
         }
+        // Before waiting: what came while the last write was stalled is due now.
         self.live.hub().catch_up(&self.joined.connection);
         let out = self.joined.connection.next(MOST).await;
         self.written(out)
@@ -250,3 +251,6 @@ impl From<acuvim_control::Error> for ConnectError {
         Self::Control(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,3 +103,6 @@ impl Drop for Inbox {
         self.all.lock().remove(&self.token);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,7 @@ impl Connection {
 
     /// Sets what its client has seen already, and does not get again.
     pub(crate) fn has_seen(&self, position: StreamPosition) {
+        // Once: a client resumes with its first subscription only.
         let _ = self.seen.set(position);
         self.out().keep_events(|event| !self.has_event(event));
     }

@@ -124,6 +124,7 @@ async fn follow(live: &Live, partition: usize, from: PartitionPosition) {
             let is_new = number.is_none_or(|number| number > seq);
             seq = seq.max(number.unwrap_or(0));
             let message = if is_new { message(live, &entry).await } else { None };
+            // Also of a record without a message: it need not be read again by whoever resumes.
             let after = PartitionPosition { next: offset + 1, seq };
             live.hub().publish(message, partition, after);
         }

@@ -85,6 +85,7 @@ impl Hub {
         if same >= self.limits.connections_of_caller {
             return Err(Refusal::FullOfCaller);
         }
+        // Never used again: the readings of stalled clients are kept by this number.
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let limits = QueueLimits {
             events: self.limits.queue_events,

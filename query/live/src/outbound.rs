@@ -284,6 +284,7 @@ impl Outbound {
             return Ok(false);
         }
         let bytes = self.bytes + event.size();
+        // The event is not lost: it is in the log, from which the client's next connection goes on.
         if self.events.len() >= self.limits.events || bytes > self.limits.bytes {
             return Err(TooSlow);
         }
@@ -341,6 +342,7 @@ impl Outbound {
                 self.bytes = self.bytes.saturating_sub(event.size());
             }
         }
+        // Merged readings alone are no loss: of each device the client gets the newest.
         if self.dropped > 0 || self.gap.is_some() {
             let (dropped, merged) =
                 (std::mem::take(&mut self.dropped), std::mem::take(&mut self.merged));

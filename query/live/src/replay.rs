@@ -56,6 +56,7 @@ impl Replay {
         let (mut at, mut left, mut is_gone) = (seen.clone(), VecDeque::new(), false);
         for (partition, (at, to)) in at.partitions.iter_mut().zip(&to.partitions).enumerate() {
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
+            // Most partitions of a client that was away for a moment: the log need not be asked.
             if at.next == to.next {
                 continue;
             }
@@ -114,6 +115,7 @@ impl Replay {
         // A copy: if this future is dropped in the middle, the next one begins with the same records.
         let (mut events, mut at) = (Vec::new(), self.at.clone());
         for (offset, entry) in &batch.entries {
+            // From here on the connection's own queue has them.
             if *offset >= to {
                 break;
             }

@@ -60,6 +60,7 @@ impl ConnectionWriter {
         subscriber: Subscriber,
         wire: Wire,
     ) -> Result<Self, ConnectError> {
+        // Before it joins: from its first moment in the hub a connection gets what its scope sees.
         let visible = access::visible(live, subscriber.scope.as_ref()).await?;
         let interval = live.limits().default_interval;
         let filter = EventFilter { whole: true, interval, ..EventFilter::default() };

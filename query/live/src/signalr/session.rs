@@ -71,6 +71,7 @@ impl Session {
             self.last(&Closing::for_good(format!("a record is larger than {most} KB")))
         })?;
         let since = std::mem::replace(&mut self.refilled, Instant::now()).elapsed().as_secs_f64();
+        // A token bucket: what was not used up to now may be sent at once, up to a bound.
         self.allowance = (self.allowance + since * f64::from(rate)).min(burst(rate));
         // Whole records count: a client that never ends its record is as silent as one that sends nothing.
         if !records.is_empty() {
@@ -183,6 +184,7 @@ impl Session {
             () = tokio::time::sleep_until(due.into()) => Vec::new(),
         };
         let next = match next.is_empty() {
+            // A client that nothing happens for learns how far it has come, and resumes from there.
             true => [ping(), self.writer.idle().unwrap_or_default()].concat(),
             false => next,
         };

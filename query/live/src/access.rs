@@ -44,6 +44,7 @@ pub(crate) async fn covered(
     let mut all: HashSet<Arc<str>> = filter.devices.clone();
     for group in &filter.groups {
         if !groups.contains_key(group) {
+            // Of every scope: one round asks for a group once, and what a subscriber sees is cut out below.
             let ids = live.control().device_ids_of(Some(*group), None).await?;
             groups.insert(*group, ids.into_iter().map(Arc::from).collect());
         }
@@ -98,6 +99,7 @@ struct Rights {
 pub(crate) async fn refresh(live: &Live) {
     let mut by_identity: HashMap<Identity, Vec<Arc<Connection>>> = HashMap::new();
     for connection in live.hub().connections() {
+        // A thousand browser tabs of one user are one question to the database.
         by_identity.entry(Identity::of(&connection)).or_default().push(connection);
     }
     let mut check = Check { live, now: Utc::now(), groups: GroupMembers::new() };
@@ -180,3 +182,6 @@ impl Check<'_> {
         Ok(by_number)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,6 +98,7 @@ impl Connection {
 
     /// Sets what its client has seen already, and does not get again.
     pub(crate) fn has_seen(&self, position: StreamPosition) {
+        // Once: a client resumes with its first subscription only.
         let _ = self.seen.set(position);
         self.out().keep_events(|event| !self.has_event(event));
     }
@@ -131,6 +132,7 @@ impl Connection {
 
     /// Ends it. If it is closed several times, the first reason counts.
     pub(crate) fn close(&self, closing: Closing) {
+        // The reason first: whoever is woken by the token reads it.
         let _ = self.closing.set(closing);
         self.out().clear();
         self.closed.cancel();
@@ -208,3 +210,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

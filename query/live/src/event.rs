@@ -369,4 +369,153 @@ mod tests {
         }
         assert_eq!(EventKind::parse("eventsdropped"), None);
     }
+
+    fn message(event: Value) -> Option<EventMessage> {
+        let event: Event = serde_json::from_value(event).expect("an event");
+        message_of(&event, None)
+    }
+
+    fn argument(message: &EventMessage, name: &str) -> Value {
+        let (_, value) = message.arguments.iter().find(|(n, _)| *n == name).expect(name);
+        serde_json::from_str(value).expect("JSON")
+    }
+
+    fn names(message: &EventMessage) -> Vec<&'static str> {
+        message.arguments.iter().map(|(name, _)| *name).collect()
+    }
+
+    const AT: &str = "2026-05-16T12:00:00Z";
+
+    fn alert(step: &str, shadow: bool, device: Option<&str>) -> Value {
+        let id = uuid::Uuid::nil();
+        json!({
+            "type": "alert", "event_id": id, "step": step, "ts": AT, "recorded_at": AT, "by": null,
+            "note": null, "readings": [],
+            "alert": {
+                "id": id, "device_id": device, "alert_type": "overvoltage", "severity": "critical",
+                "message": "line 1\nline 2", "value": null, "threshold": null, "metadata": null,
+                "origin": "rule", "rule_id": null, "rule_version": null, "shadow": shadow,
+                "backfilled": false, "silenced": false, "withdrawn": false, "acknowledged": false,
+                "acknowledged_by": null, "acknowledged_at": null, "acknowledge_note": null,
+                "created_at": AT, "raised_at": AT, "resolved_at": null, "resolved_by": null,
+                "resolution": null, "incident_id": null, "reminded_at": null, "escalated_at": null,
+            },
+        })
+    }
+
+    #[test]
+    fn an_alert_is_told_when_it_begins_and_when_it_ends() {
+        for (step, kind) in [
+            ("raised", Some(EventKind::AlertCreated)),
+            ("cleared", Some(EventKind::AlertResolved)),
+            ("resolved", Some(EventKind::AlertResolved)),
+            ("withdrawn", Some(EventKind::AlertResolved)),
+            ("acknowledged", None),
+            ("amended", None),
+            ("reminded", None),
+            ("escalated", None),
+        ] {
+            let told = message(alert(step, false, Some("a")));
+            assert_eq!(told.map(|m| m.kind), kind, "{step}");
+            assert_eq!(message(alert(step, true, Some("a"))), None, "a rule that only records");
+        }
+    }
+
+    #[test]
+    fn an_alert_of_the_system_is_of_no_device() {
+        let told = message(alert("raised", false, None)).expect("a message");
+        assert_eq!((told.device.clone(), argument(&told, "device_id")), (None, Value::Null));
+        let told = message(alert("raised", false, Some("a"))).expect("a message");
+        assert_eq!(told.device.as_deref(), Some("a"));
+        assert_eq!(names(&told), ["device_id", "alert"]);
+        assert_eq!(argument(&told, "alert")["message"], "line 1\nline 2");
+        let event = LiveEvent::new(told, StreamPosition::default(), EventOffset::default());
+        let text = String::from_utf8(event.sse().to_vec()).expect("text");
+        assert_eq!(text.lines().count(), 4, "a line break in a text is none in the stream: {text}");
+        assert_eq!(event.hub().iter().filter(|byte| **byte == RECORD_END).count(), 1);
+    }
+
+    fn device(event: &str, status: Value) -> Value {
+        json!({
+            "type": "device", "event_id": uuid::Uuid::nil(), "device_id": "a", "event": event, "ts": AT,
+            "recorded_at": AT, "status": status, "previous": null, "reason": "silent", "detail": null,
+        })
+    }
+
+    #[test]
+    fn a_device_event_is_told_if_it_has_a_status_or_is_a_registration() {
+        let told = message(device("status", json!("offline"))).expect("a message");
+        assert_eq!(
+            (told.kind, names(&told)),
+            (EventKind::DeviceStatusChanged, vec!["device_id", "status"])
+        );
+        let status = argument(&told, "status");
+        assert_eq!(status, json!({"status": "offline", "reason": "silent", "ts": AT}));
+        assert_eq!(message(device("update", Value::Null)), None, "what only the lake keeps");
+        // A device that can't be looked up is told by its id.
+        let told = message(device("registered", json!("online"))).expect("a message");
+        assert_eq!(told.kind, EventKind::DeviceRegistered);
+        assert_eq!(argument(&told, "device"), json!({"device_id": "a", "registered": true}));
+    }
+
+    #[test]
+    fn commands_and_rollouts_are_told_with_their_outcome() {
+        let id = uuid::Uuid::from_u128(5);
+        let told = message(json!({
+            "type": "command", "device_id": "a", "request_id": id, "command": "reboot",
+            "status": "timeout", "response": null, "error": "no answer", "finished_at": AT,
+        }));
+        let told = told.expect("a message");
+        assert_eq!((told.kind, told.device.as_deref()), (EventKind::CommandCompleted, Some("a")));
+        assert_eq!(names(&told), ["device_id", "request_id", "response"]);
+        assert_eq!(argument(&told, "request_id"), json!(id));
+        let response = argument(&told, "response");
+        assert_eq!(
+            (&response["status"], &response["error"]),
+            (&json!("timeout"), &json!("no answer"))
+        );
+        let counts = acuvim_model::RolloutCounts::default();
+        let told = message(json!({
+            "type": "rollout", "rollout_id": id, "version": "1.2.3", "state": "running", "stage": 1,
+            "progress": "half", "devices": counts, "reason": null, "ts": AT,
+        }));
+        let told = told.expect("a message");
+        assert_eq!((told.kind, told.device.clone()), (EventKind::RolloutProgress, None));
+        assert_eq!(argument(&told, "rollout")["progress"], "half");
+    }
+
+    #[test]
+    fn a_heartbeat_is_whole_whatever_fields_are_asked_for() {
+        let beat = Reading::heartbeat("a\"b".into(), "{\"rssi\":-71}".to_owned());
+        let wanted = "event: HeartbeatReceived\ndata: {\"device_id\":\"a\\\"b\",\"data\":{\"rssi\":-71}}\n\n";
+        assert_eq!(beat.sse(None).as_ref(), wanted.as_bytes());
+        assert_eq!(beat.sse(Some(&["voltage_l1_v"])), beat.sse(None));
+        // A choice of fields is not kept for the next client.
+        let fields = reading();
+        let some = fields.hub(Some(&["x"]));
+        assert_ne!(fields.hub(None), some);
+        assert_eq!(fields.hub(Some(&["x"])), some);
+        let none = String::from_utf8(fields.hub(Some(&[])).to_vec()).expect("text");
+        assert!(none.contains("\"data\":{}"), "{none}");
+    }
+
+    #[test]
+    fn a_notice_of_what_is_missing_reads_the_same_on_every_wire() {
+        let missed = Missed { dropped: 2, merged: 1, gap: Some("gone\n".to_owned()) };
+        let sse = String::from_utf8(missed.sse().to_vec()).expect("text");
+        let data = sse.strip_prefix("event: EventsDropped\ndata: ").expect(&sse);
+        let wanted = json!({"dropped": 2, "merged": 1, "gap": "gone\n"});
+        assert_eq!(serde_json::from_str::<Value>(data).expect("JSON"), wanted);
+        let hub = missed.hub();
+        let hub: Value = serde_json::from_slice(&hub[..hub.len() - 1]).expect("JSON");
+        assert_eq!(hub, json!({"type": 1, "target": "EventsDropped", "arguments": [wanted]}));
+    }
+
+    #[test]
+    fn the_size_of_an_event_is_that_of_its_values() {
+        let told = message(device("status", json!("offline"))).expect("a message");
+        let bytes: usize = told.arguments.iter().map(|(_, value)| value.len()).sum();
+        let event = LiveEvent::new(told, StreamPosition::default(), EventOffset::default());
+        assert!(bytes > 40 && event.size() == bytes);
+    }
 }

@@ -59,6 +59,7 @@ async fn feed(live: &Live) {
             }
         }
     };
+    // Before the readers start: whoever joins now gets exactly what they are going to read.
     live.hub().begin(position.clone());
     let readers = position.partitions.iter().enumerate();
     let readers = readers.map(|(partition, from)| follow(live, partition, *from));
@@ -123,6 +124,7 @@ async fn follow(live: &Live, partition: usize, from: PartitionPosition) {
             let is_new = number.is_none_or(|number| number > seq);
             seq = seq.max(number.unwrap_or(0));
             let message = if is_new { message(live, &entry).await } else { None };
+            // Also of a record without a message: it need not be read again by whoever resumes.
             let after = PartitionPosition { next: offset + 1, seq };
             live.hub().publish(message, partition, after);
         }
@@ -134,6 +136,7 @@ async fn follow(live: &Live, partition: usize, from: PartitionPosition) {
 async fn arrivals(live: &Live) {
     loop {
         let arrived = live.lake().arrivals().take().await;
+        // Encoding is most of the work here, and is not done for nobody.
         if !live.hub().is_empty() {
             match encoded(live, &arrived) {
                 Ok(readings) => live.hub().publish_readings(&readings),
@@ -179,3 +182,6 @@ fn heartbeat(row: &RecordBatch) -> String {
     object(&mut columns, 0, &mut out);
     String::from_utf8(out).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,7 @@ impl Hub {
         if same >= self.limits.connections_of_caller {
             return Err(Refusal::FullOfCaller);
         }
+        // Never used again: the readings of stalled clients are kept by this number.
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let limits = QueueLimits {
             events: self.limits.queue_events,
@@ -100,7 +101,7 @@ impl Hub {
         Ok(Joined { hub: Arc::clone(self), connection })
     }
 
-    /// All connections.
+    /// The connections as they are now; others may join and leave meanwhile.
     pub(crate) fn connections(&self) -> Vec<Arc<Connection>> {
         self.lock().connections.values().cloned().collect()
     }
@@ -118,6 +119,7 @@ impl Hub {
         partition: usize,
         after: PartitionPosition,
     ) {
+        // Locked until the event is handed out: a connection that joins begins before it or after it.
         let mut inner = self.lock();
         let Some(position) = &mut inner.position else { return };
         if let Some(at) = position.partitions.get_mut(partition) {
@@ -137,6 +139,7 @@ impl Hub {
     /// Hands readings and heartbeats to every connection that covers them.
     pub(crate) fn publish_readings(&self, readings: &[Arc<Reading>]) {
         let now = Instant::now();
+        // Without the lock: a reading is replaced by the next one, so that its order matters to nobody.
         let connections = self.connections();
         let connected: Vec<u64> = connections.iter().map(|c| c.number).collect();
         let stalled = connections.iter().filter(|c| c.is_stalled(now)).map(|c| c.number);
@@ -208,3 +211,6 @@ impl Drop for Joined {
         self.hub.leave(&self.connection);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ mod subscribe;
 mod subscriber;
 mod writer;
 
+#[cfg(test)]
+mod testing;
+
 pub use connection::{Closing, Connection};
 pub use feed::run;
 pub use hub::{Hub, Refusal};

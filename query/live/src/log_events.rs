@@ -31,6 +31,7 @@ fn registers(event: &Event) -> bool {
 pub(crate) async fn message(live: &Live, entry: &Entry) -> Option<EventMessage> {
     let event = Event::from_entry(entry);
     let event =
+        // A record of a newer version is passed over: it must not hold up those behind it.
         event.inspect_err(|_| metrics::counter!("acuvim_foreign_events_total").increment(1));
     let event = event.ok()?;
     let device = match event.device_id() {

@@ -95,7 +95,7 @@ pub(crate) struct QueueLimits {
     pub bytes: usize,
     /// Readings and heartbeats, one of each device.
     pub readings: usize,
-    /// Subscriptions.
+    /// Subscriptions of the client.
     pub subscriptions: usize,
     /// Devices and groups in them.
     pub devices: usize,
@@ -153,22 +153,32 @@ impl Outbound {
         self.subscriptions.iter().map(|s| (s.number, &s.filter))
     }
 
-    /// Adds a subscription and answers with its number, or with why it can't be added. The first one
-    /// replaces the default, also for what waits already.
-    pub fn subscribe(&mut self, filter: EventFilter, covers: Visible) -> Result<u64, String> {
-        if std::mem::take(&mut self.is_default) {
-            self.subscriptions.clear();
-        }
-        if self.subscriptions.len() >= self.limits.subscriptions {
+    /// Checks whether there is room for a subscription; an error says why there is none.
+    pub fn check_room(&self, filter: &EventFilter) -> Result<(), String> {
+        // The first subscription takes the place of the default.
+        let held = if self.is_default { &[][..] } else { self.subscriptions.as_slice() };
+        if held.len() >= self.limits.subscriptions {
             let most = self.limits.subscriptions;
             return Err(format!("a connection has up to {most} subscriptions: end some first"));
         }
         let size = |filter: &EventFilter| filter.devices.len() + filter.groups.len();
-        let all: usize = self.subscriptions.iter().map(|s| size(&s.filter)).sum();
-        if all + size(&filter) > self.limits.devices {
+        let all: usize = held.iter().map(|s| size(&s.filter)).sum();
+        if all + size(filter) > self.limits.devices {
             let most = self.limits.devices;
             let text = "devices and groups: subscribe to groups, or to everything";
             return Err(format!("a connection subscribes to up to {most} {text}"));
+        }
+        Ok(())
+    }
+
+    /// Adds a subscription and answers with its number, or with why it can't be added. The first one
+    /// replaces the default, also for what waits already.
+    pub fn subscribe(&mut self, filter: EventFilter, covers: Visible) -> Result<u64, String> {
+        // Before anything changes: a client whose first subscription is refused keeps the default, and can
+        // still make its first one.
+        self.check_room(&filter)?;
+        if std::mem::take(&mut self.is_default) {
+            self.subscriptions.clear();
         }
         let number = self.add(filter, covers);
         self.sift();
@@ -194,7 +204,9 @@ impl Outbound {
     /// Ends all subscriptions, or removes devices and groups from them. Answers with how many
     /// subscriptions are left.
     pub fn unsubscribe(&mut self, devices: &[String], groups: &[Uuid], all: bool) -> usize {
-        self.is_default = false;
+        // Devices and groups can't be removed from the default, which names none: it holds on until the
+        // client subscribes or ends everything.
+        self.is_default &= !all;
         for subscription in &mut self.subscriptions {
             devices.iter().for_each(|id| {
                 subscription.filter.devices.remove(id.as_str());
@@ -272,6 +284,7 @@ impl Outbound {
             return Ok(false);
         }
         let bytes = self.bytes + event.size();
+        // The event is not lost: it is in the log, from which the client's next connection goes on.
         if self.events.len() >= self.limits.events || bytes > self.limits.bytes {
             return Err(TooSlow);
         }
@@ -290,6 +303,7 @@ impl Outbound {
         let Some(subscription) = self.subscriptions.iter_mut().rev().find(wants) else {
             return false;
         };
+        // A client that asked for fewer readings loses none by getting the newest of an interval.
         let overdue = subscription.taken.is_none_or(|t| now >= t + subscription.filter.interval);
         let key = (Arc::clone(&reading.device), reading.kind);
         if let Some(ready) = subscription.ready.get_mut(&key) {
@@ -328,6 +342,7 @@ impl Outbound {
                 self.bytes = self.bytes.saturating_sub(event.size());
             }
         }
+        // Merged readings alone are no loss: of each device the client gets the newest.
         if self.dropped > 0 || self.gap.is_some() {
             let (dropped, merged) =
                 (std::mem::take(&mut self.dropped), std::mem::take(&mut self.merged));
@@ -345,6 +360,7 @@ impl Outbound {
             let fields = &subscription.filter.fields;
             out.extend(some.map(|reading| Out::Reading(reading, fields.clone())));
             if subscription.ready.is_empty() {
+                // A burst of ten thousand devices must not hold its memory for as long as the client stays.
                 subscription.ready.shrink_to(64);
             }
         }

@@ -61,6 +61,7 @@ impl StreamPosition {
 
     /// The position that a text names; none if it names none.
     pub fn decode(text: &str) -> Option<Self> {
+        // The most partitions take less than 25,000 characters: a longer text is cut, and so is refused.
         let bytes = URL_SAFE_NO_PAD.decode(text.get(..text.len().min(32_000))?).ok()?;
         let (layout, mut rest) = bytes.split_first()?;
         (*layout == LAYOUT).then_some(())?;
@@ -77,7 +78,7 @@ impl StreamPosition {
     }
 }
 
-/// LEB128.
+/// Unsigned LEB128: seven bits a byte, the lowest first, the eighth bit set while more follow.
 fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -144,5 +145,69 @@ mod tests {
         };
         let position = StreamPosition { epoch: 0, partitions: (0..4).map(partition).collect() };
         assert!(position.encode().len() <= 56, "{}", position.encode().len());
+    }
+
+    fn encoded(bytes: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    #[test]
+    fn a_text_of_another_kind_or_length_is_no_position() {
+        let position = StreamPosition {
+            epoch: 3,
+            partitions: vec![PartitionPosition { next: 300, seq: 70_000 }; 2],
+        };
+        let good = URL_SAFE_NO_PAD.decode(position.encode()).expect("base64");
+        assert_eq!(StreamPosition::decode(&encoded(&good)), Some(position));
+        for cut in 0..good.len() {
+            assert_eq!(StreamPosition::decode(&encoded(&good[..cut])), None, "{cut} bytes of it");
+        }
+        let longer = [&good[..], &[0]].concat();
+        assert_eq!(StreamPosition::decode(&encoded(&longer)), None);
+        let mut other = good;
+        other[0] = LAYOUT + 1;
+        assert_eq!(StreamPosition::decode(&encoded(&other)), None, "of a later version");
+        for bad in ["", "=", "AQ==", "é", "A Q", "\u{0}"] {
+            assert_eq!(StreamPosition::decode(bad), None, "{bad}");
+        }
+        assert_eq!(StreamPosition::decode(&"é".repeat(20_000)), None, "cut within a letter");
+    }
+
+    #[test]
+    fn numbers_that_no_log_has_are_refused() {
+        let number = |value: u64| {
+            let mut out = Vec::new();
+            put(&mut out, value);
+            out
+        };
+        let text = |epoch, count, newest, rest: &[u64]| {
+            let all = [epoch, count, newest].into_iter().chain(rest.iter().copied());
+            encoded(&[vec![LAYOUT], all.flat_map(number).collect()].concat())
+        };
+        let most = i64::MAX.unsigned_abs();
+        let good = StreamPosition::decode(&text(0, 1, most, &[most, 0])).expect("the largest");
+        assert_eq!(good.partitions, [PartitionPosition { next: i64::MAX, seq: i64::MAX }]);
+        for bad in [
+            text(u64::from(u32::MAX), 0, 0, &[]),
+            text(0, 1, 0, &[most + 1, 0]),
+            text(0, 1, most + 1, &[0, 0]),
+            // An event older than the oldest.
+            text(0, 1, 5, &[0, 6]),
+            // Memory for a number of partitions is taken before they are read.
+            text(0, MOST_PARTITIONS + 1, 0, &[]),
+            text(0, u64::MAX, 0, &[]),
+        ] {
+            assert_eq!(StreamPosition::decode(&bad), None, "{bad}");
+        }
+        let endless = encoded(&[[LAYOUT; 1].as_slice(), &[0x80; 40]].concat());
+        assert_eq!(StreamPosition::decode(&endless), None);
+    }
+
+    #[test]
+    fn a_position_of_the_most_partitions_can_be_read() {
+        let partition = |n: i64| PartitionPosition { next: i64::MAX - n, seq: i64::MAX };
+        let partitions = (0..1024).map(partition).collect();
+        let position = StreamPosition { epoch: i32::MAX, partitions };
+        assert_eq!(StreamPosition::decode(&position.encode()), Some(position));
     }
 }

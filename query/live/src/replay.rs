@@ -56,6 +56,7 @@ impl Replay {
         let (mut at, mut left, mut is_gone) = (seen.clone(), VecDeque::new(), false);
         for (partition, (at, to)) in at.partitions.iter_mut().zip(&to.partitions).enumerate() {
             let number = u32::try_from(partition).unwrap_or(u32::MAX);
+            // Most partitions of a client that was away for a moment: the log need not be asked.
             if at.next == to.next {
                 continue;
             }
@@ -111,14 +112,19 @@ impl Replay {
             }
             Err(error) => return Err(error),
         };
+        // A copy: if this future is dropped in the middle, the next one begins with the same records.
         let (mut events, mut at) = (Vec::new(), self.at.clone());
         for (offset, entry) in &batch.entries {
+            // From here on the connection's own queue has them.
             if *offset >= to {
                 break;
             }
-            let seq = outbox_number(entry).unwrap_or(0);
-            let message = if seq > position.seq { message(live, entry).await } else { None };
-            position = PartitionPosition { next: offset + 1, seq: position.seq.max(seq) };
+            let number = outbox_number(entry);
+            // An event without a number was delivered once, and live clients have got it.
+            let is_new = number.is_none_or(|number| number > position.seq);
+            let message = if is_new { message(live, entry).await } else { None };
+            let seq = position.seq.max(number.unwrap_or(0));
+            position = PartitionPosition { next: offset + 1, seq };
             if let Some(at) = at.partitions.get_mut(partition) {
                 *at = position;
             }
@@ -141,3 +147,6 @@ impl Replay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

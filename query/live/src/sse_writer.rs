@@ -27,11 +27,13 @@ fn written<F: Future<Output = bool> + Send>(
     pieces: impl Stream<Item = Bytes> + Send + 'static,
     write: impl Fn(Bytes, mpsc::Sender<Bytes>) -> F + Send + 'static,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
+    // What waits here can't be replaced by a newer reading, so that it is one piece.
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut pieces = pin!(pieces);
         loop {
             let piece = tokio::select! {
+                // Nothing is written to a client that nothing happens for: its end has to be waited for.
                 () = sender.closed() => return,
                 piece = pieces.next() => piece,
             };

@@ -49,6 +49,7 @@ impl StalledClients {
         let mut inner = self.lock();
         let (came, mut rest) = (inner.came, Vec::new());
         for client in stalled {
+            // The first time counts: a client that is still stalled has missed everything since.
             inner.clients.entry(client).or_insert(came);
         }
         // A client may have gone just before it was added.

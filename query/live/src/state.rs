@@ -19,7 +19,7 @@ pub struct LiveParts {
     pub control: Control,
     /// Arrivals of readings, and the latest of each device.
     pub lake: Arc<Lake>,
-    /// Events.
+    /// The log, whose topic `acuvim.events` is read from its end.
     pub log: Arc<dyn Log>,
     /// How clients are treated.
     pub limits: LiveLimits,
@@ -57,7 +57,7 @@ impl Live {
         Self(Arc::new(Inner { control, lake, log, hub }))
     }
 
-    /// The connections.
+    /// The connections of this process.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.0.hub

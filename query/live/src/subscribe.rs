@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Subscribe {
-    /// Devices.
+    /// Ids of devices, each of which the caller has to see.
     pub device_ids: Vec<String>,
     /// Groups, for all of their devices.
     pub group_ids: Vec<Uuid>,
@@ -113,6 +113,7 @@ impl Subscribe {
         if let Some(visible) = &visible
             && let Some(other) = filter.devices.iter().find(|id| !visible.contains(*id))
         {
+            // The same as for a device that does not exist: whether it does is not theirs to know.
             return Err(format!("there is no device `{other}`"));
         }
         for group in &filter.groups {
@@ -157,5 +158,48 @@ mod tests {
         }
         let since = Subscribe { since: Some("x".into()), ..Subscribe::default() };
         assert!(since.since().is_err());
+    }
+
+    #[test]
+    fn a_rate_is_within_its_bounds() {
+        let interval = |rate: f64| {
+            let subscribe = Subscribe { max_rate: Some(rate), ..Subscribe::default() };
+            subscribe.filter().map(|filter| filter.interval)
+        };
+        assert_eq!(interval(0.001), Ok(Duration::from_secs(1000)));
+        assert_eq!(interval(1000.0), Ok(Duration::from_millis(1)));
+        for bad in [0.000_99, 1000.1, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(interval(bad).is_err_and(|e| e.contains("0.001 to 1000")), "{bad}");
+        }
+        let none = Subscribe::default().filter().expect("no rate");
+        assert_eq!(none.interval, Duration::ZERO, "every reading");
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_counts_once() {
+        let filter = filter(
+            r#"{"device_ids":["a","a"],"fields":["voltage_l1_v","voltage_l1_v","load_type"],
+                "types":["AlertCreated","AlertCreated"]}"#,
+        );
+        let filter = filter.expect("good");
+        assert_eq!((filter.devices.len(), filter.kinds.map(|k| k.len())), (1, Some(1)));
+        assert_eq!(filter.fields.as_deref(), Some(&["voltage_l1_v", "load_type"][..]));
+    }
+
+    #[test]
+    fn empty_lists_are_no_choice() {
+        let all = filter(r#"{"device_ids":[],"group_ids":[],"fields":[],"types":[]}"#);
+        let all = all.expect("everything");
+        assert!(all.whole && all.kinds.is_none() && all.fields.is_none());
+        let group = filter(r#"{"group_ids":["00000000-0000-0000-0000-000000000007"]}"#);
+        assert!(!group.expect("a group").whole);
+    }
+
+    #[test]
+    fn a_position_to_go_on_from_reads_back() {
+        let position = StreamPosition { epoch: 3, partitions: vec![] };
+        let since = Subscribe { since: Some(position.encode()), ..Subscribe::default() };
+        assert_eq!(since.since(), Ok(Some(position)));
+        assert_eq!(Subscribe::default().since(), Ok(None));
     }
 }

@@ -60,6 +60,7 @@ impl ConnectionWriter {
         subscriber: Subscriber,
         wire: Wire,
     ) -> Result<Self, ConnectError> {
+        // Before it joins: from its first moment in the hub a connection gets what its scope sees.
         let visible = access::visible(live, subscriber.scope.as_ref()).await?;
         let interval = live.limits().default_interval;
         let filter = EventFilter { whole: true, interval, ..EventFilter::default() };
@@ -166,6 +167,7 @@ impl ConnectionWriter {
         if let Some(bytes) = self.next_of_replay().await {
             return bytes;
         }
+        // Before waiting: what came while the last write was stalled is due now.
         self.live.hub().catch_up(&self.joined.connection);
         let out = self.joined.connection.next(MOST).await;
         self.written(out)
@@ -250,3 +252,6 @@ impl From<acuvim_control::Error> for ConnectError {
         Self::Control(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use crate::{
 /// Bytes that leave at once, or a little more.
 const CHUNK: usize = 256 << 10;
 
-/// Chunks that wait for a client.
+/// Chunks that wait for a client: of an answer that is read slowly about 1 MB is in memory.
 const WAITING: usize = 4;
 
 /// Rows that are written as one piece: few enough to notice a deadline in time.
@@ -34,7 +34,7 @@ pub type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 pub struct Answer<T> {
     /// Facts that are known before the first byte, such as the values of headers.
     pub facts: T,
-    /// The body.
+    /// The body, piece by piece.
     pub pieces: Pieces,
     /// Held until the last piece is on its way.
     pub permit: OwnedSemaphorePermit,
@@ -91,6 +91,7 @@ impl Sql {
 
 /// A body of these pieces: at once if they are few, else as they are written.
 fn begin(mut pieces: Pieces, deadline: Instant, held: impl Send + 'static) -> AnswerBody {
+    // An answer of one chunk needs no task, and its client learns how long it is.
     let first = chunk(&mut pieces).unwrap_or_default();
     let Some(second) = chunk(&mut pieces) else { return AnswerBody::Whole(first.into()) };
     let rest = std::iter::from_fn(move || chunk(&mut pieces));
@@ -253,6 +254,52 @@ mod tests {
         let broken = (0..40).map(|n| if n < 20 { vec![b'x'; CHUNK] } else { panic!("a bug") });
         let body = begin(Box::new(broken), Instant::now() + SOON, permit().await);
         body.collect().await.expect_err("broken off");
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_client_is_gone_is_written_no_further() {
+        let permits = Arc::new(Semaphore::new(1));
+        let held = permit_of(&permits).await.expect("a turn");
+        let endless: Pieces = Box::new(std::iter::repeat_with(|| vec![b'x'; CHUNK]));
+        drop(begin(endless, Instant::now() + SOON, held));
+        let next = tokio::time::timeout(SOON, permit_of(&permits)).await;
+        drop(next.expect("in time").expect("a turn"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_the_deadline_even_if_there_is_room() {
+        let body = begin(many(20), Instant::now(), permit().await);
+        body.collect().await.expect_err("broken off");
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_held_until_the_last_chunk_is_on_its_way() {
+        let permits = Arc::new(Semaphore::new(1));
+        let held = permit_of(&permits).await.expect("a turn");
+        let body = begin(many(2 * (WAITING + 3)), Instant::now() + SOON, held);
+        // The client has taken nothing: more chunks are left than the channel takes.
+        tokio::task::yield_now().await;
+        assert_eq!(permits.available_permits(), 0);
+        body.collect().await.expect("whole");
+        let next = tokio::time::timeout(SOON, permit_of(&permits)).await;
+        drop(next.expect("in time").expect("a turn"));
+    }
+
+    #[test]
+    fn rows_are_cut_into_pieces_in_their_order() {
+        let batch = |from: i64, rows: i64| {
+            let numbers = arrow::array::Int64Array::from_iter_values(from..from + rows);
+            RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("rows")
+        };
+        let batches = vec![batch(0, 0), batch(0, 1), batch(1, 2500), batch(2501, 1024)];
+        let lines = crate::encode::Lines::arrays();
+        let pieces = pieces_of(batches, move |rows, out| lines.write(rows, out));
+        let texts: Vec<String> = pieces.map(|p| String::from_utf8(p).expect("text")).collect();
+        let rows: Vec<usize> = texts.iter().map(|text| text.matches('[').count()).collect();
+        assert_eq!(rows, [1, 1024, 1024, 452, 1024]);
+        let all: Vec<Vec<i64>> =
+            serde_json::from_str(&format!("[{}]", texts.join(","))).expect("JSON");
+        assert!(all.iter().zip(0..).all(|(row, n)| row == &[n]), "each once, in order");
     }
 
     #[test]

@@ -62,3 +62,34 @@ impl From<acuvim_lakehouse::Error> for QueryError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_control_or_lake_is_told_as_what_the_caller_can_do() {
+        use acuvim_control::ErrorKind as Control;
+        use acuvim_lakehouse::ErrorKind as Lake;
+        let control = |kind| QueryError::from(acuvim_control::Error::new(kind, "at db:5432"));
+        let lake = |kind| QueryError::from(acuvim_lakehouse::Error::new(kind, "s3://bucket/x"));
+        for (error, status) in [
+            (control(Control::Unavailable), 503),
+            (control(Control::Conflict), 409),
+            (control(Control::Invalid), 400),
+            (control(Control::Setup), 500),
+            (control(Control::Internal), 500),
+            (lake(Lake::Unavailable), 503),
+            (lake(Lake::NoVersion), 400),
+            (lake(Lake::Setup), 500),
+            (lake(Lake::Internal), 500),
+        ] {
+            assert_eq!(error.problem.status, status, "{error}");
+            // Where something is stored concerns the operator, not the caller.
+            let shown = error.to_string();
+            assert!(status == 400 || !shown.contains("5432") && !shown.contains("s3:"), "{shown}");
+        }
+        let version = lake(Lake::NoVersion).problem;
+        assert_eq!(version.errors[0].field, "at_version");
+    }
+}

@@ -87,6 +87,7 @@ pub fn check_with(
     let sizes: Vec<usize> = params.iter().map(size_of).collect();
     let longest = check_size(text, &sizes, limits)?;
     let mut statements = DFParserBuilder::new(text)
+        // The parser recurses for each parenthesis, and would overflow its stack before any later check.
         .with_recursion_limit(limits.depth)
         .build()
         .and_then(|mut parser| parser.parse_statements())
@@ -96,6 +97,7 @@ pub fn check_with(
         (None, _) => return Err(refuse("the query is empty".to_owned())),
         _ => return Err(refuse("one statement at a time".to_owned())),
     };
+    // COPY and CREATE EXTERNAL TABLE are statements of the engine, and none of standard SQL.
     let Statement::Statement(inner) = &statement else { return Err(only_select()) };
     let ast::Statement::Query(query) = inner.as_ref() else { return Err(only_select()) };
     let mut gate = Gate {
@@ -139,6 +141,7 @@ fn check_size(text: &str, sizes: &[usize], limits: &GateLimits) -> Result<usize,
         let text = format!("the query and its parameters are over {} bytes", limits.text);
         refuse(format!("{text}; a parameter counts as often as it is used"))
     };
+    // The tokenizer takes memory for each character, so that the text is measured before it.
     if text.len().saturating_add(sizes.iter().sum()) > limits.text {
         return Err(over());
     }
@@ -198,7 +201,7 @@ impl Gate {
     }
 
     fn check_pattern(&self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
-        self.patterns.check(pattern).map_or_else(Self::stop, ControlFlow::Continue)
+        self.patterns.check(pattern).map_or_else(Self::stop, |_| ControlFlow::Continue(()))
     }
 
     fn check_regex(&mut self, pattern: &Expr) -> ControlFlow<Box<Problem>> {
@@ -227,6 +230,7 @@ impl Gate {
             FunctionArguments::List(list) => list.args.as_slice(),
             FunctionArguments::None => &[],
         };
+        // Hex has two characters for each byte.
         if name == "encode" {
             self.count_doubling()?;
         }
@@ -257,6 +261,7 @@ impl Visitor for Gate {
     type Break = Box<Problem>;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        // Its number of rounds depends on the rows, and each round holds its own in memory.
         if query.with.as_ref().is_some_and(|with| with.recursive) {
             return Self::stop("WITH RECURSIVE is not allowed");
         }
@@ -277,6 +282,7 @@ impl Visitor for Gate {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        // It would create a table.
         if select.into.is_some() {
             return Self::stop("SELECT INTO is not allowed");
         }
@@ -304,6 +310,7 @@ impl Visitor for Gate {
             TableFactor::Table { args: None, .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
+            // UNNEST and table functions make rows of their own, in memory that no limit counts.
             _ => Self::stop("only tables and subqueries can stand in FROM"),
         }
     }
@@ -370,6 +377,7 @@ fn plain_type(data_type: &DataType) -> ControlFlow<Box<Problem>> {
     ];
     let text = data_type.to_string().to_uppercase();
     let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    // The lengths of VARCHAR(9) and the like make no value larger: the engine does not pad.
     if PLAIN.contains(&word) && !text.contains(['[', '<']) {
         ControlFlow::Continue(())
     } else {
@@ -379,6 +387,7 @@ fn plain_type(data_type: &DataType) -> ControlFlow<Box<Problem>> {
 
 fn name_of(name: &ObjectName) -> Option<String> {
     match name.0.as_slice() {
+        // A name with a schema before it might lead to another function than the list means.
         [ObjectNamePart::Identifier(ident)] => Some(ident.value.to_lowercase()),
         _ => None,
     }

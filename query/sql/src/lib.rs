@@ -16,6 +16,9 @@ pub mod query;
 pub mod readings;
 pub mod tables;
 
+#[cfg(test)]
+mod testing;
+
 pub use engine::{Sql, SqlParts, TailCheck};
 pub use error::QueryError;
 pub use gate::{GateLimits, check as check_query};

@@ -200,3 +200,143 @@ fn what_a_client_leaves_lying_closes_it_alone() {
     out.clear();
     assert_eq!(out.due(Instant::now()), None);
 }
+
+#[test]
+fn a_first_subscription_that_is_refused_changes_nothing() {
+    let (mut out, now) = (whole(0), Instant::now());
+    out.offer_reading(&reading("z", 1), now);
+    let (many, covers) = asked(&["1", "2", "3", "4", "5", "6"]);
+    out.check_room(&many).expect_err("too many devices");
+    out.subscribe(many, covers).expect_err("too many devices");
+    assert!(out.is_default(), "the next one is still its first");
+    assert_eq!(out.offer(&event(1, "z")), Ok(true), "until then it gets everything");
+    assert_eq!(readings(&out.take(now, 10)), ["z"]);
+    let (one, covers) = asked(&["1"]);
+    out.subscribe(one, covers).expect("room");
+    assert_eq!(out.offer(&event(2, "z")), Ok(false), "the default is replaced");
+}
+
+#[test]
+fn the_default_takes_no_room_from_the_first_subscription() {
+    let limits = QueueLimits { subscriptions: 1, devices: 1, ..LIMITS };
+    let everything = || EventFilter { whole: true, ..EventFilter::default() };
+    let mut out = Outbound::new(limits, None, everything());
+    let (one, covers) = asked(&["1"]);
+    out.subscribe(one, covers).expect("room for one");
+    out.subscribe(everything(), None).expect_err("and for no other");
+}
+
+#[test]
+fn to_unsubscribe_from_a_device_does_not_end_the_default() {
+    let mut out = whole(0);
+    assert_eq!(out.unsubscribe(&["a".to_owned()], &[], false), 1);
+    assert!(out.is_default());
+    let (one, covers) = asked(&["b"]);
+    out.subscribe(one, covers).expect("room");
+    assert_eq!(out.filters().count(), 1, "the first subscription replaces it");
+    assert_eq!(out.offer(&event(1, "a")), Ok(false));
+    let mut silent = whole(0);
+    assert_eq!(silent.unsubscribe(&[], &[], true), 0);
+    assert!(!silent.is_default(), "a client that wants nothing has said so");
+    assert_eq!(silent.offer(&event(1, "a")), Ok(false));
+}
+
+#[test]
+fn a_group_that_is_removed_leaves_the_devices_of_the_subscription() {
+    let (mut out, group) = (whole(0), Uuid::from_u128(7));
+    let (one, covers) = asked(&["a"]);
+    out.subscribe(EventFilter { groups: [group].into(), ..one }, covers).expect("room");
+    assert_eq!(out.unsubscribe(&[], &[group, Uuid::nil()], false), 1);
+    assert_eq!(out.unsubscribe(&["a".to_owned()], &[], false), 0, "nothing is left of it");
+}
+
+#[test]
+fn a_kind_that_was_not_asked_for_does_not_come() {
+    let mut out = whole(0);
+    let kinds = Some([EventKind::AlertCreated].into());
+    out.subscribe(EventFilter { whole: true, kinds, ..EventFilter::default() }, None)
+        .expect("room");
+    assert!(out.wants(EventKind::AlertCreated, Some("a")));
+    assert!(!out.wants(EventKind::AlertResolved, Some("a")));
+    assert!(!out.offer_reading(&reading("a", 1), Instant::now()));
+    assert!(out.take(Instant::now(), 10).is_empty());
+}
+
+#[test]
+fn the_bytes_of_what_waits_are_bounded_too() {
+    let large = |n: i64| {
+        let arguments = vec![("x", "x".repeat(400))];
+        let kind = EventKind::AlertCreated;
+        let message = EventMessage { kind, device: Some("a".into()), arguments };
+        let at = EventOffset { partition: 0, offset: n };
+        Arc::new(LiveEvent::new(message, StreamPosition::default(), at))
+    };
+    let (mut out, now) = (whole(0), Instant::now());
+    assert_eq!((out.offer(&large(1)), out.offer(&large(2))), (Ok(true), Ok(true)));
+    assert_eq!(out.offer(&large(3)), Err(TooSlow), "1200 of 1000 bytes");
+    assert_eq!(out.take(now, 1).len(), 1);
+    assert_eq!(out.offer(&large(3)), Ok(true), "what was taken makes room");
+    out.keep_events(|event| event.at.offset == 3);
+    assert_eq!(out.bytes, 400);
+    assert_eq!(out.offer(&large(4)), Ok(true));
+}
+
+#[test]
+fn a_notice_of_missing_events_comes_once_and_at_once() {
+    let (mut out, now) = (whole(3600), Instant::now());
+    assert_eq!(out.due(now), None);
+    out.missed("the log lost them");
+    assert_eq!(out.due(now), Some(now));
+    let gap = Some("the log lost them".to_owned());
+    assert_eq!(missed(&out.take(now, 10)), Some(&Missed { gap, ..Missed::default() }));
+    assert_eq!((out.due(now), out.take(now, 10).len()), (None, 0));
+}
+
+#[test]
+fn events_come_before_readings_and_few_at_a_time() {
+    let (mut out, now) = (whole(0), Instant::now());
+    for device in ["a", "b", "c"] {
+        out.offer_reading(&reading(device, 1), now);
+    }
+    (0..3).for_each(|n| assert_eq!(out.offer(&event(n, "a")), Ok(true)));
+    let kinds = |out: Vec<Out>| -> String {
+        out.iter().map(|o| if matches!(o, Out::Event(_)) { 'e' } else { 'r' }).collect()
+    };
+    assert_eq!(kinds(out.take(now, 2)), "ee");
+    assert_eq!(kinds(out.take(now, 2)), "er");
+    assert_eq!(kinds(out.take(now, 2)), "rr");
+    assert_eq!((kinds(out.take(now, 2)).as_str(), out.due(now)), ("", None));
+}
+
+#[test]
+fn a_heartbeat_does_not_replace_a_reading_of_the_same_device() {
+    let (mut out, now) = (whole(0), Instant::now());
+    out.offer_reading(&reading("a", 1), now);
+    out.offer_reading(&Arc::new(Reading::heartbeat("a".into(), "{}".to_owned())), now);
+    out.offer_reading(&reading("a", 2), now);
+    let taken = out.take(now, 10);
+    assert_eq!(readings(&taken), ["a", "a"]);
+    let text: String = taken
+        .iter()
+        .filter_map(|out| match out {
+            Out::Reading(reading, _) => {
+                Some(String::from_utf8_lossy(&reading.hub(None)).into_owned())
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(text.contains("HeartbeatReceived") && text.contains("\"a\",2"), "{text}");
+}
+
+#[test]
+fn what_a_scope_loses_is_dropped_even_if_its_time_has_come() {
+    let (mut out, now) = (whole(0), Instant::now());
+    for device in ["a", "b", "c"] {
+        out.offer_reading(&reading(device, 1), now);
+    }
+    assert_eq!(readings(&out.take(now, 1)).len(), 1, "two are ready, and not yet taken");
+    out.offer(&event(1, "b")).expect("room");
+    let number = out.filters().next().expect("the default").0;
+    out.cover(&HashMap::from([(number, Some(Arc::new(devices(&["z"]))))]), false);
+    assert_eq!((out.take(now, 10).len(), out.has_events(), out.bytes), (0, false, 0));
+}

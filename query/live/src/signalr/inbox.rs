@@ -43,6 +43,7 @@ pub enum Delivery {
 impl Inboxes {
     /// Hands what a client sent to its session.
     pub async fn deliver(&self, token: &str, caller: Uuid, bytes: Bytes) -> Delivery {
+        // A copy of the sender: the lock is not held while the session is waited for.
         let found = self.lock().get(token).filter(|entry| entry.caller == caller).cloned();
         let Some(entry) = found else { return Delivery::Unknown };
         match tokio::time::timeout(PATIENCE, entry.sender.send(bytes)).await {
@@ -103,3 +104,6 @@ impl Drop for Inbox {
         self.all.lock().remove(&self.token);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,4 +196,75 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }
+
+    #[test]
+    fn a_record_may_be_as_large_as_the_limit_in_one_piece_or_in_several() {
+        let mut records = Records::new(4);
+        assert_eq!(records.push(b"1234\x1e"), Ok(vec![b"1234".to_vec()]));
+        assert_eq!(records.push(b"12345\x1e"), Err(TooLarge));
+        let mut records = Records::new(4);
+        assert_eq!(records.push(b"12\x1e34"), Ok(vec![b"12".to_vec()]));
+        assert_eq!(records.push(b"56\x1e"), Ok(vec![b"3456".to_vec()]));
+        assert_eq!(records.push(b"34"), Ok(vec![]));
+        assert_eq!(records.push(b"567\x1e"), Err(TooLarge), "together they are too large");
+        assert_eq!(Records::new(4).push(b"\x1e\x1e"), Ok(vec![vec![], vec![]]));
+    }
+
+    fn value(record: &[u8]) -> Value {
+        let (end, text) = record.split_last().expect("a record");
+        assert_eq!(*end, RECORD_END);
+        assert!(!text.contains(&RECORD_END), "a record ends once");
+        serde_json::from_slice(text).expect("JSON")
+    }
+
+    #[test]
+    fn answers_are_records_whatever_is_in_them() {
+        let hostile = "\u{1e}\"}{\u{1e}";
+        assert_eq!(value(&handshake_reply(None)), json!({}));
+        assert_eq!(value(&handshake_reply(Some(hostile))), json!({"error": hostile}));
+        let done = completion(hostile, Ok(json!({"x": hostile})));
+        let wanted = json!({"type": 3, "invocationId": hostile, "result": {"x": hostile}});
+        assert_eq!(value(&done), wanted);
+        let failed = completion("7", Err(hostile.to_owned()));
+        assert_eq!(value(&failed), json!({"type": 3, "invocationId": "7", "error": hostile}));
+        assert_eq!(value(&ping()), json!({"type": 6}));
+        assert_eq!(value(&close(None, false)), json!({"type": 7, "allowReconnect": false}));
+        let wanted = json!({"type": 7, "allowReconnect": true, "error": hostile});
+        assert_eq!(value(&close(Some(hostile), true)), wanted);
+    }
+
+    #[test]
+    fn a_handshake_names_the_protocol_that_is_spoken() {
+        for (bad, word) in [
+            (r#"{"protocol":"json","version":2}"#, "`json` 2"),
+            (r#"{"protocol":"messagepack","version":1}"#, "messagepack"),
+            (r#"{"protocol":"json"}"#, "version"),
+            ("", "handshake"),
+        ] {
+            let error = handshake(bad.as_bytes()).expect_err(bad);
+            assert!(error.contains(word), "{bad}: {error}");
+        }
+        // Members of a later version are no fault.
+        assert_eq!(handshake(br#"{"protocol":"json","version":1,"minorVersion":1}"#), Ok(()));
+    }
+
+    #[test]
+    fn a_call_may_lack_its_id_and_its_arguments() {
+        let call = |record: &str| match parse(record.as_bytes()) {
+            Ok(ClientMessage::Call { id, arguments, .. }) => (id, arguments.len()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(call(r#"{"type":1,"target":"x"}"#), (None, 0));
+        assert_eq!(
+            call(r#"{"type":1,"target":"x","invocationId":null,"arguments":null}"#),
+            (None, 0)
+        );
+        assert_eq!(call(r#"{"type":1,"target":"x","arguments":[1,2],"headers":{}}"#), (None, 2));
+        let stream = parse(br#"{"type":4,"invocationId":"9","target":"x"}"#);
+        let wanted = ClientMessage::Stream { id: "9".to_owned(), method: "x".to_owned() };
+        assert_eq!(stream, Ok(wanted));
+        assert_eq!(parse(br#"{"type":7,"error":"bye"}"#), Ok(ClientMessage::Close));
+        parse(br#"{"type":4,"invocationId":"9"}"#).expect_err("a stream of nothing");
+        parse(br#"{"type":-1}"#).expect_err("no type");
+    }
 }

@@ -71,7 +71,9 @@ impl Session {
             self.last(&Closing::for_good(format!("a record is larger than {most} KB")))
         })?;
         let since = std::mem::replace(&mut self.refilled, Instant::now()).elapsed().as_secs_f64();
+        // A token bucket: what was not used up to now may be sent at once, up to a bound.
         self.allowance = (self.allowance + since * f64::from(rate)).min(burst(rate));
+        // Whole records count: a client that never ends its record is as silent as one that sends nothing.
         if !records.is_empty() {
             self.heard = Instant::now();
         }
@@ -137,6 +139,7 @@ impl Session {
         }
         let selection = subscribe.selection(self.writer.live(), &connection).await?;
         // What may fail comes before any change, so that the client can try the same again.
+        connection.out().check_room(&selection.filter)?;
         if let Some(since) = since {
             self.writer.resume(&since).await.map_err(|error| {
                 tracing::info!(%error, "a live client that came again could not reach the log");
@@ -172,6 +175,7 @@ impl Session {
         let (silent, due) = (self.heard + silence, self.written + ping_interval);
         let next = tokio::select! {
             biased;
+            // The end comes first: a client for which something is always due would not hear of it.
             closing = connection.closed() => return Err(self.last(&closing)),
             () = tokio::time::sleep_until(silent.into()) => {
                 return Err(self.last(&Closing::again("nothing was heard from the client for long")));
@@ -180,6 +184,7 @@ impl Session {
             () = tokio::time::sleep_until(due.into()) => Vec::new(),
         };
         let next = match next.is_empty() {
+            // A client that nothing happens for learns how far it has come, and resumes from there.
             true => [ping(), self.writer.idle().unwrap_or_default()].concat(),
             false => next,
         };
@@ -221,3 +226,6 @@ fn argument<T: DeserializeOwned + Default>(arguments: Vec<Value>) -> Result<T, S
         (_, Some(_)) => Err("it takes one argument, an object".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

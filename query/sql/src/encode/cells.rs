@@ -104,6 +104,7 @@ impl<'a> Column<'a> {
             Self::Decimal(values, ..) => values.is_null(row),
             Self::Whole(values) => values.is_null(row),
             Self::Small(values) => values.is_null(row),
+            // JSON has neither NaN nor infinity.
             Self::Float(values) => values.is_null(row) || !values.value(row).is_finite(),
             Self::Other(values, _) => values.get(row).is_none_or(serde_json::Value::is_null),
         }

@@ -87,6 +87,7 @@ impl Encoder {
                     if n > 0 {
                         line.push(b',');
                     }
+                    // A query names its columns as it likes: a name can be a formula too.
                     defused(name, &mut line);
                 }
                 line.push(b'\n');
@@ -99,6 +100,7 @@ impl Encoder {
             }
             ExportFormat::Arrow => To::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             ExportFormat::Parquet => {
+                // Higher levels take several times as long for a few percent of the size.
                 let zstd = ZstdLevel::try_new(3)?;
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(zstd))
@@ -121,7 +123,7 @@ impl Encoder {
         }
     }
 
-    /// Writes rows.
+    /// Writes rows, whose columns are those of the encoder's schema.
     ///
     /// # Errors
     /// When the format can't hold them.
@@ -159,6 +161,7 @@ impl Encoder {
 fn csv(rows: &RecordBatch, decimals: bool, out: &mut Vec<u8>) {
     let mut columns: Vec<Cells<'_>> =
         rows.columns().iter().map(|column| Cells::of(column, decimals)).collect();
+    // Rows may have no columns, and an iterator can't step by zero.
     let width = columns.len().max(1);
     let mut shorts = vec![None; BLOCK * width];
     for from in (0..rows.num_rows()).step_by(BLOCK) {

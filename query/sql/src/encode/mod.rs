@@ -11,3 +11,6 @@ pub use cells::{Cells, object};
 pub use encoder::{Encoder, Lines};
 pub use reading::{ReadingParts, ReadingRows, reading_names};
 pub use values::{micros, row_objects, value_rows, values};
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::error::QueryError;
 /// The longest search.
 const SEARCH_TIME: Duration = Duration::from_secs(10);
 
-/// How long a result is used.
+/// How long a result is used: a search reads the lake, and not every failed query may begin one.
 const VALID_FOR: Duration = Duration::from_secs(300);
 
 /// The result of the last search, and when it ended.
@@ -28,6 +28,7 @@ impl KnownDamage {
         // The lock is held over the search: one searches for all who ask meanwhile.
         let mut known = self.0.lock().await;
         if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= VALID_FOR) {
+            // A search that fails says nothing about files: the error stands as it came.
             let Ok(files) = lake.damaged_files(SEARCH_TIME).await else {
                 return from_engine(error);
             };

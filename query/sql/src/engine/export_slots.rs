@@ -69,6 +69,7 @@ impl ExportSlot {
         let sent = sender.send_timeout(part, self.slots.stall).await;
         sent.map_err(|_| ClientGone)?;
         let now = Instant::now();
+        // A part that finds room at once waited for nobody: the lake is the slower side then.
         self.pace.add(bytes, now.duration_since(begun));
         let refused = *self.slots.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match self.pace.is_too_slow(now, self.slots.stall, refused) {
@@ -138,6 +139,32 @@ mod tests {
         assert!(!pace.is_too_slow(end, EVERY, wanted));
         pace.add(1, EVERY);
         assert!(!pace.is_too_slow(end + EVERY, EVERY, wanted));
+    }
+
+    #[test]
+    fn each_measurement_begins_anew() {
+        let begun = Instant::now();
+        let wanted = Some(begun + EVERY * 3);
+        let mut pace = Pace::from(begun);
+        // A fast beginning does not make up for what follows.
+        pace.add(usize::try_from(PACE * 600).expect("small"), EVERY);
+        assert!(!pace.is_too_slow(begun + EVERY, EVERY, wanted));
+        pace.add(1, EVERY);
+        assert!(pace.is_too_slow(begun + EVERY * 2, EVERY, wanted));
+        assert_eq!((pace.bytes, pace.waited), (0, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_is_noticed_at_once() {
+        let slots = ExportSlots::new(2, Duration::from_secs(3600));
+        let mut slot = slots.enter().expect("a slot");
+        let (sender, receiver) = mpsc::channel(1);
+        drop(receiver);
+        assert_eq!(slot.send(&sender, 1, 1).await, Err(ClientGone));
+        let _other = slots.enter().expect("another slot");
+        assert!(slots.enter().is_none());
+        drop(slot);
+        assert!(slots.enter().is_some(), "a slot is free as soon as its export has ended");
     }
 
     #[tokio::test]

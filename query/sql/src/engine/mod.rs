@@ -120,13 +120,13 @@ impl Sql {
         &self.0.parts.control
     }
 
-    /// The lake.
+    /// The lake, with its tail.
     #[must_use]
     pub fn lake(&self) -> &Lake {
         &self.0.parts.lake
     }
 
-    /// DataFusion.
+    /// DataFusion, with our functions and the memory pool that all queries share.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.0.parts.engine
@@ -182,6 +182,7 @@ impl Sql {
         &self,
         work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
     ) -> Result<T, QueryError> {
+        // A client that is gone drops its request, and with it this handle: nothing computes for nobody.
         let task = AbortOnDropHandle::new(self.threads().spawn(work));
         task.await.map_err(|e| QueryError::internal(&e))?
     }
@@ -200,6 +201,7 @@ impl Sql {
     {
         let (sql, timeout) = (self.clone(), self.limits().timeout);
         let work = self.on_threads(async move {
+            // The wait for the permit counts: to the caller it is time that the answer takes.
             let _permit = sql.permit(Lane::Queries).await?;
             work(sql.clone()).await
         });

@@ -28,6 +28,7 @@ impl WorkThreads {
     /// When the threads can't be started.
     pub fn for_blocking(name: &str, tasks: usize) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
+            // It only starts the tasks, which run on blocking threads.
             .worker_threads(1)
             .max_blocking_threads(tasks)
             .thread_name(name)

@@ -4,3 +4,6 @@
 mod stream;
 
 pub use stream::{Export, ExportPart, ExportStream, export};
+
+#[cfg(test)]
+mod tests;

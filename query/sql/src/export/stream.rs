@@ -33,7 +33,7 @@ const CELL: usize = 8;
 /// Chunks that wait for a client.
 const WAITING: usize = 4;
 
-/// Batches that are read before they can be written.
+/// Batches that are read before they can be written: each is several thousand rows of decoded columns.
 const AHEAD: usize = 2;
 
 /// A part of an export.
@@ -55,7 +55,7 @@ pub type ExportStream = BoxStream<'static, io::Result<ExportPart>>;
 
 /// An export that has begun.
 pub struct Export {
-    /// Its parts.
+    /// Its parts in order, the proof that it is complete at the end.
     pub parts: ExportStream,
     /// The state of the lake that its rows were read from.
     pub view: ViewState,
@@ -218,6 +218,7 @@ fn written(rows: mpsc::Receiver<datafusion::error::Result<RecordBatch>>, lines: 
             lines.write(&batch, &mut bytes);
             Ok(Piece { rows: batch.num_rows(), bytes })
         });
+        // Dropped with the stream: an export that breaks off leaves no writer behind.
         let task = AbortOnDropHandle::new(task);
         async move { task.await.map_err(|e| e.to_string())? }
     });
@@ -273,6 +274,7 @@ impl Sending<'_> {
     async fn end(mut self, rest: Vec<u8>) -> Result<u64, StopReason> {
         self.put(0, rest).await?;
         self.flush().await?;
+        // Only now: the end of a Parquet file, its footer, is hashed as well.
         let sha256 = hex::encode(std::mem::take(&mut self.hash).finalize());
         self.send(ExportPart::Complete { rows: self.count, sha256 }, 0).await?;
         Ok(self.count)
@@ -333,6 +335,100 @@ mod tests {
         send(rows, encoder, sender, slot).await;
         assert!(slots.enter().is_some(), "the slot is free again");
         collected(receiver).await.expect_err("it has no end");
+    }
+
+    /// Batches of rows that count on from each other.
+    fn counted(batches: usize, rows: usize) -> Vec<RecordBatch> {
+        let batch = |n: usize| {
+            let first = i64::try_from(n * rows).expect("few");
+            let numbers = (first..).take(rows);
+            let numbers = arrow::array::Int64Array::from_iter_values(numbers);
+            RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("rows")
+        };
+        (0..batches).map(batch).collect()
+    }
+
+    fn stream_of(
+        batches: Vec<Result<RecordBatch, DataFusionError>>,
+    ) -> (SendableRecordBatchStream, arrow::datatypes::SchemaRef) {
+        let schema = counted(1, 1)[0].schema();
+        let rows = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches));
+        (Box::pin(rows), schema)
+    }
+
+    /// Everything that a client gets that reads at once.
+    async fn received(
+        format: ExportFormat,
+        batches: Vec<Result<RecordBatch, DataFusionError>>,
+    ) -> (Vec<u8>, Option<io::Result<ExportPart>>) {
+        let (rows, schema) = stream_of(batches);
+        let encoder = Encoder::new(format, &schema, false).expect("an encoder");
+        let slots = ExportSlots::new(1, Duration::from_secs(60));
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let sending = send(rows, encoder, sender, slots.enter().expect("a slot"));
+        let (all, ()) = tokio::join!(parts(receiver).collect::<Vec<_>>(), sending);
+        let (mut bytes, mut end) = (Vec::new(), None);
+        for part in all {
+            assert!(end.is_none(), "nothing comes after the end");
+            match part {
+                Ok(ExportPart::Data(data)) => bytes.extend_from_slice(&data),
+                last => end = Some(last),
+            }
+        }
+        (bytes, end)
+    }
+
+    fn hash_of(bytes: &[u8]) -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[tokio::test]
+    async fn an_export_has_every_row_in_order_and_proves_it() {
+        // More than one piece in a batch, and more than one chunk in all.
+        let batches = || counted(12, 5000).into_iter().map(Ok).collect::<Vec<_>>();
+        let (bytes, end) = received(ExportFormat::Csv, batches()).await;
+        let wanted: String = (0..60_000).map(|n| format!("{n}\n")).collect();
+        assert!(bytes.len() > CHUNK && bytes == format!("n\n{wanted}").into_bytes());
+        let complete = ExportPart::Complete { rows: 60_000, sha256: hash_of(&bytes) };
+        assert_eq!(end.expect("an end").expect("complete"), complete);
+        for format in [ExportFormat::Ndjson, ExportFormat::Arrow, ExportFormat::Parquet] {
+            let (bytes, end) = received(format, batches()).await;
+            let complete = ExportPart::Complete { rows: 60_000, sha256: hash_of(&bytes) };
+            assert_eq!(end.expect("an end").expect("complete"), complete, "{format:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_export_of_nothing_is_complete() {
+        let (bytes, end) = received(ExportFormat::Ndjson, vec![]).await;
+        let sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert!(bytes.is_empty());
+        let complete = ExportPart::Complete { rows: 0, sha256: sha256.to_owned() };
+        assert_eq!(end.expect("an end").expect("complete"), complete);
+    }
+
+    #[tokio::test]
+    async fn an_export_whose_rows_fail_in_the_middle_is_not_complete() {
+        for format in [ExportFormat::Csv, ExportFormat::Parquet] {
+            let mut batches: Vec<_> = counted(3, 5000).into_iter().map(Ok).collect();
+            batches.insert(2, Err(DataFusionError::Execution("a file is gone".to_owned())));
+            let (_, end) = received(format, batches).await;
+            let error = end.expect("an end").expect_err("broken off");
+            // The cause may name files: it is in the log alone.
+            assert_eq!(error.to_string(), "the export broke off", "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_cut_into_pieces_that_are_all_of_it() {
+        let rows = counted(1, 2 * PIECE + 1).remove(0);
+        let sizes = |rows: RecordBatch| -> Vec<usize> {
+            cut(Ok(rows)).into_iter().map(|piece| piece.expect("rows").num_rows()).collect()
+        };
+        assert_eq!(sizes(rows.clone()), [PIECE, PIECE, 1]);
+        assert_eq!(sizes(rows.slice(0, PIECE)), [PIECE]);
+        assert!(sizes(rows.slice(0, 0)).is_empty());
+        assert_eq!(cut(Err(DataFusionError::Internal(String::new()))).len(), 1, "an error stays");
     }
 
     #[tokio::test]

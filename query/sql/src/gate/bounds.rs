@@ -48,17 +48,18 @@ fn sets(expr: &Expr) -> u64 {
 /// Whether the centroids of a percentile, which take memory for each group, are a number within bounds.
 pub(super) fn is_bounded_percentile(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
-    let mut others = 0;
-    for argument in &list.args {
+    for (at, argument) in list.args.iter().enumerate() {
         let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return false };
         match number(expr) {
             Some(number) if number > CENTROIDS => return false,
             Some(_) => {}
-            None => others += 1,
+            // The column comes first, unless it follows WITHIN GROUP. Anywhere else an expression could
+            // compute a number of centroids that nothing bounds, such as `1000 * 1000000`.
+            None if at == 0 && function.within_group.is_empty() => {}
+            None => return false,
         }
     }
-    // The one argument that is not a number is the column, unless that follows WITHIN GROUP.
-    list.args.len() <= 3 && others <= usize::from(function.within_group.is_empty())
+    list.args.len() <= 3
 }
 
 fn number(expr: &Expr) -> Option<f64> {

@@ -176,6 +176,18 @@ mod tests {
                 "SELECT x, CAST(x AS DOUBLE) AS \"CAST(x AS DOUBLE)\" FROM t ORDER BY x",
             ),
             (
+                "SELECT CAST(x AS DOUBLE), CAST(x AS BIGINT) FROM t",
+                "SELECT CAST(x AS DOUBLE) AS \"CAST(x AS DOUBLE)\", CAST(x AS BIGINT) FROM t",
+            ),
+            (
+                "SELECT a FROM (SELECT CAST(x AS DOUBLE) FROM t ORDER BY x) AS q(a)",
+                "SELECT a FROM (SELECT CAST(x AS DOUBLE) AS x FROM t ORDER BY x) AS q (a)",
+            ),
+            (
+                "SELECT t.*, (x::BIGINT)::DOUBLE FROM t",
+                "SELECT t.*, (x::BIGINT)::DOUBLE AS \"(x::BIGINT)::DOUBLE\" FROM t",
+            ),
+            (
                 "SELECT *, CAST(x AS DOUBLE) FROM t",
                 "SELECT *, CAST(x AS DOUBLE) AS \"CAST(x AS DOUBLE)\" FROM t",
             ),
@@ -193,6 +205,12 @@ mod tests {
             "SELECT CAST(x AS DOUBLE) FROM t ORDER BY y",
             "SELECT x, y FROM t ORDER BY x",
             "SELECT (x) FROM t ORDER BY x + 1",
+            // A column of a table is never a cast, and two casts can't share one name.
+            "SELECT CAST(x AS DOUBLE) FROM t ORDER BY t.x",
+            "SELECT DISTINCT ON (x) CAST(x AS DOUBLE) FROM t ORDER BY x",
+            "SELECT CAST(x AS DOUBLE) FROM t ORDER BY \"X\"",
+            "SELECT sum(x) FROM t ORDER BY x",
+            "SELECT CAST(x AS DOUBLE) FROM t LIMIT 1",
         ] {
             assert_eq!(rewritten(sql), sql);
         }

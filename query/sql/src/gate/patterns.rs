@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value, visit_expressions};
 
 /// The patterns of a query, checked one by one.
 pub(super) struct Patterns {
@@ -17,17 +17,17 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
-    /// Bounds a pattern or format. One that comes from a column of a subquery may be as long as the longest
-    /// string in the query.
-    pub(super) fn check(&self, pattern: &Expr) -> Result<(), String> {
+    /// Bounds a pattern or format, and answers with the bytes that it spells out. One that comes from a column
+    /// of a subquery may be as long as the longest string in the query.
+    pub(super) fn check(&self, pattern: &Expr) -> Result<usize, String> {
         let (mut written, mut longest) = (0_usize, 0);
         let _: ControlFlow<()> = visit_expressions(pattern, |part| {
             match part {
+                // By its kind, not by its first character: a text may be quoted with dollars too.
                 Expr::Value(value) => {
-                    let text = value.to_string();
-                    written += match text.starts_with('$') {
-                        true => size_of_named(&text, &self.sizes),
-                        false => text.len(),
+                    written += match &value.value {
+                        Value::Placeholder(name) => size_of_named(name, &self.sizes),
+                        text => text.to_string().len(),
                     };
                 }
                 Expr::BinaryOp { .. } | Expr::Nested(_) | Expr::Cast { .. } => {}
@@ -37,14 +37,14 @@ impl Patterns {
         });
         match written.max(longest) > self.limit {
             true => Err(format!("a pattern or format of over {} bytes", self.limit)),
-            false => Ok(()),
+            false => Ok(written),
         }
     }
 
     /// A regular expression is compiled for each of its values, and takes much more memory than its text. So
     /// it must be the same for every row, and all of a query's regular expressions together must be short.
     pub(super) fn check_regex(&mut self, pattern: &Expr) -> Result<(), String> {
-        self.check(pattern)?;
+        let written = self.check(pattern)?;
         let mut is_constant = true;
         let _: ControlFlow<()> = visit_expressions(pattern, |part| {
             is_constant &= matches!(
@@ -57,7 +57,8 @@ impl Patterns {
             let detail = "a regular expression must be a text, not a column or a function";
             return Err(detail.to_owned());
         }
-        self.regexes += pattern.to_string().len();
+        // A parameter counts with the bytes of its value, not with those of its name.
+        self.regexes += written;
         match self.regexes > 4 * self.limit {
             true => Err(format!("regular expressions of over {} bytes together", 4 * self.limit)),
             false => Ok(()),

@@ -24,6 +24,7 @@ impl BucketQuery {
         let mut meter = self.meter.clone();
         if self.counts() {
             meter.changes.extend(self.meter_changes(context, range.clone()).await?);
+            // Control and the heartbeats may know of the same change.
             meter.changes.sort_unstable();
             meter.changes.dedup();
         }
@@ -39,6 +40,7 @@ impl BucketQuery {
             self.look_ahead(context, range.end, &mut fold).await?;
         }
         fold.finish().into_iter().for_each(|row| page.take(row));
+        // Buckets of the future are not filled in.
         page.end(range.end.min(self.now.max(range.start)));
         Ok(page.finish())
     }

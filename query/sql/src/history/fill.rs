@@ -13,7 +13,7 @@ pub(super) enum Fill {
     /// There is no such row.
     #[default]
     None,
-    /// Nulls.
+    /// A null in every cell but counts, which are 0.
     Null,
     /// The values of the bucket before.
     Previous,
@@ -78,6 +78,7 @@ impl Filler {
         self.up_to(row.start, Some(&row), most);
         self.next = self.buckets.next(row.start);
         for (last, value) in self.last.iter_mut().zip(&row.cells) {
+            // Readings of other columns do not end what this column had last.
             *last = value.map(|value| (row.start, value)).or(*last);
         }
         self.made.push_back(row);
@@ -97,6 +98,7 @@ impl Filler {
         if self.fill == Fill::None {
             return;
         }
+        // A gap of years in buckets of a second would fill the memory before the page is cut.
         while let Some(start) = self.next.filter(|next| *next < end && self.made.len() <= most) {
             if self.wanted.contains(&start) {
                 if self.keep.is_some_and(|keep| self.made.len() >= keep) {
@@ -187,6 +189,53 @@ mod tests {
         filler.end(3, 10);
         let last = std::iter::from_fn(|| filler.pop()).last().expect("rows");
         assert_eq!(last.cells, [Some(3.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn a_count_is_zero_where_nothing_was_read_whatever_the_fill() {
+        let buckets = Buckets::new(Interval::Fixed(10), chrono_tz::Tz::UTC).expect("regular");
+        for fill in [Fill::Null, Fill::Previous, Fill::Linear] {
+            let both = vec![Aggregate::Count, Aggregate::Max];
+            let mut filler = Filler::new(buckets, fill, both, 0);
+            filler.push(Row { start: 10, cells: vec![Some(5.0), Some(2.0)] }, 10);
+            filler.push(Row { start: 30, cells: vec![Some(1.0), None] }, 10);
+            filler.end(41, 10);
+            let rows: Vec<Row> = std::iter::from_fn(|| filler.pop()).collect();
+            let counts: Vec<_> = rows.iter().map(|row| row.cells[0]).collect();
+            assert_eq!(counts, [0.0, 5.0, 0.0, 1.0, 0.0].map(Some), "{fill:?}");
+            let filled = if fill == Fill::Previous { Some(2.0) } else { None };
+            assert_eq!(rows[2].cells[1], filled, "no line leads to a bucket without a value");
+            assert_eq!(rows[4].cells[1], filled);
+            assert_eq!(rows[3].cells[1], None, "a row that was read stays as it is");
+        }
+    }
+
+    #[test]
+    fn nothing_is_filled_in_from_the_end_on() {
+        let starts = |to| filled(Fill::Null, &[], to).into_iter().map(|r| r.0).collect::<Vec<_>>();
+        // The history begins within the bucket that begins at 0.
+        assert_eq!(starts(0), Vec::<i64>::new());
+        assert_eq!(starts(1), [0]);
+        assert_eq!(starts(20), [0, 10]);
+        assert_eq!(starts(21), [0, 10, 20]);
+    }
+
+    #[test]
+    fn buckets_of_a_day_are_filled_over_a_change_of_the_clocks() {
+        let berlin = chrono_tz::Tz::Europe__Berlin;
+        let buckets = Buckets::new(Interval::Days(1), berlin).expect("regular");
+        let at = |text| acuvim_wire::time::parse_rfc3339(text).expect("a time");
+        let from = at("2026-03-27T23:00:00Z");
+        let mut filler = Filler::new(buckets, Fill::Null, vec![Aggregate::Avg], from);
+        filler.end(at("2026-03-31T00:00:00Z"), 10);
+        let starts: Vec<_> = std::iter::from_fn(|| filler.pop()).map(|row| row.start).collect();
+        let wanted = [
+            "2026-03-27T23:00:00Z",
+            "2026-03-28T23:00:00Z",
+            "2026-03-29T22:00:00Z",
+            "2026-03-30T22:00:00Z",
+        ];
+        assert_eq!(starts, wanted.map(at));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use acuvim_wire::Micros;
 
 use super::aggregate::{Aggregate, Column};
 
-/// Buckets that are over and wait, because a later reading might take back what they counted.
+/// Buckets that are over and wait, because a later reading might take back what they counted. A counter that
+/// falls silent would otherwise keep all later buckets in memory.
 const MOST_WAITING: usize = 1000;
 
 /// A bucket: its beginning, and the aggregates of each column in turn.
@@ -111,6 +112,7 @@ impl Fold {
         for ((count, column), before) in self.counts.iter_mut().zip(columns).zip(before) {
             *count = Count::default();
             let Some(counter) = column.counter else { continue };
+            // Counters are followed in order of time, and the newest comes first here.
             for reading in before.iter().rev().filter(|r| changed.is_none_or(|at| r.ts >= at)) {
                 count.track.take(counter, terms, *reading);
             }
@@ -174,6 +176,7 @@ impl Fold {
         let counter = self.columns.get(at)?.counter?;
         let count = self.counts.get_mut(at)?;
         let told = count.track.take(counter, &self.terms, reading);
+        // A bucket that has waited for too long is answered already, and keeps what it counted.
         if let (Some(back), Some(start)) = (told.taken_back, count.counted_in) {
             let mut all = self.over.iter_mut().chain(&mut self.open);
             let cell = all.find(|open| open.start == start).and_then(|o| o.cells.get_mut(at));
@@ -205,6 +208,7 @@ impl Fold {
         }
         self.over.extend(self.open.take());
         self.open = self.buckets.start(ts).map(|start| {
+            // The last bucket of the calendar has no next one.
             let end = self.buckets.next(start).unwrap_or(Micros::MAX);
             Open { start, end, cells: vec![Cell::default(); self.columns.len()] }
         });
@@ -237,6 +241,7 @@ impl Fold {
     /// Lets counters start anew if another meter was connected since the last reading.
     fn part_meters(&mut self, ts: Micros) {
         let Some(last) = self.last else { return };
+        // A change at the very time of a reading comes before that reading, which is the new meter's.
         let after = self.changes.partition_point(|change| *change <= last);
         if self.changes.get(after).is_some_and(|change| *change <= ts) {
             self.counts.fill(Count::default());
@@ -268,6 +273,7 @@ impl Cell {
             (self.min, self.max) = (rolled.min, rolled.max);
         }
         self.count += rolled.count;
+        // Quarters have different numbers of readings: each average counts with its own.
         self.sum += rolled.avg * f64::from(rolled.count);
         self.min = self.min.min(rolled.min);
         self.max = self.max.max(rolled.max);

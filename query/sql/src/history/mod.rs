@@ -89,3 +89,6 @@ async fn answer(
     let pieces = page.map(|page| page.into_pieces(&before, ViewState::from(&view)));
     Ok(pieces.map(|pieces| Answer { facts: (), pieces, permit, memory: None }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ impl BucketQuery {
             // A meter goes on counting while its logger is away, however long that is.
             let far = Micros::MIN..near.start;
             if let Some(quarter) = last_quarter(context, &logger.device_id, far).await? {
+                // A day before that quarter too: some counters are sent more seldom than others.
                 let far = quarter.saturating_sub(DAY)..from;
                 before = self.last_readings(context, far).await?;
             }
@@ -151,5 +152,36 @@ fn keep(found: &mut Vec<Reading>, reading: Option<Reading>) {
         Some(last) if last.value == reading.value => last.ts = reading.ts,
         _ if full => {}
         _ => found.push(reading),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(values: impl IntoIterator<Item = Option<f64>>) -> Vec<(Micros, f64)> {
+        let mut found = Vec::new();
+        for (ts, value) in (0_i64..).zip(values) {
+            // The newest comes first.
+            keep(&mut found, value.map(|value| Reading { ts: -ts, value }));
+        }
+        found.iter().map(|reading| (reading.ts, reading.value)).collect()
+    }
+
+    #[test]
+    fn a_register_that_is_stuck_takes_one_place() {
+        let values = [Some(5.0), Some(5.0), None, Some(5.0), Some(4.0), Some(5.0)];
+        assert_eq!(kept(values), [(-3, 5.0), (-4, 4.0), (-5, 5.0)], "the oldest of equal ones");
+    }
+
+    #[test]
+    fn the_newest_readings_are_kept() {
+        let falling = (0..20).map(|n| Some(f64::from(100 - n)));
+        let found = kept(falling);
+        assert_eq!(found.len(), KEPT);
+        assert_eq!((found[0], found[KEPT - 1]), ((0, 100.0), (-7, 93.0)));
+        // The last place goes on to the oldest of equal readings; nothing comes behind it.
+        let stuck = (0..20).map(|n| Some(f64::from(100 - n.min(7))));
+        assert_eq!(kept(stuck)[KEPT - 1], (-19, 93.0));
     }
 }

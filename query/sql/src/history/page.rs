@@ -87,7 +87,9 @@ impl<'a> BucketPage<'a> {
 
     fn most(&self) -> usize {
         match self.of.request.order {
+            // One row more than the page has shows that there is a next page.
             Order::Ascending => self.of.request.limit + 1,
+            // The last rows are the page: none is final before the end, and the filler keeps few of them.
             Order::Descending => usize::MAX - 1,
         }
     }
@@ -115,6 +117,7 @@ impl<'a> BucketPage<'a> {
     fn collect(&mut self) {
         let request = &self.of.request;
         while let Some(row) = self.filler.pop() {
+            // Buckets before the cursor are only read for what fills need of them.
             let wanted = match (request.cursor, request.order) {
                 (None, _) => true,
                 (Some(cursor), Order::Ascending) => row.start >= cursor.at,
@@ -148,8 +151,10 @@ impl<'a> BucketPage<'a> {
                 // A count has a value in every bucket; other cells may have had their last one long ago.
                 let cells = self.of.cells();
                 let seen = self.seen.iter().zip(&cells).filter(|(_, a)| **a != Aggregate::Count);
+                // The earliest: the next page reads from there, and finds the last value of every cell.
                 let first = seen.filter_map(|(seen, _)| *seen).min();
                 let fills = matches!(self.of.fill, Fill::Previous | Fill::Linear);
+                // Without a fill the next page needs nothing from before it.
                 Cursor { at, beside: first.filter(|_| fills).unwrap_or(at) }
             }),
             (true, Order::Descending) => last.map(|at| Cursor { at, beside: 0 }),

@@ -23,6 +23,7 @@ pub(super) async fn page(
         skip = usize::try_from(cursor.beside).unwrap_or(0);
         match request.order {
             Order::Ascending => from = from.max(cursor.at),
+            // The end of a range is not in it, and readings of the cursor's time may still be missing.
             Order::Descending => to = to.min(cursor.at.saturating_add(1)),
         }
     }

@@ -107,7 +107,7 @@ impl std::fmt::Display for Cursor {
 /// A column of a history's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryColumn {
-    /// Its name.
+    /// Its name: `ts`, a reading, or a reading and an aggregate, such as `voltage_l1_v_max`.
     pub name: String,
     /// The unit of its values; empty if they have none.
     pub unit: &'static str,
@@ -339,6 +339,106 @@ mod tests {
             assert_eq!(error.problem.errors[0].field, field);
         }
         assert!(HistoryRequest::new(5, 5, &RequestTexts::default()).is_err());
+    }
+
+    fn refused(request: Result<HistoryRequest, QueryError>) -> (String, String) {
+        let error = request.expect_err("a bad request").problem.errors.remove(0);
+        (error.field, error.message)
+    }
+
+    #[test]
+    fn each_bound_holds_at_its_edge_and_not_beyond() {
+        let request = |length: i64, texts: &RequestTexts<'_>| HistoryRequest::new(0, length, texts);
+        let voltage = || RequestTexts { fields: Some("voltage_l1_v"), ..RequestTexts::default() };
+        for (limit, good) in [(0, false), (1, true), (20_000, true), (20_001, false)] {
+            let limited = request(1, &RequestTexts { limit: Some(limit), ..voltage() });
+            assert_eq!(limited.is_ok(), good, "{limit}");
+        }
+        // 52 readings as they are: 2,000,000 cells are 38,461 rows, so a page of any size fits.
+        let raw = RequestTexts { limit: Some(20_000), ..RequestTexts::default() };
+        request(1, &raw).expect("all readings");
+        let four = |limit| RequestTexts {
+            limit: Some(limit),
+            interval: Some("1h"),
+            agg: Some("avg,min"),
+            ..RequestTexts::default()
+        };
+        request(1, &four(19_230)).expect("104 columns");
+        let (field, message) = refused(request(1, &four(19_231)));
+        assert_eq!((field.as_str(), message.as_str()), ("limit", "19230 with 104 columns"));
+        let filled = |fill, length| {
+            let (interval, fill) = (Some("1s"), Some(fill));
+            request(length, &RequestTexts { interval, fill, ..voltage() })
+        };
+        filled("null", 1_000_000 * SECOND).expect("a million buckets");
+        let (field, message) = refused(filled("null", 1_000_001 * SECOND));
+        assert!(field == "interval" && message.contains("1000000 buckets"), "{message}");
+        filled("none", i64::MAX / 2)
+            .expect("buckets without readings cost nothing if none is filled");
+    }
+
+    #[test]
+    fn days_and_months_count_with_their_shortest_length() {
+        assert_eq!(shortest(Interval::Fixed(7)), 7);
+        assert_eq!(shortest(Interval::Days(1)), 23 * HOUR);
+        assert!(shortest(Interval::Months(1)) <= 28 * 24 * HOUR - HOUR, "a February with a change");
+        assert_eq!(shortest(Interval::Months(12)), 12 * shortest(Interval::Months(1)));
+    }
+
+    #[test]
+    fn a_cursor_reads_back_as_it_was_and_no_other_text_is_one() {
+        for cursor in [Cursor { at: 0, beside: 0 }, Cursor { at: -5, beside: 7 }] {
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        }
+        for bad in ["", "_", "5", "5_", "_5", "5_5_5", "5 _5", "0x5_1", "9223372036854775808_0"] {
+            assert_eq!(Cursor::parse(bad), None, "{bad}");
+        }
+        let given = |cursor: &str| {
+            let texts = RequestTexts { cursor: Some(cursor), ..RequestTexts::default() };
+            HistoryRequest::new(0, 1, &texts)
+        };
+        // Readings of the year 9999, and one before 1970 whose bucket begins in 1969.
+        for good in ["253402300799999999_1", "-1_-2678400000000"] {
+            given(good).expect(good);
+        }
+        for bad in ["253404979200000000_0", "-2678400000001_0", "0_253404979200000000"] {
+            assert_eq!(refused(given(bad)).0, "cursor", "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_trimmed_and_each_counts_once() {
+        let names = |list| fields(list).map(|all| all.iter().map(|r| r.name).collect::<Vec<_>>());
+        assert_eq!(names(Some(" voltage_l1_v , voltage_l1_v")), Ok(vec!["voltage_l1_v"]));
+        assert_eq!(names(None).map(|all| all.len()), Ok(READINGS.len()));
+        for bad in ["", "voltage_l1_v,", "VOLTAGE_L1_V", "ts", "device_id"] {
+            let error = names(Some(bad)).expect_err(bad);
+            assert_eq!(error.problem.errors[0].field, "fields");
+        }
+        let all = aggregates("delta, avg,avg")
+            .map(|all| all.iter().map(|a| a.name()).collect::<Vec<_>>());
+        assert_eq!(all, Ok(vec!["delta", "avg"]));
+        let known = aggregates("median").expect_err("no aggregate").problem.detail;
+        assert!(known.contains("avg, min, max, sum, count, first, last, delta"), "{known}");
+    }
+
+    #[test]
+    fn buckets_follow_a_time_zone_that_they_are_regular_in() {
+        let request = |interval, tz| {
+            let texts =
+                RequestTexts { interval: Some(interval), tz: Some(tz), ..RequestTexts::default() };
+            HistoryRequest::new(0, 1, &texts)
+        };
+        for (interval, tz) in [("7m", "UTC"), ("30m", "Asia/Kolkata"), ("5h", "Europe/Berlin")] {
+            let good = request(interval, tz).expect(interval);
+            assert_eq!((good.interval(), good.tz().name()), (Some(interval), tz));
+        }
+        let (field, message) = refused(request("7m", "Europe/Berlin"));
+        assert!(field == "interval" && message.contains("half an hour"), "{message}");
+        for bad in ["europe/berlin ", "+02:00", ""] {
+            let (field, message) = refused(request("1h", bad));
+            assert!(field == "tz" && message.contains("IANA"), "{bad}: {message}");
+        }
     }
 
     #[test]

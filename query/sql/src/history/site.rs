@@ -20,7 +20,7 @@ use datafusion::{
 use super::request::Order;
 use crate::error::QueryError;
 
-/// Loggers of one site that are followed back, at most.
+/// Loggers of one site that are followed back, at most: each is a query on control and a part of the plan.
 const LOGGERS: usize = 32;
 
 /// The loggers of a site, the newest first.
@@ -48,6 +48,7 @@ impl Site {
                 None => None,
             };
             let replaced = |d: &Device| d.replaced_at.map(|at| at.timestamp_micros());
+            // A logger stood there from the end of the one before it to its own end.
             let from = next.as_ref().and_then(replaced).unwrap_or(Micros::MIN);
             let to = replaced(&device).unwrap_or(Micros::MAX);
             loggers.push(SiteLogger { device_id: device.device_id, there: from..to });
@@ -101,6 +102,7 @@ pub async fn site_rows(
     }
     let none = || DataFusionError::Internal("a site without loggers".to_owned());
     let all = all.ok_or_else(none)?;
+    // A union keeps no order, although the times of its loggers do not overlap.
     all.sort(vec![col("ts").sort(order == Order::Ascending, false)])
 }
 

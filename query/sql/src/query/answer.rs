@@ -80,3 +80,49 @@ impl Rows {
         Ok(Box::new(std::iter::once(head).chain(rows)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acuvim_model::SqlResponse;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    fn rows(count: i64) -> Rows {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+        let texts = (0..count).map(|n| (n % 2 == 0).then(|| format!("=n,{n}")));
+        let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
+        let columns = [("n", numbers, false), ("text", texts, true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("rows");
+        let view = ViewState { lake_version: 9, watermark: vec![4, 5] };
+        let row_count = batch.num_rows();
+        let facts = AnswerFacts { row_count, truncated: true, view };
+        Rows { schema: batch.schema(), batches: vec![batch], facts, begun: Instant::now() }
+    }
+
+    fn written(rows: Rows, format: SqlFormat) -> Vec<u8> {
+        rows.into_pieces(format).expect("pieces").flatten().collect()
+    }
+
+    #[test]
+    fn a_json_answer_is_a_response_however_many_rows_it_has() {
+        // More rows than one piece has.
+        for count in [0, 1, 1024, 3000] {
+            let text = written(rows(count), SqlFormat::Json);
+            let read: SqlResponse = serde_json::from_slice(&text).expect("a response");
+            let types: Vec<_> = read.columns.iter().map(|c| (&*c.name, &*c.r#type)).collect();
+            assert_eq!(types, [("n", "Int64"), ("text", "Utf8")]);
+            assert_eq!(read.rows.len(), read.row_count);
+            assert!(read.rows.iter().zip(0..).all(|(row, n)| row[0] == json!(n)), "in order");
+            assert_eq!((read.truncated, read.lake_version), (true, 9));
+            assert_eq!(read.watermark, [4, 5]);
+        }
+    }
+
+    #[test]
+    fn a_csv_answer_is_the_export_of_the_same_rows() {
+        let text = String::from_utf8(written(rows(2000), SqlFormat::Csv)).expect("text");
+        assert_eq!(text.lines().count(), 2001, "a header and every row");
+        assert!(text.starts_with("n,text\n0,\"'=n,0\"\n1,\n2,"), "{}", &text[..40]);
+        assert_eq!(written(rows(0), SqlFormat::Csv), b"n,text\n");
+    }
+}

@@ -35,9 +35,11 @@ impl Collected {
     /// Takes as many rows of a batch as there is room for; whether some were left out.
     fn take(&mut self, batch: &RecordBatch, room: usize) -> Result<bool, DataFusionError> {
         let kept = batch.num_rows().min(room);
-        batch.columns().iter().try_for_each(check_times)?;
+        let rows = batch.slice(0, kept);
+        rows.columns().iter().try_for_each(check_times)?;
+        // The whole batch counts: its arrays stay in memory for as long as any of its rows does.
         self.memory.try_grow(bytes_of(batch))?;
-        self.batches.push(batch.slice(0, kept));
+        self.batches.push(rows);
         self.count += kept;
         Ok(kept < batch.num_rows())
     }
@@ -94,6 +96,7 @@ pub(super) async fn collect(
             continue;
         }
         let room = max_rows.saturating_sub(rows.count);
+        // Before the next batch and not after this one: only a batch that is left out makes it truncated.
         if room == 0 || rows.memory.size() >= limits.max_bytes {
             rows.truncated = true;
             break;
@@ -170,5 +173,69 @@ mod tests {
         assert_eq!((few.count, few.truncated, few.too_many_cells), (10, true, false));
         let error = collected(1000, 2000, 4096).await.expect_err("no room");
         assert!(matches!(error, DataFusionError::ResourcesExhausted(_)), "{error}");
+    }
+
+    fn numbers(column: ArrayRef) -> RecordBatch {
+        RecordBatch::try_from_iter([("x", column)]).expect("rows")
+    }
+
+    async fn collected_of(
+        batches: Vec<RecordBatch>,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<Collected, DataFusionError> {
+        let schema = batches[0].schema();
+        let batches = stream::iter(batches.into_iter().map(Ok));
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 30));
+        let held = MemoryConsumer::new("answer").register(&pool);
+        let limits = SqlLimits { max_bytes, ..SqlLimits::default() };
+        collect(rows, max_rows, &limits, held).await
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_left_out_fails_nothing() {
+        let seconds = TimestampSecondArray::from(vec![0, 1, i64::MAX]);
+        let batch = || vec![numbers(Arc::new(seconds.clone()))];
+        let two = collected_of(batch(), 2, 1 << 20).await.expect("two good rows");
+        assert_eq!((two.count, two.truncated), (2, true));
+        let error =
+            collected_of(batch(), 3, 1 << 20).await.expect_err("the third can't be written");
+        assert!(error.to_string().contains("years 1 to 9999"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_truncated_only_if_there_is_more() {
+        let ten = || numbers(Arc::new(Int64Array::from_iter_values(0..10)));
+        let none = ten().slice(0, 0);
+        for (batches, max_rows, wanted) in [
+            (vec![ten()], 10, (10, false)),
+            (vec![ten(), none.clone()], 10, (10, false)),
+            (vec![ten(), none.clone(), ten()], 10, (10, true)),
+            (vec![ten(), ten()], 15, (15, true)),
+            (vec![ten()], 0, (0, true)),
+            (vec![none.clone()], 0, (0, false)),
+        ] {
+            let rows = collected_of(batches, max_rows, 1 << 20).await.expect("rows");
+            assert_eq!((rows.count, rows.truncated), wanted, "{max_rows}");
+            let kept: usize = rows.batches.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(kept, rows.count);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_batch_that_reaches_the_bytes_of_an_answer_is_its_last() {
+        let kilobyte = || numbers(Arc::new(Int64Array::from_iter_values(0..128)));
+        let rows = collected_of(vec![kilobyte(); 5], 9999, 2000).await.expect("rows");
+        assert_eq!((rows.count, rows.truncated), (2 * 128, true));
+        let all = collected_of(vec![kilobyte(); 2], 9999, 2000).await.expect("rows");
+        assert_eq!((all.count, all.truncated), (2 * 128, false), "it was the last in any case");
+    }
+
+    #[test]
+    fn a_slice_counts_with_its_own_bytes() {
+        let whole = numbers(Arc::new(Int64Array::from_iter_values(0..10_000)));
+        assert!(bytes_of(&whole) >= 80_000);
+        assert!(bytes_of(&whole.slice(5000, 10)) < 1000);
     }
 }

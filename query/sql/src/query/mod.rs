@@ -11,3 +11,6 @@ mod statement;
 pub use answer::AnswerFacts;
 pub use run::run;
 pub use statement::checked_frame;
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,20 @@ mod tests {
             ),
             ("SELECT * FROM telemetry ORDER BY ts DESC LIMIT 10", false),
             ("SELECT count(*) FROM telemetry", false),
+            ("SELECT * FROM telemetry ORDER BY ts, device_id", false),
+            ("SELECT * FROM telemetry ORDER BY lower(device_id)", false),
+            ("SELECT * FROM telemetry ORDER BY DEVICE_ID DESC", true),
+            ("SELECT DISTINCT ON (ts) device_id FROM telemetry ORDER BY ts, device_id", false),
+            ("SELECT DISTINCT device_id FROM telemetry", false),
+            (
+                "SELECT lag(ts) OVER (PARTITION BY source, device_id ORDER BY ts) FROM telemetry",
+                false,
+            ),
+            ("SELECT lag(ts) OVER (ORDER BY device_id) FROM telemetry", false),
+            (
+                "SELECT 1 FROM telemetry WHERE ts IN (SELECT ts FROM telemetry ORDER BY device_id)",
+                true,
+            ),
         ] {
             let mut statements = DFParser::parse_sql(query).expect("SQL");
             let statement = statements.pop_front().expect("a statement");

@@ -111,6 +111,7 @@ async fn answer(
     query: Query,
 ) -> Result<Result<Answer<AnswerFacts>, DataFusionError>, QueryError> {
     let limits = sql.limits();
+    // Before the permit: a text that is refused waits for nobody.
     let statement = *gate::check_with(&query.text, &query.params, &limits.gate)?;
     let params = query.params.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
     let permit = sql.permit(Lane::Queries).await?;
@@ -119,6 +120,7 @@ async fn answer(
         Source::Lake => sql.lake().view(false)?,
         Source::Hot => sql.lake().view(true)?,
     };
+    // Changes of meters cost a query of their own, which other queries need not wait for.
     if query.text.to_ascii_lowercase().contains("counter_delta") {
         sql.lake().refresh_meter_changes(Utc::now().timestamp_micros()).await;
     }
@@ -131,6 +133,7 @@ async fn answer(
         }
         Err(error) => return Ok(Err(of_query(error))),
     };
+    // An error, since an answer that is cut below the rows that were asked for would look complete.
     if rows.too_many_cells {
         return Err(too_many_cells(limits.max_cells, schema.fields().len()));
     }
@@ -208,6 +211,7 @@ async fn session(
     let ordered = wants_order(statement);
     for table in Table::ALL {
         if let Some(provider) = view.table(table) {
+            // The order of files costs a merge, which few queries need.
             let provider = if ordered { provider } else { Arc::new(provider.in_any_order()) };
             let provider: Arc<dyn TableProvider> = match &devices {
                 Some(devices) => Arc::new(OfDevices::new(provider, devices)),
@@ -216,6 +220,7 @@ async fn session(
             context.register_table(table.name(), provider).map_err(|e| from_engine(&e))?;
         }
     }
+    // Each table of control is read whole, so that only those are read that the text names.
     let named = context.state().resolve_table_references(statement).map_err(|e| from_engine(&e))?;
     let names = |name: &str| named.iter().any(|t| t.table().eq_ignore_ascii_case(name));
     if let Some(table) =

@@ -41,6 +41,7 @@ pub async fn readings_between(
         .and(col("ts").lt_eq(timestamp(*range.end())));
     let work = sql.run_over_view(move |context| async move {
         let rows = context.table(Table::Telemetry.name()).await?.filter(theirs)?;
+        // One more than is answered shows that there are more.
         let rows = rows.sort(vec![col("ts").sort(true, false)])?.limit(0, Some(limit + 1))?;
         Ok(rows.collect().await?.iter().flat_map(row_objects).collect::<Vec<_>>())
     });

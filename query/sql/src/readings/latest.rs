@@ -83,6 +83,7 @@ pub struct LatestQuery {
 pub async fn latest_of_fleet(sql: &Sql, query: LatestQuery) -> Result<AnswerBody, QueryError> {
     sql.require_tail()?;
     let work = move |sql: Sql| async move {
+        // A dashboard asks for this all the time, and must not wait for queries of half a minute.
         let permit = sql.permit(Lane::Memory).await?;
         let LatestQuery { among, names, cursor, limit } = query;
         let latest = sql.lake().latest();
@@ -116,6 +117,7 @@ impl FleetPage {
         ids.sort_unstable();
         let total = ids.len();
         if let Some(cursor) = cursor {
+            // By order and not by place: devices may have come and gone since the page before.
             ids.drain(..ids.partition_point(|id| id.as_ref() <= cursor));
         }
         let more = ids.len() > limit;

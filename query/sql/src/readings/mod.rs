@@ -5,3 +5,6 @@ mod latest;
 
 pub use between::{StoredReadings, readings_between, rows_of};
 pub use latest::{LatestQuery, latest_of_device, latest_of_fleet};
+
+#[cfg(test)]
+mod tests;

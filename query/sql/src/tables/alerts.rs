@@ -46,6 +46,7 @@ pub(super) async fn rows(
 ) -> Result<Arc<dyn TableProvider>, QueryError> {
     let limit = sql.limits().max_control_rows;
     let mut alerts = Vec::new();
+    // A filter selects one of both, and the table has both.
     for shadow in [false, true] {
         let filter = AlertFilter { limit, shadow, withdrawn: true, ..AlertFilter::default() };
         let (found, total) = sql.control().alerts(&filter, scope).await?;

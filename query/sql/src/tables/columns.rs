@@ -72,6 +72,7 @@ pub(super) fn table(
 ) -> Result<Arc<dyn TableProvider>, QueryError> {
     let rows = RecordBatch::try_new(Arc::clone(schema), columns);
     let rows = rows.map_err(|e| QueryError::internal(&e))?;
+    // A copy: the database is not read again however often the plan scans the table.
     let table = MemTable::try_new(Arc::clone(schema), vec![vec![rows]]);
     Ok(Arc::new(table.map_err(|e| QueryError::internal(&e))?))
 }

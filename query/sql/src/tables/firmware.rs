@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use acuvim_control::RolloutFilter;
+use acuvim_control::{RolloutDeviceFilter, RolloutFilter};
 use acuvim_model::{Rollout, Scope};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 
-use super::columns::{count, flag, flags, key, numbers, table, text, texts, time, times};
+use super::columns::{
+    check_total, count, flag, flags, key, numbers, table, text, texts, time, times,
+};
 use crate::{engine::Sql, error::QueryError};
 
 /// Rollouts that a query sees, the newest ones.
@@ -84,7 +86,6 @@ async fn newest(sql: &Sql, scope: Option<&Scope>) -> Result<Vec<Rollout>, QueryE
     Ok(sql.control().rollouts(&filter, scope).await?.0)
 }
 
-/// The rollouts.
 pub(super) async fn rollouts(
     sql: &Sql,
     scope: Option<&Scope>,
@@ -118,15 +119,10 @@ pub(super) async fn rollout_devices(
     let limit = sql.limits().max_control_rows;
     let mut all = Vec::new();
     for rollout in newest(sql, scope).await? {
-        let left = limit - i64::try_from(all.len()).unwrap_or(limit);
-        if left < 1 {
-            break;
-        }
-        let page = acuvim_control::RolloutDeviceFilter {
-            limit: left,
-            ..acuvim_control::RolloutDeviceFilter::default()
-        };
-        let (devices, _) = sql.control().rollout_devices(rollout.id, &page, scope).await?;
+        let page = RolloutDeviceFilter { limit, ..RolloutDeviceFilter::default() };
+        let (devices, total) = sql.control().rollout_devices(rollout.id, &page, scope).await?;
+        let before = i64::try_from(all.len()).unwrap_or(i64::MAX);
+        check_total("rollout_devices", before.saturating_add(total), limit)?;
         all.extend(devices.into_iter().map(|device| (rollout.id, device)));
     }
     let columns = vec![

@@ -21,20 +21,26 @@ use crate::{engine::Sql, error::QueryError};
 /// A table that a query can read.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TableInfo {
+    /// The name by which a query reads it.
     name: String,
+    /// What a row of it is.
     description: String,
+    /// Its columns, in the order of `SELECT *`.
     columns: Vec<ColumnInfo>,
 }
 
 /// A column of a table.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ColumnInfo {
+    /// Its name in queries.
     name: String,
-    /// The Arrow type.
+    /// The Arrow type, such as `Utf8`, `Int64` or `Decimal128(9, 2)`.
     r#type: String,
+    /// Whether a row may have no value in it.
     nullable: bool,
-    /// The unit of a reading.
+    /// The unit of a reading, such as `V`; null for every other column.
     unit: Option<String>,
+    /// What a reading measures; null for every other column.
     description: Option<String>,
 }
 
@@ -150,3 +156,6 @@ pub async fn control_tables(
     }
     Ok(tables)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use acuvim_tables::timestamp;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 
-use super::columns::{key, table, texts, times};
+use super::columns::{check_total, key, table, texts, times};
 use crate::{engine::Sql, error::QueryError};
 
 pub(super) fn schema() -> SchemaRef {
@@ -25,7 +25,10 @@ pub(super) async fn rows(
     sql: &Sql,
     scope: Option<&Scope>,
 ) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let replays = sql.control().replays(scope, sql.limits().max_control_rows).await?;
+    let limit = sql.limits().max_control_rows;
+    // One more than may be read shows that there are too many: a part of them would be a wrong answer.
+    let replays = sql.control().replays(scope, limit.saturating_add(1)).await?;
+    check_total("replays", i64::try_from(replays.len()).unwrap_or(i64::MAX), limit)?;
     let columns = vec![
         texts(&replays, |r| Some(r.identity.as_str())),
         texts(&replays, |r| Some(r.device_id.as_str())),

@@ -118,3 +118,85 @@ fn another_meter_has_counters_of_its_own() {
     fold.begin_after(&before(-5 * SECOND, vec![reading(-20, 3.0)]));
     assert_eq!(run(fold, &readings[..2]), [(0, vec![Some(2.0)])]);
 }
+
+/// Two counters, of which the first falls silent.
+fn two_counters() -> Fold {
+    let buckets = Buckets::new(Interval::Fixed(60 * SECOND), chrono_tz::Tz::UTC).expect("regular");
+    let column = Column { counter: Some(Counter::Total), scale: 2 };
+    Fold::new(buckets, vec![column; 2], vec![Aggregate::Delta], Meter::default())
+}
+
+#[test]
+fn buckets_wait_for_a_silent_counter_but_not_for_ever() {
+    let mut fold = two_counters();
+    fold.push(0, [Some(1.0), Some(1.0)].into_iter());
+    let minute = |n: usize| i64::try_from(n).expect("few") * 60 * SECOND;
+    for n in 1..=MOST_WAITING {
+        fold.push(minute(n), [None, Some(1.0)].into_iter());
+        assert_eq!(fold.pop(), None, "the first counter may still take its first bucket back");
+    }
+    fold.push(minute(MOST_WAITING + 1), [None, Some(1.0)].into_iter());
+    let over: Vec<Row> = std::iter::from_fn(|| fold.pop()).collect();
+    assert_eq!(over.len(), MOST_WAITING + 1);
+    assert!(over.iter().zip(0..).all(|(row, n)| row.start == minute(n)), "in order");
+}
+
+#[test]
+fn what_waits_is_not_lost_at_the_end() {
+    let mut fold = two_counters();
+    fold.push(0, [Some(1.0), Some(1.0)].into_iter());
+    fold.push(60 * SECOND, [None, Some(2.0)].into_iter());
+    fold.push(120 * SECOND, [None, None].into_iter());
+    let rows = fold.finish();
+    assert_eq!(rows.iter().map(|row| row.start / SECOND).collect::<Vec<_>>(), [0, 60, 120]);
+    assert_eq!(rows[1].cells, [None, Some(1.0)], "a column without readings has no delta");
+}
+
+#[test]
+fn sums_have_no_more_digits_than_their_readings() {
+    let readings: Vec<_> = (0..10).map(|n| (n, Some(0.1))).collect();
+    assert_eq!(run(fold(&[Aggregate::Sum], &[]), &readings), [(0, vec![Some(1.0)])]);
+    let negative = [(0, Some(-0.1)), (1, Some(-0.2))];
+    assert_eq!(run(fold(&[Aggregate::Sum], &[]), &negative), [(0, vec![Some(-0.3)])]);
+}
+
+#[test]
+fn a_bucket_ends_where_the_next_begins() {
+    let readings = [(-1, Some(1.0)), (0, Some(2.0)), (59, Some(3.0)), (60, Some(4.0))];
+    let rows = run(fold(&[Aggregate::First, Aggregate::Last], &[]), &readings);
+    let cells = |first, last| vec![Some(first), Some(last)];
+    assert_eq!(rows, [(-60, cells(1.0, 1.0)), (0, cells(2.0, 3.0)), (60, cells(4.0, 4.0))]);
+}
+
+#[test]
+fn extremes_are_those_of_negative_values_too() {
+    let readings = [(0, Some(-5.0)), (1, Some(-7.0)), (2, Some(-6.0))];
+    let rows = run(fold(&[Aggregate::Min, Aggregate::Max], &[]), &readings);
+    assert_eq!(rows, [(0, vec![Some(-7.0), Some(-5.0)])]);
+    let mut rolled = fold(&[Aggregate::Min, Aggregate::Max, Aggregate::Count], &[]);
+    let quarter = |min, max, count| Rolled { count, min, max, avg: min, delta: None };
+    rolled.push_rolled(0, SECOND, std::iter::once(quarter(0.0, 0.0, 0)));
+    rolled.push_rolled(15 * SECOND, 16 * SECOND, std::iter::once(quarter(-7.0, -5.0, 2)));
+    // A quarter without values has zeros that are none.
+    let row = rolled.finish().remove(0);
+    assert_eq!(row.cells, [Some(-7.0), Some(-5.0), Some(2.0)]);
+}
+
+#[test]
+fn a_change_of_the_meter_at_a_reading_counts_before_it() {
+    let readings = [(0, Some(10.0)), (10, Some(500.0)), (20, Some(501.0))];
+    let rows = run(fold(&[Aggregate::Delta], &[10 * SECOND]), &readings);
+    assert_eq!(rows, [(0, vec![Some(1.0)])], "at 10 s the other meter is there");
+    let rows = run(fold(&[Aggregate::Delta], &[10 * SECOND + 1]), &readings);
+    assert_eq!(rows, [(0, vec![Some(490.0)])], "the change comes after that reading");
+    let rows = run(fold(&[Aggregate::Delta], &[0]), &readings);
+    assert_eq!(rows, [(0, vec![Some(491.0)])], "a change before the first reading parts nothing");
+}
+
+#[test]
+fn a_counter_begins_anew_where_nothing_was_read_before() {
+    let mut fold = fold(&[Aggregate::Delta], &[]);
+    fold.begin_after(&before(-5 * SECOND, vec![reading(-8, 7.0)]));
+    fold.begin();
+    assert_eq!(run(fold, &[(0, Some(9.0)), (10, Some(9.5))]), [(0, vec![Some(0.5)])]);
+}

@@ -16,16 +16,18 @@ use acuvim_wire::{
     payload::whole as whole_number,
     time::{HOUR, to_rfc3339},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::{devices::find, list::moment};
-use crate::{auth::Caller, clock::now, extract::Params, problem::ApiError};
+use crate::{
+    auth::Caller,
+    clock::now,
+    extract::{Params, Path},
+    problem::ApiError,
+};
 
 /// Days that one request looks at.
 const DAYS: i64 = 31;

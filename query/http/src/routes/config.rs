@@ -10,7 +10,7 @@ use acuvim_model::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     auth::Caller,
     commands::CommandRules,
-    extract::{Body, Params},
+    extract::{Body, Params, Path},
     problem::ApiError,
 };
 

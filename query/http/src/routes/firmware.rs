@@ -7,7 +7,7 @@ use acuvim_model::{
 };
 use axum::{
     Json,
-    extract::{Multipart, Path, Request, State},
+    extract::{Multipart, Request, State},
     http::StatusCode,
     response::Response,
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     auth::{Authenticator, Caller},
     checks,
-    extract::{Body, Params, editable},
+    extract::{Body, Params, Path, editable},
     firmware::{
         self as service, Asker, DownloadRequest, FirmwareCaller, Identification, Uploaded,
         UrlToken, no_firmware,

@@ -7,11 +7,7 @@ use acuvim_model::{
     CreatedNotification, Delivery, DeliveryState, Notification, NotificationBody, Page, Role,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -24,7 +20,7 @@ use crate::{
     auth::Caller,
     checks::{self, HostCheck},
     clock::now,
-    extract::{Body, Params},
+    extract::{Body, Params, Path},
     problem::ApiError,
 };
 

@@ -16,7 +16,7 @@ use acuvim_wire::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -29,7 +29,11 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::{answer::json_answer, devices::find as find_device, list::moment};
-use crate::{auth::Caller, extract::Params, problem::ApiError};
+use crate::{
+    auth::Caller,
+    extract::{Params, Path},
+    problem::ApiError,
+};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -167,7 +171,7 @@ fn stamp(range: &Range<Micros>) -> String {
 }
 
 /// The names of the trailers: how many rows there were, and the hash of all bytes, in hex.
-const TRAILERS: &str = "x-row-count, x-content-sha256";
+pub(super) const TRAILERS: &str = "x-row-count, x-content-sha256";
 
 /// A part of an export as a frame of a body.
 fn frame(part: ExportPart) -> Frame<Bytes> {

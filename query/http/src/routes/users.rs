@@ -5,11 +5,7 @@ use acuvim_model::{
     AuditEntry, Page, Role, UserAccount, UserEdit,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -23,7 +19,7 @@ use super::{
 use crate::{
     auth::{Caller, check_new_password},
     checks,
-    extract::{Body, editable},
+    extract::{Body, Path, editable},
     problem::ApiError,
     state::Logins,
 };

@@ -8,18 +8,14 @@ use acuvim_model::{
     CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, ReplaceRequest, Role,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Map, Value};
 
 use super::{find, no_device};
 use crate::{
     auth::Caller,
     checks,
-    extract::{Body, editable},
+    extract::{Body, Path, editable},
     problem::ApiError,
 };
 

@@ -16,7 +16,7 @@ use acuvim_rules::{Recent, VitalState};
 use acuvim_wire::time::SECOND;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse as _, Response},
 };
@@ -29,7 +29,7 @@ use super::{
     list::{List, paged},
     resource::Resource,
 };
-use crate::{auth::Caller, problem::ApiError};
+use crate::{auth::Caller, extract::Path, problem::ApiError};
 
 pub(super) use edit::*;
 pub(super) use import::*;

@@ -181,10 +181,12 @@ impl Taker<'_> {
         }
         file.flush().and_then(|()| file.rewind()).map_err(|e| failed(&e))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            // Few rows at a time: each becomes JSON, which is many times as large.
             .and_then(|builder| builder.with_batch_size(1024).build())
             .map_err(|e| failed(&e))?;
         for batch in reader {
             let batch = batch.map_err(|e| failed(&e))?;
+            // Through JSON, so that the rows of every format pass the same checks.
             let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
             writer.write(&batch).and_then(|()| writer.finish()).map_err(|e| failed(&e))?;
             self.ndjson(writer.into_inner().as_slice())?;

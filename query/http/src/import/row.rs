@@ -62,7 +62,9 @@ impl Shape {
             },
             Some(_) => return Err(format!("{} is no JSON object", self.data)),
         }
+        // Devices leave out what they have not measured; a null would be a reading of the wrong type.
         row.retain(|_, value| !value.is_null());
+        // Last, so that a `ts` within the JSON column does not replace the time of the row.
         row.insert("ts".to_owned(), ts);
         row.entry("source").or_insert_with(|| Value::from("import"));
         Ok(Item { device_id, json: Value::Object(row).to_string() })

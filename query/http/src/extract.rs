@@ -31,6 +31,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let body = read(request.into_body(), MAX_BODY).await?;
         if !json {
             let detail = "send the body as Content-Type: application/json";
+            // A form or plain text needs no preflight request, so a web page of another origin could send one.
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
         match Json::<T>::from_bytes(&body) {

@@ -221,6 +221,7 @@ pub(super) async fn evidence(
     let begun = alert.created_at.timestamp_micros();
     let ended = alert.resolved_at.map(|at| at.timestamp_micros());
     let from = marks.map_or(begun, |marks| marks.started.ts);
+    // An episode ends with the reading that confirmed its end, which may lie behind the end itself.
     let confirmed = marks.and_then(|marks| marks.ended).map(|(_, confirmed)| confirmed.ts);
     let to = confirmed.or(ended).or_else(|| sql.lake().latest().ts(&device_id));
     let to = to.unwrap_or(from).max(from);

@@ -59,6 +59,7 @@ pub(super) fn checked(
                 return Err(ApiError::field("deliver", message));
             }
         }
+        // Firmware may know commands that this system does not.
         None => check_raw(caller, &request)?,
     }
     check_source(rules, &request)?;

@@ -250,6 +250,7 @@ pub(super) async fn dashboard(
     State(control): State<Control>,
     caller: Caller,
 ) -> Result<Json<DashboardSummary>, ApiError> {
+    // A status that no device has is in no row.
     let mut summary = DashboardSummary::default();
     for (status, n) in control.device_counts(caller.scope()).await? {
         summary.total += n;

@@ -111,6 +111,7 @@ pub(super) async fn test(
     caller.require_all(Role::Admin)?;
     let notification = find(&control, &id).await?;
     let by = &caller.user.username;
+    // Sent by the job that sends all messages, maybe in another process, so that a test tests that too.
     let notice = control.test_notice(notification.id, by, now()).await?;
     let begun = tokio::time::Instant::now();
     loop {

@@ -54,6 +54,7 @@ pub(super) async fn stats(
         Some(scope) => Some(sql.control().scoped_device_ids(scope).await?),
         None => None,
     };
+    // Asked before the view is taken: rollups that end in between make the figures better, not worse.
     let complete = sql.lake().rollups_are_built().await?;
     let sees_all = devices.is_none();
     let (of, wanted) = (sql.clone(), range.clone());

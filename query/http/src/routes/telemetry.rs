@@ -151,6 +151,7 @@ pub(super) async fn device_export(
         return Err(ApiError::field("to", "later than from"));
     }
     let fields = fields(params.fields.as_deref())?;
+    // `load_type` is a text, which comes only with all of the readings.
     let all = fields.len() == READINGS.len();
     let names = BESIDE.into_iter().chain(fields.into_iter().map(|r| r.name));
     let names: Vec<&'static str> = names.chain(all.then_some("load_type")).collect();
@@ -191,6 +192,7 @@ fn frame(part: ExportPart) -> Frame<Bytes> {
 fn file(export: Export, format: ExportFormat, name: &str) -> Response {
     let Export { parts, view } = export;
     let body = Body::new(StreamBody::new(parts.map_ok(frame)));
+    // A quote or line end in the name would end the header's value.
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = name.chars().map(safe).collect();
     let watermark: Vec<String> = view.watermark.iter().map(i64::to_string).collect();

@@ -71,6 +71,7 @@ pub(super) async fn put(
     let id = USER.id(&id)?;
     let edit: UserEdit = editable(body, &["id", "username", "created_at"])?;
     checks::scope(edit.scope.as_ref())?;
+    // The name is needed before the password is hashed: the password must not contain it.
     let user = USER.found(control.user(id).await?)?;
     let password_hash = match edit.password {
         Some(password) => {
@@ -84,6 +85,7 @@ pub(super) async fn put(
     let change = UserChange { role, scope, enabled, password_hash };
     changed(control.change_user(id, &change, &caller.by()).await?)?;
     if has_new_password {
+        // Only once the new password is stored: until then the file has the one that is valid.
         forget_initial_password(&logins, &user.account.username).await;
     }
     let user = USER.found(control.user(id).await?)?;

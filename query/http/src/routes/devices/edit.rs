@@ -170,6 +170,7 @@ pub(crate) async fn make_credentials(
 ) -> Result<(StatusCode, Json<DeviceCredentials>), ApiError> {
     caller.require(Role::Admin)?;
     checks::device_id("device_id", &device_id)?;
+    // Without a scope a secret may be made before the device is heard of.
     if caller.scope().is_some() {
         find(&control, &caller, &device_id).await?;
     }

@@ -1,37 +1,10 @@
 //! Rights that are remembered, for how long, and how many.
 
-use acuvim_model::{Firmware, FirmwareImage};
-use chrono::DateTime;
-use uuid::Uuid;
-
 use super::*;
+use crate::testing::stored_release;
 
 fn release(version: &str) -> StoredFirmware {
-    let image = FirmwareImage {
-        chip: "ESP32".into(),
-        project: None,
-        app_version: None,
-        idf_version: None,
-        built_at: None,
-    };
-    let firmware = Firmware {
-        id: Uuid::nil(),
-        version: version.into(),
-        filename: "x.bin".into(),
-        file_size: 1,
-        checksum: "00".into(),
-        hardware: None,
-        mandatory: false,
-        active: true,
-        release_notes: None,
-        image,
-        manifest: None,
-        warnings: Vec::new(),
-        created_by: "admin".into(),
-        created_at: DateTime::UNIX_EPOCH,
-        updated_at: DateTime::UNIX_EPOCH,
-    };
-    StoredFirmware { firmware, object: "x".into(), manifest_expires: None }
+    stored_release(version, "x.bin")
 }
 
 fn key(device_id: &str, version: &str) -> PassKey {

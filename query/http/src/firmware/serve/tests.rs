@@ -1,6 +1,7 @@
 //! Ranges and conditions of downloads.
 
 use super::*;
+use crate::testing::release;
 
 #[test]
 fn ranges_as_rfc_9110_has_them() {
@@ -25,33 +26,6 @@ fn ranges_as_rfc_9110_has_them() {
     }
 }
 
-fn release(bytes: &[u8]) -> api::Firmware {
-    let image = api::FirmwareImage {
-        chip: "ESP32".into(),
-        project: None,
-        app_version: None,
-        idf_version: None,
-        built_at: None,
-    };
-    api::Firmware {
-        id: uuid::Uuid::nil(),
-        version: "1.2.0".into(),
-        filename: "logger.bin".into(),
-        file_size: i64::try_from(bytes.len()).expect("small"),
-        checksum: "00ff".repeat(16),
-        hardware: None,
-        mandatory: false,
-        active: true,
-        release_notes: None,
-        image,
-        manifest: None,
-        warnings: Vec::new(),
-        created_by: "admin".into(),
-        created_at: chrono::DateTime::UNIX_EPOCH,
-        updated_at: chrono::DateTime::UNIX_EPOCH,
-    }
-}
-
 /// The answer to a request with these headers for an image of ten bytes: its status, body and range.
 async fn answered(asked: &[(&str, &str)]) -> (u16, Bytes, Option<Range<usize>>, HeaderMap) {
     use http_body_util::BodyExt as _;
@@ -61,7 +35,7 @@ async fn answered(asked: &[(&str, &str)]) -> (u16, Bytes, Option<Range<usize>>, 
         let name: header::HeaderName = name.parse().expect("a name");
         headers.insert(name, value.parse().expect("a value"));
     }
-    let Answer { response, range } = answer(&release(&bytes), &bytes, &headers);
+    let Answer { response, range } = answer(&release("1.2.0"), &bytes, &headers);
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     (parts.status.as_u16(), body, range, parts.headers)

@@ -52,26 +52,4 @@ impl TrustedProxies {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_known_proxies_are_believed() {
-        let proxies = TrustedProxies::parse(&["10.0.0.0/8".into(), "::1".into()]).expect("nets");
-        let client = |peer: &str, forwarded: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append("x-forwarded-for", value.parse().expect("a header"));
-            }
-            proxies.client(peer.parse().expect("an address"), &headers).to_string()
-        };
-        assert_eq!(client("192.0.2.1", &["1.1.1.1"]), "192.0.2.1", "a stranger's word");
-        assert_eq!(client("10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.2.3.4"]), "1.1.1.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6", "1.1.1.1"]), "1.1.1.1");
-        assert_eq!(client("10.0.0.1", &["nonsense"]), "10.0.0.1");
-        assert_eq!(client("::1", &[]), "::1");
-        assert_eq!(client("::ffff:10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
-        assert_eq!(TrustedProxies::parse(&["x".into()]), Err("x".into()));
-    }
-}
+mod tests;

@@ -68,7 +68,7 @@ pub(crate) fn time_zone(field: &str, name: &str) -> Result<chrono_tz::Tz, ApiErr
     Ok(history::time_zone(field, name)?)
 }
 
-/// A device's id.
+/// A device's id, which is a part of its MQTT topics.
 pub(crate) fn device_id(field: &str, id: &str) -> Result<(), ApiError> {
     if is_device_id(id) {
         return Ok(());
@@ -99,7 +99,7 @@ pub(crate) fn device_edit(edit: &DeviceEdit) -> Result<(), ApiError> {
     })
 }
 
-/// A group.
+/// A group's name, description and nominal values.
 pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
     text("name", &body.name, 1, NAME)?;
     if let Some(description) = &body.description {
@@ -114,7 +114,7 @@ pub(crate) fn group(body: &GroupBody) -> Result<(), ApiError> {
     })
 }
 
-/// A note on an alert.
+/// A note on an alert, which may be empty.
 pub(crate) fn note(note: Option<&str>) -> Result<(), ApiError> {
     note.map_or(Ok(()), |note| text("note", note, 0, DESCRIPTION))
 }
@@ -168,7 +168,7 @@ pub(crate) fn rule(rule: &RuleBody) -> Result<(), ApiError> {
     device_scope(&rule.scope)
 }
 
-/// A silence.
+/// A silence. `now` is when its request came.
 pub(crate) fn silence(silence: &SilenceBody, now: DateTime<Utc>) -> Result<(), ApiError> {
     text("reason", &silence.reason, 1, DESCRIPTION)?;
     if silence.until <= now || silence.until - now > TimeDelta::days(366) {
@@ -182,7 +182,7 @@ pub(crate) fn silence(silence: &SilenceBody, now: DateTime<Utc>) -> Result<(), A
     device_scope(&silence.scope)
 }
 
-/// A user's name.
+/// The name of a new user. Case does not matter: it is stored in lower case.
 pub(crate) fn username(name: &str) -> Result<(), ApiError> {
     let fits = (1..=64).contains(&name.len());
     let good = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
@@ -202,37 +202,4 @@ pub(crate) fn scope(scope: Option<&Scope>) -> Result<(), ApiError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_field_at_fault_is_named() {
-        let edit = |json: serde_json::Value| {
-            let edit: DeviceEdit = serde_json::from_value(json).expect("an edit");
-            device_edit(&edit).map_err(|e| e.problem.errors.first().map(|f| f.field.clone()))
-        };
-        for good in [
-            serde_json::json!({}),
-            serde_json::json!({"name": null, "tags": null, "time_zone": null}),
-            serde_json::json!({"time_zone": "Africa/Johannesburg", "nominal_voltage_v": 230}),
-        ] {
-            assert_eq!(edit(good.clone()), Ok(()), "{good}");
-        }
-        for (bad, field) in [
-            (serde_json::json!({"name": ""}), "name"),
-            (serde_json::json!({"name": " x"}), "name"),
-            (serde_json::json!({"description": "x".repeat(1001)}), "description"),
-            (serde_json::json!({"tags": ["a", ""]}), "tags"),
-            (serde_json::json!({"tags": vec!["a"; 33]}), "tags"),
-            (serde_json::json!({"nominal_voltage_v": 0}), "nominal_voltage_v"),
-            (serde_json::json!({"nominal_frequency_hz": 400}), "nominal_frequency_hz"),
-            (serde_json::json!({"max_power_kw": 0}), "max_power_kw"),
-            (serde_json::json!({"counter_end": 1}), "counter_end"),
-            (serde_json::json!({"time_zone": "Mars/Base"}), "time_zone"),
-        ] {
-            assert_eq!(edit(bad.clone()), Err(Some(field.to_owned())), "{bad}");
-        }
-        assert!(username("night.shift@plant").is_ok());
-        assert!(username("").is_err() && username("a b").is_err() && username("ü").is_err());
-    }
-}
+mod tests;

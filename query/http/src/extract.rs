@@ -4,7 +4,7 @@ use acuvim_model::problem::Code;
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -26,13 +26,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let json = content_type
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|v| v.trim_start().to_lowercase().starts_with("application/json"));
+        let json = media_type(request.headers()).as_deref() == Some("application/json");
+        // Read before the refusal: see `MAX_DISCARDED`.
         let body = read(request.into_body(), MAX_BODY).await?;
         if !json {
             let detail = "send the body as Content-Type: application/json";
+            // A form or plain text needs no preflight request, so a web page of another origin could send one.
             return Err(ApiError::new(Code::UnsupportedMediaType, detail));
         }
         match Json::<T>::from_bytes(&body) {
@@ -41,6 +40,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(rejection) => Err(ApiError::new(Code::BadRequest, rejection.body_text())),
         }
     }
+}
+
+/// The media type of a body in lower case, without parameters such as a charset.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(content_type.split(';').next()?.trim().to_ascii_lowercase())
 }
 
 /// A body's bytes, up to a size.
@@ -77,6 +82,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
                 let text = rejection.body_text();
                 let text = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, t)| t);
                 Err(from_serde(text))
+            }
+        }
+    }
+}
+
+/// The variable parts of a path. Those that can't be read, such as bytes that are no UTF-8, are a 400 of the
+/// same form as every other problem.
+pub(crate) struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let detail = format!("the path: {}", rejection.body_text());
+                Err(ApiError::new(Code::BadRequest, detail))
             }
         }
     }
@@ -121,6 +144,12 @@ fn merge(into: &mut Map<String, Value>, patch: Map<String, Value>) {
                 into.remove(&field);
             }
             (Some(Value::Object(held)), Value::Object(patch)) => merge(held, patch),
+            // A null within an object that is new empties what is not there.
+            (_, Value::Object(patch)) => {
+                let mut new = Map::new();
+                merge(&mut new, patch);
+                into.insert(field, Value::Object(new));
+            }
             (_, value) => {
                 into.insert(field, value);
             }
@@ -139,3 +168,6 @@ fn from_serde(text: &str) -> ApiError {
         (None, None) => ApiError::new(Code::BadRequest, text),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ mod routes;
 mod server;
 mod state;
 mod status;
+#[cfg(test)]
+mod testing;
 
 pub use acuvim_query_live::LiveLimits;
 pub use acuvim_query_sql::{GateLimits, SqlLimits, check_query};

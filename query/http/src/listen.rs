@@ -91,9 +91,12 @@ impl ConnectionSlots {
 
     fn enter(self: &Arc<Self>, from: IpAddr) -> Option<ConnectionSlot> {
         let network = network(from);
+        // All clients behind a proxy share its address.
         let any = self.limits.of_one_address == 0 || self.proxies.trusts(from.to_canonical());
         let most = if any { usize::MAX } else { self.limits.of_one_address };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        // Summed up each time: a counter beside the map could drift from it, and a sum costs little beside
+        // a connection.
         let all: usize = taken.values().sum();
         let here = taken.get(&network).copied().unwrap_or_default();
         if all >= self.limits.all || here >= most {
@@ -134,6 +137,7 @@ pub(crate) async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .title_case_headers(names == HeaderNames::TitleCase)
+        // hyper has one limit for every head; the shorter one of the first request is kept below.
         .header_read_timeout(slots.limits.idle)
         .max_buf_size(HEAD);
     let first = slots.limits.first_request;
@@ -156,10 +160,12 @@ pub(crate) async fn serve(
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "can't accept an HTTP connection");
+                // Without a pause the loop would spin until another connection closes and frees a descriptor.
                 sleep(PAUSE).await;
             }
         }
     }
+    // Closed before the open connections end, so that a load balancer sends new ones elsewhere.
     drop(listener);
     tasks.close();
     tasks.wait().await;
@@ -239,6 +245,7 @@ impl HeldStream {
             return written;
         }
         let due = Instant::now() + STALLED;
+        // A timer is made only while a write waits: most of thousands of connections never need one.
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
@@ -288,94 +295,4 @@ impl AsyncWrite for HeldStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::routing::get;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    const LONG: Duration = Duration::from_secs(20);
-
-    async fn served(limits: ConnectionLimits) -> (SocketAddr, CancellationToken) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let at = listener.local_addr().expect("an address");
-        let router = Router::new().route("/", get(async || "here"));
-        let slots = ConnectionSlots::new(limits, TrustedProxies::default());
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, router, slots, HeaderNames::LowerCase, stop.clone()));
-        (at, stop)
-    }
-
-    fn quick() -> ConnectionLimits {
-        let (first_request, idle) = (Duration::from_millis(300), Duration::from_millis(600));
-        ConnectionLimits { first_request, idle, ..ConnectionLimits::default() }
-    }
-
-    /// What comes until the server closes.
-    async fn rest(stream: &mut TcpStream) -> String {
-        let mut all = Vec::new();
-        let read = tokio::time::timeout(LONG, stream.read_to_end(&mut all)).await;
-        let _ = read.expect("the server closes");
-        String::from_utf8_lossy(&all).into_owned()
-    }
-
-    async fn asked(at: SocketAddr) -> TcpStream {
-        let mut stream = TcpStream::connect(at).await.expect("connected");
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
-        let mut head = [0; 15];
-        tokio::time::timeout(LONG, stream.read_exact(&mut head))
-            .await
-            .expect("in time")
-            .expect("read");
-        assert_eq!(&head, b"HTTP/1.1 200 OK");
-        stream
-    }
-
-    #[tokio::test]
-    async fn who_says_nothing_is_let_go() {
-        let (at, stop) = served(quick()).await;
-        for said in [&b""[..], b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "] {
-            let mut stream = TcpStream::connect(at).await.expect("connected");
-            stream.write_all(said).await.expect("written");
-            assert_eq!(rest(&mut stream).await, "", "{}", String::from_utf8_lossy(said));
-        }
-        // Who has asked may ask again, for a while.
-        let mut stream = asked(at).await;
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
-        assert!(
-            rest(&mut stream).await.contains("HTTP/1.1 200 OK"),
-            "asked after the time of the first request"
-        );
-        stop.cancel();
-    }
-
-    #[tokio::test]
-    async fn one_address_has_its_share_and_all_have_a_limit() {
-        let limits = ConnectionLimits { of_one_address: 2, ..ConnectionLimits::default() };
-        let (at, stop) = served(limits).await;
-        let (one, _two) = (asked(at).await, asked(at).await);
-        let mut third = TcpStream::connect(at).await.expect("connected");
-        assert!(rest(&mut third).await.starts_with("HTTP/1.1 503"), "no slot");
-        drop(one);
-        let begun = Instant::now();
-        loop {
-            let mut again = TcpStream::connect(at).await.expect("connected");
-            again.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("written");
-            if rest(&mut again).await.contains("200 OK") {
-                break;
-            }
-            assert!(begun.elapsed() < LONG, "a slot becomes free");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        stop.cancel();
-        let slots = ConnectionSlots::new(
-            ConnectionLimits { all: 3, of_one_address: 0, ..ConnectionLimits::default() },
-            TrustedProxies::default(),
-        );
-        let enter = |n: u8| slots.enter([192, 0, 2, n].into());
-        let held: Vec<_> = (0..9).filter_map(enter).collect();
-        assert_eq!(held.len(), 3);
-        drop(held);
-        assert!(slots.taken.lock().expect("unpoisoned").is_empty());
-    }
-}
+mod tests;

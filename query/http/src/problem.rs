@@ -74,3 +74,6 @@ impl From<acuvim_lakehouse::Error> for ApiError {
         QueryError::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ use crate::{
 /// The header of a request's id.
 const REQUEST_ID: &str = "x-request-id";
 
-/// How long a client may take to send its body.
+/// How long a client may pause while it sends its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Serves the API until `stop`; requests under way are finished first.
@@ -44,12 +44,18 @@ pub async fn serve(
     api: Arc<Api>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    let slots = Arc::clone(&api.middleware.slots);
+    listen::serve(listener, api_router(&api), slots, HeaderNames::LowerCase, stop).await;
+    Ok(())
+}
+
+/// The routes of the API with every layer.
+pub(crate) fn api_router(api: &Api) -> Router {
     let middleware = api.middleware.clone();
     let routes = routes::router(api.state.clone(), api.firmware_slot);
-    let routes = routes.layer(from_fn_with_state(middleware.clone(), pass));
-    let router = layered(routes.layer(cors(&middleware.limits.cors_origins)));
-    listen::serve(listener, router, middleware.slots, HeaderNames::LowerCase, stop).await;
-    Ok(())
+    // CORS is outside: a preflight request has no token, and browsers hide a refusal without its headers.
+    let cors = cors(&middleware.limits.cors_origins);
+    layered(routes.layer(from_fn_with_state(middleware, pass)).layer(cors))
 }
 
 /// Serves checks and downloads of firmware to devices alone, over plain HTTP, until `stop`.
@@ -61,12 +67,17 @@ pub async fn serve_devices(
     api: Arc<Api>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let middleware = api.middleware.clone();
-    let routes = routes::device_router(api.state.clone());
-    let router = layered(routes.layer(from_fn_with_state(middleware.clone(), pass)));
-    let router = router.layer(map_response(few_headers));
-    listen::serve(listener, router, middleware.slots, HeaderNames::TitleCase, stop).await;
+    let slots = Arc::clone(&api.middleware.slots);
+    listen::serve(listener, device_router(&api), slots, HeaderNames::TitleCase, stop).await;
     Ok(())
+}
+
+/// The routes for devices with every layer.
+pub(crate) fn device_router(api: &Api) -> Router {
+    let routes = routes::device_router(api.state.clone());
+    let routes = routes.layer(from_fn_with_state(api.middleware.clone(), pass));
+    // Outermost: the layers below add headers that a modem has no room for.
+    layered(routes).layer(map_response(few_headers))
 }
 
 /// Runs rollouts until `stop`: of all processes that do, one at a time.
@@ -133,6 +144,7 @@ fn layered(routes: Router) -> Router {
                 id = id.unwrap_or_default(),
             )
         })
+        // A failure is logged with its cause where it arises; once more as an error would only repeat it.
         .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG));
     let layers = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(request_id.clone(), MakeRequestUuid))
@@ -141,13 +153,16 @@ fn layered(routes: Router) -> Router {
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        // An answer is for one caller: a proxy must not keep it for another.
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        // Swagger's page has scripts and styles inline; the live page sets a stricter policy itself.
         .layer(fixed(
             header::CONTENT_SECURITY_POLICY,
             "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
              script-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
         ))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIME));
+    // Outermost, because the layer that sets an id keeps one that is there already.
     routes.layer(layers).layer(map_request(without_bad_id))
 }
 
@@ -168,29 +183,4 @@ async fn without_bad_id(mut request: Request) -> Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_request_keeps_a_good_id_and_no_other() {
-        let longest = "x".repeat(MAX_REQUEST_ID);
-        let too_long = "x".repeat(MAX_REQUEST_ID + 1);
-        for (ids, kept) in [
-            (vec!["a-1"], true),
-            (vec![longest.as_str()], true),
-            (vec![too_long.as_str()], false),
-            (vec![""], false),
-            (vec!["a b"], false),
-            (vec!["a\tb"], false),
-            (vec!["a", "\u{e9}"], false),
-        ] {
-            let mut request = Request::new(axum::body::Body::empty());
-            for id in &ids {
-                let id = HeaderValue::from_bytes(id.as_bytes()).expect("a header");
-                request.headers_mut().append(REQUEST_ID, id);
-            }
-            let request = without_bad_id(request).await;
-            assert_eq!(request.headers().contains_key(REQUEST_ID), kept, "{ids:?}");
-        }
-    }
-}
+mod tests;

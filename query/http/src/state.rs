@@ -29,7 +29,7 @@ use crate::{
     status::System,
 };
 
-/// The parts of the API.
+/// The stores that the API serves, and its settings.
 pub struct ApiOptions {
     /// Users, keys, devices.
     pub control: Control,
@@ -37,11 +37,11 @@ pub struct ApiOptions {
     pub lake: Arc<Lake>,
     /// Imports and replayed dead letters are appended to it; live events are read from it.
     pub log: Arc<dyn Log>,
-    /// Where queries run.
+    /// Where queries run; its memory limit is for all of them together.
     pub engine: Engine,
     /// Limits that readings are checked against.
     pub limits: Limits,
-    /// Access tokens.
+    /// Makes and checks access tokens.
     pub jwt: Jwt,
     /// The file with the first admin's password, if there is one.
     pub initial_password: PathBuf,

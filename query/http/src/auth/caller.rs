@@ -117,6 +117,7 @@ impl Authenticator {
         let mut caller = caller.ok_or_else(|| {
             ApiError::new(Code::Unauthorized, "the token or key is not valid, or has expired")
         })?;
+        // Counted only once the token is known to be valid: otherwise a stranger could use up a user's rate.
         self.rates
             .user(caller.user.id)
             .map_err(|wait| retry_after(wait, "too many requests of this user or key"))?;
@@ -129,6 +130,7 @@ impl Authenticator {
     async fn by_token(&self, token: &str) -> Result<Option<Caller>, ApiError> {
         let Some(session) = self.jwt.check(token) else { return Ok(None) };
         let user = self.control.session_user(session.user.id, session.family).await?;
+        // A change of password, role or scope raises the version, and so ends the tokens made before it.
         let user = user.filter(|u| u.session_version == session.version && u.account.enabled);
         Ok(user.map(|user| Caller {
             user: info(&user.account),
@@ -184,24 +186,4 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn token_of(name: &'static str, value: &str) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().expect("a header"));
-        token(&headers)
-    }
-
-    #[test]
-    fn three_ways_to_say_who_asks() {
-        assert_eq!(token_of("authorization", "Bearer abc").as_deref(), Some("abc"));
-        assert_eq!(token_of("authorization", "bearer  abc").as_deref(), Some("abc"));
-        assert_eq!(token_of("x-api-key", "acv_1").as_deref(), Some("acv_1"));
-        let basic = format!("Basic {}", STANDARD.encode("anyone:acv_1"));
-        assert_eq!(token_of("authorization", &basic).as_deref(), Some("acv_1"));
-        for bad in ["", "Bearer", "Digest x", "Basic !!", "Basic YWJj"] {
-            assert_eq!(token_of("authorization", bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

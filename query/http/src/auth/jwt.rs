@@ -16,13 +16,13 @@ const TYPE: &str = "at+jwt";
 /// The claims of a valid access token. Whether its session still holds is looked up in control.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The user.
+    /// The user as they were when the token was made; their role may have changed since.
     pub user: UserInfo,
     /// The login that it comes from.
     pub family: Uuid,
     /// The session version it was made for.
     pub version: i64,
-    /// When it ends.
+    /// When the token expires, to the second.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -66,7 +66,9 @@ impl Jwt {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[AUDIENCE]);
+        // The library accepts a token without a claim unless the claim is required here.
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        // Seconds by which the clocks of processes that share the secret may differ.
         validation.leeway = 5;
         Self {
             encoding: EncodingKey::from_secret(secret),
@@ -108,6 +110,7 @@ impl Jwt {
     #[must_use]
     pub fn check(&self, token: &str) -> Option<Session> {
         let data = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
+        // Without this check a token for another purpose under the same key would be a login.
         (data.header.typ.as_deref() == Some(TYPE)).then_some(Session {
             family: data.claims.fam,
             version: data.claims.sv,
@@ -122,51 +125,4 @@ impl Jwt {
 }
 
 #[cfg(test)]
-mod tests {
-    use acuvim_model::UserAccount;
-
-    use super::*;
-
-    fn jwt(secret: &str, issuer: &str) -> Jwt {
-        Jwt::new(secret.as_bytes(), issuer, TimeDelta::hours(1), TimeDelta::days(7))
-    }
-
-    fn user() -> User {
-        let account = UserAccount {
-            id: Uuid::nil(),
-            username: "a".into(),
-            role: Role::Operator,
-            scope: None,
-            enabled: true,
-            created_at: DateTime::UNIX_EPOCH,
-        };
-        User { account, password_hash: String::new(), session_version: 0 }
-    }
-
-    #[test]
-    fn a_token_is_good_until_it_expires_and_only_where_it_belongs() {
-        let ours = jwt("0123456789abcdef0123456789abcdef", "us");
-        let login = Uuid::from_u128(1);
-        let token = ours.issue(&user(), login, Utc::now()).expect("token");
-        let session = ours.check(&token).expect("good");
-        assert_eq!((session.user.role, session.family), (Role::Operator, login));
-        assert!(jwt("another secret, as long as that one", "us").check(&token).is_none());
-        assert!(jwt("0123456789abcdef0123456789abcdef", "them").check(&token).is_none());
-        let old = ours.issue(&user(), login, Utc::now() - TimeDelta::hours(2)).expect("token");
-        assert!(ours.check(&old).is_none());
-        for junk in ["", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
-            assert!(ours.check(junk).is_none(), "{junk}");
-        }
-    }
-
-    #[test]
-    fn another_kind_of_token_under_our_key_is_not_an_access_token() {
-        let ours = jwt("0123456789abcdef0123456789abcdef", "us");
-        let claims = serde_json::json!({
-            "sub": Uuid::nil(), "name": "a", "role": "Admin", "fam": Uuid::nil(), "sv": 0,
-            "iss": "us", "aud": AUDIENCE, "iat": 0, "exp": Utc::now().timestamp() + 60,
-        });
-        let token = encode(&Header::new(Algorithm::HS256), &claims, &ours.encoding).expect("token");
-        assert!(ours.check(&token).is_none());
-    }
-}
+mod tests;

@@ -56,6 +56,7 @@ pub(crate) fn check_new_password(
     }
     let (lower, name) = (password.to_lowercase(), username.to_lowercase());
     let first = lower.chars().next();
+    // Names of up to three letters are in too many words to be refused.
     if lower.chars().all(|c| Some(c) == first) || (name.len() > 3 && lower.contains(&name)) {
         let message = "neither one character again and again, nor with the user name in it";
         return Err(ApiError::field(field, message));
@@ -90,6 +91,7 @@ impl Passwords {
     /// Whether a password belongs to a hash. Without a hash, for an unknown user, it takes as long:
     /// the time must not tell which users exist.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, ApiError> {
+        // No such password can have been set, and the cost of a hash grows with its length.
         if password.len() > MAX_LENGTH {
             return Ok(false);
         }
@@ -129,39 +131,4 @@ pub fn verify(password: &str, hash: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_verifies_its_own_password_alone() {
-        let hash = hash_password("correct horse battery").expect("hash");
-        assert!(hash.starts_with("$argon2id$"), "{hash}");
-        assert!(verify("correct horse battery", &hash));
-        assert!(!verify("correct horse batterz", &hash));
-        assert!(!verify("x", "not a hash"));
-    }
-
-    #[test]
-    fn short_and_endless_passwords_are_refused() {
-        let check = |password: &str| check_new_password("password", password, "alice");
-        assert!(check("eleven char").is_err());
-        assert!(check("twelve chars").is_ok());
-        assert!(check(&"xy".repeat(129)).is_err());
-        assert!(check("xxxxxxxxxxxxxxxxxx").is_err());
-        assert!(check("i am Alice indeed").is_err());
-    }
-
-    #[test]
-    fn what_many_people_have_is_refused() {
-        for common in
-            ["Password1234", "qwertyuiop123", "1234567890123", "CorrectHorseBatteryStaple"]
-        {
-            assert!(check_new_password("password", common, "alice").is_err(), "{common}");
-        }
-        assert!(!is_common_password("correct horse battery"));
-        for line in COMMON.lines() {
-            assert!(line.chars().count() >= MIN_LENGTH, "{line} is refused for its length");
-            assert_eq!(line, line.to_lowercase());
-        }
-    }
-}
+mod tests;

@@ -276,7 +276,7 @@ impl Throttle {
     }
 }
 
-/// The result of a check.
+/// Whether an attempt may be checked now.
 enum Checked<'a> {
     Turn(Turn<'a>),
     /// Attempts before this one are still being checked.

@@ -65,6 +65,7 @@ impl Firmware {
             };
         }
         let identifying = ["x-api-key", header::AUTHORIZATION.as_str()];
+        // A request with a wrong key must fail, and not pass as that of a bare device.
         let is_anonymous = identifying.iter().all(|name| !parts.headers.contains_key(*name));
         if let Some(device_id) =
             identification.device_id.filter(|_| is_anonymous && self.0.allow_bare_device_id)

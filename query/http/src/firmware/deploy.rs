@@ -11,7 +11,7 @@ use crate::{auth::Caller, checks, clock::now, problem::ApiError};
 const DEVICES: usize = 10_000;
 
 impl Firmware {
-    /// Starts a rollout.
+    /// Starts a rollout. Nothing is started if a part of the request is wrong, or no device is left.
     pub(crate) async fn deploy(
         &self,
         caller: &Caller,

@@ -42,6 +42,7 @@ pub(super) async fn check_gate(sql: &Sql, query: &str) -> Result<(), ApiError> {
     };
     let limits = sql.limits().gate;
     check_query(query, &limits).map_err(|problem| of_field(problem.into()))?;
+    // The rollout does not exist yet: the query is planned over an empty table of its devices.
     let tables = tables(sql, query, &[]).await.map_err(ApiError::from)?;
     let text = query.to_owned();
     let planned = sql.run_over_view(move |context| async move {

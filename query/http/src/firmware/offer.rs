@@ -26,7 +26,7 @@ pub(crate) struct Asker {
 }
 
 impl Firmware {
-    /// The answer to a check.
+    /// The answer to a check: the release to take, or that there is none.
     pub(crate) async fn offer(&self, asker: &Asker) -> Result<FirmwareCheck, ApiError> {
         let Some(StoredFirmware { firmware, .. }) = self.choose(asker).await? else {
             return Ok(FirmwareCheck {
@@ -60,6 +60,7 @@ impl Firmware {
     async fn choose(&self, asker: &Asker) -> Result<Option<StoredFirmware>, ApiError> {
         let control = &self.0.control;
         let running = asker.running.as_deref();
+        // A rollout comes first: it may bring an older release, or one that is not active.
         if let Some(device_id) = &asker.device_id
             && let Some(version) = control.told_version(device_id).await?
             && !runs(running, &version)
@@ -101,3 +102,6 @@ fn newest_first(a: &api::Firmware, b: &api::Firmware) -> Ordering {
         (one, other) => other.is_some().cmp(&one.is_some()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,7 @@ impl Passes {
             let now = Instant::now();
             passes.retain(|_, pass| pass.until > now);
         }
+        // A right that finds no room is looked up again each time, which is slow and not wrong.
         if passes.len() < MOST {
             passes.insert(key, pass);
         }
@@ -67,3 +68,6 @@ impl Passes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

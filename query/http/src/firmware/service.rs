@@ -58,7 +58,7 @@ impl Firmware {
         }))
     }
 
-    /// The images.
+    /// The stored images, which are checked before they are served.
     pub fn images(&self) -> &TrustedImages {
         &self.0.images
     }
@@ -68,7 +68,7 @@ impl Firmware {
         Arc::clone(&self.0.urls)
     }
 
-    /// A permit for an upload.
+    /// A permit for an upload, which ends when it is dropped.
     pub fn begin_upload(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         let busy = |_| ApiError::new(Code::TooManyRequests, "two uploads run already; try again");
         self.0.uploads.try_acquire().map_err(busy)

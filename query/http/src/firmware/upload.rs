@@ -33,7 +33,7 @@ struct Release<'a> {
 }
 
 impl Firmware {
-    /// Takes an upload.
+    /// Reads a form, and stores its image and the release.
     pub(crate) async fn upload(
         &self,
         caller: &Caller,

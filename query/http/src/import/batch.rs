@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::row::Item;
 
 /// Items and bytes of a full record; its last item may exceed the bytes.
+// Well below the 500 items that the decoder takes, and the 4 MiB that an entry of the log may have.
 const ITEMS: usize = 200;
 const BYTES: usize = 128 << 10;
 

@@ -60,7 +60,7 @@ impl Outcomes {
         }
     }
 
-    /// Appends records.
+    /// Appends records to the log, and remembers the rows of each.
     pub async fn append(&mut self, records: Vec<FullRecord>) -> Result<(), ApiError> {
         let (mut entries, mut rows) = (Vec::new(), Vec::new());
         for FullRecord { partition, entry, rows: of } in records {
@@ -77,6 +77,7 @@ impl Outcomes {
             self.waiting += rows.len();
             self.sent.entry(partition).or_default().insert(offset, rows);
         }
+        // Settled from time to time, so that a large file does not keep the number of each of its rows in memory.
         if self.waiting >= ASK { self.settle().await } else { Ok(()) }
     }
 
@@ -86,6 +87,7 @@ impl Outcomes {
         (done.stored, done.duplicates) = (self.stored, self.duplicates);
         done.refused += self.refused;
         done.refusals.extend(self.refusals);
+        // Refusals of the reader and of the stream come at different times.
         done.refusals.sort_by_key(|refusal| refusal.row);
         done.refusals.truncate(REFUSALS);
         Ok(())

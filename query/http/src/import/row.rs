@@ -62,7 +62,9 @@ impl Shape {
             },
             Some(_) => return Err(format!("{} is no JSON object", self.data)),
         }
+        // Devices leave out what they have not measured; a null would be a reading of the wrong type.
         row.retain(|_, value| !value.is_null());
+        // Last, so that a `ts` within the JSON column does not replace the time of the row.
         row.insert("ts".to_owned(), ts);
         row.entry("source").or_insert_with(|| Value::from("import"));
         Ok(Item { device_id, json: Value::Object(row).to_string() })
@@ -114,65 +116,4 @@ pub(super) fn cell(text: &str) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn item(shape: &Shape, row: Value) -> Result<(String, Value), String> {
-        let Value::Object(row) = row else { panic!("an object") };
-        let item = shape.item(row)?;
-        Ok((item.device_id, serde_json::from_str(&item.json).expect("json")))
-    }
-
-    #[test]
-    fn columns_and_json_columns_become_items() {
-        let shape = Shape::default();
-        let row =
-            json!({"device_id": "d1", "ts": "2026-05-01 00:00:00+0200", "v1": 230.4, "f": null});
-        let want = json!({"ts": "2026-04-30T22:00:00.000000Z", "source": "import", "v1": 230.4});
-        assert_eq!(item(&shape, row), Ok(("d1".into(), want)));
-        let named = Shape { device_id: "meter".into(), ts: "at".into(), ..Shape::default() };
-        let row = json!({"meter": 7, "at": 1_777_593_600, "data": "{\"voltage_l1_v\": 230}"});
-        let want = json!({"ts": 1_777_593_600, "source": "import", "voltage_l1_v": 230});
-        assert_eq!(item(&named, row), Ok(("7".into(), want)));
-    }
-
-    #[test]
-    fn times_without_a_zone_need_one() {
-        let row = || json!({"device_id": "d1", "ts": "2026-03-29 12:00:00.25"});
-        let refused = item(&Shape::default(), row()).expect_err("no zone");
-        assert!(refused.contains("time_zone"), "{refused}");
-        let berlin = Shape { zone: Some(Tz::Europe__Berlin), ..Shape::default() };
-        let (_, got) = item(&berlin, row()).expect("a time");
-        assert_eq!(got["ts"], "2026-03-29T10:00:00.250000Z");
-        let gap = json!({"device_id": "d1", "ts": "2026-03-29 02:30:00"});
-        assert!(item(&berlin, gap).expect_err("no such time").contains("set forward"));
-        let twice = json!({"device_id": "d1", "ts": "2026-10-25 02:30:00"});
-        assert!(item(&berlin, twice).expect_err("which of the two").contains("set back"));
-        let once = json!({"device_id": "d1", "ts": "2026-10-25 02:30:00+01:00"});
-        assert!(item(&berlin, once).is_ok());
-    }
-
-    #[test]
-    fn what_is_missing_or_wrong_is_named() {
-        for (row, said) in [
-            (json!({"ts": 1}), "no device_id"),
-            (json!({"device_id": "a/b", "ts": 1}), "no device id"),
-            (json!({"device_id": "a"}), "no ts"),
-            (json!({"device_id": "a", "ts": "yesterday"}), "no time"),
-            (json!({"device_id": "a", "ts": 1, "data": "[1]"}), "no JSON object"),
-        ] {
-            let refused = item(&Shape::default(), row.clone()).expect_err("refused");
-            assert!(refused.contains(said), "{row}: {refused}");
-        }
-    }
-
-    #[test]
-    fn cells_are_numbers_where_they_look_like_them() {
-        assert_eq!(cell(""), Value::Null);
-        assert_eq!(cell("230.40"), json!(230.4));
-        assert_eq!(cell("-0.5"), json!(-0.5));
-        assert_eq!(cell("00123"), json!("00123"));
-        assert_eq!(cell("2026-05-01"), json!("2026-05-01"));
-    }
-}
+mod tests;

@@ -48,9 +48,11 @@ impl Imports {
         let _permit = self.permit.try_acquire().map_err(busy)?;
         let body = body.into_data_stream().map_err(std::io::Error::other);
         let body = SyncIoBridge::new(StreamReader::new(body));
+        // Bounded: a file is read no faster than the log takes it.
         let (sender, mut receiver) = mpsc::channel(AHEAD);
         let (partitions, limits) = (self.log.partitions(), self.limits);
         let reader = Reader { format, shape, partitions, limits };
+        // The readers of CSV and Parquet block.
         let reader = tokio::task::spawn_blocking(move || reader.rows(body, sender));
         let mut outcomes = Outcomes::new(Arc::clone(&self.log), self.sql.clone());
         let mut appended = Ok(());

@@ -64,32 +64,4 @@ fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), ApiError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origin(origin: Option<&'static str>, allowed: &[&str]) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, "acuvim.example:5000".parse().expect("a header"));
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().expect("a header"));
-        }
-        let allowed: Vec<String> = allowed.iter().map(|&o| o.to_owned()).collect();
-        check_origin(&headers, &allowed).is_ok()
-    }
-
-    #[test]
-    fn pages_of_other_origins_are_refused() {
-        assert!(origin(None, &[]), "not a browser");
-        assert!(origin(Some("https://acuvim.example:5000"), &[]), "our own, behind a TLS proxy");
-        for other in ["https://evil.example", "http://acuvim.example:5001", "null", ""] {
-            assert!(!origin(Some(other), &[]), "{other}");
-        }
-        assert!(origin(Some("https://dash.example"), &["https://dash.example"]));
-    }
-
-    #[test]
-    fn a_token_is_found_in_the_query() {
-        assert_eq!(in_query("id=1&access_token=a.b%2Bc").as_deref(), Some("a.b+c"));
-        assert_eq!(in_query("id=1"), None);
-    }
-}
+mod tests;

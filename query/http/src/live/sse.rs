@@ -23,6 +23,7 @@ pub(crate) fn event_stream(writer: ConnectionWriter, patience: Duration) -> Resp
     let pieces = stream::unfold(writer, |mut writer| async {
         let connection = Arc::clone(writer.connection());
         let bytes = tokio::select! {
+            // A connection that was closed, such as by a logout, must not get the event that is ready too.
             biased;
             _ = connection.closed() => return None,
             bytes = writer.next() => bytes,

@@ -10,10 +10,7 @@ use acuvim_query_sql::{
     readings::{StoredReadings, readings_between},
 };
 use acuvim_wire::{payload::Severity, time::to_rfc3339};
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -23,7 +20,12 @@ use super::{
     list::{List, moment, page, paged, time_cursor, time_cursor_of},
     resource::Resource,
 };
-use crate::{auth::Caller, checks, extract::Body, problem::ApiError};
+use crate::{
+    auth::Caller,
+    checks,
+    extract::{Body, Path},
+    problem::ApiError,
+};
 
 /// Alerts that one request acknowledges by their ids.
 const IDS: usize = 1000;
@@ -219,6 +221,7 @@ pub(super) async fn evidence(
     let begun = alert.created_at.timestamp_micros();
     let ended = alert.resolved_at.map(|at| at.timestamp_micros());
     let from = marks.map_or(begun, |marks| marks.started.ts);
+    // An episode ends with the reading that confirmed its end, which may lie behind the end itself.
     let confirmed = marks.and_then(|marks| marks.ended).map(|(_, confirmed)| confirmed.ts);
     let to = confirmed.or(ended).or_else(|| sql.lake().latest().ts(&device_id));
     let to = to.unwrap_or(from).max(from);

@@ -45,8 +45,10 @@ pub(super) async fn login(
     Body(request): Body<LoginRequest>,
 ) -> Result<Json<LoginResponse>, ApiError> {
     let name = request.username;
+    // Before the database and the hash: a wait costs nothing but time.
     let turn = logins.throttle.admit(address, &name).await.map_err(throttled)?;
     let known = control.user_by_name(&name).await?;
+    // A disabled user gets the answer of an unknown one.
     let user = known.clone().filter(|user| user.account.enabled);
     let hash = user.as_ref().map(|u| u.password_hash.clone());
     let right = logins.passwords.verify(request.password, hash).await?;
@@ -120,6 +122,7 @@ pub(super) async fn refresh(
     let refused = |detail: &str| Err(ApiError::new(Code::Unauthorized, detail));
     match rotation.await? {
         Rotation::Rotated { user_id, family, version, token } => {
+            // Read after the exchange: the user may have been disabled since the last one.
             let user = control.user(user_id).await?;
             match user.filter(|u| u.account.enabled && u.session_version == version) {
                 Some(user) => tokens(&logins, &user, NewSession { family, token }),
@@ -165,6 +168,7 @@ pub(super) async fn password(
     caller: Caller,
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, ApiError> {
+    // A new password that can't be set must not cost an attempt.
     check_new_password("new_password", &request.new_password, &caller.user.username)?;
     let user = control.user(caller.user.id).await?.filter(|_| caller.is_user);
     let Some(user) = user else {

@@ -11,11 +11,7 @@ use acuvim_wire::{
     command::{CommandKind, check_params, firmware_source},
     config::Section,
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -25,7 +21,12 @@ use super::{
     list::{List, page, paged},
     resource::Resource,
 };
-use crate::{auth::Caller, commands::CommandRules, extract::Body, problem::ApiError};
+use crate::{
+    auth::Caller,
+    commands::CommandRules,
+    extract::{Body, Path},
+    problem::ApiError,
+};
 
 /// The longest that a command may wait for its device: 30 days.
 const LONGEST_WAIT_S: u32 = 30 * 86_400;
@@ -58,6 +59,7 @@ pub(super) fn checked(
                 return Err(ApiError::field("deliver", message));
             }
         }
+        // Firmware may know commands that this system does not.
         None => check_raw(caller, &request)?,
     }
     check_source(rules, &request)?;

@@ -16,16 +16,18 @@ use acuvim_wire::{
     payload::whole as whole_number,
     time::{HOUR, to_rfc3339},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::{devices::find, list::moment};
-use crate::{auth::Caller, clock::now, extract::Params, problem::ApiError};
+use crate::{
+    auth::Caller,
+    clock::now,
+    extract::{Params, Path},
+    problem::ApiError,
+};
 
 /// Days that one request looks at.
 const DAYS: i64 = 31;
@@ -123,6 +125,7 @@ impl Stored<'_> {
         );
         let boot = |row: &Vec<Value>| {
             let (first_seq, last_seq) = (whole(row.get(1)), whole(row.get(2)));
+            // The numbers come from the device: two extreme ones must not overflow.
             let sent = last_seq.saturating_sub(first_seq).saturating_add(1);
             let missing = sent.saturating_sub(whole(row.get(3)));
             let boot = row.first().and_then(Value::as_i64);
@@ -174,6 +177,7 @@ async fn interval(control: &Control, device_id: &str) -> Result<Option<i64>, Api
         let value = config.get(side)?.get("telemetry")?.get("interval_s")?;
         whole_number(value).filter(|s| (1..=86_400).contains(s))
     };
+    // What the device has confirmed counts first: the desired interval may not have reached it.
     Ok(of("reported").or_else(|| of("desired")))
 }
 
@@ -217,3 +221,6 @@ pub(super) async fn trace(
         lake_version: found.view.lake_version,
     }))
 }
+
+#[cfg(test)]
+mod tests;

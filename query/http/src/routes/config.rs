@@ -10,7 +10,7 @@ use acuvim_model::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     auth::Caller,
     commands::CommandRules,
-    extract::{Body, Params},
+    extract::{Body, Params, Path},
     problem::ApiError,
 };
 
@@ -148,6 +148,7 @@ pub(super) async fn wifi_scan(
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {
         tokio::time::sleep(POLL).await;
+        // Polled, because the answer may be stored by another process.
         let Some(command) = control.command(request_id, caller.scope()).await? else { break };
         match command.status {
             CommandStatus::Success => {

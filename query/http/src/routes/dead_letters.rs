@@ -56,6 +56,7 @@ pub(super) async fn replay(
     let filter = filter(sql.control(), &caller, &request).await?;
     let repair = request.repair.as_ref().map(repair).transpose()?.unwrap_or_default();
     let by = caller.by();
+    // Recorded before the first letter is appended: a replay may break off half-way.
     if !request.dry_run {
         let detail = serde_json::json!({ "request": request });
         sql.control().note(&by, "dead_letters.replay", "dead_letters", detail).await?;
@@ -86,6 +87,7 @@ impl Replay<'_> {
             let page =
                 self.sql.run(move |sql| async move { Ok(sql.lake().dead_letters(&wanted).await?) });
             let page = page.await?;
+            // Letters that were replayed still match: without a cursor the first page would come for ever.
             filter.after = page.last().map(|letter| (letter.received_at, letter.identity));
             let is_last = page.len() < filter.limit;
             answer.matched += count(page.len());
@@ -105,6 +107,7 @@ impl Replay<'_> {
                     answer.replayed
                 }
             };
+            // Checked between pages, so that up to a page more than the limit is replayed.
             if is_last || done >= self.limit {
                 answer.more = !is_last;
                 return Ok(answer);
@@ -119,6 +122,8 @@ impl Replay<'_> {
         answer: &mut ReplayResponse,
     ) -> Result<(), ApiError> {
         let named: Vec<_> = letters.iter().map(|l| (l.identity, l.device_id.clone())).collect();
+        // Claimed before they are appended, so that two replays at once do not bring a letter twice. A
+        // claim that no record follows, after a crash, ends by itself.
         let claimed = self.sql.control().claim_replays(&named, &self.by.name, self.by.at).await?;
         let partitions = self.log.partitions();
         let again = letters.into_iter().filter(|letter| claimed.contains(&letter.identity));

@@ -7,7 +7,7 @@ use acuvim_model::{
 };
 use axum::{
     Json,
-    extract::{Multipart, Path, Request, State},
+    extract::{Multipart, Request, State},
     http::StatusCode,
     response::Response,
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     auth::{Authenticator, Caller},
     checks,
-    extract::{Body, Params, editable},
+    extract::{Body, Params, Path, editable},
     firmware::{
         self as service, Asker, DownloadRequest, FirmwareCaller, Identification, Uploaded,
         UrlToken, no_firmware,
@@ -96,6 +96,7 @@ pub(super) async fn upload(
 ) -> Result<(StatusCode, Json<Firmware>), ApiError> {
     use axum::extract::FromRequest as _;
     caller.require_all(Role::Operator)?;
+    // Before the body is read: an image is held in memory until it is stored.
     let _permit = service.begin_upload()?;
     let parts = Multipart::from_request(request, &()).await.map_err(|e| {
         let detail =
@@ -137,6 +138,7 @@ pub(super) async fn put(
         checks::long_text("release_notes", notes)?;
     }
     let changed = control.edit_firmware(&version, &edit, &caller.by()).await?;
+    // Also after an edit: a release that is no longer active must not be fetched for the rest of a pass.
     service.forget(&version);
     changed.map(Json).ok_or_else(no_firmware)
 }

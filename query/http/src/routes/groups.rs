@@ -8,11 +8,7 @@ use acuvim_model::{
     GroupCommand, GroupCommandSummary, MembersChange, Page, Role,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -27,7 +23,7 @@ use crate::{
     auth::Caller,
     checks,
     commands::CommandRules,
-    extract::{Body, editable, patched},
+    extract::{Body, Path, editable, patched},
     problem::ApiError,
 };
 
@@ -254,6 +250,7 @@ pub(super) async fn dashboard(
     State(control): State<Control>,
     caller: Caller,
 ) -> Result<Json<DashboardSummary>, ApiError> {
+    // A status that no device has is in no row.
     let mut summary = DashboardSummary::default();
     for (status, n) in control.device_counts(caller.scope()).await? {
         summary.total += n;

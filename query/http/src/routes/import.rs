@@ -8,7 +8,6 @@ use acuvim_model::{
 use axum::{
     Json,
     extract::{Request, State},
-    http::header,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -16,7 +15,7 @@ use utoipa::IntoParams;
 use crate::{
     auth::Caller,
     checks::time_zone,
-    extract::Params,
+    extract::{Params, media_type},
     import::{Format, Imports, Shape},
     problem::ApiError,
 };
@@ -54,11 +53,11 @@ pub(super) async fn import(
     request: Request,
 ) -> Result<Json<Imported>, ApiError> {
     caller.require_all(Role::Admin)?;
-    let format = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let format = format.and_then(Format::of).ok_or_else(|| {
-        let detail = "send text/csv, application/x-ndjson or application/vnd.apache.parquet";
-        ApiError::new(Code::UnsupportedMediaType, detail)
-    })?;
+    let format =
+        media_type(request.headers()).as_deref().and_then(Format::of).ok_or_else(|| {
+            let detail = "send text/csv, application/x-ndjson or application/vnd.apache.parquet";
+            ApiError::new(Code::UnsupportedMediaType, detail)
+        })?;
     let defaults = Shape::default();
     let shape = Shape {
         device_id: params.device_id.unwrap_or(defaults.device_id),

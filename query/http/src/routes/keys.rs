@@ -2,18 +2,19 @@
 
 use acuvim_control::Control;
 use acuvim_model::{CreatedKey, Key, NewKey, Page, Role, problem::Problem};
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::Utc;
 
 use super::{
     list::{List, PagesById, page},
     resource::Resource,
 };
-use crate::{auth::Caller, checks, extract::Body, problem::ApiError};
+use crate::{
+    auth::Caller,
+    checks,
+    extract::{Body, Path},
+    problem::ApiError,
+};
 
 const KEY: Resource = Resource("key");
 

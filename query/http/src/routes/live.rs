@@ -68,6 +68,7 @@ pub(super) struct HubParams {
 #[utoipa::path(post, path = "/hubs/devices/negotiate", tag = "live",
     responses((status = 200, body = Negotiated), (status = 403, body = Problem)))]
 pub(super) async fn negotiate(_caller: LiveCaller) -> Json<Negotiated> {
+    // As hard to guess as a key: whoever has it can speak for the connection.
     let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let text = || vec!["Text".to_owned()];
     let transport = |name: &str| HubTransport { transport: name.into(), transfer_formats: text() };
@@ -217,6 +218,7 @@ fn subscription(params: &EventParams) -> Result<Subscribe, ApiError> {
         device_ids,
         group_ids,
         fields: listed(&params.fields),
+        // A client that names no device gets the whole fleet, whose every reading would be too much.
         max_rate: params.max_rate.or(whole.then_some(0.2)),
         types: listed(&params.types),
         since: None,

@@ -179,6 +179,7 @@ const BESIDE_IMAGE: u64 = 16 << 20;
 /// All routes of the API. `firmware_slot` is the size of the largest image in bytes.
 pub(crate) fn router(state: ApiState, firmware_slot: u64) -> Router {
     let (routes, document) = api().split_for_parts();
+    // For the form of an upload alone: every other body is read with a smaller limit of its own.
     let form = firmware_slot + BESIDE_IMAGE;
     routes
         .with_state(state)
@@ -212,3 +213,6 @@ pub(crate) fn system_router(system: System) -> Router {
         ApiError::new(Code::Unavailable, "this process does not serve the API now; see /readyz")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,7 @@ use acuvim_model::{
     CreatedNotification, Delivery, DeliveryState, Notification, NotificationBody, Page, Role,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -24,7 +20,7 @@ use crate::{
     auth::Caller,
     checks::{self, HostCheck},
     clock::now,
-    extract::{Body, Params},
+    extract::{Body, Params, Path},
     problem::ApiError,
 };
 
@@ -115,6 +111,7 @@ pub(super) async fn test(
     caller.require_all(Role::Admin)?;
     let notification = find(&control, &id).await?;
     let by = &caller.user.username;
+    // Sent by the job that sends all messages, maybe in another process, so that a test tests that too.
     let notice = control.test_notice(notification.id, by, now()).await?;
     let begun = tokio::time::Instant::now();
     loop {

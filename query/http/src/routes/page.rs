@@ -29,6 +29,7 @@ fn file(media_type: &str, text: &'static str) -> Response {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // The files have no version in their names, so browsers have to ask whether they have changed.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }

@@ -6,11 +6,7 @@ use acuvim_model::{
     UpdateState,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -20,7 +16,12 @@ use super::{
     list::{List, page, paged},
     resource::Resource,
 };
-use crate::{auth::Caller, extract::Body, firmware::Firmware, problem::ApiError};
+use crate::{
+    auth::Caller,
+    extract::{Body, Path},
+    firmware::Firmware,
+    problem::ApiError,
+};
 
 /// Bring a release to devices, a group or all with a tag, in stages or at once. Devices that run it
 /// already, are of another hardware or in another rollout are left out, and named. Follow it at

@@ -8,11 +8,8 @@ use acuvim_model::{
     problem::{Code, Problem},
 };
 use acuvim_rules::{Compiled, Planner};
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
+use chrono::TimeDelta;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -25,10 +22,13 @@ use crate::{
     auth::Caller,
     checks,
     clock::now,
-    extract::{Body, Params, editable, patched},
+    extract::{Body, Params, Path, editable, patched},
     jobs::backtest::{Backtests, NewBacktest, TooManyBacktests, WAITING},
     problem::ApiError,
 };
+
+/// The longest range of a backtest: a leap year.
+const LONGEST_BACKTEST: TimeDelta = TimeDelta::days(366);
 
 const RULE: Resource = Resource("rule");
 
@@ -179,8 +179,7 @@ pub(super) async fn backtest(
     let body = request.rule.clone().or_else(|| stored.as_ref().map(|rule| rule.body.clone()));
     let body = body.ok_or_else(|| ApiError::field("rule", "give a rule or a rule_id"))?;
     let rule = compiled(&planner, &body)?;
-    let days = (request.to - request.from).num_days();
-    if request.to <= request.from || days > 366 {
+    if request.to <= request.from || request.to - request.from > LONGEST_BACKTEST {
         return Err(ApiError::field("to", "later than from, by 366 days at most"));
     }
     let seen = match caller.scope() {

@@ -5,11 +5,7 @@ use acuvim_model::{
     Page, Role, Silence, SilenceBody,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
     list::{NoParams, whole},
@@ -20,7 +16,7 @@ use crate::{
     auth::Caller,
     checks,
     clock::now,
-    extract::{Body, Params},
+    extract::{Body, Params, Path},
     problem::ApiError,
 };
 

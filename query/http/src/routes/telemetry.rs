@@ -16,7 +16,7 @@ use acuvim_wire::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -29,7 +29,11 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::{answer::json_answer, devices::find as find_device, list::moment};
-use crate::{auth::Caller, extract::Params, problem::ApiError};
+use crate::{
+    auth::Caller,
+    extract::{Params, Path},
+    problem::ApiError,
+};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -147,6 +151,7 @@ pub(super) async fn device_export(
         return Err(ApiError::field("to", "later than from"));
     }
     let fields = fields(params.fields.as_deref())?;
+    // `load_type` is a text, which comes only with all of the readings.
     let all = fields.len() == READINGS.len();
     let names = BESIDE.into_iter().chain(fields.into_iter().map(|r| r.name));
     let names: Vec<&'static str> = names.chain(all.then_some("load_type")).collect();
@@ -167,7 +172,7 @@ fn stamp(range: &Range<Micros>) -> String {
 }
 
 /// The names of the trailers: how many rows there were, and the hash of all bytes, in hex.
-const TRAILERS: &str = "x-row-count, x-content-sha256";
+pub(super) const TRAILERS: &str = "x-row-count, x-content-sha256";
 
 /// A part of an export as a frame of a body.
 fn frame(part: ExportPart) -> Frame<Bytes> {
@@ -187,6 +192,7 @@ fn frame(part: ExportPart) -> Frame<Bytes> {
 fn file(export: Export, format: ExportFormat, name: &str) -> Response {
     let Export { parts, view } = export;
     let body = Body::new(StreamBody::new(parts.map_ok(frame)));
+    // A quote or line end in the name would end the header's value.
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = name.chars().map(safe).collect();
     let watermark: Vec<String> = view.watermark.iter().map(i64::to_string).collect();

@@ -5,11 +5,7 @@ use acuvim_model::{
     AuditEntry, Page, Role, UserAccount, UserEdit,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -23,7 +19,7 @@ use super::{
 use crate::{
     auth::{Caller, check_new_password},
     checks,
-    extract::{Body, editable},
+    extract::{Body, Path, editable},
     problem::ApiError,
     state::Logins,
 };
@@ -75,6 +71,7 @@ pub(super) async fn put(
     let id = USER.id(&id)?;
     let edit: UserEdit = editable(body, &["id", "username", "created_at"])?;
     checks::scope(edit.scope.as_ref())?;
+    // The name is needed before the password is hashed: the password must not contain it.
     let user = USER.found(control.user(id).await?)?;
     let password_hash = match edit.password {
         Some(password) => {
@@ -88,6 +85,7 @@ pub(super) async fn put(
     let change = UserChange { role, scope, enabled, password_hash };
     changed(control.change_user(id, &change, &caller.by()).await?)?;
     if has_new_password {
+        // Only once the new password is stored: until then the file has the one that is valid.
         forget_initial_password(&logins, &user.account.username).await;
     }
     let user = USER.found(control.user(id).await?)?;

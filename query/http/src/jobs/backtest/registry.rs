@@ -51,7 +51,7 @@ impl Backtests {
         Self(Arc::new(Inner { parts, jobs: Mutex::default(), turn: tokio::sync::Mutex::default() }))
     }
 
-    /// Starts a backtest.
+    /// Starts a backtest, which waits for those before it.
     pub fn start(
         &self,
         new: NewBacktest,
@@ -66,6 +66,7 @@ impl Backtests {
             result: None,
         };
         let cancel = CancellationToken::new();
+        // Added before it is spawned: its end must find it.
         self.add(Job { owner: new.owner, cancel: cancel.clone(), shown: shown.clone() })?;
         let work = self.clone().work(shown.id, new);
         self.0.parts.threads.spawn(cancel.run_until_cancelled_owned(work));
@@ -107,6 +108,7 @@ impl Backtests {
     }
 
     async fn work(self, id: Uuid, new: NewBacktest) {
+        // One at a time: each takes the memory and the disk of many queries.
         let _turn = self.0.turn.lock().await;
         let begun = Instant::now();
         let progress = |done| self.change(id, |shown| shown.progress = done);
@@ -147,3 +149,6 @@ impl Backtests {
         self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

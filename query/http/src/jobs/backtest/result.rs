@@ -136,31 +136,4 @@ pub(super) async fn difference(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn episode(started: i64, ended: Option<i64>) -> FoundEpisode {
-        let raised = started * SECOND;
-        FoundEpisode { started: raised, raised, ended: ended.map(|end| end * SECOND) }
-    }
-
-    #[test]
-    fn a_device_is_summed_up_over_the_range_alone() {
-        let episodes = [episode(-100, Some(50)), episode(60, Some(70)), episode(1000, None)];
-        let episodes: Vec<&FoundEpisode> = episodes.iter().collect();
-        let range = 0..1100 * SECOND;
-        let device = of_device("d1", &episodes, &range, 2);
-        assert_eq!((device.episodes, device.list.len()), (3, 2));
-        assert_eq!(device.flaps, 1, "the second begins ten seconds after the first");
-        assert!((device.seconds_in_alarm - 160.0).abs() < 1e-9, "{}", device.seconds_in_alarm);
-    }
-
-    #[test]
-    fn episodes_that_touch_the_range_count() {
-        let range = 100 * SECOND..200 * SECOND;
-        assert!(is_within(&episode(0, None), &range));
-        assert!(is_within(&episode(0, Some(100)), &range));
-        assert!(!is_within(&episode(0, Some(99)), &range));
-        assert!(!is_within(&episode(200, None), &range));
-    }
-}
+mod tests;

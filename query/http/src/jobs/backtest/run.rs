@@ -72,6 +72,7 @@ impl Run<'_> {
         let warm = from - DAY - terms.hold.max(terms.clear) - GAP;
         let mut at = warm;
         while at < *to {
+            // Day by day, as the tables are partitioned: memory is needed for one day at most.
             let end = (at.div_euclid(DAY) * DAY + DAY).min(*to);
             self.day(&view, &mut replay, at..end, &site).await?;
             if replay.episodes() > MOST_FOUND {

@@ -29,3 +29,6 @@ pub(super) async fn remove_orphans(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,43 +35,14 @@ impl DownloadUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use acuvim_model::FirmwareImage;
+    use crate::testing::release;
     use chrono::TimeDelta;
-    use uuid::Uuid;
-
-    fn firmware(version: &str) -> Firmware {
-        let (id, at) = (Uuid::nil(), DateTime::UNIX_EPOCH);
-        let image = FirmwareImage {
-            chip: "ESP32".into(),
-            project: None,
-            app_version: None,
-            idf_version: None,
-            built_at: None,
-        };
-        Firmware {
-            id,
-            version: version.into(),
-            filename: "x.bin".into(),
-            file_size: 1,
-            checksum: "00".into(),
-            hardware: None,
-            mandatory: false,
-            active: true,
-            release_notes: None,
-            image,
-            manifest: None,
-            warnings: Vec::new(),
-            created_by: "admin".into(),
-            created_at: at,
-            updated_at: at,
-        }
-    }
 
     #[test]
     fn a_device_gets_a_url_with_a_token_of_its_own() {
         let token_key = TokenKey::of(b"secret");
         let urls = DownloadUrls { token_key, base_url: "http://here".into() };
-        let firmware = firmware("1.2.0+build");
+        let firmware = release("1.2.0+build");
         let plain = "http://here/api/firmware/download/1.2.0%2Bbuild";
         assert_eq!(urls.plain(&firmware), plain);
         let now = DateTime::UNIX_EPOCH;

@@ -37,9 +37,11 @@ impl<G: HealthGate> RolloutRunner<G> {
 
     async fn rounds(&self) {
         let (mut cleaned, mut watched) = (Instant::now(), Instant::now());
+        // The lease is not renewed while a gate is asked, and must not expire meanwhile.
         let length = LEASE + TimeDelta::from_std(self.gate.timeout()).unwrap_or_default();
         let mut listening = Listening { since: now(), looked: now() };
         loop {
+            // Also before the first round: after a start the devices' messages are still being read.
             sleep(self.interval).await;
             self.look(&mut listening);
             let lease = self.control.hold_lease(ROLLOUTS_LEASE, &self.holder, now(), length).await;
@@ -129,3 +131,6 @@ struct Listening {
     since: DateTime<Utc>,
     looked: DateTime<Utc>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ impl<G: HealthGate> RolloutRunner<G> {
             return Ok(decided(rollout, judged, now, changes));
         }
         let mut offered = Vec::new();
+        // The next round offers it to the others: a transaction must not hold the database for long.
         for member in offers(rollout, &members, now).into_iter().take(CHUNK) {
             offered.extend(self.offer(rollout, &release.firmware, member, now)?);
         }
@@ -54,6 +55,7 @@ impl<G: HealthGate> RolloutRunner<G> {
     ) -> Result<Option<RolloutOffer>, RolloutError> {
         let left = (rollout.deadline_at - now).num_seconds();
         let window = rollout.plan.window.as_ref().and_then(Window::parse);
+        // A device that comes back after its maintenance window must not begin to update then.
         let expires_s = window.map_or(left, |window| window.left(now, member.zone()).min(left));
         if expires_s < 1 {
             return Ok(None);
@@ -142,26 +144,4 @@ fn change(stage: i64, next: Next, figures: Value, now: DateTime<Utc>) -> Option<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decision_moves_the_rollout_on_or_ends_it() {
-        let now = DateTime::UNIX_EPOCH;
-        let decide = |next| change(2, next, json!({}), now);
-        let soaking = decide(Next::Soak).expect("a change");
-        assert_eq!((soaking.stage, soaking.soak_since), (2, Some(now)));
-        let next = decide(Next::NextStage).expect("a change");
-        assert_eq!((next.stage, next.soak_since, next.state), (3, None, RolloutState::Running));
-        let ends = [
-            (Next::Pause("why".into()), RolloutState::Paused),
-            (Next::Stop("why".into()), RolloutState::Stopped),
-            (Next::Complete, RolloutState::Completed),
-        ];
-        for (next, state) in ends {
-            let change = decide(next).expect("a change");
-            assert_eq!((change.stage, change.state), (2, state));
-        }
-        assert!(decide(Next::GoOn).is_none() && decide(Next::AskGate).is_none());
-    }
-}
+mod tests;

@@ -8,18 +8,14 @@ use acuvim_model::{
     CreatedDevice, Device, DeviceCredentials, DeviceEdit, NewDevice, ReplaceRequest, Role,
     problem::{Code, Problem},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Map, Value};
 
 use super::{find, no_device};
 use crate::{
     auth::Caller,
     checks,
-    extract::{Body, editable},
+    extract::{Body, Path, editable},
     problem::ApiError,
 };
 
@@ -174,6 +170,7 @@ pub(crate) async fn make_credentials(
 ) -> Result<(StatusCode, Json<DeviceCredentials>), ApiError> {
     caller.require(Role::Admin)?;
     checks::device_id("device_id", &device_id)?;
+    // Without a scope a secret may be made before the device is heard of.
     if caller.scope().is_some() {
         find(&control, &caller, &device_id).await?;
     }

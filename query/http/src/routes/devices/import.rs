@@ -13,7 +13,12 @@ use axum::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::{auth::Caller, checks, extract::read, problem::ApiError};
+use crate::{
+    auth::Caller,
+    checks,
+    extract::{media_type, read},
+    problem::ApiError,
+};
 
 /// Bytes and devices of the largest file.
 const MAX_BYTES: usize = 4 << 20;
@@ -52,7 +57,12 @@ impl From<Line> for NewDevice {
             name: line.name,
             description: line.description,
             group_id: line.group_id,
-            tags: tags.split(';').filter(|t| !t.is_empty()).map(|t| t.trim().to_owned()).collect(),
+            tags: tags
+                .split(';')
+                .map(str::trim)
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+                .collect(),
             nominal_voltage_v: line.nominal_voltage_v,
             nominal_frequency_hz: line.nominal_frequency_hz,
             max_power_kw: line.max_power_kw,
@@ -78,8 +88,7 @@ pub(crate) async fn import(
     request: Request,
 ) -> Result<Response, ApiError> {
     caller.require_all(Role::Admin)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    if !content_type.and_then(|v| v.to_str().ok()).is_some_and(|v| v.starts_with("text/csv")) {
+    if media_type(request.headers()).as_deref() != Some("text/csv") {
         let detail = "send the file as Content-Type: text/csv";
         return Err(ApiError::new(Code::UnsupportedMediaType, detail));
     }

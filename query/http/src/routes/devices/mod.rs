@@ -16,7 +16,7 @@ use acuvim_rules::{Recent, VitalState};
 use acuvim_wire::time::SECOND;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse as _, Response},
 };
@@ -29,7 +29,7 @@ use super::{
     list::{List, paged},
     resource::Resource,
 };
-use crate::{auth::Caller, problem::ApiError};
+use crate::{auth::Caller, extract::Path, problem::ApiError};
 
 pub(super) use edit::*;
 pub(super) use import::*;
@@ -77,6 +77,7 @@ impl List<ListParams> {
             group_id: params.group_id,
             tag: params.tag,
             firmware_version: params.firmware_version,
+            // No text that is searched is longer, so the rest could never match.
             q: params.q.map(|q| q.chars().take(100).collect()),
             sort,
             descending,
@@ -229,6 +230,7 @@ pub(super) async fn latest(
 ) -> Result<Response, ApiError> {
     let control = sql.control();
     let mut device = find(control, &caller, &device_id).await?;
+    // The tail has what was received last: without it an older reading would pass for the latest.
     sql.require_tail()?;
     loop {
         let until = device.replaced_at.map(|at| at.timestamp_micros());
@@ -236,6 +238,7 @@ pub(super) async fn latest(
             return Ok(([(header::CONTENT_TYPE, "application/json")], reading).into_response());
         }
         let before = match &device.replaces {
+            // Without the scope: whoever sees a device sees the loggers that stood in its place before.
             Some(before) => control.device(before, None).await?,
             None => None,
         };

@@ -117,3 +117,36 @@ async fn the_audit_and_messages_are_kept_for_the_same_time() {
     assert!(control.delivery(waiting).await.expect("ask").is_some(), "it may still be sent");
     assert_eq!(rows(&control, "audit").await, 2);
 }
+
+#[tokio::test]
+async fn an_alert_that_is_open_for_longer_than_history_is_kept_still_ends_as_it_should() {
+    let (_dir, control) = fresh().await;
+    let says = async |state: &str, second: i64| {
+        let fields = json!({"ts": at(second).to_rfc3339(), "type": "overvoltage", "state": state});
+        let alert = serde_json::from_value(fields).expect("an alert");
+        let device_alerts = vec![("d".to_owned(), alert, at(second))];
+        let changes = Changes { device_alerts, now: at(second), ..Changes::default() };
+        apply(&control, changes).await;
+        let filter = crate::AlertFilter { limit: 9, ..Default::default() };
+        control.alerts(&filter, None).await.expect("list").0
+    };
+    let alert = says("raised", 10).await.remove(0);
+    let target = serde_json::from_value(json!({"name": "n", "kind": "email", "to": ["a@b.c"]}));
+    let made = control.create_notification(&target.expect("a body"), &by(10)).await.expect("made");
+    let crate::NotificationMade::Done(made) = made else { panic!("made") };
+    let told = "INSERT INTO notice_episodes (notification_id, alert_id, created_at)
+         VALUES ($1, $2, $3)";
+    let values = |id: Uuid| vec![made.notification.id.into(), id.into(), at(10).into()];
+    for id in [alert.id, Uuid::now_v7()] {
+        control.execute(told, values(id)).await.expect("told");
+    }
+    control.prune(at(1000)).await.expect("prune");
+    assert_eq!(rows(&control, "notice_episodes").await, 1, "the end will be told");
+    let ended = says("cleared", 2000).await;
+    assert_eq!(ended.len(), 1, "not withdrawn");
+    assert_eq!((ended[0].id, ended[0].resolved_at), (alert.id, Some(at(2000))));
+    control.prune(at(3000)).await.expect("prune");
+    for table in ["alerts", "device_said", "notice_episodes"] {
+        assert_eq!(rows(&control, table).await, 0, "{table}");
+    }
+}

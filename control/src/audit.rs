@@ -104,6 +104,7 @@ impl Tx {
                 by.request.clone().into(),
                 action.into(),
                 object.into(),
+                // Masked here rather than by the callers, so that none can forget it.
                 masked(detail).into(),
             ],
         )
@@ -157,3 +158,6 @@ impl Control {
         Ok((rows.into_iter().map(AuditEntry::from).collect(), total))
     }
 }
+
+#[cfg(test)]
+mod tests;

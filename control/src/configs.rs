@@ -143,6 +143,8 @@ impl Tx {
         values: &Map<String, Json>,
         at: DateTime<Utc>,
     ) -> Result<(), Error> {
+        // Without the lock of `set_desired`: answers of a device are applied by the one writer of its
+        // partition, and the columns are different ones.
         let row = self.config_row(device_id, section).await?;
         let mut reported = read(row.as_ref().and_then(|r| r.reported.as_deref()))?;
         reported.extend(values.clone());
@@ -179,6 +181,8 @@ impl Tx {
         new: &str,
         at: DateTime<Utc>,
     ) -> Result<(), Error> {
+        // A section in which the successor has values of its own stays as it is: somebody chose them for
+        // that logger.
         for row in self.config_rows(old).await? {
             self.execute(
                 "INSERT INTO configs (device_id, section, desired, updated_at)
@@ -276,17 +280,4 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drift_is_what_is_desired_and_not_reported() {
-        let values = |text: &str| read(Some(text)).expect("JSON");
-        let (desired, reported) = (values(r#"{"a":1,"b":2}"#), values(r#"{"b":2,"c":3}"#));
-        assert_eq!(drifting(&desired, &reported), values(r#"{"a":1}"#));
-        assert!(drifting(&desired, &desired).is_empty());
-        let printed = values(r#"{"a":1.0,"b":2.0}"#);
-        assert!(drifting(&desired, &printed).is_empty(), "as C prints them");
-        assert!(read(Some("[")).is_err());
-    }
-}
+mod tests;

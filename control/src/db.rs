@@ -258,3 +258,6 @@ impl Tx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

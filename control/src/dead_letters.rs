@@ -40,7 +40,8 @@ impl ReplayOutcome {
     }
 }
 
-/// After this a pending replay counts as lost, and can be claimed again.
+/// After this a pending replay counts as lost, and can be claimed again. A replay takes seconds, unless the
+/// process ends in between.
 const LOST_AFTER: TimeDelta = TimeDelta::minutes(10);
 
 /// A boot with readings from before its clock was set, whose beginning has become known since.
@@ -155,6 +156,7 @@ impl Control {
         let mut tx = self.begin().await?;
         let mut claimed = HashSet::with_capacity(letters.len());
         for (letter, device_id) in letters {
+            // One statement claims and takes over, so that of two callers one gets the letter.
             let taken = tx
                 .execute(
                     "INSERT INTO replays (identity, device_id, at, replayed_by, outcome)
@@ -217,3 +219,6 @@ impl Control {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,38 +116,4 @@ fn postgres_kind(code: &str) -> ErrorKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_of_both_engines_have_their_kind() {
-        for (code, kind) in [
-            (5, ErrorKind::Unavailable),
-            (5 | 2 << 8, ErrorKind::Unavailable),
-            (19 | 3 << 8, ErrorKind::Invalid),
-            (1, ErrorKind::Internal),
-        ] {
-            assert_eq!(sqlite_kind(Some(code)), kind, "{code}");
-        }
-        assert_eq!(sqlite_kind(None), ErrorKind::Internal);
-        for (code, kind) in [
-            ("40001", ErrorKind::Unavailable),
-            ("57P01", ErrorKind::Unavailable),
-            ("22003", ErrorKind::Invalid),
-            ("28P01", ErrorKind::Setup),
-            ("42501", ErrorKind::Setup),
-            ("42601", ErrorKind::Internal),
-            ("", ErrorKind::Internal),
-        ] {
-            assert_eq!(postgres_kind(code), kind, "{code}");
-        }
-    }
-
-    #[test]
-    fn a_cause_is_kept_and_shown() {
-        let error = Error::from(sqlx::Error::PoolTimedOut);
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.to_string().starts_with("control database: "), "{error}");
-        assert!(error.source().is_some_and(<dyn StdError>::is::<sqlx::Error>));
-    }
-}
+mod tests;

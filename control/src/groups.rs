@@ -212,3 +212,6 @@ async fn set_group(
     .await
     .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,3 +124,6 @@ impl Control {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

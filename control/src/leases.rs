@@ -28,12 +28,16 @@ impl Control {
     ) -> Result<Option<Lease>, Error> {
         let until = now + length;
         let mut tx = self.begin().await?;
+        // A new name begins as a lease that has just expired, so that the statement below is the only one
+        // which gives leases out.
         tx.execute(
             "INSERT INTO leases (name, holder, epoch, until) VALUES ($1, $2, 0, $3)
              ON CONFLICT (name) DO NOTHING",
             vec![name.into(), holder.into(), now.into()],
         )
         .await?;
+        // A holder whose own lease has expired gets a new epoch too, because another process may have
+        // held it in between.
         let held = tx
             .execute(
                 "UPDATE leases SET until = $1,
@@ -76,6 +80,7 @@ impl Control {
         let rows: Vec<(String,)> = self
             .fetch_all("SELECT name FROM leases WHERE until > $1 ORDER BY name", vec![now.into()])
             .await?;
+        // Not with LIKE, because `_` and `%` would be patterns in it.
         Ok(rows.into_iter().map(|(name,)| name).filter(|name| name.starts_with(prefix)).collect())
     }
 }
@@ -98,3 +103,6 @@ impl Tx {
         Ok(held == 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! SQLite by default, PostgreSQL to scale out. Every statement has one text for both, and every change is one
 //! transaction.
 
+#![cfg_attr(test, allow(clippy::large_futures, reason = "a test's own future may be large"))]
+
 mod alerts;
 mod audit;
 mod commands;
@@ -35,6 +37,8 @@ mod silences;
 mod sites;
 mod statement;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod users;
 mod value;
 

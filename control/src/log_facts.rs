@@ -108,3 +108,6 @@ impl Control {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

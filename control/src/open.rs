@@ -14,7 +14,8 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// Connections of one process.
+/// Connections of one process. PostgreSQL allows 100 by default, which is enough for a dozen processes; on
+/// SQLite there is one writer anyway.
 const MAX_CONNECTIONS: u32 = 8;
 
 impl Control {
@@ -24,12 +25,23 @@ impl Control {
     /// # Errors
     /// [`ErrorKind::Setup`] if the file can't be used or belongs to a newer version.
     pub async fn open_sqlite(path: &Path) -> Result<Self, Error> {
+        // A change that was acknowledged over HTTP must survive a power cut, not only a kill.
+        Self::open_file(path, SqliteSynchronous::Full).await
+    }
+
+    /// Opens the SQLite database at a path. Tests open it without syncing, because a sync takes longer
+    /// than all else that they do.
+    pub(crate) async fn open_file(
+        path: &Path,
+        synchronous: SqliteSynchronous,
+    ) -> Result<Self, Error> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A change that was acknowledged over HTTP must survive a power cut, not only a kill.
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
+            // Writers of this process queue for a mutex, but another process may hold the file's lock,
+            // such as a command that somebody runs by hand.
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
             .disable_statement_logging();
@@ -107,3 +119,6 @@ fn migrations() -> Migrator {
     });
     Migrator::with_migrations(migrations.collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! The outbox: commands and events that a transaction causes. They are written in the transaction, numbered
-//! without gaps afterwards, and delivered in that order by the process that holds the lease.
+//! afterwards, and delivered in the order of their numbers by the process that holds the lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The lease of the process that numbers and delivers.
 pub const OUTBOX_LEASE: &str = "outbox";
 
-/// Rows that are numbered and delivered at a time.
+/// Rows that are numbered and delivered at a time. Few enough that other writers don't wait for long.
 const PAGE: i64 = 500;
 
 /// Wakes when this process puts something into the outbox. Rows of other processes are found by polling.
@@ -116,6 +116,8 @@ impl Tx {
             "INSERT INTO outbox (id, kind, device_id, request_id, body, expires_at, attempt)
              VALUES ($1, $2, $3, $4, $5, $6, 0)",
             vec![
+                // Ids of one process grow, so rows of a transaction are numbered in the order in which
+                // they were put in.
                 Uuid::now_v7().into(),
                 EVENT.into(),
                 event.device_id().unwrap_or_default().into(),
@@ -156,6 +158,8 @@ impl Control {
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Outgoing>>, Error> {
         let mut tx = self.begin().await?;
+        // Locks the row of the lease, so that a process which takes it over waits until these numbers
+        // are committed.
         let ours = tx
             .execute(
                 "UPDATE leases SET epoch = epoch
@@ -219,7 +223,8 @@ async fn remove_delivered(tx: &mut Tx, delivered: i64) -> Result<(), Error> {
 }
 
 /// Numbers new rows. Done here rather than when they are written, because concurrent transactions commit
-/// in another order than they write, and the numbers must have no gaps.
+/// in another order than they write: a row that became visible after a higher number was delivered would
+/// be skipped.
 async fn number_new(tx: &mut Tx, now: DateTime<Utc>) -> Result<(), Error> {
     let new: Vec<(Uuid,)> = tx
         .fetch_all(
@@ -241,24 +246,4 @@ async fn number_new(tx: &mut Tx, now: DateTime<Utc>) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(body: &str) -> Row {
-        Row {
-            kind: EVENT.to_owned(),
-            device_id: "d1".to_owned(),
-            request_id: Uuid::nil(),
-            body: body.to_owned(),
-            expires_at: DateTime::UNIX_EPOCH,
-            attempt: 0,
-            seq: 7,
-        }
-    }
-
-    #[test]
-    fn an_event_that_cant_be_read_is_an_error() {
-        let error = Outgoing::try_from(row(r#"{"of_a_newer_version":1}"#)).expect_err("unknown");
-        assert!(error.to_string().contains("event 7 of the outbox"), "{error}");
-    }
-}
+mod tests;

@@ -62,11 +62,14 @@ pub(crate) async fn apply_presence(
     update: &DeviceUpdate,
     applying: &mut Applying,
 ) -> Result<(), Error> {
-    if update.status.is_empty() && update.presence.is_none() && update.vitals.is_none() {
+    let is_still = update.status.is_empty() && update.happened.is_empty();
+    if is_still && update.presence.is_none() && update.vitals.is_none() {
         return Ok(());
     }
     let last = update.status.last();
     let (connected, heard) = update.presence.unwrap_or_default();
+    // Executed even if no column changes: the count of rows tells whether the device exists. Events
+    // about a deleted one would bring it back in the lake.
     let known = tx
         .execute(
             "UPDATE devices SET status = COALESCE($1, status), status_at = COALESCE($2, status_at),

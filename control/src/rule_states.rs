@@ -47,6 +47,8 @@ pub(crate) async fn store_repairs(
 ) -> Result<(), Error> {
     for repair in repairs {
         match repair {
+            // The earlier moment stays, because the repair from there is still to be done. With CASE, because
+            // the function for it is LEAST() on PostgreSQL and MIN() on SQLite.
             RepairChange::Schedule(device_id, from) => {
                 tx.execute(
                     "INSERT INTO repairs (device_id, from_ts, scheduled_at) VALUES ($1, $2, $3)

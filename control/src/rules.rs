@@ -206,3 +206,6 @@ async fn end_episodes(tx: &mut Tx, rule: Uuid, reason: &str, by: &By) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,8 @@ impl Control {
     ) -> Result<Option<NewSession>, Error> {
         let (family, token) = (Uuid::now_v7(), new_secret("acr_"));
         let mut tx = self.begin().await?;
+        // Inserted from the row of the user, so that there is nothing to insert if the password was
+        // changed, or the user disabled, since the password was checked.
         let begun = tx
             .execute(
                 "INSERT INTO refresh_tokens
@@ -115,12 +117,14 @@ impl Control {
             )
             .await?;
         let Some(row) = rows.into_iter().next() else { return Ok(Rotation::Unknown) };
+        // Of two concurrent uses of a token, one finds it used already and counts as the reuse.
         let taken = tx
             .execute(
                 "UPDATE refresh_tokens SET used = $1 WHERE token_hash = $2 AND used = $3",
                 vec![true.into(), hash.as_str().into(), false.into()],
             )
             .await?;
+        // Before the expiry is looked at: a copy that somebody uses late is a theft as well.
         if row.used || taken == 0 {
             end_reused(&mut tx, &row, by).await?;
             tx.commit().await?;
@@ -144,6 +148,7 @@ impl Control {
             ],
         )
         .await?;
+        // Where tokens are made is also where expired ones are removed.
         tx.execute("DELETE FROM refresh_tokens WHERE expires_at <= $1", vec![now.into()]).await?;
         tx.commit().await?;
         let TokenRow { user_id, family, session_version: version, .. } = row;
@@ -178,3 +183,6 @@ async fn end_reused(tx: &mut Tx, row: &TokenRow, by: &By) -> Result<(), Error> {
     let detail = serde_json::json!({ "session": row.family });
     tx.audit(&by, "user.token_reused", &row.user_id.to_string(), detail).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,7 @@ impl Control {
         name: &'static str,
         value: &str,
     ) -> Result<String, Error> {
+        // Read back, because of several processes at their first start only one has stored its value.
         self.execute(KEEP, vec![name.into(), value.into()]).await?;
         self.remembered(name).await?.ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("the stored setting {name} is gone"))
@@ -65,3 +66,6 @@ impl Tx {
         Ok(self.execute(KEEP, vec![name.into(), value.into()]).await? == 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,18 +22,30 @@ struct Row {
     created_at: DateTime<Utc>,
 }
 
-impl From<Row> for Silence {
-    fn from(row: Row) -> Self {
-        Self {
+/// The silences that can be read. One of a newer version is left out: an empty scope or list of types
+/// means everything, so taking its default would silence every alert.
+fn readable(rows: Vec<Row>) -> Vec<Silence> {
+    let read = |row: Row| {
+        let scope = serde_json::from_value(row.scope);
+        let alert_types = serde_json::from_value(row.alert_types);
+        let (scope, alert_types) = match (scope, alert_types) {
+            (Ok(scope), Ok(alert_types)) => (scope, alert_types),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, silence = %row.id, "a stored silence can't be read");
+                return None;
+            }
+        };
+        Some(Silence {
             id: row.id,
-            scope: serde_json::from_value(row.scope).unwrap_or_default(),
-            alert_types: serde_json::from_value(row.alert_types).unwrap_or_default(),
+            scope,
+            alert_types,
             until: row.until,
             reason: row.reason,
             created_by: row.created_by,
             created_at: row.created_at,
-        }
-    }
+        })
+    };
+    rows.into_iter().filter_map(read).collect()
 }
 
 /// Silences that may hold at a time; as many as [`ACTIVE`] reads.
@@ -46,7 +58,7 @@ impl Tx {
     /// The silences that hold at a time.
     pub(crate) async fn silences_at(&mut self, at: DateTime<Utc>) -> Result<Vec<Silence>, Error> {
         let rows: Vec<Row> = self.fetch_all(ACTIVE, vec![at.into()]).await?;
-        Ok(rows.into_iter().map(Silence::from).collect())
+        Ok(readable(rows))
     }
 }
 
@@ -54,7 +66,7 @@ impl Control {
     /// The silences that hold at a time.
     pub async fn silences(&self, at: DateTime<Utc>) -> Result<Vec<Silence>, Error> {
         let rows: Vec<Row> = self.fetch_all(ACTIVE, vec![at.into()]).await?;
-        Ok(rows.into_iter().map(Silence::from).collect())
+        Ok(readable(rows))
     }
 
     /// Creates a silence. `None` if too many hold already.
@@ -112,3 +124,6 @@ impl Control {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

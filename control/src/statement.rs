@@ -82,24 +82,4 @@ impl Statement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_numbered_in_their_order() {
-        let mut filter = Statement::new("WHERE");
-        filter.push("a = ? AND b > ?", [1_i64.into(), 2_i64.into()]);
-        filter.push("AND c IN", []);
-        filter.push_list((0..10).map(Value::from));
-        let mut list = Statement::new("SELECT");
-        list.push("?", [9_i64.into()]);
-        list.append(&filter);
-        let (text, values) = list.into_parts();
-        assert_eq!(
-            text.0.split_whitespace().collect::<Vec<_>>().join(" "),
-            "SELECT $1 WHERE a = $2 AND b > $3 AND c IN ($4 , $5 , $6 , $7 , $8 , $9 , $10 , $11 , \
-             $12 , $13 )"
-        );
-        assert_eq!(values.len(), 13);
-    }
-}
+mod tests;

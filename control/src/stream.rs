@@ -124,6 +124,8 @@ impl Control {
     /// After an error the transaction may still have been committed; [`Control::offset`] tells.
     pub async fn apply(&self, epoch: i32, changes: &Changes) -> Result<Applied, Error> {
         let mut tx = self.begin().await?;
+        // The offsets first: a processor that has lost a partition waits here for its successor's
+        // transaction, and then finds the offset moved and writes nothing.
         for step in &changes.moves {
             if !advance(&mut tx, epoch, step).await? {
                 return Ok(Applied::Overtaken { partition: step.partition });
@@ -145,9 +147,12 @@ impl Control {
         for (device_id, delivery, at) in &changes.deliveries {
             apply_delivery(&mut tx, device_id, *delivery, *at).await?;
         }
+        // Answers before timeouts: an answer that arrived by its deadline counts although one batch has
+        // both.
         for answer in &changes.answers {
             apply_answer(&mut tx, answer).await?;
         }
+        // After the answers, so that configuration which a device has just confirmed is not sent again.
         let released = release_commands(&mut tx, changes).await?;
         if let Some(read) = changes.read_until {
             expire(&mut tx, read).await?;
@@ -175,6 +180,7 @@ async fn release_commands(tx: &mut Tx, changes: &Changes) -> Result<bool, Error>
 async fn advance(tx: &mut Tx, epoch: i32, step: &OffsetMove) -> Result<bool, Error> {
     let partition = i64::from(step.partition);
     let epoch = i64::from(epoch);
+    // Of two processors that both found no offset, one inserts it; the other touches no row.
     let touched = match step.expected {
         Some(expected) => {
             tx.execute(
@@ -205,6 +211,8 @@ async fn apply_update(
     for registration in &update.registrations {
         register(tx, &update.device_id, registration, update.at).await?;
     }
+    // Nearly all devices are known. So the update is tried first, and the row is only created if the
+    // update touched none: one statement instead of two for each device of a batch.
     let mut known = !update.registrations.is_empty();
     if let Some((ts, heartbeat)) = &update.heartbeat {
         if !known && !store_heartbeat(tx, update, *ts, heartbeat).await? {
@@ -245,11 +253,14 @@ async fn store_heartbeat(
     ts: DateTime<Utc>,
     heartbeat: &Heartbeat,
 ) -> Result<bool, Error> {
+    // A device may send texts of any length; no address or type of connection is longer than 64.
     let text = |key: &str| {
         let text = heartbeat.extra.get(key).and_then(serde_json::Value::as_str);
         text.and_then(plain).map(|text| text.chars().take(64).collect::<String>())
     };
     let whole = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
+    // `beat_version` takes no earlier value: a heartbeat without a version is no proof that the version
+    // of the one before still runs.
     let touched = tx
         .execute(
             "UPDATE devices SET last_heartbeat = $1,
@@ -305,6 +316,7 @@ async fn register(
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
     tx.add_device(device_id, at).await?;
+    // A statement of its own: its count of rows tells whether this is the first registration.
     let first = tx
         .execute(
             "UPDATE devices SET registered = $1 WHERE device_id = $2 AND registered = $3",
@@ -347,3 +359,6 @@ async fn register(
     }
     tx.update_search(device_id).await
 }
+
+#[cfg(test)]
+mod tests;

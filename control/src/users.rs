@@ -103,6 +103,7 @@ impl Control {
     ) -> Result<User, Error> {
         let account = UserAccount {
             id: Uuid::now_v7(),
+            // Two users whose names differ only in case would be mistaken for each other.
             username: username.to_lowercase(),
             role,
             scope,
@@ -205,6 +206,8 @@ impl Control {
         if changed == 0 {
             return Ok(UserChanged::NotFound);
         }
+        // Asked after the change, which is rolled back if the answer is no: so the question is about
+        // exactly what would be stored.
         if !tx.has_admin().await? {
             return Ok(UserChanged::LastAdmin);
         }
@@ -263,3 +266,6 @@ impl Tx {
         Ok(self.count(sql, vec![true.into()]).await? > 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ fn json_without_nul(json: serde_json::Value) -> serde_json::Value {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

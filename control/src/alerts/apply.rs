@@ -86,13 +86,16 @@ impl Applying {
         }
     }
 
-    /// Restores an alert that was withdrawn, because its condition held after all.
+    /// Restores an alert that was withdrawn, because its condition held after all. An alert that a person
+    /// had resolved keeps that end.
     async fn restore(&self, tx: &mut Tx, new: &NewAlert) -> Result<(), Error> {
         let marks = new.marks.as_ref().and_then(|marks| serde_json::to_string(marks).ok());
         let restored = tx
             .execute(
                 "UPDATE alerts SET withdrawn = $1, created_at = $2, raised_at = $3,
-                     resolved_at = $4, resolution = $5, marks = $6
+                     resolved_at = CASE WHEN resolved_by IS NULL THEN $4 ELSE resolved_at END,
+                     resolution = CASE WHEN resolved_by IS NULL THEN $5 ELSE 'resolved' END,
+                     marks = $6
                  WHERE id = $7 AND withdrawn = $8",
                 vec![
                     false.into(),
@@ -239,6 +242,7 @@ impl Applying {
     ) -> Result<bool, Error> {
         let silences = match &self.silences {
             Some(silences) => silences,
+            // By the time at which people would be paged, which may be long after the event.
             None => self.silences.insert(tx.silences_at(self.now).await?),
         };
         let device_id = new.device_id.as_deref();
@@ -337,6 +341,7 @@ async fn incident(tx: &mut Tx, new: &NewAlert, group: Option<Uuid>) -> Result<Uu
             false.into(),
         ],
     );
+    // The newest, so that an outage which spreads from device to device stays one incident.
     find.push("ORDER BY created_at DESC LIMIT 1", []);
     let found: Option<(Option<Uuid>,)> = tx.select_one(find).await?;
     Ok(found.and_then(|(id,)| id).unwrap_or(new.id))

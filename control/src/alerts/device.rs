@@ -303,6 +303,7 @@ fn moment(ts: Micros) -> DateTime<Utc> {
 async fn phases(tx: &mut Tx, key: &Key<'_>) -> Result<Vec<String>, Error> {
     let rows: Vec<(String,)> = tx
         .fetch_all(
+            // There are three phases; the limit is for devices that invent names.
             "SELECT DISTINCT phase FROM device_said
              WHERE device_id = $1 AND alert_type = $2 AND phase <> '' LIMIT 16",
             vec![key.device_id.into(), key.kind.into()],

@@ -19,3 +19,6 @@ pub use system::SystemCondition;
 
 pub(crate) use apply::Applying;
 pub(crate) use event::{AlertNote, emit_alert};
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
     statement::Statement,
 };
 
-/// Alerts that one request acknowledges at most.
+/// Alerts that one request acknowledges at most. Each is an event, in one transaction that others wait for.
 const MAX_ACKNOWLEDGED: i64 = 10_000;
 
 impl Control {
@@ -86,16 +86,7 @@ impl Control {
         if tx.alert(id, scope).await?.is_none() {
             return Ok(None);
         }
-        let ended = tx
-            .execute(
-                "UPDATE alerts SET resolved_at = $1, resolved_by = $2, resolution = 'resolved'
-                 WHERE id = $3 AND resolved_at IS NULL",
-                vec![by.at.into(), by.name.as_str().into(), id.into()],
-            )
-            .await?;
-        if ended == 1 {
-            let step = AlertNote::of_person(AlertStep::Resolved, by, None);
-            emit_alert(&mut tx, id, step).await?;
+        if end(&mut tx, id, None, by).await? {
             tx.audit(by, "alert.resolve", &id.to_string(), json!({})).await?;
         }
         let alert = tx.alert(id, scope).await?;
@@ -103,6 +94,45 @@ impl Control {
         self.outbox.notify_one();
         Ok(alert)
     }
+}
+
+impl Tx {
+    /// Resolves all open alerts of a device that a person takes away. Its conditions can't end by
+    /// themselves any more, so people would be reminded of them for ever.
+    pub(crate) async fn resolve_alerts_of(
+        &mut self,
+        device_id: &str,
+        reason: &str,
+        by: &By,
+    ) -> Result<(), Error> {
+        let open: Vec<(Uuid,)> = self
+            .fetch_all(
+                "SELECT id FROM alerts WHERE device_id = $1 AND resolved_at IS NULL
+                 ORDER BY created_at",
+                vec![device_id.into()],
+            )
+            .await?;
+        for (id,) in open {
+            end(self, id, Some(reason), by).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Resolves an alert. False if it had ended already.
+async fn end(tx: &mut Tx, id: Uuid, note: Option<&str>, by: &By) -> Result<bool, Error> {
+    let ended = tx
+        .execute(
+            "UPDATE alerts SET resolved_at = $1, resolved_by = $2, resolution = 'resolved'
+             WHERE id = $3 AND resolved_at IS NULL",
+            vec![by.at.into(), by.name.as_str().into(), id.into()],
+        )
+        .await?;
+    if ended == 0 {
+        return Ok(false);
+    }
+    emit_alert(tx, id, AlertNote::of_person(AlertStep::Resolved, by, note)).await?;
+    Ok(true)
 }
 
 /// Acknowledges an alert. False if it was acknowledged before.

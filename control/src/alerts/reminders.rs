@@ -11,7 +11,7 @@ use crate::{
     statement::Statement,
 };
 
-/// Reminders in one transaction.
+/// Reminders in one transaction. Others follow at the next call, since they are still due.
 const MAX_REMINDERS: i64 = 200;
 
 /// When people are reminded of unacknowledged alerts.
@@ -42,6 +42,7 @@ impl Control {
             let late = now - alert.recorded_at >= reminders.escalate_after;
             let escalates = alert.escalated_at.is_none() && late;
             let step = if escalates { AlertStep::Escalated } else { AlertStep::Reminded };
+            // All alerts of the incident, so that none of them reminds again at a time of its own.
             tx.execute(
                 "UPDATE alerts SET reminded_at = $1,
                      escalated_at = CASE WHEN $2 THEN $1 ELSE escalated_at END

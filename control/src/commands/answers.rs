@@ -13,10 +13,15 @@ use uuid::Uuid;
 use super::verdict::{Verdict, verdict};
 use crate::{db::Tx, error::Error};
 
-/// The largest answer that is stored, in bytes of JSON. The log has larger ones, until its retention.
+/// The largest answer that is stored, in bytes of JSON. The event of the end repeats it, and Kafka refuses
+/// records above 1 MiB unless it is told otherwise. The log has larger answers, until its retention.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Answers without effect that are kept of one device.
+/// Characters of an error message that are shown. The stored answer has all of it.
+const MAX_ERROR: usize = 500;
+
+/// Answers without effect that are kept of one device, so that a device which answers in a loop does not
+/// fill the database.
 const MAX_KEPT: i64 = 100;
 
 /// An answer to a command.
@@ -98,7 +103,9 @@ async fn finish(
 ) -> Result<bool, Error> {
     let error = match answer.response.status {
         ResponseStatus::Error => {
-            Some(answer.response.error.clone().unwrap_or_else(|| "no reason given".to_owned()))
+            let text = answer.response.error.as_deref().unwrap_or("no reason given");
+            // The event of the end repeats it, and the log refuses records that are too large.
+            Some(text.chars().take(MAX_ERROR).collect::<String>())
         }
         _ => None,
     };
@@ -187,6 +194,8 @@ pub(crate) async fn apply_delivery(
 ) -> Result<(), Error> {
     let id = delivery.request_id;
     match delivery.outcome {
+        // The first report counts. It may be read after the answer, so the status only moves from
+        // `pending`.
         Outcome::Sent => {
             tx.execute(
                 "UPDATE commands SET sent_at = $1, waiting = $2,

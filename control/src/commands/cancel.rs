@@ -49,6 +49,7 @@ impl Tx {
         request_id: Uuid,
         by: &By,
     ) -> Result<bool, Error> {
+        // A row without a number was delivered to nobody.
         let unsent = self
             .execute(
                 "DELETE FROM outbox WHERE request_id = $1 AND seq IS NULL",

@@ -98,6 +98,8 @@ impl Control {
     ) -> Result<Given, Error> {
         let mut tx = self.begin().await?;
         let given = give(&mut tx, new, scope, by).await?;
+        // Every other outcome has written nothing, except that an expired key was freed; that is done
+        // again by the next command with the key.
         if let Given::Stored(accepted) = &given {
             let detail = json!({
                 "command": new.command, "params": new.params, "request_id": accepted.request_id
@@ -129,6 +131,8 @@ pub(crate) async fn give(
     }
     let request_id = Uuid::now_v7();
     let topic = topic::command(&new.topic_prefix, &new.device_id);
+    // Measured with an `expires_at` of ten digits, as all have until the year 2286, because the one
+    // of a waiting command is not known yet.
     let payload =
         Command::payload(request_id, &new.command, &new.params, i64::from(u32::MAX) << 20);
     let bytes = i64::try_from(packet_bytes(&topic, &payload)).unwrap_or(i64::MAX);

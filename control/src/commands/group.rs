@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::give::{Given, NewCommand, give};
 use crate::{audit::By, db::Control, error::Error, scope::within, statement::Statement};
 
-/// Commands in one transaction, which other writers wait for.
+/// Commands in one transaction. On SQLite all other writers wait for it.
 const CHUNK: usize = 200;
 
 /// The outcome for some devices of a group.

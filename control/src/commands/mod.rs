@@ -25,3 +25,6 @@ pub(crate) use give::give;
 pub(crate) use resend::resend_config;
 pub(crate) use timeout::expire;
 pub(crate) use waiting::release_waiting;
+
+#[cfg(test)]
+mod tests;

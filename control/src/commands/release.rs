@@ -40,6 +40,7 @@ pub(super) async fn release(tx: &mut Tx, request_id: Uuid, at: DateTime<Utc>) ->
     let params: Map<String, Json> = serde_json::from_str(params)
         .map_err(|e| Error::stored("the stored parameters of a command", e))?;
     let body = Command::payload(request_id, &ready.command, &params, expires.timestamp_micros());
+    // The number tells reports on this delivery from late reports on an earlier one.
     let attempt = ready.attempt + 1;
     let released = tx
         .execute(

@@ -43,6 +43,8 @@ pub(crate) async fn resend_config(
 ) -> Result<bool, Error> {
     let mut any = false;
     for updates in heard.chunks(CHUNK) {
+        // Compares texts, and so finds some devices too many, such as one that printed 60 as 60.0. `drift`
+        // compares the values.
         let mut find = Statement::new("SELECT DISTINCT device_id FROM configs WHERE device_id IN");
         find.push_list(updates.iter().map(|update| (&update.device_id).into()));
         find.push("AND desired IS NOT NULL AND (reported IS NULL OR reported <> desired)", []);

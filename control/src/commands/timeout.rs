@@ -53,6 +53,7 @@ pub(crate) async fn expire(tx: &mut Tx, read: ReadUntil) -> Result<(), Error> {
             )
             .await?;
         let Some(last) = due.last() else { return Ok(()) };
+        // Commands of other partitions stay due, so the next page must begin after this one.
         after = (last.deadline, last.request_id);
         for command in due.iter().filter(|command| read.covers(&command.device_id)) {
             end(tx, command).await?;
@@ -70,6 +71,8 @@ async fn end(tx: &mut Tx, due: &DueCommand) -> Result<(), Error> {
         ("sent", _) => "the device took it and did not answer in time",
         _ => "the device began and did not finish in time",
     };
+    // It ended at its deadline, not when that was noticed: the result must not depend on how late the
+    // log is read.
     // Only while it is open: a concurrent answer may have ended it.
     let ended = tx
         .execute(
@@ -82,6 +85,8 @@ async fn end(tx: &mut Tx, due: &DueCommand) -> Result<(), Error> {
     if ended > 0 {
         tx.emit_command(due.request_id).await?;
     }
+    // Once it has a number, the broker may have it; then its `expires_at` keeps the device from
+    // running it late.
     tx.execute(
         "DELETE FROM outbox WHERE request_id = $1 AND seq IS NULL",
         vec![due.request_id.into()],
@@ -91,17 +96,4 @@ async fn end(tx: &mut Tx, due: &DueCommand) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_device_is_covered_by_exactly_one_partition() {
-        for device in ["ACV-AABBCCDDEEFF", "ACV-000000000001", "d"] {
-            let covering = (0..4).filter(|partition| {
-                let at = DateTime::UNIX_EPOCH;
-                ReadUntil { at, partition: *partition, partitions: 4 }.covers(device)
-            });
-            assert_eq!(covering.count(), 1, "{device}");
-        }
-    }
-}
+mod tests;

@@ -6,10 +6,10 @@ use uuid::Uuid;
 use super::release::release;
 use crate::{db::Tx, device_updates::DeviceUpdate, error::Error, statement::Statement};
 
-/// Commands in one result.
+/// Commands in one result. What is left over is sent at the next message of its device.
 const PAGE: i64 = 500;
 
-/// Devices in one statement.
+/// Devices in one statement, far below the 32,766 parameters that SQLite allows.
 pub(super) const CHUNK: usize = 500;
 
 /// How long a command that found no subscriber waits until it is sent again. A device that reconnected

@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::{audit::By, db::Control, error::Error};
 
 impl Control {
-    /// Deletes a device with its secret, configuration and open commands. False if there is none in the
-    /// scope.
+    /// Deletes a device with its secret, configuration and open commands, and resolves its open alerts.
+    /// False if there is none in the scope.
     ///
-    /// Its history in the lake and its finished commands stay. If the device sends anything again, it
+    /// Its history in the lake, its finished commands and its alerts stay. If the device sends anything again, it
     /// becomes known as a new one.
     pub async fn delete_device(
         &self,
@@ -22,6 +22,7 @@ impl Control {
             return Ok(false);
         }
         tx.end_commands(device_id, "the device was deleted", by.at).await?;
+        tx.resolve_alerts_of(device_id, "the device was deleted", by).await?;
         tx.leave_site(device_id).await?;
         for statement in [
             "DELETE FROM rollout_devices WHERE device_id = $1",
@@ -36,6 +37,7 @@ impl Control {
         tx.credentials_changed().await?;
         tx.audit(by, "device.delete", device_id, json!({})).await?;
         tx.commit().await?;
+        self.outbox.notify_one();
         Ok(true)
     }
 }

@@ -55,6 +55,8 @@ pub(super) async fn group_exists(tx: &mut Tx, edit: &DeviceEdit) -> Result<bool,
 
 /// The columns that an edit sets, each with its statement and value.
 fn columns(edit: &DeviceEdit) -> Vec<(&'static str, Value)> {
+    // A statement for each column, because the text of every statement is a literal; an edit has few
+    // columns.
     let all: [(&'static str, Option<Value>); 9] = [
         ("UPDATE devices SET name = $1 WHERE device_id = $2", edit.name.clone().map(Value::from)),
         (

@@ -8,3 +8,6 @@ mod replace;
 pub use create::Created;
 pub use edit::Edited;
 pub use replace::Replaced;
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,7 @@ fn why_in_use(new: &Device, old: &str) -> Option<&'static str> {
 async fn swap(tx: &mut Tx, old: Device, new: &str, by: &By) -> Result<String, Error> {
     let old_id = old.device_id;
     tx.end_commands(&old_id, "the device was replaced", by.at).await?;
+    tx.resolve_alerts_of(&old_id, "the device was replaced", by).await?;
     let edit = DeviceEdit {
         name: Some(old.name),
         description: Some(old.description),
@@ -103,6 +104,7 @@ async fn swap(tx: &mut Tx, old: Device, new: &str, by: &By) -> Result<String, Er
         vec![old_id.as_str().into(), new.into()],
     )
     .await?;
+    // Out of its group, so that commands and rollouts to the group leave it out.
     tx.execute(
         "UPDATE devices SET replaced_by = $1, replaced_at = $2, enabled = $3, group_id = NULL,
              updated_at = $2

@@ -33,6 +33,8 @@ impl Tx {
 
     /// Makes brokers reload the secrets.
     pub(crate) async fn credentials_changed(&mut self) -> Result<(), Error> {
+        // Not a counter: one that goes back with a restored backup could show a broker a value that it
+        // has seen, for other secrets.
         self.set_setting(VERSION, &uuid::Uuid::now_v7().to_string()).await
     }
 }
@@ -98,3 +100,6 @@ impl Control {
         Ok(rows.into_iter().map(|(id, hash, enabled)| (id, hash.filter(|_| enabled))).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

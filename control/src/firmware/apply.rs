@@ -115,6 +115,7 @@ async fn send_offer(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let device_id = &offer.command.device_id;
+    // Compare and set: a step that is applied again must not send the command twice.
     let offered = tx
         .execute(
             "UPDATE rollout_devices SET state = 'offered', since = $1, detail = NULL,

@@ -97,6 +97,7 @@ impl Control {
 fn alert(one: &Strayed, now: DateTime<Utc>) -> NewAlert {
     let Strayed { rollout_id, version, device_id, from_version, running } = one;
     let what = format!("{FALLBACK}/{rollout_id}");
+    // With the time, because a device may fall back again after a retry has confirmed it.
     let id = alert_id(device_id, &what, now.timestamp_micros());
     NewAlert {
         severity: Severity::Critical,

@@ -20,3 +20,6 @@ pub use list::{RolloutDeviceFilter, RolloutFilter};
 pub use release::{FirmwareDeleted, FirmwareMade, StoredFirmware};
 pub use running::ROLLOUTS_LEASE;
 pub use start::{NewRollout, RolloutStarted, Target};
+
+#[cfg(test)]
+mod tests;

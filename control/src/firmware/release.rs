@@ -133,6 +133,8 @@ impl Control {
         by: &By,
     ) -> Result<FirmwareMade, Error> {
         let firmware = &new.firmware;
+        // Outside the transaction. If another call creates the version in between, the insert is a
+        // conflict, and the second attempt finds it here.
         if let Some(there) = self.firmware(&firmware.version).await? {
             let same = there.firmware.checksum == firmware.checksum
                 && there.firmware.hardware == firmware.hardware;

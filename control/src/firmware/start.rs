@@ -75,7 +75,7 @@ struct Member {
     device: Candidate,
 }
 
-/// Ids in one statement.
+/// Ids in one statement, far below the 32,766 parameters that SQLite allows.
 const CHUNK: usize = 500;
 
 /// Left-out devices that are named in the answer.
@@ -207,6 +207,7 @@ async fn choose(
         }
     }
     members.sort_by_cached_key(|device| sort_key(&device.device_id, new.version));
+    // An id may be named twice.
     members.dedup_by(|a, b| a.device_id == b.device_id);
     Ok((members, skipped))
 }

@@ -8,3 +8,6 @@ mod targets;
 pub use notices::{DeviceMembership, NoticeChange, NoticeItem, NoticeOutcome, NoticePosition};
 pub use sending::DueNotice;
 pub use targets::{NOTIFICATIONS_LEASE, NotificationMade};
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::{
 /// Items that one message contains. Further ones are only counted.
 const MAX_ITEMS: usize = 100;
 
-/// Devices in one statement.
+/// Devices in one statement, far below the 32,766 parameters that SQLite allows.
 const CHUNK: usize = 500;
 
 /// The position in a partition up to which messages have been made from its events.

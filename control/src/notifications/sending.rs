@@ -123,6 +123,8 @@ impl Control {
         if !tx.holds(NOTIFICATIONS_LEASE, lease, now).await? {
             return Ok(None);
         }
+        // Counted and committed before it is sent: a message that ends the process with it is not tried
+        // for ever.
         let claimed = tx
             .execute(
                 "UPDATE notices SET attempts = attempts + 1, due_at = $1

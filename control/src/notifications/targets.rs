@@ -10,6 +10,7 @@ use crate::{audit::By, db::Control, error::Error};
 /// The lease of the process that makes and sends messages.
 pub const NOTIFICATIONS_LEASE: &str = "notifications";
 
+/// Every event is compared with every notification, so their number is limited.
 const MAX_NOTIFICATIONS: i64 = 200;
 
 #[derive(sqlx::FromRow)]
@@ -40,12 +41,14 @@ pub enum NotificationMade {
     TooMany,
 }
 
-/// The body as the audit log has it. Only the host of a webhook is kept, because the rest of its URL may be
-/// a secret.
+/// The body as the audit log has it: of a webhook only the scheme and the host, because the rest of its
+/// URL may be a secret.
 fn audited(body: &NotificationBody) -> Json {
     let host = |url: &String| {
-        let end = url.match_indices('/').nth(2).map_or(url.len(), |(at, _)| at);
-        url.get(..end).unwrap_or_default().to_owned()
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}")
     };
     json!(NotificationBody { url: body.url.as_ref().map(host), ..body.clone() })
 }
@@ -131,10 +134,21 @@ mod tests {
 
     #[test]
     fn the_audit_log_has_the_host_of_a_webhook_and_nothing_secret() {
-        let body: NotificationBody = serde_json::from_value(json!({
-            "name": "ops", "kind": "webhook", "url": "https://hooks.example.com/T1/secret",
-        }))
-        .expect("a body");
-        assert_eq!(audited(&body)["url"], "https://hooks.example.com");
+        for (url, host) in [
+            ("https://hooks.example.com/T1/secret", "https://hooks.example.com"),
+            ("https://hooks.example.com?key=secret", "https://hooks.example.com"),
+            ("https://hooks.example.com:8443#secret", "https://hooks.example.com:8443"),
+            ("https://ann:secret@hooks.example.com/x", "https://hooks.example.com"),
+            ("https://secret@a@hooks.example.com", "https://hooks.example.com"),
+            ("http://[2001:db8::1]:80/secret", "http://[2001:db8::1]:80"),
+            ("hooks.example.com/secret", "://hooks.example.com"),
+        ] {
+            let body: NotificationBody = serde_json::from_value(json!({
+                "name": "ops", "kind": "webhook", "url": url, "secret": "secret",
+            }))
+            .expect("a body");
+            assert_eq!(audited(&body)["url"], host, "{url}");
+            assert!(!audited(&body).to_string().contains("secret\""), "{url}");
+        }
     }
 }

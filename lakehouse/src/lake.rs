@@ -103,8 +103,8 @@ impl Lake {
     /// # Errors
     /// When the store fails. The partitions are then not followed.
     pub async fn follow(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
-        // Offsets of another process that wrote this partition until now, or its records would be
-        // read twice.
+        // Another process may have written these partitions until now. Its records must not be read
+        // a second time.
         self.catch_up().await?;
         let snapshot = self.snapshot(Table::Telemetry)?;
         partitions.iter().for_each(|partition| self.live.forget(*partition));
@@ -120,8 +120,7 @@ impl Lake {
 
     /// Stops following a partition. Views no longer contain its rows beyond the tables.
     pub fn unfollow(&self, partition: u32) {
-        // Not written before not followed: a flush in between would write a tail that is being
-        // emptied.
+        // Before the tail is emptied, so that no flush of this process meets half of it.
         self.live.own(partition, false);
         self.live.tail.stop(partition);
         self.live.forget(partition);

@@ -55,8 +55,7 @@ pub(crate) fn statistics(table: Table, file: &File, schema: &SchemaRef) -> Stati
     for (name, bounds) in known {
         let (Some(bounds), Ok(at)) = (bounds, schema.index_of(name)) else { continue };
         if let Some(column) = all.column_statistics.get_mut(at) {
-            // Without nulls: the bounds of a column that has some are unknown, see
-            // [`super::snapshot::Bounds`].
+            // The bounds of a column with nulls are unknown, so one with bounds has none.
             *column = ColumnStatistics {
                 null_count: Precision::Exact(0),
                 min_value: Precision::Inexact(bounds.min),

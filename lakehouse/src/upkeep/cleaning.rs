@@ -40,7 +40,7 @@ async fn clean_table(table: &LakeTable, keep: Duration) -> Result<Cleaned, Error
     let keep = chrono::Duration::from_std(keep).map_err(|e| {
         Error::new(ErrorKind::Setup, format!("the time to keep files: {e}")).caused_by(e)
     })?;
-    // Vacuum commits too. Meanwhile a flush would only conflict with it.
+    // Vacuum commits too, and a flush at the same time would only conflict with it.
     let _committing = table.committing.lock().await;
     let base = table.current();
     let mut delta = DeltaTable::new(Arc::clone(&table.log_store));

@@ -177,8 +177,7 @@ fn read(batch: &RecordBatch) -> Result<Vec<Letter>, Error> {
                 false => String::new(),
             },
             received_at: *received_at,
-            // A kind of a later version can be shown, but not replayed, which is what holds for
-            // rejects.
+            // A kind that only a later version knows can be shown but not replayed, like a reject.
             kind: Kind::parse(kinds.value(row)).unwrap_or(Kind::Reject),
             topic: topics.value(row).to_owned(),
             whole: i64::try_from(payload.len()).is_ok_and(|n| n == lengths.value(row)),

@@ -89,8 +89,7 @@ impl Quarantine {
         let from = self.log.join(name);
         let taken = std::fs::create_dir_all(&self.to)
             .and_then(|()| std::fs::rename(&from, self.to.join(name)))
-            // The new name before the old one is gone for good: after another power cut the file
-            // has one of them.
+            // The new entry before the old one, so that after another power cut the file has a name.
             .and_then(|()| self.files.sync_folder(&self.to))
             .and_then(|()| self.files.sync_folder(&self.log));
         taken.map_err(|e| io_failed(&from, e))

@@ -33,7 +33,9 @@ fn batch(from: i64, next: i64) -> TailBatch {
 fn a_batch_that_is_covered_in_part_stays_whole() {
     let tail = Tail::new(2);
     tail.start(0, 0);
-    [(0, 3), (3, 6), (6, 8)].map(|(from, next)| tail.push(0, batch(from, next)));
+    for (from, next) in [(0, 3), (3, 6), (6, 8)] {
+        tail.push(0, batch(from, next));
+    }
     tail.trim(0, 5);
     assert_eq!(tail.batches()[0].iter().map(|b| b.from).collect::<Vec<_>>(), [3, 6]);
     assert_eq!((tail.rows(0), tail.size().borrow().rows), (5, 5));

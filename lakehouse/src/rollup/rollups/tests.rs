@@ -35,7 +35,7 @@ fn energy(ts: Micros, kwh: f64) -> Reading<'static> {
 
 /// The quarters of `a` as (quarters after [`T0`], samples, consumption).
 async fn quarters(lake: &Lake) -> Vec<(i64, i64, String)> {
-    let sql = "SELECT CAST(ts AS BIGINT), samples, energy_import_kwh_delta FROM rollup_15m
+    let sql = "SELECT CAST(ts AS BIGINT) AS t, samples, energy_import_kwh_delta FROM rollup_15m
         WHERE device_id = 'a' ORDER BY ts";
     let row = |row: Vec<String>| {
         let start: Micros = row[0].parse().expect("a time");

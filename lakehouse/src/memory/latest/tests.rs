@@ -53,10 +53,10 @@ fn late_rows_change_nothing_and_the_highest_of_many_stays() {
     let changed = latest.note(&batch(&[("a", 8), ("b", 2)])).expect("note");
     assert_eq!(changed, ["b".into()]);
     assert_eq!(times(&latest, &["b", "a", "none"]), [2, 9]);
-    for n in 0..10_000 {
+    for n in 0..2_000 {
         latest.note(&batch(&[("a", 100 + n), ("c", n)])).expect("note");
     }
-    assert_eq!(times(&latest, &["a", "b", "c"]), [10_099, 2, 9_999]);
+    assert_eq!(times(&latest, &["a", "b", "c"]), [2_099, 2, 1_999]);
     let held: usize = latest.partitions.iter().map(|p| p.read().expect("lock").rows).sum();
     assert!(held <= 4 * (SLACK + 8), "{held} rows for three devices");
 }

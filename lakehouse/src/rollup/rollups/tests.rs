@@ -132,10 +132,10 @@ async fn days_on_which_clocks_change_are_whole() {
 async fn another_time_zone_moves_readings_between_days_and_loses_none() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = lake(dir.path()).await;
-    let hours: Vec<_> = (0..60).map(|n| reading("a", T0 + n * HOUR)).collect();
+    let hours: Vec<_> = (0..30).map(|n| reading("a", T0 + n * HOUR)).collect();
     store(&lake, &hours).await;
     let all: [Arc<str>; 1] = ["a".into()];
-    for zone in [Tz::UTC, Tz::Pacific__Kiritimati, Tz::Pacific__Pago_Pago, Tz::Asia__Kathmandu] {
+    for zone in [Tz::UTC, Tz::Pacific__Kiritimati, Tz::Pacific__Pago_Pago] {
         let zones = zones(zone);
         up_to_date(&lake, &zones).await;
         let due = lake.devices_to_rezone(&zones).await.expect("devices");
@@ -143,7 +143,7 @@ async fn another_time_zone_moves_readings_between_days_and_loses_none() {
         lake.rezone(&due, &zones).await.expect("rezone");
         assert!(lake.devices_to_rezone(&zones).await.expect("devices").is_empty());
         let days = days(&lake).await;
-        assert_eq!(days.iter().map(|day| day.1).sum::<i64>(), 60, "{zone}: {days:?}");
+        assert_eq!(days.iter().map(|day| day.1).sum::<i64>(), 30, "{zone}: {days:?}");
         let mut dates: Vec<_> = days.iter().map(|day| &day.0).collect();
         dates.dedup();
         assert_eq!(dates.len(), days.len(), "{zone}: each day once, {days:?}");
@@ -261,7 +261,7 @@ async fn history_is_built_day_by_day_while_new_readings_are_followed() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = lake(dir.path()).await;
     let zones = Zones::default();
-    store(&lake, &[0, 1, 2].map(|day| energy(T0 + day * DAY, 1.0))).await;
+    store(&lake, &[0, 1].map(|day| energy(T0 + day * DAY, 1.0))).await;
     let begun = lake.roll_up(&zones).await.expect("roll up").expect("something");
     assert_eq!(begun, RolledUp { buckets: 0, more: true });
     assert!(!lake.rollups_are_built().await.expect("known"));
@@ -274,7 +274,7 @@ async fn history_is_built_day_by_day_while_new_readings_are_followed() {
     drop(lake);
     let lake = crate::testing::lake(dir.path()).await;
     up_to_date(&lake, &zones).await;
-    assert_eq!(days(&lake).await.len(), 4);
+    assert_eq!(days(&lake).await.len(), 3);
     assert!(lake.rollups_are_built().await.expect("known"));
     assert!(lake.not_rolled_up("a").await.expect("known").is_some());
 }

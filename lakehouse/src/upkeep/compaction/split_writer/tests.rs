@@ -77,7 +77,7 @@ async fn what_is_abandoned_leaves_no_complete_file() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
     #[test]
     fn every_row_is_in_a_file_and_every_device_in_one(
         counts in prop::collection::vec(1..5_usize, 1..6),

@@ -26,6 +26,8 @@ pub(crate) fn device_times(rows: &[RecordBatch]) -> Result<Vec<(&str, Micros)>, 
     let mut pairs = Vec::with_capacity(rows.iter().map(RecordBatch::num_rows).sum());
     for batch in rows {
         let devices = column(batch, "device_id")?.as_string::<i32>();
+        // Only tables whose `device_id` is never null are read here, so flattening does not shift
+        // rows.
         pairs.extend(devices.iter().flatten().zip(times(batch, "ts")?.iter().copied()));
     }
     Ok(pairs)
@@ -36,3 +38,6 @@ pub(crate) fn device_times(rows: &[RecordBatch]) -> Result<Vec<(&str, Micros)>, 
 pub fn timestamp(micros: Micros) -> Expr {
     lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())))
 }
+
+#[cfg(test)]
+mod tests;

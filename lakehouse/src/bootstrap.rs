@@ -1,10 +1,14 @@
 //! What a process reads from the tables before it follows partitions: the newest time and the latest
 //! reading of each device. It reads little, however old the tables are.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use acuvim_tables::Table;
 use acuvim_wire::time::{DAY, Micros, SECOND};
+use arrow::{array::BooleanArray, compute::filter_record_batch};
 use datafusion::{
     functions_aggregate::expr_fn::max,
     logical_expr::Expr,
@@ -86,6 +90,7 @@ impl Bootstrap<'_> {
         let from = i64::from(last - HEARTBEAT_DAYS) * DAY;
         let rows = self.reader.files(Table::Heartbeats, &heartbeats)?;
         let newest = &self.live.newest_heartbeats;
+        // Before anything is read: if reading fails, times below are still treated as unknown.
         newest.know_from(from - 1);
         self.load_newest(rows, "ts", col("ts").gt_eq(timestamp(from)), newest).await?;
         Ok(())
@@ -167,13 +172,14 @@ impl Bootstrap<'_> {
         mut wanted: Vec<DeviceTime>,
     ) -> Result<(), Error> {
         wanted.sort_by_key(|of| of.ts);
+        let asked = wanted.iter().map(|of| (of.device.as_str(), of.ts)).collect();
         let mut single = Vec::new();
         for minute in wanted.chunk_by(|a, b| a.ts / MINUTE == b.ts / MINUTE) {
             match minute {
                 [first, .., last] if minute.len() >= MAX_DEVICES => {
                     let from = col("ts").gt_eq(timestamp(first.ts));
                     let within = from.and(col("ts").lt_eq(timestamp(last.ts)));
-                    self.note_latest(telemetry, within).await?;
+                    self.note_latest(telemetry, within, &asked).await?;
                 }
                 _ => single.extend_from_slice(minute),
             }
@@ -183,18 +189,31 @@ impl Bootstrap<'_> {
                 col("device_id").eq(lit(of.device.as_str())).and(col("ts").eq(timestamp(of.ts)))
             };
             if let Some(any) = some.iter().map(is_it).reduce(Expr::or) {
-                self.note_latest(telemetry, any).await?;
+                self.note_latest(telemetry, any, &asked).await?;
             }
         }
         Ok(())
     }
 
-    async fn note_latest(&self, telemetry: &Arc<UnionTable>, which: Expr) -> Result<(), Error> {
+    async fn note_latest(
+        &self,
+        telemetry: &Arc<UnionTable>,
+        which: Expr,
+        asked: &HashMap<&str, Micros>,
+    ) -> Result<(), Error> {
         let mut rows =
             self.reader.query(Arc::clone(telemetry))?.filter(which)?.execute_stream().await?;
         while let Some(batch) = rows.try_next().await? {
-            self.live.latest.note(&batch)?;
+            // A minute also has older readings, and devices of partitions that are not followed. Noted as
+            // the latest they would stay so: nothing would correct them.
+            let pairs = device_times(std::slice::from_ref(&batch))?;
+            let theirs = pairs.iter().map(|(device, ts)| asked.get(device) == Some(ts));
+            let theirs: BooleanArray = theirs.map(Some).collect();
+            self.live.latest.note(&filter_record_batch(&batch, &theirs)?)?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,7 @@ impl From<ArrowError> for Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
+        // Memory or disk of other queries will be free again.
         let over_limit = matches!(error.find_root(), DataFusionError::ResourcesExhausted(_));
         let kind = match is_store_trouble(&error) || over_limit {
             true => ErrorKind::Unavailable,

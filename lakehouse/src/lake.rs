@@ -103,6 +103,8 @@ impl Lake {
     /// # Errors
     /// When the store fails. The partitions are then not followed.
     pub async fn follow(&self, partitions: &BTreeSet<u32>) -> Result<(), Error> {
+        // Another process may have written these partitions until now. Its records must not be read
+        // a second time.
         self.catch_up().await?;
         let snapshot = self.snapshot(Table::Telemetry)?;
         partitions.iter().for_each(|partition| self.live.forget(*partition));
@@ -118,6 +120,7 @@ impl Lake {
 
     /// Stops following a partition. Views no longer contain its rows beyond the tables.
     pub fn unfollow(&self, partition: u32) {
+        // Before the tail is emptied, so that no flush of this process meets half of it.
         self.live.own(partition, false);
         self.live.tail.stop(partition);
         self.live.forget(partition);
@@ -187,7 +190,7 @@ impl Lake {
     }
 }
 
-/// Views and queries.
+/// Reading: views for queries, and the questions that the stream itself asks.
 impl Lake {
     /// What a query sees from now on. A hot view contains all rows that were read from the log, any other
     /// only those of the tables.
@@ -302,7 +305,7 @@ impl Lake {
     }
 }
 
-/// Rollups.
+/// Rollups: following `telemetry`, and recomputing what has changed since.
 impl Lake {
     /// Brings the rollups one step nearer to `telemetry`; none if there is nothing to do. Only one process
     /// may do this at a time.
@@ -346,7 +349,7 @@ impl Lake {
     }
 }
 
-/// Upkeep.
+/// Upkeep: none of it changes what a query sees, but for days that retention removes.
 impl Lake {
     /// Merges the files that are due; none if there are none. Rows and offsets do not change.
     ///

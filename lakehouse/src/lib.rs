@@ -26,6 +26,8 @@ mod lake;
 mod memory;
 mod options;
 mod rollup;
+#[cfg(test)]
+mod testing;
 mod upkeep;
 mod view;
 

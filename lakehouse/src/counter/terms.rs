@@ -14,9 +14,9 @@ const DEFAULT_VOLTS: f64 = 690.0;
 /// The kind of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counter {
-    /// Counts up only.
+    /// Counts up only: imported, exported, or both added.
     Total,
-    /// Counts in both directions.
+    /// Counts in both directions: imported less exported.
     Net,
 }
 
@@ -78,6 +78,8 @@ impl MeterTerms {
     /// The most that can be counted between two readings.
     pub(super) fn reach(&self, from: Reading, to: Reading) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
+        // At least a minute, since a counter can advance in one step by what was consumed before
+        // the step.
         let hours = to.ts.saturating_sub(from.ts).max(MINUTE) as f64 / HOUR as f64;
         self.per_hour * hours + 2.0 * self.tolerance(from.value)
     }

@@ -15,7 +15,7 @@ enum Transition {
     Counted(f64),
     /// It has not moved: its last digit flickers.
     Unchanged,
-    /// It can't have.
+    /// It can't have: the step is back, or further than its greatest power allows.
     Impossible,
 }
 
@@ -64,7 +64,7 @@ pub struct CountOutcome {
 /// A consumption that a later reading contradicts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TakenBack {
-    /// Its amount.
+    /// Its amount in kWh, kvarh or kVAh.
     pub counted: f64,
     /// The reading that it was counted from, which is believed again.
     pub stood: Reading,

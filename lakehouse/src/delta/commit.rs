@@ -61,6 +61,8 @@ impl LakeTable {
         adds: Vec<Add>,
         steps: &BTreeMap<u32, Step>,
     ) -> Result<Committed, Error> {
+        // One commit of this process at a time. Otherwise two of them would conflict with each
+        // other and be tried again for nothing.
         let _committing = self.committing.lock().await;
         let base = self.current();
         if let Some(partition) = overtaken(&base.covered, steps) {
@@ -101,6 +103,7 @@ impl LakeTable {
         match self.commit(&base, actions, transactions, append_operation()).await {
             Ok(state) => self.settle(&base, state, base.covered.clone()).await,
             Err(error) => {
+                // Whoever was faster is in the snapshot now, so the caller's next attempt sees it.
                 self.refresh(&base).await?;
                 Err(error.into())
             }
@@ -125,6 +128,7 @@ impl LakeTable {
         let covers = |(p, next): (&u32, &i64)| Transaction::new(self.app_id(*p), next - 1);
         transactions.extend(moved.iter().map(covers));
         transactions.extend(more);
+        // Not `base`: appends since then have moved offsets that this commit must keep.
         let newest = self.current();
         match self.commit(base, actions, transactions, operation).await {
             Ok(state) => {
@@ -214,3 +218,6 @@ fn overtaken(covered: &Covered, steps: &BTreeMap<u32, Step>) -> Option<u32> {
 pub(crate) fn properties() -> CommitProperties {
     CommitProperties::default().with_create_checkpoint(true).with_cleanup_expired_logs(Some(false))
 }
+
+#[cfg(test)]
+mod tests;

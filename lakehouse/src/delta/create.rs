@@ -113,3 +113,6 @@ pub(super) fn check_schema(table: Table, state: &DeltaTableState) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,7 @@ impl DurableFiles {
         sync_entries(self.disk.as_ref(), folder)?;
         let mut synced = Vec::new();
         let mut at = folder;
+        // Every folder on the path has an entry in its parent, and any of them may be new.
         while let Some(parent) = at.parent().filter(|_| !self.is_synced(at)) {
             match sync_entries(self.disk.as_ref(), parent) {
                 Ok(()) => {}
@@ -284,25 +285,4 @@ impl MultipartUpload for DurableUpload {
 }
 
 #[cfg(test)]
-mod tests {
-    use object_store::ObjectStoreExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_created_is_never_replaced_and_no_half_made_file_is_listed() {
-        let dir = tempfile::tempdir().expect("dir");
-        let root = Path::from_absolute_path(dir.path()).expect("path");
-        let (store, path) = (DurableFiles::new(), root.join("a").join("b.json"));
-        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        store.put_opts(&path, "one".into(), create()).await.expect("put");
-        let again = store.put_opts(&path, "two".into(), create()).await.expect_err("is there");
-        assert!(matches!(again, object_store::Error::AlreadyExists { .. }), "{again}");
-        let read = async || store.get(&path).await.expect("get").bytes().await.expect("bytes");
-        assert_eq!(read().await, "one");
-        store.put(&path, "three".into()).await.expect("put");
-        assert_eq!(read().await, "three");
-        let files = std::fs::read_dir(dir.path().join("a")).expect("folder").count();
-        assert_eq!(files, 1, "nothing is left of what was refused");
-    }
-}
+mod tests;

@@ -12,6 +12,8 @@ use crate::error::Error;
 /// the numbers up to there.
 pub(crate) async fn deliver(tables: &Tables, events: &[(i64, Event)]) -> Result<(), Error> {
     let Some(last) = events.iter().map(|(seq, _)| *seq).max() else { return Ok(()) };
+    // Each table has its own number: a failure between the two leaves the first one ahead, and the
+    // next delivery completes the second.
     for kind in Table::EVENTS {
         let table = tables.get(kind)?;
         let app_id = format!("outbox:{}", kind.name());
@@ -25,9 +27,14 @@ pub(crate) async fn deliver(tables: &Tables, events: &[(i64, Event)]) -> Result<
             continue;
         }
         let adds = write_sorted(table, &[rows(kind, &new)?]).await?;
+        // `last` may belong to an event of the other table. Numbers are given in order and
+        // delivered in order, so none below it is still to come.
         table.append_once(adds, app_id, last).await?;
         metrics::counter!("acuvim_rows_stored_total", "table" => kind.name())
             .increment(new.len() as u64);
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,7 @@ fn partitioned(table: Table, file: File, schema: &TableSchema) -> PartitionedFil
 /// sorted chain are sorted.
 fn cut(mut chains: Vec<FileGroup>, threads: usize) -> Vec<FileGroup> {
     while chains.len() < threads {
+        // The largest decides how long the query takes.
         let largest = chains.iter().enumerate().max_by_key(|(_, chain)| bytes(chain));
         let large = largest.filter(|(_, chain)| bytes(chain) > MIN_SPLIT_BYTES);
         let Some((at, _)) = large else { break };
@@ -173,7 +174,81 @@ fn part(file: &PartitionedFile, start: i64, end: i64) -> PartitionedFile {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::stats::Precision;
+
     use super::*;
+    use crate::delta::snapshot::{Bounds, MinMax};
+
+    fn file(name: &str, devices: Option<(&str, &str)>) -> File {
+        let bounds = devices.map_or_else(Bounds::default, |(min, max)| Bounds {
+            by: Some(MinMax { min: min.into(), max: max.into() }),
+            time: Some(MinMax { min: 0, max: 9 }),
+            ..Bounds::default()
+        });
+        File { bounds: Arc::new(bounds), ..File::named(name, 0) }
+    }
+
+    /// The names of the files of each stream, and whether the streams are sorted.
+    fn streams(files: &[File], order: Order, sorted: usize) -> (Vec<Vec<String>>, bool) {
+        let table = Table::Telemetry;
+        let limits = StreamLimits { sorted, threads: 1 };
+        let made = Streams::new(table, files.to_vec(), &table_schema(table), order, limits);
+        let made = made.expect("streams");
+        let names = |group: &FileGroup| {
+            group.iter().map(|file| file.object_meta.location.to_string()).collect()
+        };
+        (made.groups.iter().map(names).collect(), made.sorted)
+    }
+
+    #[test]
+    fn files_that_follow_each_other_are_one_sorted_stream() {
+        let files = [file("2", Some(("c", "d"))), file("1", Some(("a", "b")))];
+        let (groups, sorted) = streams(&files, Order::IfCheap, 1);
+        assert_eq!((groups, sorted), (vec![vec!["1".to_owned(), "2".to_owned()]], true));
+    }
+
+    #[test]
+    fn overlapping_files_are_sorted_streams_only_if_these_are_few() {
+        let files = [file("1", Some(("a", "c"))), file("2", Some(("b", "d")))];
+        assert_eq!(streams(&files, Order::IfCheap, 1), (vec![names(&["1", "2"])], false));
+        let (groups, sorted) = streams(&files, Order::IfCheap, 2);
+        assert_eq!((groups.len(), sorted), (2, true));
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn without_all_bounds_or_with_many_files_there_is_no_order() {
+        let files = [file("1", Some(("a", "b"))), file("2", None)];
+        assert_eq!(streams(&files, Order::IfCheap, 8), (vec![names(&["1", "2"])], false));
+        let many: Vec<File> = (0..=MAX_CHAINED_FILES)
+            .map(|n| file(&n.to_string(), Some((&format!("{n:03}"), &format!("{n:03}")))))
+            .collect();
+        assert!(!streams(&many, Order::IfCheap, 8).1);
+        assert!(streams(&many[1..], Order::IfCheap, 8).1, "just as many as are looked at");
+        assert!(!streams(&many[..2], Order::None, 8).1);
+    }
+
+    #[test]
+    fn a_merge_has_a_stream_per_file_whatever_is_known() {
+        let files = [file("1", None), file("2", Some(("a", "b"))), file("3", None)];
+        let (groups, sorted) = streams(&files, Order::PerFile, 1);
+        assert_eq!((groups.len(), sorted), (3, true));
+    }
+
+    #[test]
+    fn a_part_of_a_file_has_its_bounds_as_estimates() {
+        let whole = partitioned(
+            Table::Telemetry,
+            File { rows: Some(7), ..file("1", Some(("a", "b"))) },
+            &table_schema(Table::Telemetry),
+        );
+        let rows = |file: &PartitionedFile| file.statistics.as_ref().map(|all| all.num_rows);
+        assert_eq!(rows(&whole), Some(Precision::Exact(7)));
+        assert_eq!(rows(&part(&whole, 0, 1)), Some(Precision::Inexact(7)));
+    }
 
     #[test]
     fn chains_are_cut_for_every_thread_and_stay_in_order() {

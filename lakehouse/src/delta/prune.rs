@@ -21,7 +21,7 @@ use datafusion::{
     physical_optimizer::pruning::PruningPredicateBuilder,
 };
 
-use super::snapshot::File;
+use super::snapshot::{File, MinMax};
 
 /// The files that can contain matching rows.
 pub(crate) fn prune(
@@ -46,19 +46,20 @@ pub(crate) fn statistics(table: Table, file: &File, schema: &SchemaRef) -> Stati
     all.num_rows = file.rows.map_or(Precision::Absent, Precision::Exact);
     let [by, time] = table.sort_columns();
     let text = |text: &String| ScalarValue::Utf8(Some(text.clone()));
-    let moment = |ts: &i64| ScalarValue::TimestampMicrosecond(Some(*ts), Some("UTC".into()));
+    let moment = |ts: i64| ScalarValue::TimestampMicrosecond(Some(ts), Some("UTC".into()));
     let bounds = &file.bounds;
     let known = [
-        (by, bounds.by.as_ref().map(|(a, b)| (text(a), text(b)))),
-        (time, bounds.time.as_ref().map(|(a, b)| (moment(a), moment(b)))),
+        (by, bounds.by.as_ref().map(|names| names.each_ref().map(text))),
+        (time, bounds.time.map(|times| times.map(moment))),
     ];
     for (name, bounds) in known {
-        let (Some((least, greatest)), Ok(at)) = (bounds, schema.index_of(name)) else { continue };
+        let (Some(bounds), Ok(at)) = (bounds, schema.index_of(name)) else { continue };
         if let Some(column) = all.column_statistics.get_mut(at) {
+            // The bounds of a column with nulls are unknown, so one with bounds has none.
             *column = ColumnStatistics {
                 null_count: Precision::Exact(0),
-                min_value: Precision::Inexact(least),
-                max_value: Precision::Inexact(greatest),
+                min_value: Precision::Inexact(bounds.min),
+                max_value: Precision::Inexact(bounds.max),
                 ..ColumnStatistics::new_unknown()
             };
         }
@@ -80,10 +81,10 @@ enum Side {
 }
 
 impl Side {
-    fn of<T>(self, pair: (T, T)) -> T {
+    fn of<T>(self, bounds: MinMax<T>) -> T {
         match self {
-            Self::Least => pair.0,
-            Self::Greatest => pair.1,
+            Self::Least => bounds.min,
+            Self::Greatest => bounds.max,
         }
     }
 }
@@ -97,16 +98,20 @@ impl Files<'_> {
         } else if column.name == time {
             // Rows are stored under their day, so files without statistics have bounds too.
             let times = files.map(|f| {
-                let day = (i64::from(f.date) * DAY, (i64::from(f.date) + 1) * DAY - 1);
-                side.of(f.bounds.time.map_or(day, |(a, b)| (a.max(day.0), b.min(day.1))))
+                let start = i64::from(f.date) * DAY;
+                let day = MinMax { min: start, max: start + DAY - 1 };
+                side.of(f.bounds.time.map_or(day, |times| MinMax {
+                    min: times.min.max(day.min),
+                    max: times.max.min(day.max),
+                }))
             });
             let times = TimestampMicrosecondArray::from_iter_values(times);
             Some(Arc::new(times.with_timezone("UTC")))
         } else if column.name == by {
-            let names = files.map(|f| f.bounds.by.as_ref().map(|(a, b)| side.of((a, b))));
+            let names = files.map(|f| f.bounds.by.as_ref().map(|names| side.of(names.each_ref())));
             Some(Arc::new(names.collect::<StringArray>()))
         } else if column.name == "offset" {
-            let offsets = files.map(|f| f.bounds.offset.map(|pair| side.of(pair)));
+            let offsets = files.map(|f| f.bounds.offset.map(|offsets| side.of(offsets)));
             Some(Arc::new(offsets.collect::<Int64Array>()))
         } else {
             None
@@ -138,3 +143,6 @@ impl PruningStatistics for Files<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

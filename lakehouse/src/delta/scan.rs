@@ -74,6 +74,7 @@ impl<'a> FileScan<'a> {
             Some(_) => StreamLimits { sorted: MAX_DEVICE_STREAMS, threads: 1 },
             None => StreamLimits { sorted: threads, threads },
         };
+        // Pruned before they are grouped: order is cheap for few files.
         let streams = Streams::new(kind, files, &schema, self.order, limits)?;
         let groups = match streams.sorted {
             // Already cut for the threads, without mixing up the order.
@@ -167,3 +168,6 @@ fn predicate(
     };
     session.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?).map(Some)
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,23 @@ pub(crate) struct File {
     pub since: i64,
 }
 
+/// The least and the greatest value of a column within a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MinMax<T> {
+    pub min: T,
+    pub max: T,
+}
+
+impl<T> MinMax<T> {
+    pub const fn each_ref(&self) -> MinMax<&T> {
+        MinMax { min: &self.min, max: &self.max }
+    }
+
+    pub fn map<U>(self, f: impl Fn(T) -> U) -> MinMax<U> {
+        MinMax { min: f(self.min), max: f(self.max) }
+    }
+}
+
 /// The minimum and maximum of the columns that files are pruned and ordered by; none if unknown.
 ///
 /// The maximum of a time may be up to a millisecond too large, since Delta's statistics cut times to
@@ -64,11 +81,11 @@ pub(crate) struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// Of the first sort column. None also if a row is null there.
-    pub by: Option<(String, String)>,
+    pub by: Option<MinMax<String>>,
     /// Of the second sort column, the time.
-    pub time: Option<(Micros, Micros)>,
+    pub time: Option<MinMax<Micros>>,
     /// Of the offset in the log.
-    pub offset: Option<(i64, i64)>,
+    pub offset: Option<MinMax<i64>>,
 }
 
 impl Snapshot {
@@ -80,6 +97,8 @@ impl Snapshot {
         covered: Covered,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
+        // Names are unique and files immutable, so the name alone tells that the statistics are the
+        // same.
         let known: HashMap<&Path, &File> =
             before.iter().flat_map(|s| &s.files).map(|f| (&f.meta.location, f)).collect();
         let version = i64::try_from(state.version()).unwrap_or(i64::MAX);
@@ -100,7 +119,7 @@ impl Snapshot {
         Self { state: self.state.clone(), files, covered: self.covered.clone() }
     }
 
-    /// The Delta version.
+    /// The version in the Delta log; every commit, also of a merge, is the next one.
     #[must_use]
     pub fn version(&self) -> i64 {
         i64::try_from(self.state.version()).unwrap_or(i64::MAX)
@@ -118,13 +137,13 @@ impl Snapshot {
         self.files.len()
     }
 
-    /// Its data files.
+    /// Its data files, in no particular order.
     pub fn data_files(&self) -> impl Iterator<Item = DataFile<'_>> {
         self.files.iter().map(|file| DataFile {
             day: file.date,
             rows: file.rows,
             bytes: file.meta.size,
-            devices: file.bounds.by.as_ref().map(|(a, b)| (a.as_str(), b.as_str())),
+            devices: file.bounds.by.as_ref().map(|by| (by.min.as_str(), by.max.as_str())),
         })
     }
 
@@ -192,8 +211,9 @@ struct Statistics {
 const CUT: Micros = 999;
 
 impl Statistics {
-    fn of<T>(&self, name: &str, read: impl Fn(&Value) -> Option<T>) -> Option<(T, T)> {
-        Some((read(self.min_values.get(name)?)?, read(self.max_values.get(name)?)?))
+    fn of<T>(&self, name: &str, read: impl Fn(&Value) -> Option<T>) -> Option<MinMax<T>> {
+        let (min, max) = (self.min_values.get(name)?, self.max_values.get(name)?);
+        Some(MinMax { min: read(min)?, max: read(max)? })
     }
 
     fn bounds(&self, table: Table) -> Bounds {
@@ -203,35 +223,11 @@ impl Statistics {
         let times = self.of(time, |v| v.as_str().and_then(parse_rfc3339));
         Bounds {
             by: self.of(by, |v| v.as_str().map(str::to_owned)).filter(|_| whole),
-            time: times.map(|(least, greatest)| (least, greatest + CUT)),
+            time: times.map(|times| MinMax { max: times.max + CUT, ..times }),
             offset: self.of("offset", Value::as_i64),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_are_what_delta_says_and_never_narrower() {
-        let text = r#"{"numRecords":3,
-            "minValues":{"device_id":"a","ts":"2026-05-16T17:05:32.250Z","offset":7},
-            "maxValues":{"device_id":"c","ts":"2026-05-16T17:05:33.250Z","offset":9},
-            "nullCount":{"device_id":0,"ts":0}}"#;
-        let stats: Statistics = serde_json::from_str(text).expect("statistics");
-        let bounds = stats.bounds(Table::Telemetry);
-        assert_eq!(bounds.by, Some(("a".into(), "c".into())));
-        assert_eq!(bounds.time, Some((1_778_951_132_250_000, 1_778_951_133_250_999)));
-        assert_eq!(bounds.offset, Some((7, 9)));
-        assert_eq!(Statistics::default().bounds(Table::Telemetry), Bounds::default());
-    }
-
-    #[test]
-    fn a_file_with_a_row_of_no_device_is_before_nothing() {
-        let text = r#"{"minValues":{"device_id":"a"},"maxValues":{"device_id":"c"},
-            "nullCount":{"device_id":1}}"#;
-        let stats: Statistics = serde_json::from_str(text).expect("statistics");
-        assert_eq!(stats.bounds(Table::DeadLetters).by, None);
-    }
-}
+mod tests;

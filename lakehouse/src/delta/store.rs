@@ -182,4 +182,46 @@ mod tests {
         let away = object_store::Error::Generic { store: "S3", source: "timeout".into() };
         assert_eq!(first_put(away).kind(), ErrorKind::Unavailable);
     }
+
+    #[test]
+    fn only_file_urls_have_a_folder() {
+        let folder = |url: &str| local_folder(&Url::parse(url).expect("a URL"));
+        assert_eq!(folder("file:///data/my%20lake/"), Some(PathBuf::from("/data/my lake/")));
+        assert_eq!(folder("s3://bucket/lake"), None);
+        assert_eq!(folder("file://host/data"), None, "of another host");
+    }
+
+    #[test]
+    fn both_schemes_of_s3_are_known() {
+        let of = |url: &str| is_s3(&Url::parse(url).expect("a URL"));
+        assert!(of("s3://bucket/lake") && of("s3a://bucket/lake"));
+        assert!(!of("file:///s3") && !of("gs://bucket"));
+    }
+
+    #[tokio::test]
+    async fn commits_are_synced_where_there_are_any() {
+        let dir = tempfile::tempdir().expect("dir");
+        let table = Url::from_directory_path(dir.path()).expect("url");
+        sync_commits(&table).await.expect("a table that does not exist yet");
+        let remote = Url::parse("s3://bucket/lake").expect("url");
+        sync_commits(&remote).await.expect("puts there are durable");
+        std::fs::create_dir_all(dir.path().join("_delta_log")).expect("folder");
+        sync_commits(&table).await.expect("a table without commits");
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_and_not_the_end() {
+        let error = off_thread::<()>(|| panic!("on purpose")).await.expect_err("it panicked");
+        assert_eq!(error.kind(), ErrorKind::Internal);
+    }
+
+    #[tokio::test]
+    async fn local_files_refuse_a_second_conditional_put() {
+        register();
+        let dir = tempfile::tempdir().expect("dir");
+        let table = Url::from_directory_path(dir.path()).expect("url");
+        check_conditional_puts(&table).await.expect("they do");
+        let left = std::fs::read_dir(dir.path().join("_acuvim_probe")).expect("folder").count();
+        assert_eq!(left, 0, "the probe is deleted");
+    }
 }

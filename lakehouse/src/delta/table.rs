@@ -50,6 +50,7 @@ impl LakeTable {
             Error::new(ErrorKind::Internal, format!("{} opened without a state", kind.name()))
         })?;
         check_schema(kind, &state)?;
+        // Read before the table is used: writing from a wrong offset would store records twice.
         let covered = read_covered(&state, &log_store, kind, log).await?;
         let snapshot = Snapshot::new(kind, state, covered, None)?;
         measure(kind, &snapshot);
@@ -127,6 +128,8 @@ impl LakeTable {
         state: DeltaTableState,
         covered: Covered,
     ) -> Result<(), Error> {
+        // delta-rs rebases a commit over those of others, so the new version can contain more than
+        // this one.
         let alone = state.version() == base.state.version() + 1;
         let covered = if alone { covered } else { self.covered_of(&state).await? };
         self.install(state, covered).map(|_| ())
@@ -177,3 +180,6 @@ pub(super) async fn read_covered(
     }
     Ok(covered)
 }
+
+#[cfg(test)]
+mod tests;

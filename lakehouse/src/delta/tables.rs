@@ -34,6 +34,7 @@ impl Tables {
         let mut tables = BTreeMap::new();
         for table in Table::ALL {
             let url = table_url(&options.url, table)?;
+            // Before the offsets in the commits are read, and trusted.
             store::sync_commits(&url).await?;
             tables.insert(table.name(), Arc::new(LakeTable::open(url, table, log).await?));
         }

@@ -58,6 +58,8 @@ pub(crate) async fn write_sorted(
 ) -> Result<Vec<Add>, Error> {
     let order = sorted_order(table.kind, batches)?;
     let sources: Vec<&RecordBatch> = batches.iter().collect();
+    // A writer per call: it holds a row group per day in memory, and a flush ends with all of them
+    // closed.
     let mut writer = delta_writer(table)?;
     // In portions, because `interleave` copies the rows.
     for chunk in order.chunks(CHUNK) {
@@ -108,3 +110,6 @@ fn properties(table: Table) -> Result<WriterProperties, Error> {
     }
     Ok(builder.build())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,10 @@ use std::{
 use arrow::array::{AsArray as _, RecordBatch};
 use tokio::sync::Notify;
 
-use crate::{batch::column, error::Error};
+use crate::{
+    batch::{column, times},
+    error::Error,
+};
 
 /// What has arrived and was not taken yet. Keeps only the newest of each device, so a slow reader
 /// can't make it grow beyond the fleet. Records nothing until the first [`Self::take`].
@@ -23,7 +26,7 @@ pub struct Arrivals {
     some: Notify,
 }
 
-/// What has arrived.
+/// Readings and heartbeats that have arrived between two calls of [`Arrivals::take`].
 #[derive(Debug, Default)]
 pub struct Arrived {
     /// Devices with a newer latest reading, which is in [`crate::Latest`].
@@ -43,6 +46,7 @@ impl Arrivals {
     pub async fn take(&self) -> Arrived {
         self.has_listener.store(true, Ordering::Relaxed);
         loop {
+            // `notify_one` keeps one permit, so what arrives between this look and the wait ends the wait.
             let arrived = std::mem::take(&mut *self.lock());
             if !arrived.is_empty() {
                 return arrived;
@@ -64,10 +68,17 @@ impl Arrivals {
             return Ok(());
         }
         let devices = column(heartbeats, "device_id")?.as_string::<i32>();
+        let all = times(heartbeats, "ts")?;
         let mut waiting = self.lock();
         waiting.readings.extend(readings);
-        for (row, device) in devices.iter().enumerate() {
-            if let Some(device) = device {
+        for (row, (device, ts)) in devices.iter().zip(all).enumerate() {
+            let Some(device) = device else { continue };
+            // One that was sent late, after an outage, must not hide a newer one.
+            let newer = match waiting.heartbeats.get(device) {
+                Some((rows, row)) => times(rows, "ts")?.get(*row).is_none_or(|known| ts > known),
+                None => true,
+            };
+            if newer {
                 waiting.heartbeats.insert(device.into(), (heartbeats.clone(), row));
             }
         }
@@ -80,3 +91,6 @@ impl Arrivals {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

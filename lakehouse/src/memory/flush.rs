@@ -37,7 +37,7 @@ pub enum Flushed {
     /// Another writer has moved this partition in the meantime. Its rows were not committed, and the
     /// next flush begins where the other writer ended.
     Overtaken {
-        /// The partition.
+        /// The number of the partition in the log.
         partition: u32,
     },
 }
@@ -50,6 +50,7 @@ pub(crate) async fn flush(
     owned: &BTreeSet<u32>,
     last: bool,
 ) -> Result<Flushed, Error> {
+    // A copy: rows that arrive from now on belong to the next flush, whatever this one takes.
     let batches = tail.batches();
     let ends: Covered = (0..)
         .zip(&batches)
@@ -63,6 +64,8 @@ pub(crate) async fn flush(
     check_no_gap(&batches, tables.snapshot(Table::Telemetry)?.covered(), &ends)?;
     let flush = Flush { tables, batches: &batches, ends: &ends };
     let mut rows = HashMap::new();
+    // `telemetry` last. A crash in between leaves the other tables ahead of it, and they skip what
+    // they have when its records are read again.
     for table in Table::COMMIT_ORDER {
         match flush.table(table).await? {
             TableFlush::Wrote(count) => rows.insert(table.name(), count),
@@ -70,6 +73,7 @@ pub(crate) async fn flush(
         };
     }
     for (partition, next) in &ends {
+        // Only after all commits: until then a view takes these rows from the tail.
         tail.trim(*partition, *next);
     }
     Ok(Flushed::Done { covered: ends, rows })
@@ -206,3 +210,6 @@ fn forced_steps(covered: &Covered, ends: &Covered) -> BTreeMap<u32, Step> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

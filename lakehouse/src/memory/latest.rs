@@ -78,6 +78,8 @@ impl Latest {
         &self,
         devices: impl IntoIterator<Item = &'a str>,
     ) -> Result<RecordBatch, Error> {
+        // All locks at once, so that the rows are from one moment. Writers take one lock each, so
+        // this can't deadlock.
         let held: Vec<_> = self
             .partitions
             .iter()
@@ -149,6 +151,8 @@ impl Latest {
             }
             let this = Candidate { device, ts: *ts, row };
             let known = latest.entry(device).or_insert(this);
+            // Strictly later: of two readings with one time the first is stored, and the second is
+            // a duplicate.
             if *ts > known.ts {
                 *known = this;
             }
@@ -181,6 +185,7 @@ impl Shard {
             return Ok(());
         }
         let wanted = candidates.iter().filter_map(|c| u32::try_from(c.row).ok());
+        // Copied, because a slice would keep the whole batch of the tail in memory for one row.
         let batch = take_record_batch(rows, &UInt32Array::from_iter_values(wanted))?;
         for (row, candidate) in candidates.into_iter().enumerate() {
             let position = RowPosition { ts: candidate.ts, batch: self.batches.len(), row };
@@ -214,67 +219,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::{
-        array::{StringArray, TimestampMicrosecondArray, new_null_array},
-        datatypes::TimestampMicrosecondType,
-    };
-
-    fn batch(rows: &[(&str, Micros)]) -> RecordBatch {
-        let rows: Vec<_> = rows.iter().map(|(device, ts)| (*device, *ts, *ts)).collect();
-        arrived(&rows)
-    }
-
-    /// Readings as (device, ts, received_at).
-    fn arrived(rows: &[(&str, Micros, Micros)]) -> RecordBatch {
-        let schema = Table::Telemetry.schema();
-        let times = |get: fn(&(&str, Micros, Micros)) -> Micros| {
-            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(get));
-            Arc::new(times.with_timezone("UTC")) as _
-        };
-        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
-            "device_id" => Arc::new(rows.iter().map(|r| Some(r.0)).collect::<StringArray>()) as _,
-            "ts" => times(|row| row.1),
-            "received_at" => times(|row| row.2),
-            _ if field.is_nullable() => new_null_array(field.data_type(), rows.len()),
-            _ => {
-                let zeros = arrow::array::Int32Array::from(vec![0; rows.len()]);
-                arrow::compute::cast(&zeros, field.data_type()).expect("a number")
-            }
-        });
-        RecordBatch::try_new(schema.clone(), columns.collect()).expect("rows")
-    }
-
-    fn times(latest: &Latest, devices: &[&str]) -> Vec<Micros> {
-        let rows = latest.rows(devices.iter().copied()).expect("rows");
-        let times = rows.column_by_name("ts").expect("ts");
-        times.as_primitive::<TimestampMicrosecondType>().values().to_vec()
-    }
-
-    #[test]
-    fn what_is_ahead_of_its_arrival_is_not_the_latest() {
-        let latest = Latest::new(4, 10);
-        latest.note(&arrived(&[("a", 100, 100), ("a", 220, 101), ("b", 111, 101)])).expect("note");
-        assert_eq!(times(&latest, &["a", "b"]), [100, 111], "10 is within the tolerance");
-        assert_eq!((latest.ts("a"), latest.ts("none")), (Some(100), None));
-        let changed = latest.note(&arrived(&[("a", 110, 110), ("c", 999, 1)])).expect("note");
-        assert_eq!(changed, ["a".into()]);
-        assert!(!latest.has("c"));
-    }
-
-    #[test]
-    fn late_rows_change_nothing_and_the_highest_of_many_stays() {
-        let latest = Latest::new(4, 0);
-        latest.note(&batch(&[("a", 5), ("b", 1), ("a", 9), ("a", 7)])).expect("note");
-        let changed = latest.note(&batch(&[("a", 8), ("b", 2)])).expect("note");
-        assert_eq!(changed, ["b".into()]);
-        assert_eq!(times(&latest, &["b", "a", "none"]), [2, 9]);
-        for n in 0..10_000 {
-            latest.note(&batch(&[("a", 100 + n), ("c", n)])).expect("note");
-        }
-        assert_eq!(times(&latest, &["a", "b", "c"]), [10_099, 2, 9_999]);
-        let held: usize = latest.partitions.iter().map(|p| p.read().expect("lock").rows).sum();
-        assert!(held <= 4 * (SLACK + 8), "{held} rows for three devices");
-    }
-}
+mod tests;

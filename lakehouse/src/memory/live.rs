@@ -43,6 +43,7 @@ impl LiveState {
 
     /// Adds the rows of the next records of a partition to the tail, the latest and the arrivals.
     pub fn push(&self, partition: u32, batch: TailBatch) -> Result<(), Error> {
+        // This can fail, so it comes first: the tail takes all rows of a batch or none.
         let changed = self.latest.note(&batch.rows.telemetry)?;
         let heartbeats = batch.rows.heartbeats.clone();
         self.tail.push(partition, batch);
@@ -74,3 +75,6 @@ impl LiveState {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub struct Newest {
 type Shard = RwLock<HashMap<Arc<str>, Micros>>;
 
 impl Newest {
-    /// Knows no device.
+    /// Knows no device yet, of a log with this many partitions.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| RwLock::default()).collect();
@@ -38,6 +38,7 @@ impl Newest {
     /// Declares that times up to `ts` are known only in part, so that [`Self::is_newer`] does not answer
     /// from them.
     pub fn know_from(&self, ts: Micros) {
+        // Only raised: partitions that are followed later must not make earlier times look known.
         self.floor.fetch_max(ts, Ordering::Relaxed);
     }
 
@@ -86,3 +87,6 @@ impl Newest {
         f(&shard.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests;

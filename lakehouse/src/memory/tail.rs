@@ -22,7 +22,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No rows.
+    /// Rows of records that have none, such as pulses.
     #[must_use]
     pub fn none() -> Self {
         let empty = |table: Table| RecordBatch::new_empty(table.schema());
@@ -67,9 +67,9 @@ impl Rows {
 /// The size of a tail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TailSize {
-    /// Memory in bytes.
+    /// Memory in bytes, that of the ledger included.
     pub bytes: usize,
-    /// Number of rows of all tables.
+    /// The number of rows that are waiting for a flush, of all tables together.
     pub rows: usize,
 }
 
@@ -101,7 +101,7 @@ struct Partition {
 }
 
 impl Tail {
-    /// An empty tail.
+    /// A tail without rows, of which no partition is followed yet.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| RwLock::default()).collect();
@@ -131,6 +131,8 @@ impl Tail {
         // Before the lock is taken, since it visits every column.
         let size = batch.rows.size();
         self.with_mut(partition, |p| {
+            // Rows and offset change under one lock, so that a watermark never claims rows which a
+            // view lacks.
             p.next = Some(batch.next);
             p.rows += size.rows;
             p.batches.push_back(batch);
@@ -198,28 +200,4 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use acuvim_tables::ledger::Counts;
-
-    use super::*;
-
-    #[test]
-    fn the_ledger_counts_towards_the_size() {
-        let tail = Tail::new(1);
-        tail.start(0, 0);
-        let mut rows = Rows::none();
-        let without = rows.size().bytes;
-        for offset in 0..1000 {
-            // A duplicate has no row, but the ledger names its device.
-            let device: Arc<str> = format!("d{offset}").into();
-            rows.ledger.count(Some(&device), 0, offset, &Counts::default());
-        }
-        tail.push(0, TailBatch { from: 0, next: 1000, rows });
-        let bytes = tail.size().borrow().bytes;
-        assert!(bytes > without + 100_000, "{bytes}");
-        tail.trim(0, 1000);
-        assert_eq!(*tail.size().borrow(), TailSize::default());
-    }
-}
+mod tests;

@@ -74,53 +74,10 @@ pub(super) struct MovedByOther {
 /// The rows from an offset on. Rows are in the order of their offsets.
 fn cut(rows: &RecordBatch, from: i64) -> Result<RecordBatch, Error> {
     let offsets = column(rows, "offset")?.as_primitive::<Int64Type>();
+    // Binary search: a tail of minutes is cut for every query.
     let first = offsets.values().partition_point(|o| *o < from);
     Ok(rows.slice(first, offsets.len() - first))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use acuvim_tables::ledger::Counts;
-    use arrow::array::{ArrayRef, Int64Array};
-
-    use super::*;
-    use crate::memory::tail::Rows;
-
-    fn batch(from: i64, next: i64) -> TailBatch {
-        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(from..next));
-        let telemetry = RecordBatch::try_from_iter([("offset", offsets)]).expect("rows");
-        TailBatch { from, next, rows: Rows { telemetry, ..Rows::none() } }
-    }
-
-    fn offsets(rows: &[RecordBatch]) -> Vec<i64> {
-        let of =
-            |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().to_vec();
-        rows.iter().flat_map(of).collect()
-    }
-
-    #[test]
-    fn rows_that_a_snapshot_covers_are_cut_off_even_within_a_batch() {
-        let tail = [vec![batch(0, 3), batch(3, 6)], vec![batch(0, 2)]];
-        let covered = Covered::from([(0, 4)]);
-        let beyond = |wanted: &dyn Fn(u32) -> bool| {
-            offsets(&rows_beyond(Table::Telemetry, &tail, &covered, wanted).expect("rows"))
-        };
-        assert_eq!(beyond(&|_| true), [4, 5, 0, 1]);
-        assert_eq!(beyond(&|partition| partition == 0), [4, 5]);
-    }
-
-    #[test]
-    fn counts_that_are_covered_in_part_belong_to_another_writer() {
-        let mut counted = batch(0, 10);
-        for offset in 2..10 {
-            counted.rows.ledger.count(None, 0, offset, &Counts::default());
-        }
-        let tail = [vec![counted]];
-        let beyond = |covered| ledger_beyond(&tail, &Covered::from([(0, covered)]), &|_| true);
-        assert_eq!(beyond(2).expect("nothing is covered").len(), 1);
-        assert_eq!(beyond(5).expect_err("part of it"), MovedByOther { partition: 0 });
-        assert!(beyond(10).expect("all of it").is_empty());
-    }
-}
+mod tests;

@@ -53,6 +53,8 @@ impl Cell {
     /// Removes the consumption up to a suspect reading.
     pub fn take_back(&mut self, column: &Column, back: &TakenBack) {
         self.delta = self.delta.map(|delta| delta - as_stored(column, back.counted));
+        // Without a last value the meter was replaced after the suspect reading, and the reading
+        // before it must not come back as the last one of the new meter.
         if self.last.is_some() {
             (self.last, self.seen) = (Some(back.stood), back.stood.ts);
         }
@@ -88,6 +90,7 @@ pub(super) fn counters() -> impl Iterator<Item = (usize, &'static Column)> {
 
 /// A decimal of at most 18 digits, without its point.
 pub(super) fn scaled(value: i128) -> Scaled {
+    // Readings have at most 14 digits, so only a damaged file has more.
     Scaled::try_from(value).unwrap_or(if value < 0 { Scaled::MIN } else { Scaled::MAX })
 }
 

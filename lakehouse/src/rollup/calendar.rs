@@ -2,10 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use acuvim_wire::time::{DAY, HOUR, Micros};
 use chrono_tz::Tz;
 
 use super::keys::{BucketKeys, add_key};
 use crate::view::{Buckets, Interval};
+
+/// No local day is longer, even where clocks are set back.
+pub(super) const LONGEST_DAY: Micros = DAY + 3 * HOUR;
 
 /// The time zone of each device. Devices without an entry have UTC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,3 +37,6 @@ pub(super) fn local_days(quarters: &BucketKeys, zones: &Zones) -> BucketKeys {
     }
     keys
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,6 @@ pub(super) fn carries(batch: &RecordBatch) -> Result<Vec<Carry>, Error> {
     };
     Ok((0..batch.num_rows()).map(carry).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,7 @@ use acuvim_tables::{
     Table,
     rollup::{RollupColumn, Stat, columns},
 };
-use acuvim_wire::{
-    reading::READINGS,
-    time::{DAY, HOUR, Micros},
-};
+use acuvim_wire::reading::READINGS;
 use arrow::{
     array::{Array as _, AsArray as _, Int32Array, RecordBatch},
     datatypes::{Decimal128Type, Float64Type, Int32Type},
@@ -18,7 +15,7 @@ use futures::TryStreamExt as _;
 
 use super::{
     bucket::{Bucket, counters, scaled},
-    calendar::{Zones, days},
+    calendar::{LONGEST_DAY, Zones, days},
     carries::{carries, carry_columns},
     counting::Carry,
     keys::{BucketIndex, BucketKeys, retain_filled, spans},
@@ -30,9 +27,6 @@ use crate::{
     batch::{column, device_times},
     error::Error,
 };
-
-/// No local day is longer, even where clocks are set back.
-const LONGEST_DAY: Micros = DAY + 3 * HOUR;
 
 impl RollupStore {
     /// Computes days; none if none of them has a quarter. Keys without quarters are removed.
@@ -93,6 +87,8 @@ impl<'a> Days<'a> {
             if let (Some(bucket), Some(ends)) = (self.buckets.get_mut(day), self.ends.get_mut(day))
             {
                 bucket.samples += samples.unwrap_or(0);
+                // Settings keep quarters at least as long as readings, so a day that a late reading
+                // changes still has all of its quarters.
                 ends.push(carry);
             }
         }
@@ -151,6 +147,8 @@ impl<'a> Days<'a> {
     }
 
     fn rows(mut self) -> Result<Option<RecordBatch>, Error> {
+        // Streams of several files deliver quarters in any order, while the last value of a counter
+        // depends on it.
         for (bucket, ends) in self.buckets.iter_mut().zip(&mut self.ends) {
             ends.sort_by_key(|carry| carry.last_ts);
             let mut end = Carry::default();

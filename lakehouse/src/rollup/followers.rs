@@ -13,6 +13,8 @@ use super::{bucket::COUNTERS, carries::StoredQuarters, counting::Carry, keys::Bu
 pub(super) fn add_followers(keys: &mut BucketKeys, stored: &StoredQuarters) {
     for (device, starts) in keys {
         let Some(stored) = stored.get(device) else { continue };
+        // Twice: the next quarter counts from the changed one, and the one after it can contradict
+        // the next one's last value.
         for _ in 0..2 {
             let next: BTreeSet<Micros> =
                 starts.iter().flat_map(|start| followers(*start, stored)).collect();
@@ -45,6 +47,7 @@ fn followers(start: Micros, stored: &BTreeMap<Micros, Carry>) -> Vec<Micros> {
     let mut followers = vec![first];
     let mut serial = None;
     for (start, carry) in behind {
+        // Counters of another meter do not continue from those before it.
         let replaced = serial.is_some_and(|serial| serial != &carry.serial);
         let before = open.len();
         let reads = open.iter().any(|at| has_value(carry, *at));

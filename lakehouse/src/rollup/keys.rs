@@ -24,7 +24,6 @@ pub(super) const fn quarter_of(ts: Micros) -> Micros {
     ts - ts.rem_euclid(QUARTER)
 }
 
-/// Adds a bucket.
 pub(super) fn add_key(keys: &mut BucketKeys, device: &str, start: Micros) {
     match keys.get_mut(device) {
         Some(starts) => {
@@ -50,6 +49,8 @@ pub(super) fn portions(keys: BucketKeys) -> Vec<BucketKeys> {
     for day in days.into_values() {
         let (mut portion, mut count) = (BucketKeys::new(), 0);
         for (device, starts) in day {
+            // A device is not divided: its counters continue from quarter to quarter. A day has 96
+            // of them, so one device never exceeds a portion.
             if count > 0 && count + starts.len() > PORTION {
                 all.push(std::mem::take(&mut portion));
                 count = 0;
@@ -80,6 +81,7 @@ pub(super) fn spans(keys: &BucketKeys, length: Micros) -> Vec<Range<Micros>> {
     let mut spans: Vec<Range<Micros>> = Vec::new();
     for start in starts {
         match spans.last_mut() {
+            // Reading half an hour too much costs less than another range in the condition.
             Some(span) if start <= span.end + 2 * QUARTER => span.end = start + length,
             _ => spans.push(start..start + length),
         }

@@ -29,6 +29,7 @@ pub(super) async fn find(
     rollups_are_built: bool,
     now: Micros,
 ) -> Result<MeterChanges, Error> {
+    // Few devices have ever had two meters. Only their heartbeats are read in full.
     let devices = with_several_serials(reader, rollups_are_built, now).await?;
     if devices.is_empty() {
         return Ok(MeterChanges::new());
@@ -88,3 +89,6 @@ fn changes_of(serials: &Serials) -> MeterChanges {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,7 @@ impl Portion {
                 (device, theirs) = (name, self.index.of(name));
                 last = (Micros::MIN, None);
             }
+            // `Micros::MIN` begins no quarter, so the first row is always looked up.
             if last.0 != start {
                 last = (start, self.index.find(&theirs, start));
             }
@@ -91,6 +92,7 @@ impl Portion {
 
     fn aggregate(&mut self, reading: usize, values: &ArrayRef, buckets: &[Option<usize>]) {
         let values = values.as_primitive::<Decimal128Type>();
+        // Most meters do not measure everything: whole columns are often null.
         if values.null_count() == values.len() {
             return;
         }
@@ -123,3 +125,6 @@ impl Portion {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

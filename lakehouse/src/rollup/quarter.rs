@@ -74,6 +74,8 @@ impl RollupStore {
         telemetry: &Arc<Snapshot>,
         keys: &mut BucketKeys,
     ) -> Result<Computed, Error> {
+        // Devices of the whole portion are read together. The loop below would otherwise be a query
+        // per device.
         let names: Vec<Arc<str>> = keys.keys().cloned().collect();
         let devices: Vec<&str> = names.iter().map(|name| &**name).collect();
         let mut stored = self.stored_around(keys, &devices).await?;

@@ -47,6 +47,8 @@ impl RollupStore {
         zones: &Zones,
         progress: Progress,
     ) -> Result<usize, Error> {
+        // Buckets are committed before the offsets move, so that after a crash they are computed
+        // again instead of being missed.
         let in_place = Progress::none(&progress.expected);
         let days_in_place = Progress::none(self.snapshot(Table::RollupDaily)?.covered());
         let mut buckets = 0;

@@ -88,7 +88,8 @@ impl Removed<'_> {
     /// Whether a file can contain one of the buckets.
     fn may_be_in(&self, file: &File) -> bool {
         let within = |device: &str| {
-            file.bounds.by.as_ref().is_none_or(|(a, b)| (a.as_str()..=b).contains(&device))
+            let names = file.bounds.by.as_ref();
+            names.is_none_or(|names| (names.min.as_str()..=&names.max).contains(&device))
         };
         match self {
             Self::Nothing => false,
@@ -123,6 +124,8 @@ impl RollupStore {
         let table = self.table(kind)?;
         let _removing = table.removing.lock().await;
         let base = table.current();
+        // Two processes that roll up at once would each compute from the counters that the other
+        // one is about to replace.
         if *base.covered() != progress.expected {
             let text = format!("another process brings {} up to date", kind.name());
             return Err(Error::new(ErrorKind::Unavailable, text));
@@ -140,6 +143,7 @@ impl RollupStore {
         let mut transactions: Vec<Transaction> = Vec::new();
         transactions.extend(progress.next_day.map(|day| Transaction::new(next_day_id(epoch), day)));
         transactions.extend(progress.seen.map(|v| Transaction::new(seen_id(epoch), v)));
+        // A commit that changes nothing would still be a version that all readers have to load.
         let moves = !progress.covered.is_empty() || !transactions.is_empty();
         if adds.is_empty() && removes.is_empty() && !moves {
             return Ok(());
@@ -170,6 +174,8 @@ impl RollupStore {
         while let Some(batch) = rows.try_next().await? {
             let rest = removed.filter(&batch)?;
             if rest.num_rows() > 0 {
+                // The schema of the scan has metadata of the engine, which the writer does not
+                // accept.
                 let columns = rest.columns().to_vec();
                 writer.write(&RecordBatch::try_new(table.kind.schema(), columns)?).await?;
             }
@@ -177,3 +183,6 @@ impl RollupStore {
         Ok(writer.close().await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

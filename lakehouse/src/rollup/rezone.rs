@@ -6,7 +6,7 @@ use acuvim_tables::Table;
 use acuvim_wire::time::{DAY, Micros};
 
 use super::{
-    calendar::{Zones, local_days},
+    calendar::{LONGEST_DAY, Zones, local_days},
     keys::{BucketKeys, portions},
     replace::{Progress, Removed},
     store::RollupStore,
@@ -37,6 +37,7 @@ pub(super) async fn rezone(
     zones: &Zones,
 ) -> Result<(), Error> {
     let Some(from) = complete_from(store)?.filter(|_| !devices.is_empty()) else { return Ok(()) };
+    // Rows of a later version have columns that would be lost.
     if store.is_of_later_version()? {
         return Ok(());
     }
@@ -49,9 +50,9 @@ pub(super) async fn rezone(
             if let Some(days) = days.get_mut(&device) {
                 // A day whose first quarters are gone can't be recomputed, and stays.
                 days.retain(|start| *start >= from);
-                // In the former time zone that day began up to a day earlier.
+                // In the former time zone the first quarter can be the last one of a day that had 25 hours.
                 if let Some(first) = days.first() {
-                    replaced_from.insert(Arc::clone(&device), from.max(first - DAY));
+                    replaced_from.insert(Arc::clone(&device), from.max(first - LONGEST_DAY));
                 }
             }
             keys.extend(days);

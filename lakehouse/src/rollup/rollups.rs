@@ -74,6 +74,7 @@ impl Rollups {
             self.store.move_to(&progress).await?;
             return Ok(Some(RolledUp { buckets: 0, more: true }));
         };
+        // New readings first: somebody may be looking at today while years are being built.
         let fresh = self.follow(&telemetry, &expected, zones).await?;
         if next_day == BUILT {
             return Ok(fresh);
@@ -187,9 +188,14 @@ impl Rollups {
         match found {
             Ok(changes) => {
                 self.store.reader.engine.known_meters().set_changes(changes);
+                // From the beginning of the search: heartbeats that came meanwhile may be missing
+                // in it.
                 *last = Some(begun);
             }
             Err(error) => tracing::debug!(%error, "meter changes are not refreshed"),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

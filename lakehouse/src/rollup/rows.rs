@@ -112,3 +112,6 @@ fn local_day(start: Micros, zone: Tz) -> Option<i32> {
     let local = to_datetime(start)?.with_timezone(&zone).naive_local();
     i32::try_from(local.and_utc().timestamp_micros().div_euclid(DAY)).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ impl CounterState {
             state.suspects = state.suspects.saturating_add(cell.suspects);
             let Some(believed) = cell.last else { continue };
             let is_last = Some(believed.ts) == bucket.last_ts && Some(cell.seen) == bucket.last_ts;
+            // Almost all counters are read with every reading. Storing only the others keeps the
+            // column empty and the files small.
             if cell.doubt.is_some() || !is_last {
                 let doubt = cell.doubt.map(|d| (d.reading.ts, d.reading.value, d.times));
                 let one = OneState { stood: believed.ts, seen: cell.seen, doubt };

@@ -34,6 +34,8 @@ pub(crate) async fn retain(
 ) -> Result<Retained, Error> {
     let table = tables.get(kind)?;
     let _removing = table.removing.lock().await;
+    // Before the files are chosen: a flush in between would add files to a day that is being
+    // removed, and they would stay.
     let committing = table.committing.lock().await;
     let base = table.current();
     let gone: Vec<_> = base.files.iter().filter(|f| is_expired(f, before)).collect();
@@ -52,6 +54,7 @@ pub(crate) async fn retain(
         removes: base.removes(gone, true),
         adds: Vec::new(),
         covered: Covered::new(),
+        // In the same commit, so that rows never disappear without the time at which they did.
         transactions: vec![Transaction::new(retention_id(kind), now)],
         operation: DeltaOperation::Delete { predicate },
     };
@@ -72,3 +75,6 @@ fn retention_id(table: Table) -> String {
 fn is_expired(file: &File, before: i32) -> bool {
     file.date > 0 && file.date < before
 }
+
+#[cfg(test)]
+mod tests;

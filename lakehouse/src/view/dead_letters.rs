@@ -55,6 +55,7 @@ impl LetterFilter {
             let devices = devices.iter().map(|d| lit(d.as_str())).collect();
             col("device_id").in_list(devices, false)
         }));
+        // An empty list selects by the other conditions, as an absent one does.
         if !self.identities.is_empty() {
             let any = disjunction(self.identities.iter().map(has_identity));
             all.push(any.unwrap_or_else(|| lit(false)));
@@ -84,7 +85,7 @@ fn is_behind(received_at: Micros, other: &Identity) -> Expr {
     col("received_at").gt(at.clone()).or(col("received_at").eq(at).and(behind))
 }
 
-/// A dead letter.
+/// A message or reading that could not be used, as it is stored with its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     /// The identity of the record's item.
@@ -138,6 +139,7 @@ impl Reader {
         for condition in filter.conditions() {
             rows = rows.filter(condition)?;
         }
+        // The same order as in `is_behind`, or pages would skip letters.
         let order = ["received_at", "partition", "offset", "item"];
         let rows = rows
             .sort(Vec::from(order.map(|name| col(name).sort(true, false))))?
@@ -175,6 +177,7 @@ fn read(batch: &RecordBatch) -> Result<Vec<Letter>, Error> {
                 false => String::new(),
             },
             received_at: *received_at,
+            // A kind that only a later version knows can be shown but not replayed, like a reject.
             kind: Kind::parse(kinds.value(row)).unwrap_or(Kind::Reject),
             topic: topics.value(row).to_owned(),
             whole: i64::try_from(payload.len()).is_ok_and(|n| n == lengths.value(row)),
@@ -183,3 +186,6 @@ fn read(batch: &RecordBatch) -> Result<Vec<Letter>, Error> {
     };
     Ok(received.iter().enumerate().map(letter).collect())
 }
+
+#[cfg(test)]
+mod tests;

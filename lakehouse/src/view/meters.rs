@@ -28,6 +28,8 @@ impl Meters {
     #[must_use]
     pub fn others_than(&self, before: &Self) -> Vec<Arc<str>> {
         let all = self.0.keys().chain(before.0.keys());
+        // Limits that are stated and equal the defaults are no difference: recounting would change
+        // nothing.
         let other = |id: &&Arc<str>| self.terms_of(id) != before.terms_of(id);
         let others: BTreeSet<&Arc<str>> = all.filter(other).collect();
         others.into_iter().map(Arc::clone).collect()
@@ -79,6 +81,7 @@ impl KnownMeters {
     pub fn of(&self, devices: &[String]) -> Self {
         let (meters, changes) = (self.meters(), self.changes());
         let id = |device: &String| Arc::<str>::from(device.as_str());
+        // Copied, not filtered on use: the aggregate function has no notion of a caller.
         let terms = devices.iter().filter_map(|d| Some((id(d), *meters.0.get(d.as_str())?)));
         let meters = Some(Arc::new(Meters(terms.collect())));
         let changed =
@@ -95,3 +98,6 @@ impl KnownMeters {
         self.0.write().unwrap_or_else(PoisonError::into_inner).changes = Arc::new(changes);
     }
 }
+
+#[cfg(test)]
+mod tests;

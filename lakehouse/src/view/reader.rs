@@ -61,6 +61,7 @@ impl Reader {
         let reach = |partition: u32| {
             let read = usize::try_from(partition).ok().and_then(|p| next.get(p).copied().flatten());
             let stored = telemetry.covered().get(&partition).copied().unwrap_or(0);
+            // A follower can be behind what the writer has committed.
             read.unwrap_or(stored).max(stored)
         };
         let watermark = (0..self.tables.options.partitions).map(reach).collect();

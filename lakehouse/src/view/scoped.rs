@@ -87,6 +87,8 @@ impl TableProvider for OfDevices {
             Some(columns) => columns.clone(),
             None => (0..whole.fields().len()).collect(),
         };
+        // An empty list in a condition is an error or always false, depending on the engine.
+        // Nothing is read instead.
         if self.devices.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(whole.project(&wanted)?))));
         }

@@ -59,6 +59,7 @@ impl Engine {
     /// # Errors
     /// When the spill folder can't be used.
     pub fn new(limits: &EngineLimits) -> Result<Self> {
+        // Fair shares: one large query spills, instead of leaving nothing to the others.
         let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory), TOP_CONSUMERS);
         let disk = DiskManagerBuilder::default().with_max_temp_directory_size(limits.spill);
         let mut builder = RuntimeEnvBuilder::new()
@@ -220,3 +221,6 @@ mod stores {
         format!("{}://{}", url.scheme(), url.authority())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ impl Reader {
         let mut found: HashMap<DeviceDay, Vec<Micros>> =
             wanted.iter().map(|w| (w.clone(), Vec::new())).collect();
         let all = self.hot(table)?;
+        // One query per day, since a query over several days would open the files of all days
+        // between.
         for (day, devices) in by_day {
             let start = i64::from(day) * DAY;
             let devices = devices.into_iter().map(lit).collect();
@@ -257,3 +259,6 @@ fn is_at(device: &str, times: &[Micros]) -> Option<Expr> {
     let times = times.iter().map(|ts| timestamp(*ts)).collect();
     Some(col("device_id").eq(lit(device)).and(within).and(col("ts").in_list(times, false)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ impl Reader {
             // The caller may have the version from another process.
             newest = table.catch_up().await?;
         }
+        // The newest version is in memory already. Loading it again would read the whole log.
         let snapshot = match version == newest.version() {
             true => newest,
             false => table.at(version).await?,
@@ -33,3 +34,6 @@ impl Reader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub struct View {
     pub version: i64,
     /// The first log offset whose rows it does not contain, per partition.
     pub watermark: Vec<i64>,
-    /// Its tables.
+    /// Its tables, each with the rows that it has at that moment.
     pub tables: Vec<Arc<UnionTable>>,
 }
 
@@ -99,6 +99,7 @@ impl TableProvider for UnionTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        // A dashboard asks for one device at a time, so this case is worth its own plan.
         let device = one_device(filters);
         // Rows of the tail are not sorted. Those of one device are few enough to sort here.
         let order = match (self.tail.is_empty() && self.ordered, device) {
@@ -187,3 +188,6 @@ fn sorted(table: Table, rows: &[RecordBatch]) -> Result<RecordBatch> {
     let times = column(&rows, time).map_err(|e| DataFusionError::External(Box::new(e)))?;
     Ok(take_record_batch(&rows, &sort_to_indices(times, None, None)?)?)
 }
+
+#[cfg(test)]
+mod tests;

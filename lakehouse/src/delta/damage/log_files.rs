@@ -45,3 +45,6 @@ pub(super) fn file_length(path: &FilePath) -> Result<Option<u64>, Error> {
         Err(error) => Err(io_failed(path, error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

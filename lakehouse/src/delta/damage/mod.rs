@@ -60,6 +60,8 @@ impl Damage {
         if what.is_empty() {
             return Ok(None);
         }
+        // All checks come before anything is moved, so a refused recovery leaves the lake as it
+        // was.
         check_events_intact(&tables)?;
         let rollbacks = plan(&tables);
         check_epoch(&tables, &rollbacks, options.epoch)?;
@@ -126,6 +128,7 @@ async fn restart(
 
 /// The offsets that `telemetry` covers at a version.
 async fn covered_at(options: &LakeOptions, version: i64) -> Result<Covered, Error> {
+    // Version -1 is the state before the first commit, which covered nothing.
     let Ok(version) = u64::try_from(version) else { return Ok(Covered::new()) };
     let url = table_url(&options.url, Table::Telemetry)?;
     let url = deltalake::ensure_table_uri(url.as_str())?;

@@ -37,6 +37,7 @@ pub(super) fn quarantine_torn_checkpoint(
         files.iter().filter(|(_, name)| name.ends_with(".checkpoint.parquet")).rev();
     let Some((version, name)) = checkpoints.next() else { return Ok(()) };
     let path = folder.join(LOG).join(name);
+    // Only the footer is read: it is written last, so a file that was cut off has none.
     let Err(error) = read_footer(&path)? else { return Ok(()) };
     let from = checkpoints.next().map_or(0, |(older, _)| older + 1);
     if !(from..=*version).all(|version| commits.contains_key(&version)) {
@@ -49,6 +50,8 @@ pub(super) fn quarantine_torn_checkpoint(
     }
     tracing::warn!(path = %path.display(), %error, "a damaged checkpoint is set aside");
     let quarantine = Quarantine::new(folder, DurableFiles::new());
+    // The name goes before the file, or a reader in between would look for a checkpoint that is
+    // gone.
     quarantine.take_last_checkpoint_after(version - 1)?;
     quarantine.take(name)
 }
@@ -86,6 +89,7 @@ impl Quarantine {
         let from = self.log.join(name);
         let taken = std::fs::create_dir_all(&self.to)
             .and_then(|()| std::fs::rename(&from, self.to.join(name)))
+            // The new entry before the old one, so that after another power cut the file has a name.
             .and_then(|()| self.files.sync_folder(&self.to))
             .and_then(|()| self.files.sync_folder(&self.log));
         taken.map_err(|e| io_failed(&from, e))
@@ -102,8 +106,13 @@ impl Quarantine {
         let json: Option<Value> = serde_json::from_slice(&text).ok();
         let named = json.as_ref().and_then(|json| json.get("version")).and_then(Value::as_i64);
         match named {
+            // A file that can't be read is taken too: without it readers list the log, which is
+            // slower and always right.
             Some(named) if named <= version => Ok(()),
             _ => self.take(LAST_CHECKPOINT),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

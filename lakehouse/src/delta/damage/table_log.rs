@@ -54,7 +54,6 @@ impl TableLog {
         self.commits.keys().next_back().copied().unwrap_or(-1)
     }
 
-    /// The damage in words.
     pub(super) fn description(&self) -> Option<String> {
         let (version, what) = self.damaged.as_ref()?;
         Some(format!("{} is damaged from version {version} on: {what}", self.table.name()))
@@ -91,6 +90,8 @@ impl TableLog {
     ) -> Result<Option<(i64, String)>, Error> {
         let mut removed: HashSet<&str> = HashSet::new();
         let mut first = None;
+        // From the newest down, so that files which a later commit has removed are known before the
+        // one that added them.
         for (version, changes) in recent.range(..end).rev() {
             match changes {
                 Ok(changes) => {
@@ -121,6 +122,7 @@ impl TableLog {
         let Some(found) = file_length(&absolute)? else {
             return Ok(Some(format!("{path}: it is gone")));
         };
+        // The length first: most damage is a file that was cut off, and this needs no reading.
         if found != file.size {
             return Ok(Some(format!("{path}: {found} bytes, not {}", file.size)));
         }
@@ -146,6 +148,8 @@ impl TableLog {
             let file = at.duration_since(UNIX_EPOCH).ok()?.as_millis();
             Some(i64::try_from(file).ok()? - stated)
         };
+        // The largest difference counts, because going back too far only repeats work, while going
+        // back too little would keep rows of a damaged time.
         let newest = self.commits.iter().rev().take(MAX_COMMITS);
         newest.filter_map(skew).max().unwrap_or(DEFAULT_CLOCK_SKEW_MS)
     }
@@ -206,3 +210,6 @@ impl Changes {
         self.committed_at = at.or(self.committed_at);
     }
 }
+
+#[cfg(test)]
+mod tests;

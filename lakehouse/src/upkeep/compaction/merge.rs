@@ -44,11 +44,14 @@ pub(super) async fn merge_files(
     let written = match merging.await {
         Ok(written) => written,
         Err(error) => {
+            // A merge that fails again and again would otherwise fill the store until the next
+            // cleaning.
             writer.abandon().await;
             return Err(error);
         }
     };
     let adds = writer.close().await?;
+    // The last guard before the inputs are given up: a fault of the reader must not lose rows.
     if expected.is_some_and(|rows| rows != written) {
         return Err(Error::new(
             ErrorKind::Internal,
@@ -81,3 +84,6 @@ const fn batch_size(table: Table) -> usize {
 fn with_schema(table: Table, batch: &RecordBatch) -> Result<RecordBatch, Error> {
     Ok(RecordBatch::try_new(table.schema(), batch.columns().to_vec())?)
 }
+
+#[cfg(test)]
+mod tests;

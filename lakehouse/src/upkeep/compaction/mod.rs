@@ -37,6 +37,7 @@ pub(crate) async fn compact(
     for table in tables.iter() {
         let _removing = table.removing.lock().await;
         let snapshot = table.current();
+        // Merging would drop the columns that this version does not know.
         if is_of_later_version(table.kind, &snapshot) {
             continue;
         }
@@ -46,6 +47,7 @@ pub(crate) async fn compact(
         match merge(table, engine, &snapshot, due, policy).await {
             Ok(done) => return Ok(Some(done)),
             Err(error) => {
+                // The same files would be chosen again at once, and fail again.
                 table.cooldown.add(inputs);
                 failed = failed.or(Some(error));
             }
@@ -91,6 +93,7 @@ async fn commit(
     mut adds: Vec<Add>,
     file_bytes: u64,
 ) -> Result<(), Error> {
+    // Otherwise consumers of the change feed would receive every row a second time.
     adds.iter_mut().for_each(|add| add.data_change = false);
     let target_size = i64::try_from(file_bytes).unwrap_or(i64::MAX);
     let replacement = Replacement {
@@ -103,3 +106,6 @@ async fn commit(
     let committing = table.committing.lock().await;
     table.replace(&committing, base, replacement).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ fn device(table: &LakeTable, rows: &RecordBatch, row: usize) -> Result<Option<St
     let names = column(rows, by)?.as_string::<i32>();
     Ok(names.is_valid(row).then(|| names.value(row).to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

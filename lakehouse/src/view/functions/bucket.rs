@@ -86,7 +86,7 @@ impl Buckets {
         regular.then_some(Self { interval, tz })
     }
 
-    /// Their time zone.
+    /// The time zone whose midnights and months they follow.
     #[must_use]
     pub const fn tz(&self) -> Tz {
         self.tz

@@ -39,7 +39,6 @@ pub(super) const NAME: &str = "counter_delta";
 /// The fourth argument, for counters that count in both directions.
 pub(super) const NET: &str = "net";
 
-/// The aggregate function.
 #[derive(Debug)]
 pub(super) struct CounterDelta {
     signature: Signature,
@@ -233,3 +232,6 @@ fn list(values: ArrayRef) -> Result<ScalarValue> {
     let offsets = OffsetBuffer::from_lengths([values.len()]);
     Ok(ScalarValue::List(Arc::new(ListArray::try_new(field, offsets, values, None)?)))
 }
+
+#[cfg(test)]
+mod tests;

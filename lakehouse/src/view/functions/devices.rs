@@ -82,14 +82,19 @@ fn with_device(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// Adds the device and the kind of counter, which follows from the name of the column, to the arguments
-/// (value, time). Returns false if they are there already.
+/// Adds the device, unless the caller names it, and the kind of counter, which follows from the name of
+/// the column. Returns false if both are there already.
 fn add_device(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
-    let [value, ts] = args.as_slice() else { return false };
+    let [value, ts, named @ ..] = args.as_slice() else { return false };
     let kind = if value.to_string().contains("_net_") { NET } else { "" };
-    // Without a device, all readings are counted as those of one counter.
-    let device = device_beside(ts, schema).map_or_else(|| lit(""), Expr::Column);
-    args.extend([cast(device, DataType::Utf8), lit(kind)]);
+    let device = match named {
+        // Without a device, all readings are counted as those of one counter.
+        [] => Some(device_beside(ts, schema).map_or_else(|| lit(""), Expr::Column)),
+        [_] => None,
+        _ => return false,
+    };
+    args.extend(device.map(|device| cast(device, DataType::Utf8)));
+    args.push(lit(kind));
     true
 }
 
@@ -110,3 +115,6 @@ fn device_beside(ts: &Expr, schema: &DFSchema) -> Option<Column> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,6 +124,7 @@ fn parts<T: TryFrom<i128>>(
         };
         let Some(value) = part.parse::<IntervalUnit>().ok().and_then(|unit| length.part(unit))
         else {
+            // An error instead of null, which would look like a missing reading.
             return exec_err!("date_part: a duration has no '{part}'");
         };
         match T::try_from(value) {
@@ -149,6 +150,7 @@ impl Length {
         let nanos = match *self {
             Self::Between(nanos) => nanos,
             Self::Interval { months, days, nanos } => {
+                // As PostgreSQL does, so that dashboards made for it show the same numbers.
                 months / 12 * YEAR + months % 12 * MONTH + days * DAY + nanos
             }
         };
@@ -245,6 +247,7 @@ impl ScalarUDFImpl for TimeOfFloat {
 
 fn nanos_of(seconds: f64) -> Result<i64> {
     let micros = (seconds * 1e6).round();
+    // Also false for NaN.
     if micros.abs() < MAX_MICROS {
         #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
         let micros = micros as i64;

@@ -49,6 +49,8 @@ impl ScalarUDFImpl for TimeBucket {
             DataType::Interval(_) => {
                 DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano)
             }
+            // Text that is no interval is refused when the constant is parsed, with a message that
+            // names the units.
             _ => DataType::Utf8,
         };
         let mut wanted = vec![interval, timestamp()];
@@ -62,6 +64,8 @@ impl ScalarUDFImpl for TimeBucket {
         };
         let buckets = Buckets::new(interval_of(interval)?, zone_of(rest.first())?);
         let buckets = buckets.ok_or_else(|| plan_datafusion_err!("{IRREGULAR}"))?;
+        // A time outside the calendar has no bucket and becomes null: failing would end a query
+        // over one bad row.
         let start = |ts| start_in(&buckets, &mut None, ts);
         match times {
             ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(ts, zone)) => {
@@ -129,3 +133,6 @@ fn zone_of(value: Option<&ColumnarValue>) -> Result<chrono_tz::Tz> {
         Some(_) => plan_err!("the time zone of time_bucket must be a constant"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,8 @@ fn starts(buckets: Buckets, from: Micros, to: Micros) -> Result<Vec<Micros>> {
     let mut starts = Vec::new();
     let mut next = buckets.start(from);
     while let Some(start) = next.filter(|start| *start < to) {
+        // The table is made while the query is planned, outside the memory pool, so its size needs
+        // a limit of its own.
         if starts.len() >= MAX_BUCKETS {
             return plan_err!(
                 "more than {MAX_BUCKETS} buckets: take a longer interval or less time"
@@ -84,3 +86,6 @@ fn moment(text: &str) -> Result<Micros> {
         plan_datafusion_err!("'{text}' is not a time; use one such as 2026-05-01T00:00:00Z")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,93 @@ proptest! {
         prop_assert_eq!(buckets.start(next - 1), Some(start));
     }
 }
+
+#[test]
+fn an_interval_is_one_positive_length_of_one_kind() {
+    assert_eq!(Interval::new(0, 0, 1), Some(Interval::Fixed(1)));
+    assert_eq!(Interval::new(1200, 0, 0), Some(Interval::Months(1200)));
+    assert_eq!(Interval::new(1201, 0, 0), None);
+    assert_eq!(Interval::new(0, 36_525, 0), Some(Interval::Days(36_525)));
+    assert_eq!(Interval::new(0, 36_526, 0), None);
+    assert_eq!(Interval::new(0, 0, MAX_DAYS * DAY), Some(Interval::Fixed(MAX_DAYS * DAY)));
+    assert_eq!(Interval::new(0, 0, MAX_DAYS * DAY + 1), None);
+    for (months, days, micros) in
+        [(0, 0, 0), (-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, 1, 1), (1, 0, 1)]
+    {
+        assert_eq!(Interval::new(months, days, micros), None, "{months} {days} {micros}");
+    }
+    for (text, wanted) in [("90min", 5400), ("90m", 5400), ("2h", 7200), ("36000s", 36_000)] {
+        assert_eq!(Interval::parse(text), Some(Interval::Fixed(wanted * SECOND)), "{text}");
+    }
+    assert_eq!(Interval::parse("2mo"), Some(Interval::Months(2)));
+    assert_eq!(
+        (Interval::parse("1H"), Interval::parse("+1h"), Interval::parse("１h")),
+        (None, None, None)
+    );
+}
+
+#[test]
+fn longer_intervals_begin_where_the_calendar_has_a_reason_to() {
+    assert_eq!(start("3mo", "UTC", "2026-05-16T12:00:00Z"), "2026-04-01T00:00:00Z");
+    assert_eq!(start("1y", "Asia/Tokyo", "2025-12-31T14:59:59Z"), "2024-12-31T15:00:00Z");
+    assert_eq!(start("1y", "Asia/Tokyo", "2025-12-31T15:00:00Z"), "2025-12-31T15:00:00Z");
+    assert_eq!(start("2w", "UTC", "2026-05-16T12:00:00Z"), "2026-05-11T00:00:00Z");
+    assert_eq!(start("1mo", "UTC", "1969-12-31T23:59:59Z"), "1969-12-01T00:00:00Z");
+    assert_eq!(start("10s", "UTC", "1969-12-31T23:59:59Z"), "1969-12-31T23:59:50Z");
+}
+
+#[test]
+fn the_repeated_hour_is_two_buckets_and_longer_ones_are_one() {
+    // Clocks in Berlin go back from 03:00 to 02:00 at 01:00 UTC.
+    let (first, second) = ("2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z");
+    assert_eq!(start("1h", "Europe/Berlin", first), "2026-10-25T00:00:00Z");
+    assert_eq!(start("1h", "Europe/Berlin", second), "2026-10-25T01:00:00Z");
+    assert_eq!(start("2h", "Europe/Berlin", first), "2026-10-25T00:00:00Z");
+    assert_eq!(start("2h", "Europe/Berlin", second), "2026-10-25T00:00:00Z");
+}
+
+#[test]
+fn times_outside_the_calendar_have_no_bucket() {
+    let days = buckets("1d", "Europe/Berlin");
+    assert_eq!((days.start(Micros::MAX), days.start(Micros::MIN)), (None, None));
+    let seconds = buckets("10s", "UTC");
+    assert_eq!(seconds.start(Micros::MIN), None);
+    assert!(seconds.start(Micros::MAX).is_some());
+    assert_eq!(seconds.next(Micros::MAX - 5), None);
+}
+
+#[test]
+fn buckets_are_added_up_from_quarters_only_where_they_are_whole() {
+    let (from, to) = (at("2026-03-01T00:00:00Z"), at("2026-04-30T00:00:00Z"));
+    let made_of = |interval: &str, tz: &str| buckets(interval, tz).is_made_of(HOUR / 4, from, to);
+    assert!(
+        made_of("15m", "UTC") && made_of("1h", "Asia/Kathmandu") && made_of("1d", "Europe/Berlin")
+    );
+    assert!(made_of("1mo", "Africa/Cairo"));
+    assert!(!made_of("10m", "UTC") && !made_of("30s", "UTC"));
+    // Before 1892 local time in Amsterdam was not a whole quarter from UTC.
+    let old = (at("1880-01-01T00:00:00Z"), at("1881-01-01T00:00:00Z"));
+    assert!(!buckets("1d", "Europe/Amsterdam").is_made_of(HOUR / 4, old.0, old.1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn buckets_follow_each_other_without_gaps(
+        ts in at("2019-01-01T00:00:00Z")..at("2031-01-01T00:00:00Z"),
+        interval in prop::sample::select(vec!["15m", "1h", "3h", "1d", "1w", "1mo"]),
+        tz in prop::sample::select(vec![
+            "UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Africa/Cairo",
+        ]),
+    ) {
+        let buckets = buckets(interval, tz);
+        let mut start = buckets.start(ts).expect("start");
+        for _ in 0..30 {
+            let next = buckets.next(start).expect("next");
+            prop_assert!(next > start);
+            prop_assert_eq!(buckets.start(next), Some(next));
+            prop_assert_eq!(buckets.start(next - 1), Some(start));
+            start = next;
+        }
+    }
+}

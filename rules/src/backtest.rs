@@ -184,3 +184,6 @@ impl Replay {
         evaluated.map(|device| (&device.id, device.found.as_slice()))
     }
 }
+
+#[cfg(test)]
+mod tests;

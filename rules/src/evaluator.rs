@@ -303,3 +303,6 @@ impl Evaluator {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ fn to_floats(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     debug_assert_eq!(floats.len(), column.len());
     Ok(Arc::new(floats))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::{SessionState, SessionStateBuilder},
     logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarUDF, Volatility,
-        create_udf,
+        Between, BinaryExpr, Case, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarUDF,
+        Volatility, create_udf, expr::InList,
     },
     physical_expr::PhysicalExpr,
     prelude::SessionConfig,
@@ -28,7 +28,7 @@ use datafusion::{
 
 pub use fault::RuleFault;
 use {
-    check::check,
+    check::{check, is_coalesce},
     fault::{at_word, from_datafusion},
 };
 
@@ -162,7 +162,8 @@ impl Planner {
             .create_logical_expr(text, &self.schema)
             .map_err(|e| from_datafusion(field, text, &e))?;
         check(&expr).map_err(|refused| at_word(field, text, &refused.word, refused.message))?;
-        let expr = self.finite(expr).map_err(|e| from_datafusion(field, text, &e))?;
+        let expr = without_coalesce(expr).and_then(|expr| self.finite(expr));
+        let expr = expr.map_err(|e| from_datafusion(field, text, &e))?;
         match expr.get_type(&self.schema) {
             Ok(DataType::Boolean) => Ok(expr),
             Ok(other) => {
@@ -186,9 +187,15 @@ impl Planner {
                 let (left, right) = (finite(left)?, finite(right)?);
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
             }
-            Expr::Between(mut between) => {
-                between.expr = finite(between.expr)?;
-                Ok(Transformed::yes(Expr::Between(between)))
+            Expr::Between(Between { expr, negated, low, high }) => {
+                let (expr, low, high) = (finite(expr)?, finite(low)?, finite(high)?);
+                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+            }
+            // NOT IN would otherwise hold for every value that is no number.
+            Expr::InList(InList { expr, list, negated }) => {
+                let list = list.into_iter().map(|one| Ok(*finite(Box::new(one))?));
+                let (expr, list) = (finite(expr)?, list.collect::<Result<_>>()?);
+                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
             }
             other => Ok(Transformed::no(other)),
         });
@@ -215,6 +222,30 @@ impl Planner {
         let tried = nulls.map_err(DataFusionError::from).and_then(|one| planned.evaluate(&one));
         tried.map(|_| planned).map_err(|e| from_datafusion(field, text, &e))
     }
+}
+
+/// Spells `coalesce` and `nvl` out as CASE. DataFusion does that in its optimizer, which a predicate does
+/// not go through, and refuses to evaluate them otherwise. To be called after `check`, which limits how much
+/// longer nested ones become.
+fn without_coalesce(expr: Expr) -> Result<Expr> {
+    let spelled_out = expr.transform_up(|node| match node {
+        Expr::ScalarFunction(mut call) if is_coalesce(&call) => {
+            let Some(last) = call.args.pop() else {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            };
+            if call.args.is_empty() {
+                return Ok(Transformed::yes(last));
+            }
+            let cases = call
+                .args
+                .into_iter()
+                .map(|arg| (Box::new(Expr::IsNotNull(Box::new(arg.clone()))), Box::new(arg)));
+            let case = Case::new(None, cases.collect(), Some(Box::new(last)));
+            Ok(Transformed::yes(Expr::Case(case)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(spelled_out?.data)
 }
 
 const fn compares(op: Operator) -> bool {

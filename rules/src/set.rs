@@ -121,3 +121,6 @@ impl RuleSet {
         self.rules.iter().map(applies).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

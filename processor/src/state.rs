@@ -191,10 +191,12 @@ impl StateSender {
                 _ => {}
             }
             let changed = held.is_some() != trouble.is_some();
-            if changed {
-                *held = trouble;
-            }
+            // A new reason for the same outage wakes nobody, but whoever asks gets it.
+            *held = trouble;
             changed
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

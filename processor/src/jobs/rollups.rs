@@ -154,3 +154,6 @@ fn from_text(text: &str) -> Meters {
         |(id, (end, per_hour)): (String, (f64, f64))| (Arc::from(id), MeterTerms { end, per_hour });
     Meters(all.into_iter().map(terms).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,9 +116,7 @@ async fn messages(
     let mut to = NoticePosition { next: batch.next, ..from };
     let mut events = Vec::new();
     for (_, entry) in &batch.entries {
-        let seq = entry.headers.iter().find(|(name, _)| name.as_ref() == b"outbox_seq");
-        let seq = seq.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
-        let seq: i64 = seq.unwrap_or(0);
+        let seq = entry.outbox_seq().unwrap_or(0);
         // The outbox may deliver an event twice, under the same number.
         if seq > to.seq {
             to.seq = seq;

@@ -297,24 +297,4 @@ pub(crate) const fn names_device(kind: Kind) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_clock_reports_the_first_and_the_last_are_kept() {
-        let mut updates = DeviceUpdates::new(Limits::default());
-        let second = |n: i64| n * time::SECOND;
-        for (at, ahead) in [(0, 120), (30, 120), (60, 121), (70, 0), (80, 0), (90, 0)] {
-            updates.clock("d", second(at + ahead), second(at));
-        }
-        let reports: Vec<(i64, bool)> = updates
-            .reports
-            .iter()
-            .filter_map(|(_, report)| match report {
-                DeviceReport::Clock { at, ahead } => Some((at / time::SECOND, ahead.is_some())),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(reports, [(0, true), (60, true), (70, false), (90, false)]);
-    }
-}
+mod tests;

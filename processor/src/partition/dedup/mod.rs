@@ -176,3 +176,6 @@ fn new_rows(rows: &RecordBatch, verdicts: &Verdicts) -> Result<RecordBatch, Fata
     metrics::counter!("acuvim_same_ts_total").increment(conflicts as u64);
     filter_record_batch(rows, new).map_err(Fatal::failed)
 }
+
+#[cfg(test)]
+mod tests;

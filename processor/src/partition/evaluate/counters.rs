@@ -122,3 +122,6 @@ fn columns(rows: &RecordBatch) -> Vec<Column<'_>> {
     };
     READINGS.iter().filter_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

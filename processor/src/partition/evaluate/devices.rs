@@ -346,3 +346,6 @@ fn vitals_note(device_id: &str, device: &Device, ts: Micros) -> DeviceUpdate {
     note.vitals = serde_json::to_string(&device.vitals).ok();
     note
 }
+
+#[cfg(test)]
+mod tests;

@@ -278,48 +278,4 @@ pub(super) fn last_ts(rows: &RecordBatch) -> Option<Micros> {
 }
 
 #[cfg(test)]
-mod tests {
-    use acuvim_model::event::Mark;
-    use acuvim_wire::Identity;
-
-    use super::*;
-
-    const CALM: Duration = Duration::from_secs(3);
-
-    #[test]
-    fn a_repair_waits_until_late_readings_cease_but_not_for_ever() {
-        let mut queue = RepairQueue::default();
-        let begun = Instant::now();
-        let after = |seconds: u64| begun + Duration::from_secs(seconds);
-        assert!(queue.schedule("a".into(), 100, begun), "a new repair has to be stored");
-        assert!(!queue.schedule("a".into(), 150, after(1)), "it covers this reading already");
-        assert!(queue.schedule("a".into(), 50, after(2)), "it has to begin earlier");
-        assert_eq!(queue.next(after(4), CALM), None);
-        assert_eq!(queue.next(after(5), CALM), Some(("a".into(), 50)));
-        queue.schedule("a".into(), 60, after(59));
-        assert_eq!(queue.next(after(59), CALM), None);
-        assert_eq!(queue.next(after(60), CALM), Some(("a".into(), 50)));
-        queue.done("a");
-        assert_eq!((queue.next(after(99), CALM), queue.len()), (None, 0));
-    }
-
-    #[test]
-    fn the_device_that_has_waited_longest_is_repaired_first() {
-        let mut queue = RepairQueue::default();
-        let begun = Instant::now();
-        queue.schedule("b".into(), 1, begun);
-        queue.schedule("a".into(), 1, begun + Duration::from_secs(1));
-        let next = queue.next(begun + Duration::from_secs(9), CALM);
-        assert_eq!(next.map(|(device, _)| device), Some("b".into()));
-    }
-
-    #[test]
-    fn a_repair_begins_before_what_a_rule_waits_for() {
-        let id = Uuid::nil();
-        assert_eq!(begin_of(100, &[]), 100);
-        assert_eq!(begin_of(100, &[(id, State::Quiet)]), 100);
-        let at = Identity { epoch: 0, partition: 0, offset: 0, item: 0 };
-        let since = Mark { ts: 40, at };
-        assert_eq!(begin_of(100, &[(id, State::Pending(since))]), 39);
-    }
-}
+mod tests;

@@ -61,7 +61,7 @@ fn lets(address: &str) -> bool {
 
 #[test]
 fn special_ranges_end_where_they_end() {
-    for (inner, outer) in [
+    for (public, special) in [
         ("9.255.255.255", "10.0.0.0"),
         ("11.0.0.0", "10.255.255.255"),
         ("100.63.255.255", "100.64.0.0"),
@@ -92,8 +92,8 @@ fn special_ranges_end_where_they_end() {
         ("3ffe::", "3fff::"),
         ("3ffe:ffff::", "4000::"),
     ] {
-        assert!(lets(inner), "{inner} is public");
-        assert!(!lets(outer), "{outer} is not");
+        assert!(lets(public), "{public} is public");
+        assert!(!lets(special), "{special} is not");
     }
 }
 

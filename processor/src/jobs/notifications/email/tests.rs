@@ -171,10 +171,12 @@ fn a_subject_is_bounded_and_keeps_its_letters() {
     one.title = "x".repeat(5000);
     let mail = String::from_utf8(mailer.message(&one).expect("a mail").formatted()).expect("text");
     let (headers, _) = mail.split_once("\r\n\r\n").expect("headers");
-    assert_eq!(headers.matches('x').count(), 200 + headers.matches("example").count());
+    assert!(headers.len() < 1000, "{}", headers.len());
     one.title = "Überspannung".to_owned();
     let mail = mailer.message(&one).expect("a mail").formatted();
-    assert!(mail.is_ascii(), "it is encoded");
+    let mail = String::from_utf8(mail).expect("text");
+    let (headers, _) = mail.split_once("\r\n\r\n").expect("headers");
+    assert!(headers.is_ascii(), "it is encoded: {headers}");
 }
 
 #[test]

@@ -1,3 +1,6 @@
+use acuvim_wire::Headers;
+use bytes::Bytes;
+
 use super::*;
 
 #[test]
@@ -18,12 +21,9 @@ fn of_equal_clock_reports_the_first_and_the_last_are_kept() {
     assert_eq!(reports, [(0, true), (60, true), (70, false), (90, false)]);
 }
 
-use acuvim_wire::{Headers, Kind as RecordKind};
-use bytes::Bytes;
-
 const ARRIVAL: Micros = 1_778_951_200_000_000;
 
-fn record(kind: RecordKind, payload: &str) -> Record {
+fn record(kind: Kind, payload: &str) -> Record {
     Record {
         key: Bytes::from_static(b"d"),
         value: Bytes::copy_from_slice(payload.as_bytes()),
@@ -52,11 +52,11 @@ fn updated(records: &[Record]) -> DeviceUpdates {
 
 #[test]
 fn a_last_will_that_comes_after_a_newer_connection_is_a_takeover() {
-    let mut will = record(RecordKind::Status, r#"{"status":"offline","reason":"lwt"}"#);
+    let mut will = record(Kind::Status, r#"{"status":"offline","reason":"lwt"}"#);
     will.headers.retained = true;
     let taken = updated(std::slice::from_ref(&will));
     assert_eq!(taken.reports, [("d".to_owned(), DeviceReport::TakenOver { at: ARRIVAL })]);
-    let mut plain = record(RecordKind::Status, r#"{"status":"offline","reason":"sleep"}"#);
+    let mut plain = record(Kind::Status, r#"{"status":"offline","reason":"sleep"}"#);
     plain.headers.retained = true;
     assert!(updated(&[plain]).reports.is_empty(), "it left by itself");
     will.headers.replay_of = Some(Identity { epoch: 0, partition: 0, offset: 1, item: 0 });
@@ -65,9 +65,8 @@ fn a_last_will_that_comes_after_a_newer_connection_is_a_takeover() {
 
 #[test]
 fn the_newest_heartbeat_by_the_devices_time_is_kept() {
-    let beat = |ts: &str, rssi: i64| {
-        record(RecordKind::Heartbeat, &format!(r#"{{"ts":"{ts}","rssi":{rssi}}}"#))
-    };
+    let beat =
+        |ts: &str, boot: u64| record(Kind::Heartbeat, &format!(r#"{{"ts":"{ts}","boot":{boot}}}"#));
     let mut updates = updated(&[
         beat("2026-05-16T17:06:30Z", 1),
         beat("2026-05-16T17:06:20Z", 2),
@@ -83,7 +82,7 @@ fn the_newest_heartbeat_by_the_devices_time_is_kept() {
 
 #[test]
 fn a_replayed_heartbeat_is_no_sign_of_the_present() {
-    let mut beat = record(RecordKind::Heartbeat, r#"{"ts":"2026-05-16T17:06:30Z","boot":1}"#);
+    let mut beat = record(Kind::Heartbeat, r#"{"ts":"2026-05-16T17:06:30Z","boot":1}"#);
     beat.headers.replay_of = Some(Identity { epoch: 0, partition: 0, offset: 1, item: 0 });
     let mut updates = updated(&[beat]);
     assert!(
@@ -97,12 +96,12 @@ fn a_replayed_heartbeat_is_no_sign_of_the_present() {
 #[test]
 fn a_registration_that_a_broker_had_retained_does_not_bring_the_device_back() {
     let text = r#"{"device_id":"d","hardware":"board"}"#;
-    let mut retained = record(RecordKind::Register, text);
+    let mut retained = record(Kind::Register, text);
     retained.headers.retained = true;
     let changes = updated(&[retained]).take_changes();
     let device = &changes.devices[0];
     assert_eq!((device.registrations.len(), device.heard, device.back), (1, false, false));
-    let changes = updated(&[record(RecordKind::Register, text)]).take_changes();
+    let changes = updated(&[record(Kind::Register, text)]).take_changes();
     assert!(changes.devices[0].heard && changes.devices[0].back);
 }
 
@@ -145,8 +144,8 @@ fn a_boot_without_a_clock_is_remembered_once_with_its_newest_letter() {
 fn an_alert_of_a_device_whose_clock_is_ahead_happened_when_it_arrived() {
     let alert = |ts: &str| {
         let text =
-            format!(r#"{{"ts":"{ts}","alert_type":"door","severity":"warning","message":"open"}}"#);
-        let changes = updated(&[record(RecordKind::Alert, &text)]).take_changes();
+            format!(r#"{{"ts":"{ts}","type":"door","severity":"warning","message":"open"}}"#);
+        let changes = updated(&[record(Kind::Alerts, &text)]).take_changes();
         changes.device_alerts.first().map(|(_, alert, _)| alert.ts.0 - ARRIVAL)
     };
     assert_eq!(alert("2026-05-17T12:00:00Z"), Some(0));
@@ -160,7 +159,7 @@ fn heard_is_kept_apart_where_something_else_comes_between() {
     updates.heard("e", 2);
     updates.heard("d", 3);
     assert_eq!(updates.reports.len(), 2, "one for each device");
-    apply(&mut updates, &record(RecordKind::Status, r#"{"status":"offline"}"#));
+    apply(&mut updates, &record(Kind::Status, r#"{"status":"offline"}"#));
     updates.heard("d", 4);
     let of_d: Vec<_> = updates.reports.iter().filter(|(id, _)| id == "d").map(|(_, r)| r).collect();
     let heard = |at| DeviceReport::Signal(Signal::Heard { at });

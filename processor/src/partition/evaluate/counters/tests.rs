@@ -9,7 +9,7 @@ const BEGIN: Micros = 1_778_951_132 * SECOND;
 /// Readings of a counter: minutes and values.
 fn imports(readings: &[(i64, f64)]) -> RecordBatch {
     let fields: Vec<String> =
-        readings.iter().map(|(_, value)| format!(r#""energy_import_kwh":{value}"#)).collect();
+        readings.iter().map(|(_, value)| format!(r#""ei":{value}"#)).collect();
     let sent: Vec<_> = readings
         .iter()
         .zip(&fields)
@@ -56,7 +56,7 @@ fn a_reading_ahead_of_its_arrival_is_left_out() {
     let mut counters = Counters::default();
     let ahead = BEGIN + 3600 * SECOND;
     assert_eq!(
-        follow(&mut counters, &rows(&[("d", ahead, BEGIN, r#""energy_import_kwh":1"#)])),
+        follow(&mut counters, &rows(&[("d", ahead, BEGIN, r#""ei":1"#)])),
         []
     );
     // It would have made the others late.
@@ -71,15 +71,15 @@ fn each_device_and_each_counter_is_followed_by_itself() {
     let mut counters = Counters::default();
     let at = |minute: i64| BEGIN + minute * 60 * SECOND;
     let both = |import: f64, export: f64| {
-        format!(r#""energy_import_kwh":{import},"energy_export_kwh":{export}"#)
+        format!(r#""ei":{import},"energy_export_kwh":{export}"#)
     };
     let (first, second) = (both(1000.0, 5.0), both(1000.1, 5.1));
     let batch = rows(&[
         ("a", at(0), at(0), &first),
-        ("b", at(0), at(0), r#""energy_import_kwh":7"#),
+        ("b", at(0), at(0), r#""ei":7"#),
         ("a", at(1), at(1), &second),
         ("b", at(1), at(1), r#""f":50"#),
-        ("b", at(2), at(2), r#""energy_import_kwh":7.1"#),
+        ("b", at(2), at(2), r#""ei":7.1"#),
     ]);
     assert_eq!(follow(&mut counters, &batch), []);
     assert_eq!(counters.devices.len(), 2);

@@ -71,7 +71,7 @@ fn each_device_and_each_counter_is_followed_by_itself() {
     let mut counters = Counters::default();
     let at = |minute: i64| BEGIN + minute * 60 * SECOND;
     let both = |import: f64, export: f64| {
-        format!(r#""ei":{import},"energy_export_kwh":{export}"#)
+        format!(r#""ei":{import},"ee":{export}"#)
     };
     let (first, second) = (both(1000.0, 5.0), both(1000.1, 5.1));
     let batch = rows(&[

@@ -26,7 +26,7 @@ pub struct Recorded {
 /// A change that a repair makes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Amendment {
-    /// A new episode.
+    /// An episode that is not recorded, and gets an alert of its own.
     Add(Recorded),
     /// An episode with other times.
     Change(Recorded),
@@ -68,6 +68,7 @@ pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros, terms: Terms) 
     let Marks { started, raised, flapping, .. } = marks;
     let (episode, begun) = (Open { id, started, raised, flapping }, began(&ours));
     match marks.ended {
+        // Its own beginning is not counted among those before it: it would make itself flap.
         _ if raised.ts >= at => State::pending(started, began(earlier)),
         Some((_, confirmed)) if confirmed.ts < at => State::rest(begun, at, terms),
         Some((end, _)) if end.ts < at => State::Open { episode, clearing: Some(end), begun },
@@ -84,6 +85,8 @@ pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<
     let mut left: Vec<&Recorded> = recorded.iter().collect();
     let (mut changes, mut renamed, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for episode in found {
+        // By id first, so that an episode which only overlaps can't take the alert of one that did
+        // not change.
         match left.iter().position(|r| r.id == episode.id) {
             Some(at) => {
                 if !left.swap_remove(at).same_times(episode) {

@@ -10,9 +10,11 @@ pub const GAP: Micros = 15 * 60 * SECOND;
 pub const LONGEST_GAP: Micros = 4 * 86_400 * SECOND;
 
 /// A gap up to this many usual steps of the device is not torn.
+// A bad line loses a few readings in a row; more of them are an outage.
 const STEPS: i64 = 4;
 
 /// Readings that the usual step is computed from.
+// Each further one would cost eight bytes for every device of the fleet.
 const KEPT: usize = 6;
 
 /// The times of the last readings of a device.
@@ -61,6 +63,7 @@ impl Recent {
         let mut steps: Vec<Micros> =
             known.clone().skip(1).zip(known).map(|(after, before)| after - before).collect();
         steps.sort_unstable();
+        // With a single distance this is that one, which is better than none.
         steps.get(steps.len().saturating_sub(2)).copied()
     }
 
@@ -68,6 +71,7 @@ impl Recent {
     /// without it, than the usual step of the device explains.
     #[must_use]
     pub fn is_torn(&self, ts: Micros, gap: Option<Micros>) -> bool {
+        // Before the first reading there is nothing that a gap could tear.
         let Some(apart) = self.newest().map(|newest| ts - newest) else { return false };
         match gap {
             Some(gap) => apart > gap,
@@ -92,10 +96,13 @@ pub fn certain_before(times: &[Micros], from: Micros, wait: Micros) -> Option<Mi
     for ts in times.iter().rev().copied() {
         let apart = behind - ts;
         if apart > LONGEST_GAP {
+            // Every rule starts waiting again behind so long a gap, whatever came before it.
             return Some(behind - 1);
         }
         widest = widest.max(apart);
         if from - ts > wait + widest {
+            // Whatever a rule waited for at this reading has either come to pass or been torn by a
+            // gap before `from`.
             return Some(ts - 1);
         }
         behind = ts;

@@ -77,6 +77,7 @@ impl Series {
             return self.counts(count, passed, by);
         };
         (self.count, self.fell, self.rose) = (count, None, false);
+        // Upwards it is a restart, whatever the size of the jump: heartbeats may have been lost.
         now < then
     }
 
@@ -91,6 +92,8 @@ impl Series {
         let Some((from, to)) = self.fell else { return false };
         let most = match by {
             Growth::Time => passed.saturating_add(DRIFT_MS),
+            // Lost readings let a number jump too, but hardly by half the distance of the two
+            // series.
             Growth::Readings => (from - to) / 2,
         };
         self.rose |= then < from && now > from && now - then > most;

@@ -48,7 +48,7 @@ impl Terms {
     }
 }
 
-/// An open episode.
+/// An episode whose condition is not over, or not yet for long enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// The id of its alert.
@@ -120,6 +120,7 @@ impl State {
     ) -> Option<Step> {
         match (*self, reading) {
             (_, ReadingState::Unknown) => {
+                // Only what waits is affected: an open episode needs a reading to end.
                 if torn {
                     self.forget_waiting();
                 }
@@ -129,6 +130,8 @@ impl State {
                 Self::Quiet | Self::Pending(_) | Self::Rested(_) | Self::PendingAgain { .. },
                 ReadingState::Breach,
             ) => {
+                // Behind a gap the condition may have been over in between, so it counts from this
+                // reading.
                 let since = self.pending_since().filter(|_| !torn).unwrap_or(sample);
                 self.breach(since, sample, terms, id)
             }
@@ -139,6 +142,7 @@ impl State {
             (Self::Open { episode, clearing, begun }, ReadingState::Clear) => {
                 let end = clearing.filter(|_| !torn).unwrap_or(sample);
                 if sample.ts - end.ts >= terms.clear_of(&episode) {
+                    // Its beginning stays counted, because the next episode may make it flap.
                     *self = Self::rest(begun, sample.ts, terms);
                     Some(Step::Cleared { episode, end, confirmed: sample })
                 } else {
@@ -165,6 +169,7 @@ impl State {
             *self = Self::pending(since, begun);
             return None;
         }
+        // Counted at its beginning and not now, so that the time a rule waits makes no difference.
         let flapping = terms.flapping.is_some_and(|f| begun.is_flapping(since.ts, f));
         let episode = Open { id: id(&since), started: since, raised: sample, flapping };
         begun.push(since.ts);

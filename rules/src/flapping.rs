@@ -57,6 +57,7 @@ impl Begun {
     /// The number of beginnings within the window before `ts`.
     #[must_use]
     pub fn recent(&self, ts: Micros, flapping: Flapping) -> usize {
+        // Saturating, because a stored time may be any number.
         self.times().filter(|begun| *begun > ts.saturating_sub(flapping.window)).count()
     }
 }

@@ -33,7 +33,7 @@ const SAME_TRANSMISSION: Micros = 5 * SECOND;
 /// The presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
-    /// The current status.
+    /// The status after everything that was read so far.
     pub status: DeviceStatus,
     /// Whether it is connected, or `None` if it never sent its connection state.
     pub connected: Option<bool>,
@@ -128,7 +128,8 @@ pub struct Listening {
 }
 
 impl Health {
-    /// Applies a signal.
+    /// Applies a signal, and returns the change of status that it makes, if any. Signals may come out of order
+    /// by a little, because several ingests write to one partition.
     pub fn signal(&mut self, signal: Signal) -> Option<StatusChange> {
         let (to, reason) = match signal {
             Signal::Heartbeat { at, interval_s } => {
@@ -155,6 +156,7 @@ impl Health {
                 self.connected = self.connected.map(|_| true);
                 (DeviceStatus::Online, "registered")
             }
+            // The time of the last message stays: a last will is sent by the broker.
             Signal::Offline { .. } => {
                 self.connected = Some(false);
                 (DeviceStatus::Offline, "disconnected")
@@ -189,6 +191,8 @@ impl Health {
         let (default, longest) = (INTERVAL_S * SECOND, 86_400 * SECOND);
         match self.interval_s {
             Some(seconds) => seconds.clamp(1, 86_400) * SECOND,
+            // A reported interval may be shorter than a minute; an observed one may be two messages
+            // in a row.
             None => self.spacing.map_or(default, |spacing| spacing.clamp(default, longest)),
         }
     }
@@ -214,6 +218,8 @@ impl Health {
         let mut changes = Vec::new();
         while let Some(due) = self.due(policy) {
             let heard = self.heard_at.unwrap_or(due);
+            // Until the span began nobody listened, so the silence of that time shows nothing, and
+            // all devices reconnect at once.
             let due = match heard < listening.since {
                 true => listening.since + policy.grace + (due - heard),
                 false => due,

@@ -5,6 +5,7 @@ use arrow::{array::Array as _, array::AsArray as _, datatypes::DataType, datatyp
 use crate::inputs::{self, Inputs};
 
 /// The longest template, in characters.
+// A mail's subject and a phone's screen show less than this.
 const MAX_LENGTH: usize = 500;
 
 /// The names that are not columns.
@@ -73,6 +74,8 @@ pub(crate) fn render(template: Option<&str>, context: &MessageContext<'_>) -> St
             Some("rule") => message.push_str(context.rule),
             Some("value") => message.push_str(&number(context.value)),
             Some("threshold") => message.push_str(&number(context.threshold)),
+            // The values are pushed and never parsed again, so that braces in a device's id stay
+            // braces.
             Some(column) => message.push_str(&cell(context, column)),
             None => {}
         }

@@ -42,7 +42,8 @@ use crate::{
 /// The longest predicate, in characters.
 const MAX_LENGTH: usize = 2000;
 
-/// Compiles rules.
+/// Checks the predicates and messages of rules, and compiles them. Making one takes longer than compiling a
+/// rule, so it is kept.
 #[derive(Debug)]
 pub struct Planner {
     state: SessionState,
@@ -65,7 +66,7 @@ struct LogicalComparison {
     limit: Expr,
 }
 
-/// A compiled rule.
+/// A rule with its predicates planned, which can be evaluated over any batch.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     when: Arc<dyn PhysicalExpr>,
@@ -94,13 +95,15 @@ impl Planner {
     pub fn new() -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
+        // The columns of `telemetry` are plain strings, and a cast for every row would cost more
+        // than it saves.
         options.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
         let schema = DFSchema::try_from(inputs::schema())?;
         Ok(Self { state, schema, finite: finite() })
     }
 
-    /// Compiles a rule.
+    /// Checks and compiles `when`, `clear_when` and the message of a rule, in this order.
     ///
     /// # Errors
     /// The first fault, with its position.
@@ -119,6 +122,7 @@ impl Planner {
         let mut comparisons = Vec::new();
         for LogicalComparison { holds, value, limit } in compared(&logical) {
             let plan = |expr| self.state.create_physical_expr(expr, &self.schema);
+            // A comparison that can't be planned alone only costs the alert its figures.
             if let (Ok(holds), Ok(value), Ok(limit)) = (plan(holds), plan(value), plan(limit)) {
                 comparisons.push(Comparison { holds, value, limit });
             }
@@ -290,6 +294,7 @@ fn compared(expr: &Expr) -> Vec<LogicalComparison> {
             op: Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq,
             right,
         }) => {
+            // People write both `voltage > 250` and `250 < voltage`.
             let is_reading =
                 |e: &Expr| e.column_refs().iter().any(|c| !c.name.starts_with("nominal_"));
             let (value, limit) = if is_reading(left) { (left, right) } else { (right, left) };
@@ -368,6 +373,7 @@ impl Compiled {
     /// The value and the limit that an alert shows: those of the first comparison that holds.
     #[must_use]
     pub fn values(&self, inputs: &Inputs, row: usize) -> (Option<f64>, Option<f64>) {
+        // Only the row that raises an alert is evaluated again, which is rare.
         let one = Inputs { batch: inputs.batch.slice(row, 1) };
         let float = |expr: &Arc<dyn PhysicalExpr>| -> Option<f64> {
             let value = expr.evaluate(&one.batch).ok()?.into_array(1).ok()?;

@@ -95,8 +95,7 @@ impl Planner {
     pub fn new() -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
-        // The columns of `telemetry` are plain strings, and a cast for every row would cost more
-        // than it saves.
+        // The columns of `telemetry` are plain strings; literals of another type would need a cast.
         options.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
         let schema = DFSchema::try_from(inputs::schema())?;

@@ -36,6 +36,7 @@ pub(super) async fn run(
         tokio::time::sleep(pause).await;
         pause = options.rollup_interval;
         if options.shared && !lease.is_held().await {
+            // The other process may apply zones that differ from those known here.
             applied = None;
             continue;
         }

@@ -68,6 +68,7 @@ async fn clean_up(options: &ProcessorOptions, dependencies: &Dependencies) {
         Ok(rows) => tracing::info!(rows, "old commands and audit entries removed from control"),
         Err(error) => tracing::warn!(%error, "pruning failed; it is tried again"),
     }
+    // Retention comes before cleaning, which removes the files that it has dropped from the tables.
     for table in Table::ALL {
         drop_old_days(options, dependencies, table, now).await;
     }

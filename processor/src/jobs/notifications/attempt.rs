@@ -46,6 +46,8 @@ pub(super) fn outcome(
             let doublings = u32::try_from(notice.attempts.clamp(1, 20) - 1).unwrap_or(0);
             let wait = (retry * 2_i32.pow(doublings)).min(LONGEST_WAIT);
             let at = now + wait;
+            // An attempt that would come after the end is not waited for, so that people see at
+            // once that the message is dead.
             if at > notice.created_at + give_up {
                 return Outcome { state: DeliveryState::Dead, answer, at: now };
             }

@@ -51,6 +51,8 @@ async fn collect_while_held(
     let mut position = start_position(dependencies, partition).await?;
     while turn.borrow().is_some_and(|held| held.epoch == lease.epoch) {
         let batch = read(dependencies, position).await?;
+        // A position that did not move is not written: every idle partition would cost a
+        // transaction twice a second.
         if batch.next == position.next {
             continue;
         }
@@ -120,6 +122,7 @@ async fn messages(
         // The outbox may deliver an event twice, under the same number.
         if seq > to.seq {
             to.seq = seq;
+            // An event of a newer version is skipped: notifying of it can't be done later either.
             events.extend(Event::from_entry(entry).ok());
         }
     }

@@ -95,6 +95,7 @@ async fn hand_over(server: &Server, message: &Message) -> Attempt {
     for to in envelope.to() {
         let alone = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
         let Ok(alone) = alone else { continue };
+        // The same bytes, so that all recipients see the same list of addresses.
         match server.send_raw(&alone, &mail).await {
             Ok(answer) => accepted = Some(text(&answer)),
             Err(error) => refused.push(format!("{to}: {error}")),

@@ -54,7 +54,10 @@ impl Caller {
     /// A client that reaches only these networks and the public internet.
     pub fn new(networks: AllowedNetworks, timeout: Duration) -> Result<Self, String> {
         let client = Client::builder()
+            // A redirect could lead anywhere in the network, and the signature is for this
+            // receiver.
             .redirect(Policy::none())
+            // A proxy would resolve names itself, past the check.
             .no_proxy()
             .timeout(timeout)
             .dns_resolver(std::sync::Arc::new(CheckedResolver(networks.clone())))
@@ -117,6 +120,7 @@ fn failed(error: &reqwest::Error) -> Attempt {
 
 /// `v1,` and the HMAC-SHA-256 of id, time and body under the secret.
 pub(super) fn signature(secret: &str, id: &str, timestamp: i64, body: &str) -> String {
+    // Standard Webhooks gives secrets a prefix and encodes them as base64.
     let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
     let key = STANDARD.decode(encoded).unwrap_or_else(|_| encoded.as_bytes().to_vec());
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key);

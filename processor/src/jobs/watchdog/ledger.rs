@@ -94,6 +94,7 @@ impl LedgerCheck {
         if !found.is_empty() {
             tracing::warn!(partition, faults = found.len(), "the ledger does not balance");
         }
+        // Also after faults: each is reported once.
         self.checked.insert(partition, until);
         Ok(found)
     }

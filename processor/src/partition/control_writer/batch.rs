@@ -82,6 +82,7 @@ impl ControlBatch {
 
     /// Takes the changes, and leaves an empty batch.
     pub fn take(&mut self) -> Changes {
+        // They point into the changes that are taken.
         self.positions.clear();
         std::mem::take(&mut self.changes)
     }

@@ -47,6 +47,7 @@ pub(super) fn split_by_keys(
             }
         }
     }
+    // One reading without a known key is enough for the alert to stay.
     unknown.iter().for_each(|reading| {
         known.remove(reading.device_id.as_str());
     });

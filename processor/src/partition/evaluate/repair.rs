@@ -43,6 +43,8 @@ impl RepairQueue {
     pub fn schedule(&mut self, device_id: Arc<str>, from: Micros, now: Instant) -> bool {
         match self.due.get_mut(&device_id) {
             Some(due) => {
+                // The device's newest late reading decides when it is calm, also one that the
+                // repair covers already.
                 due.last = now;
                 let wider = from < due.from;
                 due.from = from.min(due.from);
@@ -58,6 +60,7 @@ impl RepairQueue {
     /// The device that has waited longest among those whose late readings have ceased.
     pub fn next(&self, now: Instant, calm: Duration) -> Option<(Arc<str>, Micros)> {
         let ready = |due: &Due| now - due.last >= calm || now - due.first >= LONGEST_WAIT;
+        // A list of all: few devices have late readings at a time.
         let ready = self.due.iter().filter(|(_, due)| ready(due));
         let (device_id, due) = ready.min_by_key(|(_, due)| due.first)?;
         Some((Arc::clone(device_id), due.from))
@@ -133,6 +136,8 @@ impl Repair {
             if recent.newest().is_none() {
                 state.forget_waiting();
             }
+            // An episode that is open at the beginning is carried on: its beginning is before the
+            // readings that are evaluated.
             if let State::Open { episode, .. } = state {
                 let Open { started, raised, flapping, .. } = episode;
                 let marks = Marks { started, raised, ended: None, flapping };

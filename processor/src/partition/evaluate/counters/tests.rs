@@ -55,10 +55,7 @@ fn a_late_reading_is_left_out() {
 fn a_reading_ahead_of_its_arrival_is_left_out() {
     let mut counters = Counters::default();
     let ahead = BEGIN + 3600 * SECOND;
-    assert_eq!(
-        follow(&mut counters, &rows(&[("d", ahead, BEGIN, r#""ei":1"#)])),
-        []
-    );
+    assert_eq!(follow(&mut counters, &rows(&[("d", ahead, BEGIN, r#""ei":1"#)])), []);
     // It would have made the others late.
     assert_eq!(
         follow(&mut counters, &imports(&[(1, 1000.0), (2, 0.0), (3, 1000.1)])),
@@ -70,9 +67,7 @@ fn a_reading_ahead_of_its_arrival_is_left_out() {
 fn each_device_and_each_counter_is_followed_by_itself() {
     let mut counters = Counters::default();
     let at = |minute: i64| BEGIN + minute * 60 * SECOND;
-    let both = |import: f64, export: f64| {
-        format!(r#""ei":{import},"ee":{export}"#)
-    };
+    let both = |import: f64, export: f64| format!(r#""ei":{import},"ee":{export}"#);
     let (first, second) = (both(1000.0, 5.0), both(1000.1, 5.1));
     let batch = rows(&[
         ("a", at(0), at(0), &first),

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn meters(all: &[(&str, f64, f64)]) -> Meters {
@@ -28,4 +30,15 @@ fn a_zone_that_is_not_known_any_more_is_left_out() {
     let zones = zones.map(|(device, zone)| (device.to_owned(), zone.to_owned())).to_vec();
     let known: Vec<_> = parsed_zones(zones).0.into_iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(known, ["a"], "the others count by UTC");
+}
+
+proptest! {
+    #[test]
+    fn no_meter_terms_change_by_being_stored(
+        end in prop::num::f64::NORMAL | prop::num::f64::ZERO,
+        per_hour in 1.0..1e6_f64,
+    ) {
+        let all = meters(&[("a", end, per_hour)]);
+        prop_assert!(all.others_than(&from_text(&to_text(&all))).is_empty());
+    }
 }

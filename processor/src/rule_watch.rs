@@ -166,3 +166,6 @@ fn site(row: DeviceSite) -> (Arc<str>, Arc<Site>) {
     };
     (row.device_id.into(), Arc::new(site))
 }
+
+#[cfg(test)]
+mod tests;

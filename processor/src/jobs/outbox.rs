@@ -162,3 +162,6 @@ async fn append(dependencies: &Dependencies, outgoing: Vec<Outgoing>) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,6 @@ pub(super) fn is_small(batch: &Batch) -> bool {
     let bytes: usize = batch.entries.iter().map(|(_, entry)| entry.size()).sum();
     bytes < SMALL_BATCH_BYTES
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,16 @@ const TERMS: LeaseTerms = LeaseTerms {
     renew_after: TimeDelta::seconds(30),
 };
 
+impl Leased {
+    /// The lease of a job that a test does itself.
+    pub(in crate::jobs) fn lease(&self, terms: LeaseTerms) -> JobLease {
+        let (control, holder) = (self.control.clone(), self.holder.clone());
+        JobLease { control, holder, terms, held: None }
+    }
+}
+
 fn lease_of(leased: &Leased) -> JobLease {
-    let (control, holder) = (leased.control.clone(), leased.holder.clone());
-    JobLease { control, holder, terms: TERMS, held: None }
+    leased.lease(TERMS)
 }
 
 #[tokio::test]
@@ -52,4 +59,32 @@ async fn a_lease_keeps_its_epoch_while_one_process_holds_it() {
     let renewed = lease.hold().await.expect("control answers").expect("it is ours");
     assert_eq!(renewed.epoch, first.epoch);
     assert!(renewed.until >= first.until);
+}
+
+#[tokio::test]
+async fn a_job_that_does_not_hold_its_lease_gives_up_nobody_elses() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
+    let stop = CancellationToken::new();
+    let ours = Leased::new(control.clone(), "one", CancellationToken::new());
+    let theirs = Leased::new(control.clone(), "two", stop.clone());
+    assert!(lease_of(&ours).is_held().await);
+    stop.cancel();
+    theirs.run(TERMS, |_| std::future::pending()).await;
+    let third = Leased::new(control, "three", CancellationToken::new());
+    assert!(!lease_of(&third).is_held().await, "the first process still holds it");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_renewed_each_time_never_expires_in_its_holders_hands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let control = Control::open_sqlite(&dir.path().join("control.db")).await.expect("control");
+    let leased = Leased::new(control.clone(), "one", CancellationToken::new());
+    let mut lease = leased.lease(LeaseTerms { renew_after: TimeDelta::zero(), ..TERMS });
+    let first = lease.hold().await.expect("control answers").expect("it is free");
+    // Another process takes it over in between, which a lease of a moment ago must not hide.
+    control.drop_lease(TERMS.name, "one", Utc::now()).await.expect("dropped");
+    assert!(lease_of(&Leased::new(control, "two", CancellationToken::new())).is_held().await);
+    assert_eq!(lease.hold().await.expect("control answers"), None);
+    assert!(first.until > Utc::now());
 }

@@ -149,3 +149,6 @@ async fn selected(
         |event: &Event| event.device_id().and_then(|id| places.get(id)).unwrap_or(&no_place);
     Ok(events.iter().flat_map(|event| select(event, &all, place(event))).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,3 +84,6 @@ pub(crate) fn arrivals(rows: &RecordBatch) -> impl Iterator<Item = (&str, Micros
         column("device_id").into_iter().flat_map(|c| c.as_string::<i32>().iter().flatten());
     devices.zip(times("ts").iter().zip(times("received_at"))).map(|(d, (ts, at))| (d, *ts, *at))
 }
+
+#[cfg(test)]
+mod tests;

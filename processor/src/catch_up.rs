@@ -30,6 +30,8 @@ pub(crate) async fn run(
                     INTERVAL
                 }
                 Err(error) => {
+                    // Not the end of the stream: the tail only keeps rows that the tables have too,
+                    // and a view counts them once.
                     state.follow(Some(error.to_string()));
                     RETRY_AFTER
                 }

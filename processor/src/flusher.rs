@@ -33,10 +33,12 @@ pub(crate) async fn run(
     state: StateSender,
     partitions: TaskTracker,
 ) {
+    // Subscribed before the first count of rows, so that no change between the two is missed.
     let mut size = dependencies.lake.tail().size();
     let mut pause = FIRST_RETRY;
     let mut retries = 0;
     loop {
+        // Counted from the end of the last flush: a slow store must not be asked without a pause.
         let due = Instant::now() + options.flush.interval;
         // Rows of partitions that other processes write are theirs to flush, so they don't count.
         let many_rows = async {
@@ -71,6 +73,7 @@ pub(crate) async fn run(
                 true
             }
         };
+        // A process that ends has a time limit; what is not flushed is read from the log again.
         if last && retry && retries < LAST_RETRIES {
             retries += 1;
         } else if last {

@@ -22,6 +22,8 @@ mod processor;
 mod rule_watch;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 
 pub use acuvim_rules::{HealthPolicy, VitalLimits};
 

@@ -23,6 +23,7 @@ pub(crate) async fn run(dependencies: Dependencies, interval: Duration, stop: Ca
                     interval
                 }
                 Err(error) => {
+                    // Counting by the terms of a moment ago is better than by none.
                     tracing::debug!(%error, "meter terms could not be read; the known ones stay");
                     RETRY_AFTER
                 }

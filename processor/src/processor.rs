@@ -67,6 +67,7 @@ impl Processor {
             tasks.watch_claim(claim);
             tasks.spawn_jobs();
         }
+        // A tracker that is not closed is waited for for ever.
         tasks.tracker.close();
         let flusher = tasks.spawn_flusher();
         let Tasks { state, stop, give_up, tracker, .. } = tasks;
@@ -84,6 +85,7 @@ impl Processor {
     /// any of it: the next start goes on from the stored offsets.
     pub async fn stop(self, within: Duration) {
         self.stop.cancel();
+        // The rest of the time is for the flush, whose commit must not be cut off.
         if tokio::time::timeout(within / 4, self.tasks.wait()).await.is_err() {
             tracing::info!("the log has more than can be read now; the next start goes on with it");
             self.give_up.cancel();

@@ -91,6 +91,8 @@ impl RuleReader {
         if self.seen == Some(now) {
             return Ok(None);
         }
+        // Devices change with every registration, and rules hardly ever: compiling them again each
+        // time would take longer than reading what changed.
         let only_devices = self.seen.filter(|(revision, _)| *revision == now.0).zip(before);
         let next_revision = self.revision + 1;
         let next = match only_devices {
@@ -113,6 +115,7 @@ impl RuleReader {
             }
         };
         self.revision = next_revision;
+        // Only after everything was read, so that a failed read is repeated as a whole.
         self.seen = Some(now);
         Ok(Some(next))
     }
@@ -137,11 +140,14 @@ impl RuleReader {
                     id: rule.id,
                     version: rule.version,
                     since: rule.created_at.timestamp_micros(),
+                    // A rule that was never changed has no earlier version whose episodes must
+                    // stay.
                     edited: (rule.version > 1).then(|| rule.updated_at.timestamp_micros()),
                     body: rule.body,
                     compiled,
                 }),
                 Err(fault) => {
+                    // One rule that a new version no longer understands must not end the others.
                     tracing::error!(rule = rule.body.name, %fault, "a stored rule is not valid");
                 }
             }
@@ -160,3 +166,6 @@ fn site(row: DeviceSite) -> (Arc<str>, Arc<Site>) {
     };
     (row.device_id.into(), Arc::new(site))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,7 @@ impl StateSender {
     pub(crate) fn troubles(&self) -> Vec<(&'static str, String)> {
         let state = self.0.borrow();
         let all = [
+            // Control is left out: an alert about it could not be stored.
             ("lake", &state.lake_trouble),
             ("log", &state.log_trouble),
             ("outbox", &state.outbox_trouble),
@@ -145,6 +146,7 @@ impl StateSender {
 
     pub(crate) fn fatal(&self, fatal: Fatal) {
         tracing::error!(%fatal, "the stream stops");
+        // The first reason is the cause; those after it mostly follow from it.
         self.0.send_modify(|s| s.fatal = s.fatal.take().or(Some(Arc::new(fatal))));
     }
 
@@ -191,10 +193,12 @@ impl StateSender {
                 _ => {}
             }
             let changed = held.is_some() != trouble.is_some();
-            if changed {
-                *held = trouble;
-            }
+            // A new reason for the same outage wakes nobody, but whoever asks gets it.
+            *held = trouble;
             changed
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

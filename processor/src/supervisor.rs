@@ -110,6 +110,8 @@ impl Supervisor {
     /// lake is away and it must be tried again.
     async fn arrange(&mut self, tasks: &mut PartitionTasks) -> bool {
         let wanted = self.wanted();
+        // Tasks end before others start, so that a partition never has a writer and a follower,
+        // which would both push to its tail.
         self.end_others(tasks, &wanted).await;
         let unwanted: Vec<u32> =
             tasks.with_tail.iter().filter(|p| !wanted.contains_key(p)).copied().collect();
@@ -135,6 +137,7 @@ impl Supervisor {
         let owned = self.owned.borrow_and_update().clone();
         let all = (0..self.dependencies.log.partitions()).filter(|_| self.follow_others);
         let mut wanted: BTreeMap<u32, Duty> = all.map(|p| (p, Duty::Follow)).collect();
+        // After the followers, because a partition that is owned is not followed.
         wanted.extend(owned.into_iter().map(|p| (p, Duty::Write)));
         wanted
     }
@@ -223,6 +226,7 @@ impl Supervisor {
     async fn ended(&self, tasks: &mut PartitionTasks, ended: Result<(u32, StopReason), JoinError>) {
         let start_again = self.note_end(tasks, ended);
         if start_again && !self.stop.is_cancelled() {
+            // Two processes that overtake each other must not do so in a tight loop.
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }

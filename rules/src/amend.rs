@@ -26,7 +26,7 @@ pub struct Recorded {
 /// A change that a repair makes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Amendment {
-    /// A new episode.
+    /// An episode that is not recorded, and gets an alert of its own.
     Add(Recorded),
     /// An episode with other times.
     Change(Recorded),
@@ -68,6 +68,7 @@ pub fn state_at(recorded: &[Recorded], rule_id: Uuid, at: Micros, terms: Terms) 
     let Marks { started, raised, flapping, .. } = marks;
     let (episode, begun) = (Open { id, started, raised, flapping }, began(&ours));
     match marks.ended {
+        // Its own beginning is not counted among those before it: it would make itself flap.
         _ if raised.ts >= at => State::pending(started, began(earlier)),
         Some((_, confirmed)) if confirmed.ts < at => State::rest(begun, at, terms),
         Some((end, _)) if end.ts < at => State::Open { episode, clearing: Some(end), begun },
@@ -84,6 +85,8 @@ pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<
     let mut left: Vec<&Recorded> = recorded.iter().collect();
     let (mut changes, mut renamed, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for episode in found {
+        // By id first, so that an episode which only overlaps can't take the alert of one that did
+        // not change.
         match left.iter().position(|r| r.id == episode.id) {
             Some(at) => {
                 if !left.swap_remove(at).same_times(episode) {
@@ -108,54 +111,4 @@ pub fn amend(recorded: &[Recorded], found: &[Recorded]) -> (Vec<Amendment>, Vec<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flapping::Flapping;
-    use acuvim_model::event::Mark;
-    use acuvim_wire::Identity;
-
-    fn mark(ts: Micros) -> Mark {
-        Mark { ts, at: Identity { epoch: 0, partition: 0, offset: ts, item: 0 } }
-    }
-
-    fn recorded(started: Micros, ended: Option<Micros>) -> Recorded {
-        let ended = ended.map(|ts| (mark(ts), mark(ts)));
-        let marks = Marks { started: mark(started), raised: mark(started), ended, flapping: false };
-        Recorded { id: Uuid::nil(), rule_id: Uuid::nil(), rule_version: 1, marks }
-    }
-
-    #[test]
-    fn the_state_before_a_repair_has_the_episodes_within_the_flapping_window() {
-        let flapping = Some(Flapping { count: 3, window: 100 });
-        let terms = Terms { flapping, ..Terms::default() };
-        let all = [recorded(20, Some(30)), recorded(0, Some(10)), recorded(40, None)];
-        let at = |at: Micros, terms: Terms| state_at(&all, Uuid::nil(), at, terms);
-        assert_eq!(at(0, terms), State::Quiet);
-        assert_eq!(at(15, terms), State::Rested(Begun::from(vec![0])));
-        assert_eq!(at(35, terms), State::Rested(Begun::from(vec![0, 20])));
-        assert_eq!(at(35, Terms::default()), State::Quiet);
-        let State::Open { begun, .. } = at(50, terms) else { panic!("it is open") };
-        assert_eq!(begun, Begun::from(vec![0, 20, 40]));
-        let over = [recorded(0, Some(10))];
-        assert_eq!(state_at(&over, Uuid::nil(), 99, terms), State::Rested(Begun::from(vec![0])));
-        assert_eq!(state_at(&over, Uuid::nil(), 100, terms), State::Quiet);
-    }
-
-    #[test]
-    fn an_overlapping_episode_keeps_its_alert_and_others_come_and_go() {
-        let with = |id: u128, started, ended| Recorded {
-            id: Uuid::from_u128(id),
-            ..recorded(started, ended)
-        };
-        let known = [with(1, 0, Some(10)), with(2, 100, Some(110)), with(3, 200, None)];
-        let found = [with(3, 200, None), with(4, 5, Some(20)), with(5, 300, None)];
-        let (changes, renamed) = amend(&known, &found);
-        assert_eq!(renamed, [(Uuid::from_u128(4), Uuid::from_u128(1))]);
-        let moved = Recorded { id: Uuid::from_u128(1), ..found[1] };
-        let expected = [Amendment::Change(moved), Amendment::Withdraw(Uuid::from_u128(2))];
-        // The open episode overlaps the one that begins after it, and is matched by its id first.
-        assert_eq!(changes.len(), 3);
-        assert!(expected.iter().all(|change| changes.contains(change)), "{changes:?}");
-        assert!(changes.contains(&Amendment::Add(found[2])), "{changes:?}");
-    }
-}
+mod tests;

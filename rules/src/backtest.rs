@@ -87,6 +87,7 @@ impl Replay {
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
         let received = received.as_primitive::<TimestampMicrosecondType>().values();
         let mut indexes = Vec::with_capacity(batch.num_rows());
+        // Rows of one device mostly follow each other, which saves a look-up for each of them.
         let mut last: Option<(&str, usize)> = None;
         for id in ids.iter().flatten() {
             let index = match last {
@@ -146,6 +147,7 @@ impl Replay {
         for WindowReading { device, ts, state } in std::mem::take(&mut self.window) {
             let device = usize::try_from(device).ok().and_then(|index| self.states.get_mut(index));
             let Some(device) = device else { continue };
+            // A backtest shows times only, so that the identity of a reading is not needed.
             let at = Identity { epoch: 0, partition: 0, offset: 0, item: 0 };
             let mark = Mark { ts, at };
             let torn = device.recent.is_torn(ts, terms.gap);
@@ -184,3 +186,6 @@ impl Replay {
         evaluated.map(|device| (&device.id, device.found.as_slice()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,11 @@ pub const GAP: Micros = 15 * 60 * SECOND;
 pub const LONGEST_GAP: Micros = 4 * 86_400 * SECOND;
 
 /// A gap up to this many usual steps of the device is not torn.
+// A bad line loses a few readings in a row; more of them are an outage.
 const STEPS: i64 = 4;
 
 /// Readings that the usual step is computed from.
+// Each further one would cost eight bytes for every device of the fleet.
 const KEPT: usize = 6;
 
 /// The times of the last readings of a device.
@@ -61,6 +63,7 @@ impl Recent {
         let mut steps: Vec<Micros> =
             known.clone().skip(1).zip(known).map(|(after, before)| after - before).collect();
         steps.sort_unstable();
+        // With a single distance this is that one, which is better than none.
         steps.get(steps.len().saturating_sub(2)).copied()
     }
 
@@ -68,6 +71,7 @@ impl Recent {
     /// without it, than the usual step of the device explains.
     #[must_use]
     pub fn is_torn(&self, ts: Micros, gap: Option<Micros>) -> bool {
+        // Before the first reading there is nothing that a gap could tear.
         let Some(apart) = self.newest().map(|newest| ts - newest) else { return false };
         match gap {
             Some(gap) => apart > gap,
@@ -92,10 +96,13 @@ pub fn certain_before(times: &[Micros], from: Micros, wait: Micros) -> Option<Mi
     for ts in times.iter().rev().copied() {
         let apart = behind - ts;
         if apart > LONGEST_GAP {
+            // Every rule starts waiting again behind so long a gap, whatever came before it.
             return Some(behind - 1);
         }
         widest = widest.max(apart);
         if from - ts > wait + widest {
+            // Whatever a rule waited for at this reading has either come to pass or been torn by a
+            // gap before `from`.
             return Some(ts - 1);
         }
         behind = ts;
@@ -104,48 +111,4 @@ pub fn certain_before(times: &[Micros], from: Micros, wait: Micros) -> Option<Mi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recent(seconds: &[i64]) -> Recent {
-        Recent::of(seconds.iter().map(|s| s * SECOND))
-    }
-
-    #[test]
-    fn the_limit_follows_the_usual_step_of_the_device() {
-        for (seconds, next, torn) in [
-            // Every ten seconds: the limit is a quarter of an hour.
-            (&[0, 10, 20, 30][..], 930, false),
-            (&[0, 10, 20, 30], 931, true),
-            // Every sixteen minutes, hour or day: the limit is four times that.
-            (&[0, 960, 1920], 1920 + 960, false),
-            (&[0, 3600, 7200, 10_800], 10_800 + 4 * 3600, false),
-            (&[0, 3600, 7200, 10_800], 10_801 + 4 * 3600, true),
-            (&[0, 86_400, 172_800], 259_200, false),
-            (&[0, 86_400, 172_800, 259_200], 259_201 + 4 * 86_400, true),
-            // An extra reading in between, and one outage, change nothing.
-            (&[0, 960, 965, 1920], 2880, false),
-            (&[0, 10, 20, 7220], 12_000, true),
-            // One reading gives no step.
-            (&[0], 901, true),
-            (&[], 901, false),
-        ] {
-            assert_eq!(recent(seconds).is_torn(next * SECOND, None), torn, "{seconds:?} {next}");
-        }
-        assert!(recent(&[0, 960, 1920]).is_torn(2880 * SECOND, Some(GAP)), "a rule's own");
-    }
-
-    #[test]
-    fn a_repair_starts_where_nothing_before_it_still_waits() {
-        let times = |step: i64, n: i64| (0..n).map(|i| i * step * SECOND).collect::<Vec<_>>();
-        let begin = |times: &[Micros], from: i64, wait: i64| {
-            certain_before(times, from * SECOND, wait * SECOND)
-        };
-        assert_eq!(begin(&times(10, 1000), 9991, 30), Some(9060 * SECOND - 1));
-        // An hourly logger: a step and the wait back, and that reading itself.
-        assert_eq!(begin(&times(3600, 100), 356_401, 60), Some((356_400 - 7200) * SECOND - 1));
-        // Torn there for certain.
-        assert_eq!(begin(&[0, 500_000 * SECOND], 500_010, 60), Some(500_000 * SECOND - 1));
-        assert_eq!(begin(&[500_000 * SECOND], 500_010, 60), None);
-    }
-}
+mod tests;

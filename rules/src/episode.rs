@@ -48,7 +48,7 @@ impl Terms {
     }
 }
 
-/// An open episode.
+/// An episode whose condition is not over, or not yet for long enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// The id of its alert.
@@ -120,6 +120,7 @@ impl State {
     ) -> Option<Step> {
         match (*self, reading) {
             (_, ReadingState::Unknown) => {
+                // Only what waits is affected: an open episode needs a reading to end.
                 if torn {
                     self.forget_waiting();
                 }
@@ -129,6 +130,8 @@ impl State {
                 Self::Quiet | Self::Pending(_) | Self::Rested(_) | Self::PendingAgain { .. },
                 ReadingState::Breach,
             ) => {
+                // Behind a gap the condition may have been over in between, so it counts from this
+                // reading.
                 let since = self.pending_since().filter(|_| !torn).unwrap_or(sample);
                 self.breach(since, sample, terms, id)
             }
@@ -139,6 +142,7 @@ impl State {
             (Self::Open { episode, clearing, begun }, ReadingState::Clear) => {
                 let end = clearing.filter(|_| !torn).unwrap_or(sample);
                 if sample.ts - end.ts >= terms.clear_of(&episode) {
+                    // Its beginning stays counted, because the next episode may make it flap.
                     *self = Self::rest(begun, sample.ts, terms);
                     Some(Step::Cleared { episode, end, confirmed: sample })
                 } else {
@@ -165,6 +169,7 @@ impl State {
             *self = Self::pending(since, begun);
             return None;
         }
+        // Counted at its beginning and not now, so that the time a rule waits makes no difference.
         let flapping = terms.flapping.is_some_and(|f| begun.is_flapping(since.ts, f));
         let episode = Open { id: id(&since), started: since, raised: sample, flapping };
         begun.push(since.ts);
@@ -230,144 +235,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cadence::Recent;
-    use acuvim_wire::{Identity, time::SECOND};
-
-    const TERMS: Terms = Terms { hold: 20 * SECOND, clear: 10 * SECOND, gap: None, flapping: None };
-
-    fn mark(second: i64) -> Mark {
-        let at = Identity { epoch: 0, partition: 0, offset: second, item: 0 };
-        Mark { ts: second * SECOND, at }
-    }
-
-    /// Runs readings, given as seconds and states (b, c, - or ?), and returns the steps.
-    fn run(samples: &[(i64, char)], terms: Terms) -> Vec<(char, i64, i64)> {
-        let (mut state, mut recent, mut steps) = (State::Quiet, Recent::default(), Vec::new());
-        for (second, reading) in samples {
-            let reading = match reading {
-                'b' => ReadingState::Breach,
-                'c' => ReadingState::Clear,
-                '-' => ReadingState::Between,
-                _ => ReadingState::Unknown,
-            };
-            let torn = recent.is_torn(second * SECOND, terms.gap);
-            let step = state.step(mark(*second), torn, reading, terms, |_| Uuid::nil());
-            recent.push(second * SECOND);
-            steps.extend(step.map(|step| match step {
-                Step::Raised(open) => ('R', open.started.ts / SECOND, open.raised.ts / SECOND),
-                Step::Cleared { end, confirmed, .. } => {
-                    ('C', end.ts / SECOND, confirmed.ts / SECOND)
-                }
-            }));
-        }
-        steps
-    }
-
-    #[test]
-    fn an_episode_is_raised_after_its_hold_time_and_ends_when_the_condition_does() {
-        let samples = [(0, 'b'), (10, 'b'), (20, 'b'), (30, 'b'), (40, 'c'), (50, 'c'), (60, 'c')];
-        assert_eq!(run(&samples, TERMS), [('R', 0, 20), ('C', 40, 50)]);
-        let at_once = run(&[(0, 'b'), (10, 'b'), (20, 'c')], Terms::default());
-        assert_eq!(at_once, [('R', 0, 0), ('C', 20, 20)]);
-    }
-
-    #[test]
-    fn a_reading_without_the_condition_ends_what_was_pending() {
-        for breaker in ['c', '-'] {
-            let samples = [(0, 'b'), (10, breaker), (20, 'b'), (30, 'b'), (40, 'b')];
-            assert_eq!(run(&samples, TERMS), [('R', 20, 40)]);
-        }
-        assert_eq!(run(&[(0, 'b'), (10, '?'), (20, 'b')], TERMS), [('R', 0, 20)]);
-    }
-
-    #[test]
-    fn hysteresis_and_a_relapse_keep_an_episode_open() {
-        let up = [(0, 'b'), (10, 'b'), (20, 'b')];
-        for down in [
-            vec![(30, '-'), (40, '-'), (50, '-')],
-            vec![(30, 'c'), (40, '-'), (50, 'c')],
-            vec![(30, 'c'), (35, 'b'), (45, 'c')],
-        ] {
-            let samples: Vec<_> = up.iter().copied().chain(down).collect();
-            assert_eq!(run(&samples, TERMS), [('R', 0, 20)], "{samples:?}");
-        }
-    }
-
-    #[test]
-    fn a_torn_gap_starts_the_wait_again() {
-        assert_eq!(run(&[(0, 'b'), (10, 'b'), (2000, 'b')], TERMS), []);
-        assert_eq!(
-            run(&[(0, 'b'), (10, 'b'), (2000, 'b'), (2020, 'b')], TERMS),
-            [('R', 2000, 2020)]
-        );
-        let clearing = [(0, 'b'), (20, 'b'), (30, 'c'), (2000, 'c'), (2010, 'c')];
-        assert_eq!(run(&clearing, TERMS), [('R', 0, 20), ('C', 2000, 2010)]);
-    }
-
-    #[test]
-    fn a_slow_logger_is_not_torn_at_its_usual_step() {
-        let at = |n: i64, verdict: char| (n * 960, verdict);
-        let breach = [at(0, 'c'), at(1, 'c'), at(2, 'b'), at(3, 'b'), at(4, 'c'), at(5, 'c')];
-        assert_eq!(run(&breach, TERMS), [('R', 1920, 2880), ('C', 3840, 4800)]);
-        let own = Terms { gap: Some(900 * SECOND), ..TERMS };
-        assert_eq!(run(&breach, own), [], "a rule that asks for more than the device has");
-        let wide = Terms { gap: Some(2 * 86_400 * SECOND), ..TERMS };
-        assert_eq!(run(&[(0, 'b'), (86_400, 'b')], wide), [('R', 0, 86_400)]);
-    }
-
-    #[test]
-    fn a_flapping_condition_becomes_one_episode() {
-        let flapping = Some(Flapping { count: 3, window: 100 * SECOND });
-        let terms = Terms { flapping, ..Terms::default() };
-        let flip = |n: i64| (n * 10, if n % 2 == 0 { 'b' } else { 'c' });
-        let samples: Vec<_> = (0..200).map(flip).collect();
-        let told = [('R', 0, 0), ('C', 10, 10), ('R', 20, 20), ('C', 30, 30), ('R', 40, 40)];
-        assert_eq!(run(&samples, terms), told);
-        assert_eq!(run(&samples, Terms::default()).len(), 200, "nothing is flapping unless asked");
-        // It clears once it has been calm for a whole window, at the time when the condition ended.
-        let calm = (0..20).map(|n| (2000 + n * 10, 'c'));
-        let all: Vec<_> = samples.iter().copied().chain(calm).collect();
-        let ended = [&told[..], &[('C', 1990, 2090)]].concat();
-        assert_eq!(run(&all, terms), ended);
-        // From then on episodes are separate again.
-        let again: Vec<_> = all.iter().copied().chain([(2300, 'b'), (2310, 'c')]).collect();
-        let more = [&ended[..], &[('R', 2300, 2300), ('C', 2310, 2310)]].concat();
-        assert_eq!(run(&again, terms), more);
-        // Beginnings further apart than the window are not flapping.
-        let slow: Vec<_> = samples.iter().map(|(second, verdict)| (second * 6, *verdict)).collect();
-        assert_eq!(run(&slow, terms).len(), 200);
-    }
-
-    #[test]
-    fn flapping_works_with_a_hold_time_too() {
-        let flapping = Some(Flapping { count: 2, window: 300 * SECOND });
-        let terms = Terms { flapping, ..TERMS };
-        let one = |from: i64| (0..6).map(move |n| (from + n * 10, if n < 3 { 'b' } else { 'c' }));
-        let samples: Vec<_> = one(0).chain(one(60)).chain(one(120)).collect();
-        let told = [('R', 0, 20), ('C', 30, 40), ('R', 60, 80)];
-        assert_eq!(run(&samples, terms), told);
-    }
-
-    #[test]
-    fn states_survive_being_stored() {
-        let open = Open { id: Uuid::nil(), started: mark(1), raised: mark(2), flapping: false };
-        let begun = Begun::from(vec![1, 2]);
-        for state in [
-            State::Pending(mark(1)),
-            State::Open { episode: open, clearing: None, begun: Begun::default() },
-            State::Open { episode: open, clearing: Some(mark(9)), begun },
-            State::Rested(begun),
-            State::PendingAgain { since: mark(3), begun },
-        ] {
-            let stored = serde_json::to_string(&state).expect("json");
-            assert_eq!(serde_json::from_str::<State>(&stored).ok(), Some(state));
-        }
-        // The format of earlier versions, without `begun`.
-        let stored = serde_json::to_value(open).expect("json");
-        let stored = serde_json::json!({"Open": {"episode": stored, "clearing": null}});
-        let state = State::Open { episode: open, clearing: None, begun: Begun::default() };
-        assert_eq!(serde_json::from_value::<State>(stored).ok(), Some(state));
-    }
-}
+mod tests;

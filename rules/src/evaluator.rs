@@ -76,6 +76,7 @@ impl Evaluator {
             let name = rows.devices.value(row);
             let (before, waits) =
                 held.entry(name).or_insert_with(|| (newest(name), self.waits(name)));
+            // A shorter gap is none for any device, so that its earlier readings don't matter.
             let far = before.is_some_and(|before| ts - before > GAP);
             if far
                 && *waits
@@ -125,6 +126,8 @@ impl Evaluator {
     /// An estimate of its memory, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
+        // The 16 bytes are the two counters of an `Arc`; what several devices share is divided
+        // among them.
         let one = |(id, device): (&Arc<str>, &Device)| {
             size_of::<(Arc<str>, Device)>()
                 + id.len()
@@ -153,6 +156,7 @@ impl Evaluator {
         let rows = Rows::of(batch)?;
         let mut evaluation = Evaluation::default();
         let (devices, samples) = self.arrange(set, &rows, newest, site, &mut evaluation);
+        // Late readings are reported even without rules, so this comes after `arrange`.
         if set.rules().is_empty() || samples.is_empty() {
             return Ok(evaluation);
         }
@@ -215,6 +219,8 @@ impl Evaluator {
                 devices.len() - 1
             });
             let Some(device) = devices.get_mut(index) else { continue };
+            // A second reading with the same time is late as well: which of the two counts is
+            // decided by the order of their storage, in a repair.
             if device.recent.newest().is_some_and(|newest| ts <= newest) {
                 let earliest = evaluation.late.entry(Arc::clone(&device.id)).or_insert(ts);
                 *earliest = ts.min(*earliest);
@@ -278,6 +284,8 @@ impl Evaluator {
             states.push(state);
         }
         let when = rule.compiled.breaches(run.inputs)?;
+        // Most rules are quiet on most batches: this saves them the second predicate and the walk
+        // over the rows.
         if !any && when.true_count() == 0 {
             return Ok(());
         }
@@ -285,6 +293,7 @@ impl Evaluator {
         for sample in samples {
             let Some(state) = states.get_mut(sample.device) else { continue };
             let breach = when.is_valid(sample.row) && when.value(sample.row);
+            // Nothing but a breach changes a quiet state.
             if state.is_quiet() && !breach {
                 continue;
             }
@@ -294,6 +303,7 @@ impl Evaluator {
         }
         for (device, state) in run.devices.iter().zip(states) {
             if let Some(known) = self.devices.get_mut(&device.id)
+                // Only what differs is written to control, because most readings change nothing.
                 && known.state(rule.id) != state
             {
                 known.set(rule.id, state);
@@ -303,3 +313,6 @@ impl Evaluator {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,7 @@ impl Begun {
     /// The number of beginnings within the window before `ts`.
     #[must_use]
     pub fn recent(&self, ts: Micros, flapping: Flapping) -> usize {
+        // Saturating, because a stored time may be any number.
         self.times().filter(|begun| *begun > ts.saturating_sub(flapping.window)).count()
     }
 }
@@ -76,24 +77,4 @@ impl From<Begun> for Vec<Micros> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn beginnings_count_within_their_window() {
-        let flapping = Flapping { count: 3, window: 100 };
-        let mut begun = Begun::default();
-        assert!(begun.is_empty() && !begun.is_flapping(0, flapping));
-        begun.push(0);
-        begun.push(50);
-        assert!(begun.is_flapping(99, flapping));
-        assert!(!begun.is_flapping(100, flapping), "the first is too far back");
-        assert_eq!((begun.recent(149, flapping), begun.recent(150, flapping)), (1, 0));
-        for ts in 100..200 {
-            begun.push(ts);
-        }
-        let stored = serde_json::to_string(&begun).expect("json");
-        assert_eq!(stored, "[191,192,193,194,195,196,197,198,199]");
-        assert_eq!(serde_json::from_str::<Begun>(&stored).ok(), Some(begun));
-    }
-}
+mod tests;

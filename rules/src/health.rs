@@ -33,7 +33,7 @@ const SAME_TRANSMISSION: Micros = 5 * SECOND;
 /// The presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
-    /// The current status.
+    /// The status after everything that was read so far.
     pub status: DeviceStatus,
     /// Whether it is connected, or `None` if it never sent its connection state.
     pub connected: Option<bool>,
@@ -128,7 +128,8 @@ pub struct Listening {
 }
 
 impl Health {
-    /// Applies a signal.
+    /// Applies a signal, and returns the change of status that it makes, if any. Signals may come out of order
+    /// by a little, because several ingests write to one partition.
     pub fn signal(&mut self, signal: Signal) -> Option<StatusChange> {
         let (to, reason) = match signal {
             Signal::Heartbeat { at, interval_s } => {
@@ -155,6 +156,7 @@ impl Health {
                 self.connected = self.connected.map(|_| true);
                 (DeviceStatus::Online, "registered")
             }
+            // The time of the last message stays: a last will is sent by the broker.
             Signal::Offline { .. } => {
                 self.connected = Some(false);
                 (DeviceStatus::Offline, "disconnected")
@@ -189,6 +191,8 @@ impl Health {
         let (default, longest) = (INTERVAL_S * SECOND, 86_400 * SECOND);
         match self.interval_s {
             Some(seconds) => seconds.clamp(1, 86_400) * SECOND,
+            // A reported interval may be shorter than a minute; an observed one may be two messages
+            // in a row.
             None => self.spacing.map_or(default, |spacing| spacing.clamp(default, longest)),
         }
     }
@@ -214,6 +218,8 @@ impl Health {
         let mut changes = Vec::new();
         while let Some(due) = self.due(policy) {
             let heard = self.heard_at.unwrap_or(due);
+            // Until the span began nobody listened, so the silence of that time shows nothing, and
+            // all devices reconnect at once.
             let due = match heard < listening.since {
                 true => listening.since + policy.grace + (due - heard),
                 false => due,
@@ -232,98 +238,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use DeviceStatus::{Degraded, Offline, Online};
-
-    const POLICY: HealthPolicy =
-        HealthPolicy { degraded_after: 3, offline_after: 5, grace: 300 * SECOND };
-
-    fn heartbeat(second: i64) -> Signal {
-        Signal::Heartbeat { at: second * SECOND, interval_s: Some(10) }
-    }
-
-    fn silence(health: &mut Health, until: i64, since: i64) -> Vec<(DeviceStatus, i64)> {
-        let listening = Listening { until: until * SECOND, since: since * SECOND };
-        let changes = health.silence(listening, &POLICY);
-        changes.into_iter().map(|c| (c.to, c.at / SECOND)).collect()
-    }
-
-    #[test]
-    fn silence_degrades_and_then_takes_offline_until_the_next_heartbeat() {
-        let mut health = Health::default();
-        let back = health.signal(heartbeat(100)).map(|c| (c.from, c.to));
-        assert_eq!(back, Some((Offline, Online)));
-        assert_eq!(health.signal(heartbeat(110)), None);
-        assert_eq!(silence(&mut health, 139, 0), []);
-        assert_eq!(silence(&mut health, 140, 0), [(Degraded, 140)]);
-        assert_eq!(silence(&mut health, 159, 0), []);
-        assert_eq!(silence(&mut health, 200, 0), [(Offline, 160)]);
-        assert_eq!(silence(&mut health, 999, 0), []);
-        assert_eq!(health.signal(heartbeat(300)).map(|c| c.to), Some(Online));
-    }
-
-    #[test]
-    fn a_silent_connected_device_is_only_degraded_until_its_last_will() {
-        let mut health = Health::default();
-        health.signal(Signal::Online { at: 100 * SECOND });
-        health.signal(heartbeat(101));
-        assert_eq!(silence(&mut health, 9999, 0), [(Degraded, 131)]);
-        let will = health.signal(Signal::Offline { at: 10_000 * SECOND });
-        assert_eq!(will.map(|c| (c.from, c.to)), Some((Degraded, Offline)));
-        assert_eq!(health.connected, Some(false));
-    }
-
-    #[test]
-    fn a_device_without_heartbeats_is_measured_by_its_readings() {
-        let heard = |second: i64| Signal::Heard { at: second * SECOND };
-        let mut health = Health::default();
-        assert_eq!(health.signal(heard(0)).map(|c| (c.to, c.reason)), Some((Online, "heard")));
-        // Every quarter of an hour, and nothing else.
-        for n in 1..20 {
-            assert_eq!(silence(&mut health, 900 * n - 1, 0), []);
-            assert_eq!(health.signal(heard(900 * n)), None);
-        }
-        let gone = [(Degraded, 900 * 22), (Offline, 900 * 24)];
-        assert_eq!(silence(&mut health, 100_000, 0), gone);
-        // A message after the last will of an earlier connection.
-        let mut health = Health::default();
-        health.signal(Signal::Online { at: 0 });
-        health.signal(Signal::Offline { at: 100 * SECOND });
-        assert_eq!(health.signal(heard(101)).map(|c| (c.from, c.to)), Some((Offline, Online)));
-        assert_eq!(health.connected, Some(true));
-        // With heartbeats, their own interval counts.
-        health.signal(heartbeat(110));
-        assert_eq!(silence(&mut health, 999, 0), [(Degraded, 140)]);
-    }
-
-    #[test]
-    fn a_device_that_only_registered_goes_offline_too() {
-        let mut health = Health::default();
-        health.signal(Signal::Announced { at: 100 * SECOND });
-        assert_eq!(health.connected, None);
-        assert_eq!(silence(&mut health, 9999, 0), [(Degraded, 280), (Offline, 400)]);
-    }
-
-    #[test]
-    fn silence_during_an_interruption_of_the_server_does_not_count() {
-        let mut health = Health::default();
-        health.signal(heartbeat(100));
-        // The server was down from 105 to 1000. Devices get the grace time, then their intervals.
-        assert_eq!(silence(&mut health, 1001, 1000), []);
-        assert_eq!(silence(&mut health, 1329, 1000), []);
-        assert_eq!(silence(&mut health, 1330, 1000), [(Degraded, 1330)]);
-        assert_eq!(silence(&mut health, 1350, 1000), [(Offline, 1350)]);
-    }
-
-    #[test]
-    fn intervals_are_bounded_and_sixty_seconds_by_default() {
-        let mut health = Health::default();
-        health.signal(Signal::Heartbeat { at: 0, interval_s: None });
-        assert_eq!(health.due(&POLICY), Some(180 * SECOND));
-        health.signal(Signal::Heartbeat { at: 0, interval_s: Some(0) });
-        assert_eq!(health.due(&POLICY), Some(3 * SECOND));
-        health.signal(Signal::Heartbeat { at: 0, interval_s: Some(u32::MAX) });
-        assert_eq!(health.due(&POLICY), Some(3 * 86_400 * SECOND));
-    }
-}
+mod tests;

@@ -72,6 +72,7 @@ impl Inputs {
             Arc::new((0..count).map(|row| get(site(row))).collect::<Float64Array>())
         };
         let column = |(index, field): (usize, &Arc<Field>)| -> Result<ArrayRef, ArrowError> {
+            // Converting a column costs more than evaluating a rule on it.
             let given = rows.column_by_name(field.name()).filter(|_| needed.contains(&index));
             match (field.data_type(), given) {
                 (DataType::Utf8, Some(given)) => Ok(Arc::clone(given)),
@@ -113,3 +114,6 @@ fn to_floats(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     debug_assert_eq!(floats.len(), column.len());
     Ok(Arc::new(floats))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ mod message;
 mod plan;
 mod rows;
 mod set;
+#[cfg(test)]
+mod testing;
 mod vitals;
 
 pub use amend::{Amendment, Recorded, amend, state_at};

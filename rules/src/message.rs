@@ -5,6 +5,7 @@ use arrow::{array::Array as _, array::AsArray as _, datatypes::DataType, datatyp
 use crate::inputs::{self, Inputs};
 
 /// The longest template, in characters.
+// A mail's subject and a phone's screen show less than this.
 const MAX_LENGTH: usize = 500;
 
 /// The names that are not columns.
@@ -73,6 +74,8 @@ pub(crate) fn render(template: Option<&str>, context: &MessageContext<'_>) -> St
             Some("rule") => message.push_str(context.rule),
             Some("value") => message.push_str(&number(context.value)),
             Some("threshold") => message.push_str(&number(context.threshold)),
+            // The values are pushed and never parsed again, so that braces in a device's id stay
+            // braces.
             Some(column) => message.push_str(&cell(context, column)),
             None => {}
         }
@@ -94,22 +97,10 @@ fn cell(context: &MessageContext<'_>, column: &str) -> String {
 /// A number with at most three decimals.
 fn short(value: f64) -> String {
     let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    // A small negative number rounds to a zero that has kept its sign.
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_are_validated_and_numbers_are_short() {
-        assert_eq!(
-            columns("{device_id}: {value} over {threshold} V, {frequency_hz} Hz"),
-            Ok(vec!["frequency_hz"])
-        );
-        assert!(columns("{nonsense}").is_err());
-        assert!(columns("{value").is_err());
-        assert!(columns(&"x".repeat(501)).is_err());
-        assert_eq!([253.1, 253.0, 0.1239, -7.0].map(short), ["253.1", "253", "0.124", "-7"]);
-    }
-}
+mod tests;

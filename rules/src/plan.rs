@@ -19,8 +19,8 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::{SessionState, SessionStateBuilder},
     logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarUDF, Volatility,
-        create_udf,
+        Between, BinaryExpr, Case, ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarUDF,
+        Volatility, create_udf, expr::InList,
     },
     physical_expr::PhysicalExpr,
     prelude::SessionConfig,
@@ -28,7 +28,7 @@ use datafusion::{
 
 pub use fault::RuleFault;
 use {
-    check::check,
+    check::{check, is_coalesce},
     fault::{at_word, from_datafusion},
 };
 
@@ -42,7 +42,8 @@ use crate::{
 /// The longest predicate, in characters.
 const MAX_LENGTH: usize = 2000;
 
-/// Compiles rules.
+/// Checks the predicates and messages of rules, and compiles them. Making one takes longer than compiling a
+/// rule, so it is kept.
 #[derive(Debug)]
 pub struct Planner {
     state: SessionState,
@@ -65,7 +66,7 @@ struct LogicalComparison {
     limit: Expr,
 }
 
-/// A compiled rule.
+/// A rule with its predicates planned, which can be evaluated over any batch.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     when: Arc<dyn PhysicalExpr>,
@@ -94,13 +95,14 @@ impl Planner {
     pub fn new() -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
+        // The columns of `telemetry` are plain strings; literals of another type would need a cast.
         options.sql_parser.map_string_types_to_utf8view = false;
         let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
         let schema = DFSchema::try_from(inputs::schema())?;
         Ok(Self { state, schema, finite: finite() })
     }
 
-    /// Compiles a rule.
+    /// Checks and compiles `when`, `clear_when` and the message of a rule, in this order.
     ///
     /// # Errors
     /// The first fault, with its position.
@@ -119,6 +121,7 @@ impl Planner {
         let mut comparisons = Vec::new();
         for LogicalComparison { holds, value, limit } in compared(&logical) {
             let plan = |expr| self.state.create_physical_expr(expr, &self.schema);
+            // A comparison that can't be planned alone only costs the alert its figures.
             if let (Ok(holds), Ok(value), Ok(limit)) = (plan(holds), plan(value), plan(limit)) {
                 comparisons.push(Comparison { holds, value, limit });
             }
@@ -162,7 +165,8 @@ impl Planner {
             .create_logical_expr(text, &self.schema)
             .map_err(|e| from_datafusion(field, text, &e))?;
         check(&expr).map_err(|refused| at_word(field, text, &refused.word, refused.message))?;
-        let expr = self.finite(expr).map_err(|e| from_datafusion(field, text, &e))?;
+        let expr = without_coalesce(expr).and_then(|expr| self.finite(expr));
+        let expr = expr.map_err(|e| from_datafusion(field, text, &e))?;
         match expr.get_type(&self.schema) {
             Ok(DataType::Boolean) => Ok(expr),
             Ok(other) => {
@@ -186,9 +190,15 @@ impl Planner {
                 let (left, right) = (finite(left)?, finite(right)?);
                 Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
             }
-            Expr::Between(mut between) => {
-                between.expr = finite(between.expr)?;
-                Ok(Transformed::yes(Expr::Between(between)))
+            Expr::Between(Between { expr, negated, low, high }) => {
+                let (expr, low, high) = (finite(expr)?, finite(low)?, finite(high)?);
+                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+            }
+            // NOT IN would otherwise hold for every value that is no number.
+            Expr::InList(InList { expr, list, negated }) => {
+                let list = list.into_iter().map(|one| Ok(*finite(Box::new(one))?));
+                let (expr, list) = (finite(expr)?, list.collect::<Result<_>>()?);
+                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
             }
             other => Ok(Transformed::no(other)),
         });
@@ -215,6 +225,30 @@ impl Planner {
         let tried = nulls.map_err(DataFusionError::from).and_then(|one| planned.evaluate(&one));
         tried.map(|_| planned).map_err(|e| from_datafusion(field, text, &e))
     }
+}
+
+/// Spells `coalesce` and `nvl` out as CASE. DataFusion does that in its optimizer, which a predicate does
+/// not go through, and refuses to evaluate them otherwise. To be called after `check`, which limits how much
+/// longer nested ones become.
+fn without_coalesce(expr: Expr) -> Result<Expr> {
+    let spelled_out = expr.transform_up(|node| match node {
+        Expr::ScalarFunction(mut call) if is_coalesce(&call) => {
+            let Some(last) = call.args.pop() else {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            };
+            if call.args.is_empty() {
+                return Ok(Transformed::yes(last));
+            }
+            let cases = call
+                .args
+                .into_iter()
+                .map(|arg| (Box::new(Expr::IsNotNull(Box::new(arg.clone()))), Box::new(arg)));
+            let case = Case::new(None, cases.collect(), Some(Box::new(last)));
+            Ok(Transformed::yes(Expr::Case(case)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(spelled_out?.data)
 }
 
 const fn compares(op: Operator) -> bool {
@@ -259,6 +293,7 @@ fn compared(expr: &Expr) -> Vec<LogicalComparison> {
             op: Operator::Gt | Operator::GtEq | Operator::Lt | Operator::LtEq,
             right,
         }) => {
+            // People write both `voltage > 250` and `250 < voltage`.
             let is_reading =
                 |e: &Expr| e.column_refs().iter().any(|c| !c.name.starts_with("nominal_"));
             let (value, limit) = if is_reading(left) { (left, right) } else { (right, left) };
@@ -337,6 +372,7 @@ impl Compiled {
     /// The value and the limit that an alert shows: those of the first comparison that holds.
     #[must_use]
     pub fn values(&self, inputs: &Inputs, row: usize) -> (Option<f64>, Option<f64>) {
+        // Only the row that raises an alert is evaluated again, which is rare.
         let one = Inputs { batch: inputs.batch.slice(row, 1) };
         let float = |expr: &Arc<dyn PhysicalExpr>| -> Option<f64> {
             let value = expr.evaluate(&one.batch).ok()?.into_array(1).ok()?;

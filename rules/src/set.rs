@@ -21,7 +21,7 @@ pub struct LiveRule {
     pub edited: Option<Micros>,
     /// The rule as it is stored.
     pub body: RuleBody,
-    /// The compiled rule.
+    /// What `body` compiles to.
     pub compiled: Compiled,
 }
 
@@ -64,6 +64,7 @@ impl RuleSet {
     /// Whether a reading is not too far ahead of its arrival.
     pub(crate) fn is_of_now(&self, rows: &Rows<'_>, row: usize) -> bool {
         let at = |column: &[Micros]| column.get(row).copied().unwrap_or(0);
+        // A time in the future would make every reading until then a late one.
         at(rows.ts) <= at(rows.received).saturating_add(self.max_ahead)
     }
 
@@ -74,7 +75,7 @@ impl RuleSet {
         self
     }
 
-    /// The rules.
+    /// The rules, in the order in which they were given; those that are switched off are not among them.
     #[must_use]
     pub fn rules(&self) -> &[LiveRule] {
         &self.rules
@@ -121,3 +122,6 @@ impl RuleSet {
         self.rules.iter().map(applies).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

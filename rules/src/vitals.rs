@@ -173,12 +173,16 @@ impl VitalState {
             let jump = boot.zip(self.boot).map_or(1, |(now, then)| now.saturating_sub(then).max(1));
             // Boots without a heartbeat are only known from the boot count.
             let times = usize::try_from(jump).unwrap_or(usize::MAX).min(32);
+            // A count that jumps by millions, after its flash was replaced, must not fill the
+            // memory.
             self.boots.extend(std::iter::repeat_n(ts, times));
         }
         self.boots.retain(|at| ts.saturating_sub(*at) < HOUR);
+        // No limit that can be set is above this, so that the state of a device stays small.
         let excess = self.boots.len().saturating_sub(32);
         self.boots.drain(..excess);
         let findings = self.findings(booted, vitals, limits);
+        // Only now, because the findings compare with the heartbeat before.
         (self.ts, self.boot) = (Some(ts), boot.or(self.boot));
         if let Some(counted) = vitals.modbus_ok.zip(vitals.modbus_errors) {
             self.modbus = Some(counted);
@@ -335,9 +339,12 @@ impl VitalState {
         limits: &VitalLimits,
     ) -> Option<Finding> {
         let (ok, errors) = vitals.modbus_ok.zip(vitals.modbus_errors)?;
+        // A restart sets the counts of the device to zero.
         let (ok_before, errors_before) = self.modbus.filter(|_| !booted).unwrap_or((0, 0));
         let (ok, errors) = (ok.saturating_sub(ok_before), errors.saturating_sub(errors_before));
         let all = ok.saturating_add(errors);
+        // Counts that fell without a restart show nothing about the exchanges between the two
+        // heartbeats.
         if ok < 0 || errors < 0 || all == 0 {
             return None;
         }

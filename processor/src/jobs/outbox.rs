@@ -40,6 +40,7 @@ pub(super) async fn run(
                 }
                 Stop::Unavailable(reason) => state.outbox(Some(reason)),
             }
+            // The lake gets no events while another process may deliver them.
             held_sender.send_replace(false);
             tokio::time::sleep(RETRY_AFTER).await;
         }
@@ -86,6 +87,7 @@ async fn deliver_to_log(
                 delivered = next;
                 state.outbox(None);
                 held.send_replace(true);
+                // A full page is followed by the next one at once.
                 if delivered.is_none() {
                     watch.changed(POLL_INTERVAL).await;
                 }
@@ -109,6 +111,7 @@ async fn deliver_page(
     }
     let next = control.next_of_outbox(held, lease.holder(), delivered, Utc::now());
     let outgoing = next.await?.ok_or(Stop::LeaseLost)?;
+    // Taken before the append consumes them, and returned only if it succeeds.
     let last = outgoing.last().map(Outgoing::seq);
     append(dependencies, outgoing).await?;
     Ok(last)
@@ -159,3 +162,6 @@ async fn append(dependencies: &Dependencies, outgoing: Vec<Outgoing>) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

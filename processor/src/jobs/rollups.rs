@@ -8,6 +8,7 @@ use std::{
 };
 
 use acuvim_lakehouse::{Error, MeterTerms, Meters, Zones};
+use serde_json::value::RawValue;
 
 use super::lease::JobLease;
 use crate::{dependencies::Dependencies, options::ProcessorOptions};
@@ -36,6 +37,7 @@ pub(super) async fn run(
         tokio::time::sleep(pause).await;
         pause = options.rollup_interval;
         if options.shared && !lease.is_held().await {
+            // The other process may apply zones that differ from those known here.
             applied = None;
             continue;
         }
@@ -149,8 +151,15 @@ fn to_text(meters: &Meters) -> String {
 }
 
 fn from_text(text: &str) -> Meters {
-    let all: StoredTerms = serde_json::from_str(text).unwrap_or_default();
-    let terms =
-        |(id, (end, per_hour)): (String, (f64, f64))| (Arc::from(id), MeterTerms { end, per_hour });
-    Meters(all.into_iter().map(terms).collect())
+    // Read as text: serde_json rounds some numbers of 17 digits to a neighbour, and terms that differ from
+    // those of the meter by one bit would be recounted for ever.
+    let all: BTreeMap<String, [Box<RawValue>; 2]> = serde_json::from_str(text).unwrap_or_default();
+    let terms = |(id, [end, per_hour]): (String, [Box<RawValue>; 2])| {
+        let (end, per_hour) = (end.get().parse().ok()?, per_hour.get().parse().ok()?);
+        Some((Arc::from(id), MeterTerms { end, per_hour }))
+    };
+    Meters(all.into_iter().filter_map(terms).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,7 @@ async fn clean_up(options: &ProcessorOptions, dependencies: &Dependencies) {
         Ok(rows) => tracing::info!(rows, "old commands and audit entries removed from control"),
         Err(error) => tracing::warn!(%error, "pruning failed; it is tried again"),
     }
+    // Retention comes before cleaning, which removes the files that it has dropped from the tables.
     for table in Table::ALL {
         drop_old_days(options, dependencies, table, now).await;
     }
@@ -87,9 +88,7 @@ async fn drop_old_days(
     now: DateTime<Utc>,
 ) {
     let (lake, now) = (&dependencies.lake, now.timestamp_micros());
-    let newest = lake.newest_day(table);
-    let latest = newest.map_or(i32::MAX, |day| day.saturating_add(CLOCK_TRUST_DAYS));
-    let before = day_of(now).min(latest).saturating_sub(options.retention.days(table));
+    let before = first_kept_day(day_of(now), lake.newest_day(table), options.retention.days(table));
     match lake.retain(table, before, now).await {
         Ok(Retained { files: 0, .. }) => {}
         Ok(Retained { days, files, rows, bytes }) => {
@@ -103,3 +102,13 @@ async fn drop_old_days(
         }
     }
 }
+
+/// The first day that a table keeps, counted from today, or from shortly behind its newest row if that is
+/// earlier.
+fn first_kept_day(today: i32, newest: Option<i32>, days: i32) -> i32 {
+    let latest = newest.map_or(i32::MAX, |day| day.saturating_add(CLOCK_TRUST_DAYS));
+    today.min(latest).saturating_sub(days)
+}
+
+#[cfg(test)]
+mod tests;

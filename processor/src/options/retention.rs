@@ -55,3 +55,6 @@ impl Default for Retention {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

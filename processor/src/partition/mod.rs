@@ -26,6 +26,8 @@ mod follower;
 mod reader;
 mod replays;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 pub(crate) use context::Context;

@@ -59,6 +59,7 @@ impl Reader {
 
     /// Whether everything was read that the log had when this was first asked.
     pub async fn has_read_all(&mut self) -> Result<bool, Fatal> {
+        // The end is taken once: devices go on sending, and the stop would never end.
         let end = match self.end_at_stop {
             Some(end) => end,
             None => *self.end_at_stop.insert(self.context.log_bounds().await?.end),
@@ -132,6 +133,7 @@ impl Reader {
                  longer than the lake can be away"
             );
         }
+        // Control may be behind the lake: what is still in the log is read for it.
         Ok(next.max(to))
     }
 }
@@ -141,3 +143,6 @@ pub(super) fn is_small(batch: &Batch) -> bool {
     let bytes: usize = batch.entries.iter().map(|(_, entry)| entry.size()).sum();
     bytes < SMALL_BATCH_BYTES
 }
+
+#[cfg(test)]
+mod tests;

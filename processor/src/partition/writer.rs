@@ -78,6 +78,7 @@ impl Writer {
             let (partition, next) = (context.partition, changes_from);
             tracing::warn!(partition, next, start, "control has missed records that are gone");
         }
+        // Records before it are gone from the log, and can't be read for either sink.
         let first = changes_from.max(start);
         let evaluate =
             RuleEvaluator::load(Arc::clone(&context), rules, changes_from, first).await?;
@@ -103,7 +104,9 @@ impl Writer {
             }
             self.context.wait_for_room(self.context.options.max_tail_bytes).await;
             let Some(batch) = self.reader.read().await? else { continue };
+            // Between batches only, so that all rows of one are evaluated by the same rules.
             self.evaluate.renew_rules();
+            // Before the batch, because a device that was silent until now may be heard in it.
             let silence = self.evaluate.silence(self.decode.clock());
             self.control_writer.add_evaluation(silence);
             if batch.entries.is_empty() {
@@ -115,6 +118,7 @@ impl Writer {
             let is_small = is_small(&batch);
             let readings = self.process(batch).await?;
             self.write_if_due().await?;
+            // A stream that is behind has no time for repairs.
             if is_small {
                 let begun = Instant::now();
                 self.repair().await?;
@@ -198,6 +202,7 @@ impl Writer {
         found: &mut BatchEvaluation,
     ) -> Result<StoredBatch, Fatal> {
         let BatchFacts { messages, replayed, offsets, sinks } = batch;
+        // Before the push, after which the rows themselves would be the newest.
         let newest = self.evaluate.newest_before(&rows.telemetry);
         self.evaluate.recall(&rows.telemetry, &newest).await?;
         let lookup = self.dedup.look_up(&rows).await?;
@@ -250,6 +255,7 @@ impl Writer {
     /// the repair begins again.
     async fn finish_repair(&mut self, next: i64) -> Result<bool, StopReason> {
         let Some(repair) = self.evaluate.take_repair() else { return Ok(true) };
+        // The repair is compared with what control has recorded, which has to be complete for that.
         if !self.control_writer.settle(next, &mut self.evaluate).await? {
             return Ok(false);
         }

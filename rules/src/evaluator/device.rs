@@ -66,6 +66,7 @@ impl Device {
         let at = self.states.iter().position(|(id, _)| *id == rule);
         match (at, state.is_quiet()) {
             (Some(at), true) => {
+                // The order of the states means nothing.
                 self.states.swap_remove(at);
             }
             (Some(at), false) => {

@@ -46,9 +46,12 @@ impl RuleRun<'_> {
         let received = self.rows.received.get(row).copied().unwrap_or(0);
         let applies = device.applying.get(self.index).copied().unwrap_or(false);
         let mark = self.rows.mark(row);
+        // Not even as a missing value: what an earlier version of the rule has found stays as it
+        // is.
         if mark.ts < self.from {
             return None;
         }
+        // A device that leaves the scope of a rule neither raises nor clears its episodes.
         let reading = match applies && received >= rule.since {
             true => Compiled::state_of(when, clears, row),
             false => ReadingState::Unknown,
@@ -89,6 +92,8 @@ impl RuleRun<'_> {
             value,
             threshold,
             message,
+            // By the arrival of the reading and not by the current time, so that a second run over
+            // the log decides the same.
             backfilled: received - mark.ts > BACKFILLED_AFTER,
         })
     }

@@ -8,7 +8,7 @@ use datafusion::{common::SchemaError, error::DataFusionError};
 pub struct RuleFault {
     /// The field: `when`, `clear_when`, `message`.
     pub field: &'static str,
-    /// What is wrong.
+    /// What is wrong, as a sentence for the person who wrote the rule.
     pub message: String,
     /// The line, from 1, if there is a position.
     pub line: Option<u64>,
@@ -45,6 +45,7 @@ pub(super) fn from_datafusion(
         .strip_prefix("ParserError(\"")
         .and_then(|inner| inner.strip_suffix("\")"))
         .map_or_else(|| message.clone(), str::to_owned);
+    // At the end of the text sqlparser gives no position.
     if message.ends_with("found: EOF") {
         let line = text.matches('\n').count() as u64 + 1;
         let column = text.rsplit('\n').next().unwrap_or_default().chars().count() as u64 + 1;

@@ -46,6 +46,8 @@ pub(super) fn outcome(
             let doublings = u32::try_from(notice.attempts.clamp(1, 20) - 1).unwrap_or(0);
             let wait = (retry * 2_i32.pow(doublings)).min(LONGEST_WAIT);
             let at = now + wait;
+            // An attempt that would come after the end is not waited for, so that people see at
+            // once that the message is dead.
             if at > notice.created_at + give_up {
                 return Outcome { state: DeliveryState::Dead, answer, at: now };
             }
@@ -55,32 +57,4 @@ pub(super) fn outcome(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::jobs::notifications::message::tests::notice;
-
-    #[test]
-    fn attempts_become_rarer_and_end() {
-        let options = NotifyOptions::default();
-        let mut one = notice(json!({}), 1, 1);
-        let (mut now, mut waits) = (one.created_at, Vec::new());
-        let last = loop {
-            let after = outcome(&one, Attempt::Retry("503".into()), &options, now);
-            assert_eq!(after.answer, "503");
-            if after.state == DeliveryState::Dead {
-                break after.at;
-            }
-            waits.push((after.at - now).num_seconds());
-            (now, one.attempts) = (after.at, one.attempts + 1);
-        };
-        assert_eq!(waits.get(..5), Some(&[5, 10, 20, 40, 80][..]));
-        assert!(waits.iter().all(|wait| *wait <= 3600) && waits.len() > 20, "{waits:?}");
-        assert!(last - one.created_at <= TimeDelta::days(1));
-        let failed = outcome(&one, Attempt::Failed("no".into()), &options, now);
-        assert_eq!(failed.state, DeliveryState::Dead);
-        let accepted = outcome(&one, Attempt::Accepted("200".into()), &options, now);
-        assert_eq!(accepted.state, DeliveryState::Delivered);
-    }
-}
+mod tests;

@@ -51,6 +51,8 @@ async fn collect_while_held(
     let mut position = start_position(dependencies, partition).await?;
     while turn.borrow().is_some_and(|held| held.epoch == lease.epoch) {
         let batch = read(dependencies, position).await?;
+        // A position that did not move is not written: every idle partition would cost a
+        // transaction twice a second.
         if batch.next == position.next {
             continue;
         }
@@ -116,12 +118,11 @@ async fn messages(
     let mut to = NoticePosition { next: batch.next, ..from };
     let mut events = Vec::new();
     for (_, entry) in &batch.entries {
-        let seq = entry.headers.iter().find(|(name, _)| name.as_ref() == b"outbox_seq");
-        let seq = seq.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
-        let seq: i64 = seq.unwrap_or(0);
+        let seq = entry.outbox_seq().unwrap_or(0);
         // The outbox may deliver an event twice, under the same number.
         if seq > to.seq {
             to.seq = seq;
+            // An event of a newer version is skipped: notifying of it can't be done later either.
             events.extend(Event::from_entry(entry).ok());
         }
     }
@@ -148,3 +149,6 @@ async fn selected(
         |event: &Event| event.device_id().and_then(|id| places.get(id)).unwrap_or(&no_place);
     Ok(events.iter().flat_map(|event| select(event, &all, place(event))).collect())
 }
+
+#[cfg(test)]
+mod tests;

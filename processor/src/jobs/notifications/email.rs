@@ -95,6 +95,7 @@ async fn hand_over(server: &Server, message: &Message) -> Attempt {
     for to in envelope.to() {
         let alone = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
         let Ok(alone) = alone else { continue };
+        // The same bytes, so that all recipients see the same list of addresses.
         match server.send_raw(&alone, &mail).await {
             Ok(answer) => accepted = Some(text(&answer)),
             Err(error) => refused.push(format!("{to}: {error}")),
@@ -112,24 +113,4 @@ fn text(answer: &Response) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jobs::notifications::message::tests::notice;
-    use serde_json::json;
-
-    #[test]
-    fn a_title_is_a_subject_and_nothing_more() {
-        let mailer = Mailer::new(None, "Acuvim <a@example.org>", Duration::from_secs(1));
-        let mailer = mailer.expect("a mailer");
-        let body = json!({"kind": "email", "to": ["ops@example.org"]});
-        let mut one = notice(body, 1, 1);
-        one.title = "bad\r\nBcc: eve@example.org".to_owned();
-        let mail = mailer.message(&one).expect("a mail").formatted();
-        let mail = String::from_utf8_lossy(&mail);
-        let (headers, _) = mail.split_once("\r\n\r\n").expect("headers");
-        assert!(!headers.to_lowercase().contains("\r\nbcc:"), "{headers}");
-        assert!(headers.contains("To: ops@example.org"), "{headers}");
-        assert!(Mailer::new(Some("http://x"), "a@b.c", Duration::from_secs(1)).is_err());
-        assert!(Mailer::new(None, "nobody", Duration::from_secs(1)).is_err());
-    }
-}
+mod tests;

@@ -116,4 +116,4 @@ fn rollout(event: &RolloutProgress, to: &Notification) -> Option<NoticeItem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -56,6 +56,7 @@ pub(super) async fn run(dependencies: &Dependencies, options: &Arc<NotifyOptions
         match dependencies.control.due_notices(Utc::now(), PAGE).await {
             Ok(due) => {
                 for (id, notification) in due {
+                    // It stays due, and is found again by the next poll.
                     if attempts.len() >= MAX_ATTEMPTS || !reserve(&busy, notification) {
                         continue;
                     }

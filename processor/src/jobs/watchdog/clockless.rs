@@ -112,3 +112,6 @@ fn time_of(letter: &Letter, boot: &Clockless) -> Option<Micros> {
     let ts = boot.started.checked_add(whole("uptime_ms")?.checked_mul(1000)?)?;
     (whole("boot")? == boot.boot).then_some(ts)
 }
+
+#[cfg(test)]
+mod tests;

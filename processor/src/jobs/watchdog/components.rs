@@ -41,3 +41,6 @@ impl Outages {
         lasting
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,7 @@ impl LedgerCheck {
         if !found.is_empty() {
             tracing::warn!(partition, faults = found.len(), "the ledger does not balance");
         }
+        // Also after faults: each is reported once.
         self.checked.insert(partition, until);
         Ok(found)
     }
@@ -277,29 +278,4 @@ fn runs(numbers: &[i64]) -> Vec<(i64, i64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use acuvim_wire::record::Position;
-
-    fn row(first: i64, next: i64) -> LedgerRow {
-        let counts = Counts { records: next - first, ..Counts::default() };
-        LedgerRow { minute: 0, counts, first: Position { partition: 0, offset: first }, next }
-    }
-
-    #[test]
-    fn rows_that_overlap_are_one_span_and_what_lies_between_spans_is_named() {
-        let rows = [row(0, 5), row(3, 8), row(8, 10), row(12, 15), row(15, 99)];
-        let at = |spans: &[(Range<i64>, Counts)]| -> Vec<_> {
-            spans.iter().map(|(s, c)| (s.start, s.end, c.records)).collect()
-        };
-        let spans = whole_spans(&rows, Some(0), 15);
-        assert_eq!(at(&spans), [(0, 8, 10), (8, 10, 2), (12, 15, 3)]);
-        let gaps = gaps(1, &spans, 0);
-        let subjects: Vec<_> = gaps.iter().map(|g| g.subject.as_str()).collect();
-        assert_eq!(subjects, ["1/10"]);
-        // A span that telemetry covers in part is left for a later check.
-        assert_eq!(at(&whole_spans(&rows, Some(8), 14)), [(8, 10, 2)]);
-        assert_eq!(at(&whole_spans(&[row(5, 9), row(9, 12)], None, 20)), [(9, 12, 3)]);
-        assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [(1, 3), (7, 7), (9, 10)]);
-    }
-}
+mod tests;

@@ -71,6 +71,7 @@ async fn check(
     let mut found = outages;
     found.extend((options.conditions.0)());
     found.extend(log_age::expiring_partitions(dependencies, options).await);
+    // First, because the checks after it wait for the store, whose outage may be among these.
     control.system_alerts("system", &found, now).await?;
     let faults = ledger.check(dependencies).await?;
     if !faults.is_empty() {

@@ -82,43 +82,11 @@ impl ControlBatch {
 
     /// Takes the changes, and leaves an empty batch.
     pub fn take(&mut self) -> Changes {
+        // They point into the changes that are taken.
         self.positions.clear();
         std::mem::take(&mut self.changes)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use acuvim_wire::time;
-
-    use super::*;
-
-    fn update(device: &str, second: i64) -> DeviceUpdate {
-        DeviceUpdate::new(device, time::to_datetime(second * time::SECOND).unwrap_or_default())
-    }
-
-    #[test]
-    fn the_updates_of_a_device_are_one_until_they_are_taken() {
-        let mut batch = ControlBatch::default();
-        batch.add_devices(vec![update("a", 1), update("b", 1)]);
-        batch.add_devices(vec![update("a", 2)]);
-        assert_eq!(batch.len(), 2);
-        let taken = batch.take();
-        let [a, b] = taken.devices.as_slice() else { panic!("{taken:?}") };
-        assert_eq!((a.at.timestamp(), b.at.timestamp()), (2, 1));
-        assert!(batch.is_empty());
-        // Positions in the batch that was taken don't count for the next one.
-        batch.add_devices(vec![update("b", 3), update("a", 3)]);
-        let devices: Vec<_> = batch.take().devices.into_iter().map(|d| d.device_id).collect();
-        assert_eq!(devices, ["b", "a"]);
-    }
-
-    #[test]
-    fn a_device_that_comes_back_is_urgent_and_one_that_is_heard_is_not() {
-        let mut batch = ControlBatch::default();
-        batch.add_devices(vec![DeviceUpdate { heard: true, ..update("a", 1) }]);
-        assert!(!batch.is_urgent());
-        batch.add_devices(vec![DeviceUpdate { back: true, ..update("a", 2) }]);
-        assert!(batch.is_urgent());
-    }
-}
+mod tests;

@@ -131,6 +131,7 @@ impl Committer {
     async fn run(mut self, mut writes: mpsc::Receiver<Write>) -> Result<(), StopReason> {
         while let Some(Write { next, changes }) = writes.recv().await {
             self.write(next, changes).await?;
+            // Counted before the cursor moves, for which nobody has to wait.
             self.stored.send_modify(|stored| *stored += 1);
             if let Some(cursor) = &self.target.cursor
                 && self.cursor_moved.elapsed() >= CURSOR_INTERVAL
@@ -178,6 +179,7 @@ impl Committer {
             next.into_iter().map(|next| OffsetMove { partition, expected, next }).collect();
         let mut failed = false;
         loop {
+            // Anew at each attempt, because commands get their time from the attempt that succeeds.
             changes.now = api_now();
             match control.apply(*epoch, &changes).await {
                 Ok(Applied::Done) => break,

@@ -186,3 +186,22 @@ async fn changes_gather_while_control_is_away() {
     let reported = tokio::time::timeout(Duration::from_secs(60), reported).await;
     assert!(reported.is_ok_and(|state| state.is_ok()), "the outage is reported");
 }
+
+#[tokio::test]
+async fn a_writer_that_has_ended_says_so_and_takes_nothing_more() {
+    let fixture = Fixture::new().await;
+    let mut writer = fixture.writer(None);
+    writer.finish(5, &mut States::default()).await.map_err(|_| "it ended").expect("stored");
+    assert_eq!(fixture.offset().await, Some(5));
+    writer.add_decoded(devices(vec![measured("a", 100)]));
+    assert!(writer.write(9, &mut States::default()).await.is_ok());
+    assert_eq!(fixture.offset().await, Some(5), "nobody writes any more");
+}
+
+#[tokio::test]
+async fn the_offset_alone_is_written_where_control_had_none() {
+    let fixture = Fixture::new().await;
+    let mut writer = fixture.writer(None);
+    store(&mut writer, 0, &mut States::default()).await;
+    assert_eq!(fixture.offset().await, Some(0), "even at the beginning of the log");
+}

@@ -140,9 +140,13 @@ impl ControlWriter {
         }
         match self.readiness().await {
             Readiness::Ready => {}
+            // Not lost: the batch stays here, and `written_at` as well, so that it is due again at
+            // once.
             Readiness::Busy => return Ok(()),
             Readiness::Ended => return self.task_ended().await,
         }
+        // Noted when the batch is handed over: until then the readings of a device may still join
+        // it.
         self.readings_written.extend(self.batch.devices_with_readings());
         let mut changes = self.batch.take();
         changes.judgements.extend(states.take_unsaved_states());
@@ -196,6 +200,7 @@ impl ControlWriter {
             if begun.elapsed() > SETTLE_TIMEOUT {
                 return Ok(false);
             }
+            // A commit takes a few milliseconds.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -28,6 +28,7 @@ impl Clock {
             self.since = at;
             self.last = Some(at);
         }
+        // Never back by a little: what was silent at a time stays so.
         self.last = self.last.max(Some(at));
     }
 }

@@ -157,7 +157,9 @@ impl StreamDecoder {
     fn bad_record(&mut self, offset: i64, entry: Entry, error: &str, sinks: SinkOffsets) {
         let detail = Some(error.to_owned());
         let letter = DeadLetter::whole(Reason::BadRecord, detail, 0, entry.value);
-        let facts = self.facts(offset, "", Kind::Reject.as_str(), "", 0);
+        // It has no time of its own. Those of the epoch would be past retention at once.
+        let received_at = self.clock.last.unwrap_or(0);
+        let facts = self.facts(offset, "", Kind::Reject.as_str(), "", received_at);
         if offset >= sinks.rows_from {
             self.dead_letters.push(&facts, &letter);
         }

@@ -47,6 +47,7 @@ pub(super) fn split_by_keys(
             }
         }
     }
+    // One reading without a known key is enough for the alert to stay.
     unknown.iter().for_each(|reading| {
         known.remove(reading.device_id.as_str());
     });
@@ -83,3 +84,6 @@ pub(crate) fn arrivals(rows: &RecordBatch) -> impl Iterator<Item = (&str, Micros
         column("device_id").into_iter().flat_map(|c| c.as_string::<i32>().iter().flatten());
     devices.zip(times("ts").iter().zip(times("received_at"))).map(|(d, (ts, at))| (d, *ts, *at))
 }
+
+#[cfg(test)]
+mod tests;

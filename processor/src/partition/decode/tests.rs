@@ -286,3 +286,82 @@ fn the_sink_that_is_ahead_skips_record_by_record() {
     assert_eq!(nothing.rows.dead_letters.num_rows(), 0);
     assert_eq!(nothing.changes, Changes::default());
 }
+
+#[test]
+fn an_entry_of_a_stranger_has_the_time_of_the_record_before_it() {
+    let stranger = || Entry { value: Bytes::from_static(b"stranger"), ..Entry::default() };
+    let all = SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let times = |entries: Vec<Entry>| -> Vec<i64> {
+        let letters = decode(entries, all).rows.dead_letters;
+        let times = letters.column_by_name("received_at").expect("a column");
+        times.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().values().to_vec()
+    };
+    let arrival = moment_of("2026-05-16T17:06:40Z");
+    assert_eq!(times(vec![entry(Kind::Pulse, "", ""), stranger()]), [arrival]);
+    assert_eq!(times(vec![stranger()]), [0], "nothing is known yet");
+}
+
+#[test]
+fn an_empty_batch_changes_nothing() {
+    let decoded = decode(Vec::new(), SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 });
+    assert_eq!(decoded.rows.telemetry.num_rows() + decoded.rows.dead_letters.num_rows(), 0);
+    assert!(decoded.rows.ledger.is_empty() && decoded.reports.is_empty());
+    assert_eq!((decoded.changes, decoded.clock.last), (Changes::default(), None));
+}
+
+#[test]
+fn a_decoder_keeps_nothing_of_a_batch_but_the_time() {
+    let all = SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let mut decoder = StreamDecoder::new(0, 0, Limits::default(), Arc::default());
+    let first = (0..).zip(stream()).collect();
+    let first = decoder.decode(first, all, &|_, _| true).expect("schema");
+    assert!(!first.messages.is_empty() && !first.rows.ledger.is_empty());
+    let second = decoder.decode(Vec::new(), all, &|_, _| true).expect("schema");
+    assert!(second.messages.is_empty() && second.rows.ledger.is_empty());
+    assert_eq!(second.rows.dead_letters.num_rows(), 0);
+    assert_eq!(second.clock, first.clock);
+}
+
+#[test]
+fn a_replayed_record_does_not_move_the_clock() {
+    let mut replayed = entry(Kind::Telemetry, "d", r#"{"ts":1778951132,"f":50}"#);
+    replayed.headers.push((Bytes::from_static(b"replay_of"), Bytes::from_static(b"0:1:2:3")));
+    let all = SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let decoded = decode(vec![replayed], all);
+    assert_eq!(decoded.clock.last, None, "it arrived long ago");
+    assert_eq!(decoded.replayed.len(), 1);
+}
+
+#[test]
+fn what_has_no_row_is_replayed_all_the_same() {
+    let with = |kind: Kind, payload: &str| {
+        let mut entry = entry(kind, "reg", payload);
+        entry.headers.push((Bytes::from_static(b"replay_of"), Bytes::from_static(b"0:1:2:3")));
+        entry
+    };
+    let entries = vec![
+        with(Kind::Register, r#"{"device_id":"reg"}"#),
+        with(Kind::Heartbeat, r#"{"ts":1778951132}"#),
+        with(Kind::Status, "sideways"),
+    ];
+    let all = SinkOffsets { rows_from: 0, changes_from: 0, ledger_from: 0 };
+    let replayed = decode(entries, all).replayed;
+    let facts: Vec<_> = replayed.iter().map(|r| (r.offset, r.decoded, r.has_row)).collect();
+    assert_eq!(facts, [(0, true, false), (1, true, true), (2, false, false)]);
+}
+
+#[test]
+fn readings_that_only_control_lacks_give_no_rows() {
+    let readings = || {
+        (0..4).map(|n| {
+            entry(Kind::Telemetry, "new", &format!(r#"{{"ts":{},"f":50}}"#, 1_778_951_132 + n))
+        })
+    };
+    let sinks = SinkOffsets { rows_from: 3, changes_from: 1, ledger_from: 2 };
+    let decoded = decode(readings().collect(), sinks);
+    assert_eq!(decoded.rows.telemetry.num_rows(), 1);
+    assert_eq!(decoded.messages.len(), 1, "kept for rows alone");
+    assert_eq!(decoded.rows.ledger.total().records, 2);
+    let newest = decoded.changes.devices.first().and_then(|d| d.telemetry);
+    assert_eq!(newest.map(|at| at.timestamp()), Some(1_778_951_135));
+}

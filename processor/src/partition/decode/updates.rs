@@ -111,6 +111,7 @@ impl DeviceUpdates {
         let (at, retained) = (api_time(record.headers.received_at), record.headers.retained);
         // A message that the broker had retained, or that is replayed, is no evidence of the
         // present.
+        // Of a retained message it is not known when it was sent.
         let is_live = !retained && record.headers.replay_of.is_none();
         let received = record.headers.received_at;
         match payload {
@@ -169,6 +170,8 @@ impl DeviceUpdates {
     }
 
     fn signal(&mut self, device_id: &str, signal: Signal) {
+        // A `Heard` after this signal is a report of its own: replacing the one before would move
+        // it ahead of the signal.
         self.last_heard.remove(device_id);
         self.reports.push((device_id.to_owned(), DeviceReport::Signal(signal)));
     }
@@ -245,6 +248,7 @@ impl DeviceUpdates {
         self.reports.push((device_id.to_owned(), report));
         let at = time::to_datetime(ts).unwrap_or_else(|| api_time(received));
         if let Some(update) = self.device(device_id, api_time(received))
+            // Heartbeats from a buffer arrive after newer ones.
             && update.heartbeat.as_ref().is_none_or(|(newest, _)| *newest < at)
         {
             update.heartbeat = Some((at, Box::new(heartbeat)));
@@ -297,24 +301,4 @@ pub(crate) const fn names_device(kind: Kind) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_clock_reports_the_first_and_the_last_are_kept() {
-        let mut updates = DeviceUpdates::new(Limits::default());
-        let second = |n: i64| n * time::SECOND;
-        for (at, ahead) in [(0, 120), (30, 120), (60, 121), (70, 0), (80, 0), (90, 0)] {
-            updates.clock("d", second(at + ahead), second(at));
-        }
-        let reports: Vec<(i64, bool)> = updates
-            .reports
-            .iter()
-            .filter_map(|(_, report)| match report {
-                DeviceReport::Clock { at, ahead } => Some((at / time::SECOND, ahead.is_some())),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(reports, [(0, true), (60, true), (70, false), (90, false)]);
-    }
-}
+mod tests;

@@ -40,6 +40,7 @@ pub(super) fn find_conflicts(
             in_batch.insert(reading, row);
             continue;
         }
+        // The batch comes first: a reading that it has as new is not stored yet.
         let before = in_batch.get(&reading).map(|first| (rows, *first));
         // A stored reading that retention has dropped meanwhile can't be compared with.
         let Some(before) = before.or_else(|| stored.get(reading.0, reading.1)) else { continue };

@@ -114,6 +114,7 @@ impl Deduplicator {
         for ((device, ts), _) in readings.iter().zip(is_stored).filter(|(_, stored)| *stored) {
             wanted.entry((*device).into()).or_default().insert(*ts);
         }
+        // Nearly all batches repeat nothing, and ask nobody.
         let mut stored = StoredReadings::default();
         if wanted.is_empty() {
             return Ok(stored);
@@ -176,3 +177,6 @@ fn new_rows(rows: &RecordBatch, verdicts: &Verdicts) -> Result<RecordBatch, Fata
     metrics::counter!("acuvim_same_ts_total").increment(conflicts as u64);
     filter_record_batch(rows, new).map_err(Fatal::failed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ pub(super) fn anomaly_change(device_id: &str, condition: &Condition) -> AlertCha
         ..NewAlert::of_health(id, device_id, name, api_time(condition.ts))
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,7 @@ impl Counters {
                 None => device.into(),
             };
             let counters = self.devices.entry(Arc::clone(&id)).or_default();
+            // A counter that seems to fall because a reading is late is not suspect.
             if ts <= counters.last {
                 continue;
             }
@@ -122,3 +123,6 @@ fn columns(rows: &RecordBatch) -> Vec<Column<'_>> {
     };
     READINGS.iter().filter_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

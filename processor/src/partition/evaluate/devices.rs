@@ -203,6 +203,8 @@ impl Devices {
             let at = sent.get(&suspect.device).copied().unwrap_or(ts);
             let device = self.device(&suspect.device);
             let condition = device.vitals.suspect_counter(ts, suspect.counter, value);
+            // By the time of the newest reading: suspect ones are known later, and their own times
+            // may lie far apart.
             let recent = device.suspect_written.is_some_and(|last| at - last < SUSPECT_INTERVAL);
             if recent && condition.is_none() {
                 continue;
@@ -275,6 +277,7 @@ impl Device {
         if matches!(signal, Signal::Heard { .. }) && changed.is_none() && recent {
             return;
         }
+        // Other signals are written at once, and tell that the device is heard as well.
         self.heard_written = Some(at);
         let mut note = DeviceUpdate::new(device_id, api_time(at));
         note.status.extend(changed.map(step));
@@ -346,3 +349,6 @@ fn vitals_note(device_id: &str, device: &Device, ts: Micros) -> DeviceUpdate {
     note.vitals = serde_json::to_string(&device.vitals).ok();
     note
 }
+
+#[cfg(test)]
+mod tests;

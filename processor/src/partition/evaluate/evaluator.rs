@@ -100,6 +100,7 @@ impl RuleEvaluator {
         for (device, states) in stored.rule_states.into_iter().filter(|(id, _)| ours(id)) {
             match serde_json::from_str::<Vec<(Uuid, State)>>(&states) {
                 Ok(states) => evaluator.judge.load(&device, states),
+                // One device's damaged states must not keep the whole partition from starting.
                 Err(error) => tracing::error!(device, %error, "stored rule states can't be read"),
             }
         }
@@ -141,6 +142,8 @@ impl RuleEvaluator {
         let options = &self.context.options;
         let due = self.silence_checked.elapsed() >= options.health_check;
         let (Some(last), true) = (clock.last, due) else { return found };
+        // This process's clock only limits how often silence is evaluated; the result depends on
+        // the log's.
         self.silence_checked = Instant::now();
         // An ingest whose clock is ahead must not make devices silent before their time.
         let until = last.min(Utc::now().timestamp_micros()) - TRANSIT_TIME;

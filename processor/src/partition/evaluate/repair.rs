@@ -43,6 +43,8 @@ impl RepairQueue {
     pub fn schedule(&mut self, device_id: Arc<str>, from: Micros, now: Instant) -> bool {
         match self.due.get_mut(&device_id) {
             Some(due) => {
+                // The device's newest late reading decides when it is calm, also one that the
+                // repair covers already.
                 due.last = now;
                 let wider = from < due.from;
                 due.from = from.min(due.from);
@@ -58,6 +60,7 @@ impl RepairQueue {
     /// The device that has waited longest among those whose late readings have ceased.
     pub fn next(&self, now: Instant, calm: Duration) -> Option<(Arc<str>, Micros)> {
         let ready = |due: &Due| now - due.last >= calm || now - due.first >= LONGEST_WAIT;
+        // A list of all: few devices have late readings at a time.
         let ready = self.due.iter().filter(|(_, due)| ready(due));
         let (device_id, due) = ready.min_by_key(|(_, due)| due.first)?;
         Some((Arc::clone(device_id), due.from))
@@ -133,6 +136,8 @@ impl Repair {
             if recent.newest().is_none() {
                 state.forget_waiting();
             }
+            // An episode that is open at the beginning is carried on: its beginning is before the
+            // readings that are evaluated.
             if let State::Open { episode, .. } = state {
                 let Open { started, raised, flapping, .. } = episode;
                 let marks = Marks { started, raised, ended: None, flapping };
@@ -278,48 +283,4 @@ pub(super) fn last_ts(rows: &RecordBatch) -> Option<Micros> {
 }
 
 #[cfg(test)]
-mod tests {
-    use acuvim_model::event::Mark;
-    use acuvim_wire::Identity;
-
-    use super::*;
-
-    const CALM: Duration = Duration::from_secs(3);
-
-    #[test]
-    fn a_repair_waits_until_late_readings_cease_but_not_for_ever() {
-        let mut queue = RepairQueue::default();
-        let begun = Instant::now();
-        let after = |seconds: u64| begun + Duration::from_secs(seconds);
-        assert!(queue.schedule("a".into(), 100, begun), "a new repair has to be stored");
-        assert!(!queue.schedule("a".into(), 150, after(1)), "it covers this reading already");
-        assert!(queue.schedule("a".into(), 50, after(2)), "it has to begin earlier");
-        assert_eq!(queue.next(after(4), CALM), None);
-        assert_eq!(queue.next(after(5), CALM), Some(("a".into(), 50)));
-        queue.schedule("a".into(), 60, after(59));
-        assert_eq!(queue.next(after(59), CALM), None);
-        assert_eq!(queue.next(after(60), CALM), Some(("a".into(), 50)));
-        queue.done("a");
-        assert_eq!((queue.next(after(99), CALM), queue.len()), (None, 0));
-    }
-
-    #[test]
-    fn the_device_that_has_waited_longest_is_repaired_first() {
-        let mut queue = RepairQueue::default();
-        let begun = Instant::now();
-        queue.schedule("b".into(), 1, begun);
-        queue.schedule("a".into(), 1, begun + Duration::from_secs(1));
-        let next = queue.next(begun + Duration::from_secs(9), CALM);
-        assert_eq!(next.map(|(device, _)| device), Some("b".into()));
-    }
-
-    #[test]
-    fn a_repair_begins_before_what_a_rule_waits_for() {
-        let id = Uuid::nil();
-        assert_eq!(begin_of(100, &[]), 100);
-        assert_eq!(begin_of(100, &[(id, State::Quiet)]), 100);
-        let at = Identity { epoch: 0, partition: 0, offset: 0, item: 0 };
-        let since = Mark { ts: 40, at };
-        assert_eq!(begin_of(100, &[(id, State::Pending(since))]), 39);
-    }
-}
+mod tests;

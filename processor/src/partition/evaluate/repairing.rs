@@ -95,6 +95,7 @@ impl RuleEvaluator {
         let certain = self.certain(&device, from, set.longest_wait()).await?;
         let begin = begin_of(certain, &states);
         let recent = self.recent_before(&device, begin).await?;
+        // Episodes that were over by then may still count for flapping.
         let remembered = begin.saturating_sub(set.longest_memory());
         let recorded = self.recorded(&device, remembered).await?;
         tracing::debug!(device = &*device, "a repair begins");
@@ -188,6 +189,8 @@ impl RuleEvaluator {
         tokio::task::block_in_place(|| repair.window(&self.rules, &rows, until))
             .map_err(|error| RepairError::Fatal(Fatal::failed(error)))?;
         let newest = lake.newest().get(&repair.device_id);
+        // By the newest reading and not by the current time: a device may have stopped sending long
+        // ago.
         let is_last = newest.is_none_or(|newest| until > newest);
         Ok(if is_last { WindowEnd::Last } else { WindowEnd::More })
     }
@@ -215,6 +218,8 @@ impl RuleEvaluator {
         self.judge.load(&device, repaired.states);
         self.judge.recall(&device, repaired.recent);
         self.changed.insert(Arc::clone(&device));
+        // In memory at once; should the write to control fail, the repair is still stored there and
+        // done again after a restart.
         self.repairs.done(&device);
         Some(BatchEvaluation {
             alerts: repaired.alerts,

@@ -44,6 +44,7 @@ impl RuleEvaluator {
     /// decides whether that is a gap for this device.
     pub async fn recall(&mut self, rows: &RecordBatch, newest: &NewestBefore) -> Result<(), Fatal> {
         let set = &self.rules.set;
+        // Rules that wait for nothing don't care about gaps.
         if rows.num_rows() == 0 || set.longest_wait() == 0 {
             return Ok(());
         }

@@ -9,7 +9,7 @@ fn at() -> DateTime<Utc> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it reads better at its calls")]
-fn event(step: &str, change: Json) -> Event {
+pub(in crate::jobs::notifications) fn event(step: &str, change: Json) -> Event {
     let mut alert = json!({
         "id": Uuid::nil(), "device_id": "d1", "alert_type": "overvoltage", "severity": "warning",
         "message": "d1: 256 V", "value": null, "threshold": null, "metadata": null,

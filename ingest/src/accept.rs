@@ -27,7 +27,7 @@ pub struct AcceptLimits {
 pub struct Incoming<'a> {
     /// The MQTT topic.
     pub topic: &'a str,
-    /// The payload.
+    /// The payload, of any length and content.
     pub payload: Bytes,
     /// Whether a broker replayed it as a retained message.
     pub retained: bool,
@@ -77,6 +77,7 @@ pub fn accept(limits: &AcceptLimits, message: &Incoming<'_>) -> Acceptance {
         Uplink::Device { device_id, .. } if message.sender.is_some_and(|s| s != device_id) => {
             Acceptance::Drop(DropReason::NotOwnTopic)
         }
+        // Before the checks of ids, which would keep the payload whole.
         _ if message.payload.len() > limits.max_payload => {
             let key = device_of(&limits.topic_prefix, message);
             Acceptance::Append(reject(message, &key, Reason::TooLarge))
@@ -116,6 +117,8 @@ pub(crate) fn device_of(prefix: &str, message: &Incoming<'_>) -> String {
 
 fn registration(message: &Incoming<'_>) -> Record {
     match (registering_device(&message.payload), message.sender) {
+        // Kept as evidence under the sender: a device with the secret of another one, or a mistake at
+        // provisioning.
         (Some(id), Some(sender)) if id != sender => reject(message, sender, Reason::IdMismatch),
         (Some(id), _) => record(message, &id, Kind::Register),
         // An authenticated sender is known without the payload; the processor reports what is wrong with it.
@@ -227,7 +230,47 @@ mod tests {
         }
     }
 
+    /// The evidence of a refused message is complete up to 64 KiB, and can be compared by its hash.
+    #[test]
+    fn a_reject_keeps_the_first_64_kib_and_the_hash_of_all() {
+        for (length, kept) in [(0, 0), (KEPT - 1, KEPT - 1), (KEPT, KEPT), (KEPT + 1, KEPT)] {
+            let Acceptance::Append(record) =
+                decide("acuvim/a b/telemetry", vec![7_u8; length], None)
+            else {
+                panic!()
+            };
+            let reject = record.headers.reject.expect("a reject");
+            assert_eq!((record.value.len(), reject.length), (kept, length as u64));
+        }
+        let Acceptance::Append(record) = decide("acuvim/a b/telemetry", "abc", None) else {
+            panic!()
+        };
+        // The example of FIPS 180-4.
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(record.headers.reject.expect("a reject").sha256, sha256);
+    }
+
     proptest! {
+        /// An authenticated device can store nothing under another id, whatever it sends where.
+        #[test]
+        fn the_key_of_a_record_is_its_sender(
+            topic in prop_oneof![
+                "acuvim/(d1|d2|a b|)/(telemetry|status|resp|alerts|heartbeat|cmd)",
+                Just("devices/register".to_owned()),
+                ".{0,30}",
+            ],
+            payload in prop_oneof![
+                Just(r#"{"device_id":"d2"}"#.to_owned()), Just(r#"{"device_id":"d1"}"#.to_owned()),
+                ".{0,30}",
+            ],
+        ) {
+            if let Acceptance::Append(record) = decide(&topic, payload, Some("d1")) {
+                prop_assert_eq!(record.key.as_ref(), b"d1");
+                prop_assert_eq!(record.headers.topic.as_ref(), topic.as_bytes());
+                prop_assert_eq!(record.headers.received_at, 7);
+            }
+        }
+
         #[test]
         fn no_topic_or_payload_panics(
             topic in ".{0,60}",

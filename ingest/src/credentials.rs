@@ -41,6 +41,7 @@ impl CredentialsWatch {
     pub(crate) async fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let mut values = self.values.clone();
         let known = values.borrow_and_update().admit(access, prefix);
+        // Newer credentials can only help a client that shows some.
         if known.is_some() || access.username.is_none() {
             return known;
         }
@@ -91,10 +92,13 @@ impl Credentials {
     #[must_use]
     pub fn admit(&self, access: &Access<'_>, prefix: &str) -> Option<Identity> {
         let identity = match access.username {
+            // No user name at all. A wrong one is never taken for an anonymous client, or a device with an
+            // old secret would go on unnoticed.
             None if self.is_open_to(access) => Identity::Anonymous,
             None => return None,
             Some(device) => {
                 let stored = self.secrets.get(device)?.as_deref()?;
+                // Checked together with the secret, so that the answer does not tell which of both was wrong.
                 let own_client = access.client_id == device || is_random(access.client_id);
                 let shown = hash(access.password?);
                 // In constant time, so that the duration does not reveal how many bytes are right.
@@ -127,7 +131,8 @@ impl Credentials {
     fn is_open_to(&self, access: &Access<'_>) -> bool {
         self.anonymous
             && access.password.is_none()
-            && access.from.is_loopback()
+            // A listener on `[::]` sees 127.0.0.1 as ::ffff:127.0.0.1.
+            && access.from.to_canonical().is_loopback()
             && !access.from_a_page
             && !self.guards(access.client_id)
     }
@@ -341,6 +346,49 @@ mod tests {
         assert!(owns("d1", "site/a/d1/status", "site/a"));
         for other in ["acuvim/d11/telemetry", "acuvim/d1", "d1/telemetry", "devices/register"] {
             assert!(!owns("d1", other, "acuvim"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_only_begins_like_a_devices_own_is_not() {
+        for (device, topic, prefix) in [
+            ("d1", "acuvim/d1x/telemetry", "acuvim"),
+            ("d1", "acuvim/x/d1/telemetry", "acuvim"),
+            ("d1", "acuvimd1/telemetry", "acuvim"),
+            ("d1", "Acuvim/d1/telemetry", "acuvim"),
+            ("d1", "site/a/d1/telemetry", "site"),
+            ("", "acuvim/d1/telemetry", "acuvim"),
+        ] {
+            assert!(!owns(device, topic, prefix), "{device} {topic} {prefix}");
+        }
+    }
+
+    /// A disabled device has no secret, so nothing that it shows can be right, the empty one included.
+    #[test]
+    fn a_hash_or_an_empty_secret_is_no_secret() {
+        let stored = hash(b"one");
+        for password in [stored.as_bytes(), b"", b"one\0", b"On", b"one "] {
+            assert_eq!(admit(&access(Some("d1"), Some(password))), None);
+            assert_eq!(admit(&access(Some("off"), Some(password))), None);
+        }
+    }
+
+    #[test]
+    fn anonymous_clients_come_from_a_loopback_address() {
+        for (from, may) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:192.168.0.1", false),
+            ("0.0.0.0", false),
+            ("192.168.0.1", false),
+            ("fe80::1", false),
+            ("::", false),
+        ] {
+            let from = from.parse().expect("an address");
+            let access = Access { from, ..access(None, None) };
+            assert_eq!(admit(&access).is_some(), may, "{from}");
         }
     }
 

@@ -63,6 +63,7 @@ impl DailyUse {
     pub fn count(&self, device: &str, kind: Kind, bytes: usize, at: Micros) -> Allowance {
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
         let day = at.div_euclid(DAY);
+        // All counts at once, so that the map is also emptied of devices that are gone.
         if today.day != day {
             *today = Today { day, devices: HashMap::new() };
         }
@@ -101,6 +102,7 @@ impl Today {
     fn entry(&mut self, device: &str) -> Option<&mut Use> {
         if !self.devices.contains_key(device) {
             if self.devices.len() >= MAX_DEVICES {
+                // Those over their limit stay, or filling the map with made-up devices would lift it.
                 self.devices.retain(|_, used| used.reported_bytes || used.reported_alerts);
             }
             if self.devices.len() >= MAX_DEVICES {

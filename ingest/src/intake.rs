@@ -33,9 +33,9 @@ pub enum Taken {
 /// Whether the log accepts appends, for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IntakeState {
-    /// It does.
+    /// Appends succeed.
     Taking,
-    /// It does not, for this reason.
+    /// Appends fail, first for this reason, and messages are not acknowledged meanwhile.
     Withholding(String),
 }
 
@@ -84,6 +84,7 @@ impl Intake {
             Acceptance::Append(record) => {
                 let (device, kind) = (record.key.clone(), self.counted_kind(&message, &record));
                 let taken = self.append(record, &message).await;
+                // The device will send it again, and must not be charged twice.
                 if taken == Taken::Withheld {
                     let device = String::from_utf8_lossy(&device);
                     self.daily.uncount(&device, kind, message.payload.len());
@@ -108,13 +109,12 @@ impl Intake {
             let entries = records.iter().map(|(record, _)| self.routed(record.clone())).collect();
             let error = match self.log.append(LogTopic::Uplink, entries).await {
                 Ok(_) => break,
-                Err(error) if error.kind() == ErrorKind::Refused => {
-                    self.reject_largest(&mut records).await;
-                    continue;
-                }
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
-            self.withhold(error);
+            if error.kind() == ErrorKind::Refused && self.reject_largest(&mut records) {
+                continue;
+            }
+            self.withhold(error.to_string());
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -129,6 +129,7 @@ impl Intake {
         let acceptance = accept(&self.limits, message);
         let Acceptance::Append(record) = &acceptance else { return acceptance };
         let device = String::from_utf8_lossy(&record.key).into_owned();
+        // Without a device nobody has a limit: these are rejects, and the rate of each client is limited.
         if device.is_empty() {
             return acceptance;
         }
@@ -155,6 +156,7 @@ impl Intake {
     async fn append(&self, record: Record, message: &Incoming<'_>) -> Taken {
         let kind = record.headers.kind.as_str();
         let deadline = Instant::now() + self.patience;
+        let mut is_reject = record.headers.reject.is_some();
         let mut entry = self.routed(record);
         let mut pause = FIRST_PAUSE;
         loop {
@@ -165,15 +167,19 @@ impl Intake {
                     count_stored(kind);
                     return Taken::Stored;
                 }
-                Ok(Err(error)) if error.kind() == ErrorKind::Refused => {
+                // A reject that is refused as well could only be replaced by the same one, again and again
+                // without a pause: the log is treated as away.
+                Ok(Err(error)) if error.kind() == ErrorKind::Refused && !is_reject => {
                     let device = device_of(&self.limits.topic_prefix, message);
                     entry = self.routed(reject(message, &device, Reason::RefusedByLog));
+                    is_reject = true;
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "the log does not answer".to_owned(),
             };
             self.withhold(error);
+            // Not after the pause: the answer would come later than the device waits for it.
             if Instant::now() + pause > deadline {
                 metrics::counter!("acuvim_ingest_withheld_total").increment(1);
                 return Taken::Withheld;
@@ -184,20 +190,17 @@ impl Intake {
     }
 
     /// The log refuses one record of a batch for good, without saying which. Replaces the largest one by a
-    /// reject, which is small: after a few rounds the log takes the batch.
-    async fn reject_largest(&self, records: &mut [(Record, &Incoming<'_>)]) {
+    /// reject, which is small: after a few rounds the log takes the batch. False if only rejects are left:
+    /// nothing here can help then, and the log is treated as away.
+    fn reject_largest(&self, records: &mut [(Record, &Incoming<'_>)]) -> bool {
         let largest = records
             .iter_mut()
             .filter(|(record, _)| record.headers.reject.is_none())
             .max_by_key(|(record, _)| record.value.len());
-        match largest {
-            Some((record, message)) => {
-                let device = device_of(&self.limits.topic_prefix, message);
-                *record = reject(message, &device, Reason::RefusedByLog);
-            }
-            // Even rejects are refused. Nothing here can help, so it is treated as an outage of the log.
-            None => tokio::time::sleep(LONGEST_PAUSE).await,
-        }
+        let Some((record, message)) = largest else { return false };
+        let device = device_of(&self.limits.topic_prefix, message);
+        *record = reject(message, &device, Reason::RefusedByLog);
+        true
     }
 
     fn routed(&self, record: Record) -> (u32, Entry) {
@@ -207,6 +210,7 @@ impl Intake {
     /// Reports the outage of the log once, however many messages meet it.
     fn withhold(&self, reason: String) {
         self.state.send_if_modified(|state| {
+            // Thousands of messages may meet the same outage.
             let first = *state == IntakeState::Taking;
             if first {
                 tracing::warn!(%reason, "the log takes nothing; messages are not acknowledged");

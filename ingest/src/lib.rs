@@ -15,6 +15,8 @@ mod intake;
 #[cfg(test)]
 mod memory_log;
 mod pulse;
+#[cfg(test)]
+mod testing;
 
 pub use accept::{AcceptLimits, Acceptance, DropReason, Incoming, accept};
 pub use bridge::{Bridge, BridgeOptions, BridgeState, MqttVersion};

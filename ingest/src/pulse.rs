@@ -21,6 +21,7 @@ pub(crate) async fn run(log: Arc<dyn Log>, interval: Duration, hears: impl Fn() 
     let interval = interval.clamp(SHORTEST, LONGEST);
     loop {
         if hears() {
+            // In every partition, because a reader of one can't tell from another whether messages come in.
             let entries = (0..log.partitions()).map(|partition| (partition, pulse())).collect();
             if let Err(error) = log.append(LogTopic::Uplink, entries).await {
                 tracing::debug!(%error, "a pulse was not stored");

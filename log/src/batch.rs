@@ -16,7 +16,7 @@ pub struct Bounds {
 /// How much one read may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimit {
-    /// Records.
+    /// The most records; one is returned even if this is 0.
     pub records: usize,
     /// Bytes of keys, headers and values. One record is returned even if it alone is larger: otherwise its
     /// reader would never get past it.

@@ -10,6 +10,8 @@ mod embedded;
 mod error;
 mod kafka;
 mod log;
+#[cfg(test)]
+mod testing;
 
 pub use acuvim_wire::{
     entry::{BadEntry, Entry},

@@ -3,3 +3,5 @@
 
 pub mod fleet;
 pub mod mqtt;
+#[cfg(test)]
+mod testing;

@@ -64,7 +64,9 @@ impl Connection {
         let mut mqtt = MqttOptions::new(&options.client_id, &options.host, options.port);
         mqtt.set_keep_alive(Duration::from_secs(60))
             .set_max_packet_size(8 << 20, 8 << 20)
+            // A device sends few at a time; benchmarks send as many as the broker takes.
             .set_inflight(200)
+            // A simulated device answers a command once; one from an earlier run must not come back.
             .set_clean_session(true);
         if let Some((user, password)) = &options.login {
             mqtt.set_credentials(user, password);
@@ -115,6 +117,7 @@ impl Connection {
             return Err(Self::lost());
         }
         let (sender, acknowledged) = oneshot::channel();
+        // Packet ids are told to callers in the order of this queue, so both orders have to be the same.
         let _turn = self.publishing.lock().await;
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(sender);
         self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.map_err(broken)?;
@@ -161,6 +164,18 @@ async fn connect(events: &mut EventLoop) -> Result<(), Error> {
 
 /// Runs the connection until it breaks. Callers that wait then notice that their sender is dropped.
 async fn drive(mut events: EventLoop, queue: Queue, messages: mpsc::Sender<(String, Vec<u8>)>) {
+    dispatch(&mut events, &queue, &messages).await;
+    // First the connection and then the queue: a message that is handed over in between is refused, while one
+    // that came behind an emptied queue would be waited for without end.
+    drop(events);
+    queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+async fn dispatch(
+    events: &mut EventLoop,
+    queue: &Queue,
+    messages: &mpsc::Sender<(String, Vec<u8>)>,
+) {
     let mut in_flight: HashMap<u16, oneshot::Sender<()>> = HashMap::new();
     loop {
         match events.poll().await {
@@ -176,12 +191,10 @@ async fn drive(mut events: EventLoop, queue: Queue, messages: mpsc::Sender<(Stri
                 }
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {
+                // Dropped if nobody reads: waiting would keep acknowledgements from coming in.
                 let _ = messages.try_send((message.topic, message.payload.to_vec()));
             }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => {
-                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                return;
-            }
+            Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
             Ok(_) => {}
         }
     }
@@ -191,3 +204,6 @@ async fn drive(mut events: EventLoop, queue: Queue, messages: mpsc::Sender<(Stri
 fn broken(error: rumqttc::ClientError) -> Error {
     Error::Broken(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,13 +99,16 @@ impl ImageCheck {
     /// # Errors
     /// As soon as something is wrong with the image.
     pub fn update(&mut self, mut bytes: &[u8]) -> Result<(), ImageError> {
+        // The only bytes that are needed after they were hashed; an image can be as large as its slot.
         let room = (DESCRIPTOR + DESCRIPTOR_BYTES).saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(room));
         while !bytes.is_empty() {
             let taken = self.consume(bytes)?;
             let (now, later) = bytes.split_at(taken.min(bytes.len()));
+            // Before the part is finished: the appended hash covers the checksum, which ends its part.
             self.hash.update(now);
             self.read += now.len() as u64;
+            // After each piece and not at the end, so that an endless upload is cut off.
             if self.read > self.slot {
                 return Err(ImageError::TooLarge { slot: self.slot });
             }
@@ -170,6 +173,7 @@ impl ImageCheck {
             }
             _ => {}
         }
+        // Not in the match above: a segment of no bytes ends with its header.
         if self.part == Part::Data(0) {
             self.segment += 1;
             self.part = match self.segment < self.segments {
@@ -210,6 +214,7 @@ impl ImageCheck {
         if length % 4 != 0 || length >= SEGMENT_LIMIT {
             return Err(ImageError::SegmentLength { index: self.segment, length });
         }
+        // In 64 bits: the length in the header is not to be trusted.
         if self.read + u64::from(length) > self.slot {
             return Err(ImageError::TooLarge { slot: self.slot });
         }
@@ -231,6 +236,7 @@ impl ImageCheck {
             return Err(ImageError::Truncated { have: self.read, within: self.part.name() });
         }
         let descriptor = descriptor(&self.head);
+        // Images of old ESP-IDF versions have no descriptor, but every application runs from flash.
         if descriptor.is_none() && !self.in_flash {
             return Err(ImageError::NotAnApplication);
         }
@@ -275,3 +281,6 @@ fn descriptor(head: &[u8]) -> Option<Descriptor> {
         idf_version: text(0x70, 32),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,25 @@ impl From<object_store::Error> for Error {
 mod tests {
     use super::*;
 
+    /// Whoever runs the server corrects settings; everything else is worth another try.
+    #[test]
+    fn an_error_of_the_store_says_what_to_do() {
+        use object_store::Error as Store;
+        let path = || "a.bin".to_owned();
+        for (error, kind) in [
+            (Store::NotFound { path: path(), source: "x".into() }, ErrorKind::NotFound),
+            (Store::PermissionDenied { path: path(), source: "x".into() }, ErrorKind::Setup),
+            (Store::Unauthenticated { path: path(), source: "x".into() }, ErrorKind::Setup),
+            (Store::Generic { store: "S3", source: "x".into() }, ErrorKind::Unavailable),
+            (Store::AlreadyExists { path: path(), source: "x".into() }, ErrorKind::Unavailable),
+        ] {
+            let shown = error.to_string();
+            let ours = Error::from(error);
+            assert_eq!(ours.kind(), kind, "{shown}");
+            assert_eq!(ours.to_string(), format!("the firmware store: {shown}"));
+        }
+    }
+
     #[test]
     fn a_cause_is_kept_and_shown() {
         let missing = object_store::Error::NotFound { path: "a.bin".into(), source: "gone".into() };

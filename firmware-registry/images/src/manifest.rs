@@ -87,9 +87,11 @@ impl Signed {
         let signed = |key: &PublicKey| {
             UnparsedPublicKey::new(&ED25519, key.0).verify(self.manifest.as_bytes(), &signature)
         };
+        // Any of several, so that a key can be replaced without a day on which nothing is valid.
         if !keys.iter().any(|key| signed(key).is_ok()) {
             return Err(invalid("none of firmware.public_keys has signed this manifest"));
         }
+        // Parsed only now: nothing of a text that nobody has signed is looked at.
         serde_json::from_str(&self.manifest)
             .map_err(|e| Error::caused(ErrorKind::Invalid, "the signed text is not a manifest", e))
     }
@@ -113,6 +115,8 @@ impl Manifest {
         if self.version != version {
             return differs("version", &self.version, version);
         }
+        // Compared exactly: a manifest for all boards does not cover an upload for one, nor the other way
+        // round.
         if self.hardware.as_deref() != hardware {
             let all = "(all)";
             return differs(
@@ -124,7 +128,10 @@ impl Manifest {
         if self.chip != image.chip.as_str() {
             return differs("chip", &self.chip, image.chip.as_str());
         }
-        if self.size != image.size || self.sha256 != image.sha256 {
+        if self.size != image.size {
+            return differs("size", &self.size.to_string(), &image.size.to_string());
+        }
+        if self.sha256 != image.sha256 {
             return differs("SHA-256", &self.sha256, &image.sha256);
         }
         match self.is_expired(now) {
@@ -139,6 +146,10 @@ impl Manifest {
         self.expires_at.is_some_and(|at| at <= now)
     }
 }
+
+/// What an ed25519 SubjectPublicKeyInfo (RFC 8410, section 4) begins with; the 32 bytes of the key follow.
+const PUBLIC_KEY_INFO: [u8; 12] =
+    [0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A private key, which signs manifests.
 pub struct SigningKey(Ed25519KeyPair);
@@ -178,6 +189,7 @@ impl SigningKey {
     /// If the text is not such a PEM.
     pub fn from_pem(pem: &str) -> Result<Self, Error> {
         let der = body(pem, "PRIVATE KEY")?;
+        // OpenSSL writes PKCS#8 version 1, which has no public key to check against.
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
             .map(Self)
             .map_err(|e| invalid(format!("not an ed25519 key in PKCS#8: {e}")))
@@ -204,9 +216,8 @@ impl PublicKey {
                 Error::caused(ErrorKind::Invalid, "a public key must be base64 or PEM", e)
             })?,
         };
-        // An ed25519 SubjectPublicKeyInfo (RFC 8410) is 12 fixed bytes followed by the key.
-        let start = if bytes.len() == 44 { 12 } else { 0 };
-        let key = bytes.get(start..).and_then(|key| key.try_into().ok());
+        // Keys of other algorithms, such as X25519, can have the same length, and would verify nothing.
+        let key = bytes.strip_prefix(&PUBLIC_KEY_INFO).unwrap_or(&bytes).try_into().ok();
         key.map(Self).ok_or_else(|| invalid("an ed25519 public key has 32 bytes"))
     }
 
@@ -292,6 +303,121 @@ mod tests {
         assert_eq!(again.public(), key.public());
         assert_eq!(PublicKey::parse(&key.public().to_base64()).expect("a key"), key.public());
         assert!(Signed::parse("{}").is_err() && PublicKey::parse("AAAA").is_err());
+    }
+
+    fn refusal(signed: &Manifest, image: &Image, hardware: Option<&str>) -> String {
+        let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let error = signed.fits(image, "1.2.0", hardware, now).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_refusal_names_the_property_with_both_values() {
+        let image = image();
+        let hardware = Some("TTGO T-Call v1.4");
+        let of = |change: fn(&mut Manifest)| {
+            let mut signed = manifest(&image);
+            change(&mut signed);
+            refusal(&signed, &image, hardware)
+        };
+        let version = of(|m| m.version = "1.1.0".into());
+        assert_eq!(version, "the signed version is `1.1.0`, the uploaded one is `1.2.0`");
+        let all = of(|m| m.hardware = None);
+        assert_eq!(all, "the signed hardware is `(all)`, the uploaded one is `TTGO T-Call v1.4`");
+        assert!(of(|m| m.chip = "ESP32-S3".into()).contains("chip is `ESP32-S3`"));
+        let size = of(|m| m.size = 7);
+        assert_eq!(size, format!("the signed size is `7`, the uploaded one is `{}`", image.size));
+        assert!(of(|m| m.sha256 = "00".into()).contains("SHA-256 is `00`"));
+        assert!(of(|m| m.expires_at = DateTime::from_timestamp(0, 0)).contains("expired"));
+    }
+
+    #[test]
+    fn a_manifest_expires_with_its_second_or_never() {
+        let at = |second| DateTime::from_timestamp(second, 0).expect("a time");
+        let signed = Manifest { expires_at: Some(at(1000)), ..manifest(&image()) };
+        assert!(!signed.is_expired(at(999)) && signed.is_expired(at(1000)));
+        let lasting = Manifest { expires_at: None, ..signed };
+        assert!(!lasting.is_expired(DateTime::<Utc>::MAX_UTC));
+    }
+
+    /// Signs any text, as a tool of another vendor might.
+    fn sign_text(key: &SigningKey, text: &str) -> Signed {
+        let signature = STANDARD.encode(key.0.sign(text.as_bytes()));
+        Signed { manifest: text.to_owned(), signature }
+    }
+
+    #[test]
+    fn a_good_signature_makes_no_manifest_of_other_text() {
+        let (key, _) = SigningKey::generate().expect("a key");
+        let good = serde_json::to_string(&manifest(&image())).expect("json");
+        assert!(sign_text(&key, &good).verify(&[key.public()]).is_ok());
+        let without = good.replace("\"sequence\":7,", "");
+        let more = good.replacen('{', "{\"channel\":\"beta\",", 1);
+        let twice = good.replacen('{', "{\"version\":\"9.9.9\",", 1);
+        for text in ["", "{}", "null", "[]", &without, &more, &twice] {
+            let error = sign_text(&key, text).verify(&[key.public()]).expect_err("no manifest");
+            assert!(error.to_string().starts_with("the signed text is not a manifest"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_signature_belongs_to_its_text() {
+        let (key, _) = SigningKey::generate().expect("a key");
+        let one = Signed::sign(&manifest(&image()), &key).expect("signed");
+        let other = Manifest { sequence: 8, ..manifest(&image()) };
+        let other = Signed::sign(&other, &key).expect("signed");
+        let swapped = Signed { manifest: one.manifest.clone(), ..other };
+        assert!(swapped.verify(&[key.public()]).is_err());
+        for signature in ["", "AAAA", "not base64!", &one.signature[4..], &"A".repeat(88)] {
+            let bad = Signed { signature: signature.into(), ..one.clone() };
+            assert!(bad.verify(&[key.public()]).is_err(), "{signature}");
+        }
+    }
+
+    #[test]
+    fn a_signature_file_has_two_fields_and_is_small() {
+        let file = |length: usize| {
+            let empty = r#"{"manifest":"","signature":""}"#.len();
+            format!(r#"{{"manifest":"{}","signature":""}}"#, "x".repeat(length - empty))
+        };
+        assert!(Signed::parse(&file(MAX_FILE_BYTES)).is_ok());
+        assert!(Signed::parse(&file(MAX_FILE_BYTES + 1)).is_err());
+        for text in
+            ["", "[]", r#"{"manifest":"a"}"#, r#"{"manifest":"a","signature":"b","key":"c"}"#]
+        {
+            let error = Signed::parse(text).expect_err("refused");
+            assert!(error.to_string().contains("acuvim firmware sign"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_the_keys_of_this_algorithm_are_taken() {
+        let (key, pem) = SigningKey::generate().expect("a key");
+        let public = key.public();
+        let encoded = |prefix: &[u8]| STANDARD.encode([prefix, &public.0].concat());
+        let wrap = |body: &str| {
+            format!("-----BEGIN PUBLIC KEY-----\r\n{body}\r\n-----END PUBLIC KEY-----\r\n")
+        };
+        let info = encoded(&PUBLIC_KEY_INFO);
+        for text in [info.clone(), format!("  {}\n", public.to_base64()), wrap(&info)] {
+            assert_eq!(PublicKey::parse(&text).expect("a key"), public, "{text}");
+        }
+        // X25519 is a key of the same length, for another purpose.
+        let mut other = PUBLIC_KEY_INFO;
+        other[8] = 0x6E;
+        for text in [encoded(&other), wrap(&encoded(&other)), encoded(&[0]), String::new()] {
+            let error = PublicKey::parse(&text).expect_err("refused");
+            assert!(error.to_string().contains("32 bytes"), "{text}: {error}");
+        }
+        let error = PublicKey::parse(&pem).expect_err("the private half");
+        let secret = pem.lines().nth(1).expect("the body");
+        assert!(!error.to_string().contains(secret), "a secret is in no message");
+        assert_eq!(format!("{key:?}"), "SigningKey");
+        let error = SigningKey::from_pem(&wrap(&info)).expect_err("the public half");
+        assert!(error.to_string().contains("BEGIN PRIVATE KEY"), "{error}");
+        let broken = pem.replace("MC", "!!").replace("MF", "!!");
+        assert!(SigningKey::from_pem(&broken).is_err());
     }
 
     #[test]

@@ -92,7 +92,9 @@ impl ImageStore {
     /// # Errors
     /// If the store can't be reached or refuses the object.
     pub async fn put(&self, bytes: Bytes) -> Result<String, Error> {
+        // Ordered by time, which helps whoever has to look at the bucket by hand.
         let name = format!("{}.bin", Uuid::now_v7());
+        // Create and not overwrite: an object that exists under the name is somebody else's.
         self.store.put_opts(&self.path(&name), bytes.into(), PutMode::Create.into()).await?;
         if let Some(folder) = &self.folder {
             let lost = |e: std::io::Error| {
@@ -116,6 +118,7 @@ impl ImageStore {
     /// If there is no such object, it is larger, or the store can't be reached.
     pub async fn get(&self, name: &str, max_bytes: u64) -> Result<(Bytes, Stamp), Error> {
         let found = self.store.get(&self.path(name)).await?;
+        // Before the body is read into memory.
         if found.meta.size > max_bytes {
             return Err(Error::new(
                 ErrorKind::Damaged,
@@ -171,3 +174,6 @@ fn sync_parents(folder: &std::path::Path) {
 fn stamp(meta: &object_store::ObjectMeta) -> Stamp {
     Stamp { size: meta.size, modified: meta.last_modified, etag: meta.e_tag.clone() }
 }
+
+#[cfg(test)]
+mod tests;

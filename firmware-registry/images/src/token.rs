@@ -33,11 +33,13 @@ impl TokenKey {
     #[must_use]
     pub fn of(secret: &[u8]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        // A key of its own for this purpose: a signature made for another one is no token.
         let own = hmac::sign(&root, b"acuvim firmware download");
         Self(hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()))
     }
 
     fn sign(&self, device_id: &str, version: &str, rest: &str) -> Vec<u8> {
+        // Separated by a byte that none of the parts can contain, so that no two triples are the same text.
         let text = format!("{device_id}\0{version}\0{rest}");
         let mac = hmac::sign(&self.0, text.as_bytes());
         mac.as_ref().iter().take(MAC_BYTES).copied().collect()
@@ -65,6 +67,7 @@ impl TokenKey {
     /// The device that a token was issued to, if it is genuine, for this version, and not expired.
     #[must_use]
     pub fn check<'t>(&self, token: &'t str, version: &str, now: DateTime<Utc>) -> Option<&'t str> {
+        // Anybody can send a token, of any length.
         if token.len() > MAX_LENGTH {
             return None;
         }
@@ -81,7 +84,61 @@ impl TokenKey {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).expect("a time")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_token_opens_one_version_to_one_device_for_a_time(
+            device in "[A-Za-z0-9_-]{1,32}", version in "[0-9.a-z+-]{1,32}",
+            other in "[0-9.a-z+-]{1,32}", until in 1_i64..4_000_000_000,
+        ) {
+            let key = TokenKey::of(b"secret");
+            let token = key.make(&device, &version, at(until)).expect("a token");
+            prop_assert!(token.len() <= MAX_LENGTH, "{token}");
+            prop_assert_eq!(key.check(&token, &version, at(until - 1)), Some(&device[..]));
+            prop_assert_eq!(key.check(&token, &version, at(until)), None);
+            prop_assert_eq!(key.check(&token, &other, at(0)).is_some(), other == version);
+        }
+
+        /// The parts of a token are not secret, so all of them have to be signed.
+        #[test]
+        fn a_token_with_another_device_or_expiry_is_refused(
+            device in "[A-Za-z0-9]{1,32}", until in 1_i64..4_000_000_000, later in 1_i64..1_000_000,
+        ) {
+            let key = TokenKey::of(b"secret");
+            let token = key.make("ACV-1", "1.2.0", at(until)).expect("a token");
+            let rest = token.strip_prefix("ACV-1.").expect("the device");
+            let stolen = format!("{device}.{rest}");
+            prop_assert_eq!(key.check(&stolen, "1.2.0", at(0)), None);
+            let (_, rest) = rest.split_once('.').expect("the expiry");
+            let longer = format!("ACV-1.{:x}.{rest}", until + later);
+            prop_assert_eq!(key.check(&longer, "1.2.0", at(0)), None);
+        }
+
+        #[test]
+        fn no_text_is_a_token(text in ".{0,140}", parts in "[0-9a-zA-Z.+_-]{0,140}") {
+            let key = TokenKey::of(b"secret");
+            for text in [text, parts] {
+                prop_assert_eq!(key.check(&text, "1.2.0", at(0)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_that_expired_before_1970_is_never_valid() {
+        let key = TokenKey::of(b"secret");
+        let token = key.make("ACV-1", "1.2.0", at(-5)).expect("a token");
+        assert_eq!(key.check(&token, "1.2.0", at(0)), None);
+        assert_eq!(format!("{key:?}"), "TokenKey", "the key is in no log line");
+    }
 
     #[test]
     fn a_token_is_valid_for_its_device_its_version_and_its_time_only() {

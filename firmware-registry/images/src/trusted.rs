@@ -73,6 +73,8 @@ impl TrustedImages {
         }
         let now = Instant::now();
         if let Some(held) = self.held(name) {
+            // Counts as checked from now on, so that others are served from memory while this request waits
+            // for the store.
             self.hold(CachedImage { checked: now, ..held.clone() });
             // An unreachable or slow store is no reason not to serve a verified image.
             match tokio::time::timeout(STAMP_TIMEOUT, self.store.stamp(name)).await {
@@ -82,6 +84,8 @@ impl TrustedImages {
             }
         }
         let (bytes, stamp) = self.store.get(name, size).await?;
+        // Before any byte is served: a device may have started to write its flash by the time a difference
+        // is found.
         if hex::encode(Sha256::digest(&bytes)) != sha256 {
             let message = "the stored image is not the one that was uploaded, so it is not served";
             return Err(Error::new(ErrorKind::Damaged, message));
@@ -104,6 +108,7 @@ impl TrustedImages {
     fn fresh(&self, name: &str) -> Option<Bytes> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.iter_mut().find(|held| held.name == name)?;
+        // Also if it is due for a check: a popular image must not be evicted in the meantime.
         held.used = Instant::now();
         (held.checked.elapsed() < self.recheck).then(|| held.bytes.clone())
     }
@@ -124,6 +129,10 @@ impl TrustedImages {
     fn hold(&self, image: CachedImage) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|held| held.name != image.name);
+        // It would push all others out and then not stay itself.
+        if image.bytes.len() > self.max_bytes {
+            return;
+        }
         held.push(image);
         held.sort_by_key(|held| std::cmp::Reverse(held.used));
         let mut bytes = 0;
@@ -133,3 +142,6 @@ impl TrustedImages {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,12 +99,14 @@ pub fn judge(
     now: DateTime<Utc>,
 ) -> Judged {
     let tally = Tally::of(rollout, members);
+    // First, whatever stage it is in: failures of a later stage count as well.
     let next = match stop_reason(rollout, &tally, now) {
         Some(reason) => Next::Stop(reason),
         None => next_of_stage(rollout, &tally, now),
     };
     match (next, gate) {
         (Next::AskGate, Some(answer)) => after_gate(rollout, answer, tally.figures),
+        // An answer that was not asked for, because the rollout has moved on since, is ignored.
         (next, _) => Judged { next, figures: tally.figures },
     }
 }
@@ -187,6 +189,7 @@ fn percent(failures: i64, ended: i64) -> f64 {
 
 fn too_many_failures(rollout: &RunningRollout, tally: &Tally) -> Option<String> {
     let all = &tally.all;
+    // Devices can be removed from a rollout after their failures were forgiven.
     let failures = (all.failures() - rollout.forgiven).max(0);
     let ended = all.confirmed + failures;
     // A percentage of very few devices says little, unless no more are to come in this stage.
@@ -224,3 +227,6 @@ pub fn offers<'a>(
     };
     members.iter().filter(due).take(room.saturating_sub(at_work)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,11 @@ use acuvim_model::Firmware;
 pub enum Chip {
     /// The first ESP32.
     Esp32,
-    /// ESP32-S2.
+    /// The ESP32-S2, with one Xtensa core.
     Esp32S2,
-    /// ESP32-C3.
+    /// The ESP32-C3, with a RISC-V core.
     Esp32C3,
-    /// ESP32-S3.
+    /// The ESP32-S3, with two Xtensa cores.
     Esp32S3,
 }
 
@@ -73,10 +73,17 @@ pub fn chip_of(hardware: &str, configured: &[(String, Chip)]) -> Option<Chip> {
     if let Some((_, chip)) = set {
         return Some(*chip);
     }
-    let name = hardware.to_ascii_uppercase().replace([' ', '_'], "-");
-    let named = Chip::ALL.into_iter().find(|chip| name.contains(chip.as_str()));
+    // Without separators, because boards are called `ESP32-S3`, `ESP32_S3` and `ESP32S3`: the last one would
+    // be taken for the first ESP32.
+    let name = without_separators(hardware);
+    let named = |chip: &Chip| name.contains(&without_separators(chip.as_str()));
+    let named = Chip::ALL.into_iter().find(named);
     // LilyGO's T-Call boards, all versions, carry the first ESP32.
-    named.or_else(|| name.contains("T-CALL").then_some(Chip::Esp32))
+    named.or_else(|| name.contains("TCALL").then_some(Chip::Esp32))
+}
+
+fn without_separators(name: &str) -> String {
+    name.to_ascii_uppercase().replace([' ', '_', '-'], "")
 }
 
 /// Why a device can't run a release, or `None` if it can. A release for one hardware needs a device
@@ -118,11 +125,32 @@ mod tests {
             ("ESP32", Some(Chip::Esp32)),
             ("esp32_s3 devkit", Some(Chip::Esp32S3)),
             ("ESP32-C3-Mini", Some(Chip::Esp32C3)),
+            ("ESP32S3-DevKitC", Some(Chip::Esp32S3)),
+            ("Lolin esp32c3", Some(Chip::Esp32C3)),
+            ("ESP32 S2 Saola", Some(Chip::Esp32S2)),
+            ("ESP-32S", Some(Chip::Esp32)),
+            ("t_call sim800", Some(Chip::Esp32)),
+            ("", None),
+            ("ESP8266", None),
             ("board 7", Some(Chip::Esp32C3)),
             ("Board 8", None),
         ] {
             assert_eq!(chip_of(hardware, &set), chip, "{hardware}");
         }
+    }
+
+    /// A board with a misleading name can be corrected by the operator.
+    #[test]
+    fn a_setting_names_one_hardware_exactly_and_not_those_that_begin_alike() {
+        let set = [("ESP32-S3".to_owned(), Chip::Esp32C3), ("T-Call".to_owned(), Chip::Esp32S2)];
+        assert_eq!(chip_of("esp32-s3", &set), Some(Chip::Esp32C3));
+        assert_eq!(
+            chip_of("ESP32-S3 v2", &set),
+            Some(Chip::Esp32S3),
+            "not the one in the settings"
+        );
+        assert_eq!(chip_of("T-CALL", &set), Some(Chip::Esp32S2));
+        assert_eq!(chip_of("T-Call v1.4", &set), Some(Chip::Esp32));
     }
 
     #[test]

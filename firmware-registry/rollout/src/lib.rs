@@ -8,6 +8,8 @@ mod decision;
 mod hardware;
 mod member;
 mod plan;
+#[cfg(test)]
+mod testing;
 mod transition;
 mod version;
 mod window;

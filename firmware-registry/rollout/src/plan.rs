@@ -31,6 +31,7 @@ pub fn check_plan(plan: &RolloutPlan, devices: usize) -> Result<(), PlanError> {
     check_stages(&plan.stages, devices)?;
     check_limits(plan)?;
     let soaks: u64 = plan.stages.iter().map(|stage| u64::from(stage.soak_seconds)).sum();
+    // The deadline runs from the start. A plan that soaks longer would give up devices that were never told.
     if soaks >= u64::from(plan.deadline_seconds) {
         return refuse("deadline_seconds", "more than the stages soak together");
     }
@@ -104,6 +105,7 @@ fn reach(stage: &RolloutStage, devices: usize) -> usize {
             reason = "a share of a count of devices, which is small and not negative"
         )]
         let share = (devices as f64 * percent / 100.0).ceil() as usize;
+        // A stage of one percent of ten devices would test nothing.
         share.max(1)
     };
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -124,7 +126,110 @@ pub fn stages_of(plan: &RolloutPlan, devices: usize) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn refused(change: impl FnOnce(&mut RolloutPlan)) -> Option<String> {
+        let mut plan = RolloutPlan::default();
+        change(&mut plan);
+        check_plan(&plan, 500).err().map(|error| error.field)
+    }
+
+    #[test]
+    fn each_limit_takes_its_bounds_and_nothing_beyond() {
+        for (percent, good) in
+            [(0.0, true), (-0.1, false), (100.0, true), (100.1, false), (f64::INFINITY, false)]
+        {
+            let field = refused(|plan| plan.max_failure_percent = percent);
+            assert_eq!(field.is_none(), good, "max_failure_percent {percent}");
+        }
+        let day = 86_400;
+        let count = |set: fn(&mut RolloutPlan, u32), n: u32| refused(|plan| set(plan, n));
+        let limits: [(&str, fn(&mut RolloutPlan, u32), RangeInclusive<u32>); 4] = [
+            ("failure_min_count", |plan, n| plan.failure_min_count = n, 1..=100_000),
+            ("max_in_progress", |plan, n| plan.max_in_progress = n, 1..=100_000),
+            ("silent_after_seconds", |plan, n| plan.silent_after_seconds = n, 1..=7 * day),
+            ("deadline_seconds", |plan, n| plan.deadline_seconds = n, 60..=30 * day),
+        ];
+        for (name, set, bounds) in limits {
+            let (lowest, highest) = (*bounds.start(), *bounds.end());
+            for n in [lowest, highest] {
+                assert_eq!(count(set, n), None, "{name} {n}");
+            }
+            for n in [lowest - 1, highest + 1, u32::MAX] {
+                assert_eq!(count(set, n), Some(format!("rollout.{name}")), "{name} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gate_has_text_and_not_too_much_of_it() {
+        let gate = |sql: String| refused(|plan| plan.health_gate_sql = Some(sql));
+        assert_eq!(gate("x".repeat(10_000)), None);
+        for bad in [String::new(), " \n\t".into(), "x".repeat(10_001)] {
+            assert_eq!(gate(bad), Some("rollout.health_gate_sql".into()));
+        }
+    }
+
+    #[test]
+    fn stages_are_counted_and_soak_within_the_deadline() {
+        let soaking = |seconds: u32| RolloutStage { soak_seconds: seconds, ..percent(100.0) };
+        let of = |n: usize| refused(|plan| plan.stages = vec![percent(100.0); n]);
+        assert_eq!((of(20), of(21)), (None, Some("rollout.stages".into())));
+        let soak = |seconds: u32, deadline: u32| {
+            refused(|plan| {
+                plan.stages = vec![soaking(seconds)];
+                plan.deadline_seconds = deadline;
+            })
+        };
+        assert_eq!(soak(59, 60), None);
+        assert_eq!(soak(60, 60), Some("rollout.deadline_seconds".into()));
+        let most = 30 * 86_400;
+        assert_eq!(soak(most + 1, most), Some("rollout.stages[0].soak_seconds".into()));
+        // Each stage could soak that long alone; together they can't.
+        let long = refused(|plan| plan.stages = vec![soaking(most); 20]);
+        assert_eq!(long, Some("rollout.deadline_seconds".into()));
+        let both = RolloutStage { count: Some(1), ..percent(100.0) };
+        assert_eq!(refused(|plan| plan.stages = vec![both]), Some("rollout.stages[0]".into()));
+        let same = [count(5), percent(1.0), percent(100.0)];
+        assert_eq!(check_plan(&plan(&same), 500), Ok(()), "5 and 5 of 500: as many are allowed");
+        assert!(check_plan(&plan(&same), 400).is_err(), "5 and 4");
+    }
+
+    fn stage() -> impl Strategy<Value = RolloutStage> {
+        prop_oneof![(0.01..100.0).prop_map(percent), (1_u32..600).prop_map(count)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Every device is in a stage of the plan, the first stage is tried on somebody, and no stage
+        /// reaches fewer devices than it says.
+        #[test]
+        fn a_good_plan_reaches_every_device_in_order(
+            stages in prop::collection::vec(stage(), 0..5), devices in 0_usize..500,
+        ) {
+            let mut stages = stages;
+            stages.push(percent(100.0));
+            let plan = plan(&stages);
+            let of = stages_of(&plan, devices);
+            prop_assert_eq!(of.len(), devices);
+            prop_assume!(check_plan(&plan, devices).is_ok());
+            prop_assert!(of.is_sorted(), "{of:?}");
+            prop_assert!(of.iter().all(|stage| (1..=stages.len() as i64).contains(stage)));
+            prop_assert!(devices == 0 || of[0] == 1);
+            for (n, stage) in (1..).zip(&stages) {
+                let reached = of.iter().filter(|of| **of <= n).count();
+                let share = stage.percent.map_or(0.0, |percent| devices as f64 * percent / 100.0);
+                prop_assert!(reached as f64 >= share.floor());
+                let count = stage.count.map_or(0, |count| count as usize);
+                prop_assert!(reached >= count.min(devices));
+            }
+        }
+    }
 
     fn percent(percent: f64) -> RolloutStage {
         RolloutStage { percent: Some(percent), ..RolloutStage::default() }

@@ -151,6 +151,7 @@ fn installing(
     if beat.is_some() && runs(running, version) {
         return RolloutTransition::to(UpdateState::Confirmed);
     }
+    // After the heartbeat: a device that runs the version has it, whatever it answered.
     if member.command == Some(CommandStatus::Error) {
         return RolloutTransition::because(UpdateState::Failed, reported_error(member));
     }
@@ -160,6 +161,7 @@ fn installing(
         let detail = format!("it started anew and runs {shown}");
         return RolloutTransition::because(UpdateState::RolledBack, detail);
     }
+    // From when we listen again, if that is later: the device may have been heard in the gap.
     let waited = now - member.since.max(listening_since);
     if waited < TimeDelta::seconds(i64::from(rollout.plan.silent_after_seconds)) {
         return None;
@@ -189,6 +191,7 @@ fn confirmed(
         return None;
     }
     let running = member.beat_version.as_deref();
+    // Also after its stage: a later fallback is one that the next stages should not see.
     if fell_back(&rollout.version, member.from_version.as_deref(), running) {
         let detail = format!("it was confirmed, and then ran {}", running.unwrap_or_default());
         return RolloutTransition::because(UpdateState::RolledBack, detail);
@@ -226,3 +229,6 @@ fn reported_error(member: &RolloutMember) -> String {
         |error| format!("it said: {}", error.chars().take(200).collect::<String>()),
     )
 }
+
+#[cfg(test)]
+mod tests;

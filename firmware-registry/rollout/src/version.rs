@@ -76,7 +76,64 @@ pub fn fell_back(release: &str, before: Option<&str>, running: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Versions as releases have them, and what devices report besides.
+    fn reported() -> impl Strategy<Value = String> {
+        let part = || 0_u32..3;
+        let tail = prop::sample::select(vec!["", "-rc.1", "-rc.2", "+a", "+b", "-rc.1+a"]);
+        let version = (part(), part(), part(), tail)
+            .prop_map(|(major, minor, patch, tail)| format!("{major}.{minor}.{patch}{tail}"));
+        let odd = prop::sample::select(vec!["", "dev-build", "1.2", "latest", "v", "vv1.2.3"]);
+        prop_oneof![6 => version, 1 => odd.prop_map(str::to_owned)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Otherwise two releases would update a device back and forth.
+        #[test]
+        fn of_two_releases_at_most_one_is_newer(a in reported(), b in reported()) {
+            prop_assume!(Version::parse(&a).is_some() && Version::parse(&b).is_some());
+            prop_assert!(!(is_newer(&a, Some(&b)) && is_newer(&b, Some(&a))));
+            prop_assert!(!is_newer(&a, Some(&a)));
+        }
+
+        /// A device that runs the release has neither to be updated nor has it fallen back.
+        #[test]
+        fn what_runs_is_neither_older_nor_fallen_back(
+            release in reported(), device in reported(), before in prop::option::of(reported()),
+        ) {
+            let before = before.as_deref();
+            for device in [device.clone(), format!("v{device}"), format!(" {device} ")] {
+                if Version::parse(&release).is_some() && runs(Some(&device), &release) {
+                    prop_assert!(!is_newer(&release, Some(&device)), "{device}");
+                    prop_assert!(!fell_back(&release, before, Some(&device)), "{device}");
+                }
+            }
+        }
+
+        /// Whatever a device reports that is older than the release is a fallback.
+        #[test]
+        fn an_older_version_is_always_a_fallback(release in reported(), device in reported()) {
+            prop_assume!(Version::parse(&release).is_some());
+            if is_newer(&release, Some(&device)) {
+                prop_assert!(fell_back(&release, None, Some(&device)));
+            }
+        }
+
+        #[test]
+        fn no_text_panics_and_a_version_is_read_back(text in ".{0,40}", version in reported()) {
+            let _ = (Version::parse(&text), Version::of_device(&text));
+            let _ = (runs(Some(&text), &version), fell_back(&version, Some(&text), Some(&text)));
+            if let Some(parsed) = Version::parse(&version) {
+                prop_assert_eq!(parsed.to_string(), version.clone());
+                prop_assert_eq!(Version::of_device(&format!("V{version}\n")), Some(parsed));
+            }
+        }
+    }
 
     #[test]
     fn versions_are_semantic_and_short() {

@@ -53,6 +53,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn window(from: &str, to: &str) -> Option<Window> {
@@ -95,6 +97,53 @@ mod tests {
         assert_eq!(around.left(at("2026-03-29T00:30:00Z"), zone), 3600, "an hour shorter");
     }
 
+    /// The hour that comes twice: the window is open in both, and closed where its end comes first.
+    #[test]
+    fn a_window_in_the_repeated_hour_opens_twice() {
+        // Berlin's clocks go back from 03:00 to 02:00 on 2026-10-25, at 01:00 UTC.
+        let zone = chrono_tz::Europe::Berlin;
+        let twice = window("02:00", "02:30").expect("a window");
+        for (time, inside) in [
+            ("2026-10-24T23:59:59Z", false),
+            ("2026-10-25T00:00:00Z", true),
+            ("2026-10-25T00:30:00Z", false),
+            ("2026-10-25T01:00:00Z", true),
+            ("2026-10-25T01:29:59Z", true),
+            ("2026-10-25T01:30:00Z", false),
+        ] {
+            assert_eq!(twice.has(at(time), zone), inside, "{time}");
+        }
+        assert_eq!(twice.left(at("2026-10-25T00:10:00Z"), zone), 1200);
+        let longer = window("01:30", "03:30").expect("a window");
+        assert_eq!(longer.left(at("2026-10-24T23:30:00Z"), zone), 3 * 3600, "an hour longer");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The command of a device expires with its window: it must neither be open longer, nor shorter.
+        #[test]
+        fn what_is_left_ends_exactly_with_the_window(
+            from in 0_u32..1440, length in 1_u32..1080, second in 0_i64..366 * 86_400,
+            zone in prop::sample::select(vec![
+                Tz::UTC, Tz::Europe__Berlin, Tz::America__New_York, Tz::Asia__Kathmandu,
+                Tz::Australia__Lord_Howe, Tz::Pacific__Apia,
+            ]),
+        ) {
+            let clock = |minute: u32| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+            let window = window(&clock(from), &clock(from + length)).expect("a window");
+            let now = at("2026-01-01T00:00:00Z") + TimeDelta::seconds(second);
+            let left = window.left(now, zone);
+            if window.has(now, zone) {
+                prop_assert!(left > 0);
+                prop_assert!(window.has(now + TimeDelta::seconds(left - 1), zone));
+                prop_assert!(!window.has(now + TimeDelta::seconds(left), zone));
+            } else {
+                prop_assert_eq!(left, 0);
+            }
+        }
+    }
+
     #[test]
     fn invalid_times_are_refused() {
         for (from, to) in [
@@ -103,6 +152,11 @@ mod tests {
             ("01:00", "01:00"),
             ("", ""),
             ("ab:cd", "05:00"),
+            ("01:60", "05:00"),
+            ("01:00", "5:00 "),
+            ("01:00", "+5:00"),
+            ("0١:0", "05:00"),
+            ("01:00:00", "05:00"),
         ] {
             assert_eq!(window(from, to), None, "{from} {to}");
         }

@@ -55,6 +55,7 @@ pub(super) async fn take(mut queue: mpsc::Receiver<Queued>, client: Client, inta
             bytes += next.0.payload.len();
             batch.push(next);
         }
+        // One time for the batch: they were received together, as far as anybody can tell.
         let received_at = now();
         let incoming: Vec<Incoming<'_>> = batch
             .iter()
@@ -68,6 +69,7 @@ pub(super) async fn take(mut queue: mpsc::Receiver<Queued>, client: Client, inta
             .collect();
         intake.take_all(&incoming).await;
         drop(incoming);
+        // The memory of a message is given back with its acknowledgement, not before.
         for (message, _) in batch.drain(..) {
             client.acknowledge(message.id);
         }

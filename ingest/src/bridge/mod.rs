@@ -43,6 +43,7 @@ impl Bridge {
         let outbound = Outbound::start(downlink, &stop);
         let is_connected = state.clone();
         let pulse = pulse::run(Arc::clone(&downlink.log), options.pulse, move || {
+            // Without the broker we hear no device, and must not say that we listen.
             *is_connected.borrow() == BridgeState::Connected
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(pulse));

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 pub enum MqttVersion {
     /// 5, or 3.1.1 if the broker does not know 5.
     Auto,
-    /// Only 5.
+    /// Only 5; a broker that refuses it counts as away.
     V5,
-    /// Only 3.1.1.
+    /// Only 3.1.1, in which commands have no expiry at the broker.
     V311,
 }
 

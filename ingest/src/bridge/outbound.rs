@@ -83,6 +83,7 @@ impl Outbound {
     /// The broker has acknowledged a packet.
     pub fn acknowledged(&self, id: u16, taken: bool) {
         let done = self.shared.packets().in_flight.remove(&id);
+        // Also for an id that is not known: whoever waits only looks again.
         self.shared.room.notify_one();
         let Some(command) = done else { return };
         let outcome = if taken { Outcome::Sent } else { Outcome::NoSubscriber };
@@ -151,6 +152,7 @@ async fn give(
     mut clients: watch::Receiver<Option<(u64, Client)>>,
 ) {
     loop {
+        // Before a command is taken: one in our hands is lost if the process ends.
         shared.wait_for_room().await;
         if clients.wait_for(Option::is_some).await.is_err() {
             return;
@@ -164,3 +166,6 @@ async fn give(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,7 @@ impl Runner {
             drop(connection);
             let Ended::Lost(lost) = ended else { return self.outbound.flush().await };
             if lost.wrong_version && self.options.version == MqttVersion::Auto {
+                // Back and forth, because a broker that is restarting also closes connections without a word.
                 v311 = !v311;
             }
             self.state.set(BridgeState::Away(lost.reason));
@@ -139,6 +140,7 @@ impl Runner {
                 self.connected(&link.client);
             }
             Event::Connected { .. } => {
+                // The broker has no session of ours, or one with the filters of other settings.
                 self.subscribed = false;
                 link.client.subscribe(&self.filters());
             }
@@ -188,7 +190,99 @@ fn filters(prefix: &str, share_group: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::{
+        bridge::wire::Message,
+        memory_log::MemoryLog,
+        testing::{bridge_options, downlink, intake},
+    };
+
+    /// A runner, and a connection that is not made.
+    struct Test {
+        runner: Runner,
+        link: Link,
+        state: watch::Receiver<BridgeState>,
+        _wire: Wire,
+    }
+
+    impl Test {
+        fn new() -> Self {
+            let (log, stop) = (MemoryLog::new(), CancellationToken::new());
+            let outbound = Outbound::start(&downlink(&log), &stop);
+            let (report, state) = StateReport::new("broker".into());
+            let runner = Runner::new(bridge_options(), intake(&log), outbound, report, stop);
+            let (client, wire) = wire::open(&bridge_options(), false);
+            let link = Link { client, messages: None, disconnecting: false };
+            Self { runner, link, state, _wire: wire }
+        }
+
+        async fn handle(&mut self, event: Event) -> Option<Ended> {
+            self.runner.handle(&self.link, event).await
+        }
+
+        fn is_connected(&self) -> bool {
+            *self.state.borrow() == BridgeState::Connected
+        }
+    }
+
+    /// An earlier process may have ended before its subscriptions were confirmed, or had other ones.
+    #[tokio::test]
+    async fn a_session_is_trusted_only_once_this_process_has_subscribed_in_it() {
+        let mut test = Test::new();
+        for (event, connected) in [
+            (Event::Connected { session_present: true }, false),
+            (Event::Subscribed(Ok(())), true),
+            (Event::Connected { session_present: true }, true),
+        ] {
+            assert!(test.handle(event).await.is_none());
+            assert_eq!(test.is_connected(), connected);
+        }
+        // The broker has lost the session: without new subscriptions no message would come.
+        test.runner.state.set(BridgeState::Away("it broke".into()));
+        assert!(test.handle(Event::Connected { session_present: false }).await.is_none());
+        assert!(!test.is_connected() && !test.runner.subscribed);
+        assert!(test.handle(Event::Subscribed(Ok(()))).await.is_none());
+        assert!(test.is_connected());
+    }
+
+    #[tokio::test]
+    async fn subscriptions_that_are_not_granted_end_the_connection_with_the_reason() {
+        let mut test = Test::new();
+        let refused = test.handle(Event::Subscribed(Err("not authorized".into()))).await;
+        let Some(Ended::Lost(lost)) = refused else { panic!("it goes on") };
+        assert_eq!((lost.reason.as_str(), lost.wrong_version), ("not authorized", false));
+        assert!(!test.is_connected());
+    }
+
+    fn message(id: u16) -> Event {
+        let payload = Bytes::from_static(b"{}");
+        Event::Message(Message { topic: "acuvim/d1/status".into(), payload, retained: false, id })
+    }
+
+    /// The broker keeps what is not acknowledged, and sends it to the next process.
+    #[tokio::test]
+    async fn once_it_is_stopped_messages_stay_with_the_broker() {
+        let mut test = Test::new();
+        let (sender, mut queue) = batches::queue(8);
+        test.link.messages = Some(sender);
+        assert!(test.handle(message(1)).await.is_none());
+        assert_eq!(queue.try_recv().map(|(message, _)| message.id), Ok(1));
+        test.link.messages = None;
+        assert!(test.handle(message(2)).await.is_none());
+        assert!(queue.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn only_our_own_disconnect_is_an_end_in_order() {
+        let mut test = Test::new();
+        assert!(test.handle(Event::Disconnected).await.is_none());
+        assert!(test.handle(Event::Other).await.is_none());
+        test.link.disconnecting = true;
+        assert!(matches!(test.handle(Event::Disconnected).await, Some(Ended::Stopped)));
+    }
 
     #[test]
     fn all_uplink_topics_are_subscribed_to_and_only_telemetry_is_shared() {

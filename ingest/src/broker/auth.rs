@@ -148,3 +148,6 @@ impl AuthProvider for ConnectionAuth {
         Box::pin(std::future::ready(allowed))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,12 +44,14 @@ impl<C: Clock + Clone> ClientLimits<C> {
     /// backpressure reaches the device.
     pub async fn wait(&self, client: &Arc<str>) {
         let Some(quota) = self.quota else { return };
+        // The lock is released before the wait, or one client that is slowed down would hold up all others.
         let limiter = {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
             let limiter = clients.entry(Arc::clone(client));
             let new = || Arc::new(RateLimiter::direct_with_clock(quota, self.clock.clone()));
             Arc::clone(limiter.or_insert_with(new))
         };
+        // Asked again after the pause: another connection of the same client may have been faster.
         while let Err(not_before) = limiter.check() {
             metrics::counter!("acuvim_mqtt_slowed_total").increment(1);
             tokio::time::sleep(not_before.wait_time_from(self.clock.now())).await;

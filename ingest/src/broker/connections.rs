@@ -31,7 +31,7 @@ pub(super) struct LastWill {
     pub of_newest: bool,
 }
 
-/// All connections.
+/// All connections, and which of them is the newest of each device.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     count: u64,
@@ -77,12 +77,14 @@ impl Connections {
     /// The oldest connection of a client has ended. Returns its last will, unless it ended with a DISCONNECT.
     pub fn ended(&mut self, client: &str, unexpected: bool, prefix: &str) -> Option<LastWill> {
         let theirs = self.clients.get_mut(client)?;
+        // The broker crate reports the end of the replaced connection first.
         let ended = theirs.pop_front()?;
         if theirs.is_empty() {
             self.clients.remove(client);
         }
         let will = ended.will.filter(|_| unexpected).map(|(topic, payload)| {
             let of = device_of(prefix, &topic).and_then(|device| self.newest.get(device));
+            // A will for no device concerns no state, so it is published as it is.
             let of_newest = of.is_none_or(|newest| *newest == ended.number);
             LastWill { topic, payload, of_newest }
         });
@@ -132,6 +134,32 @@ mod tests {
         assert!(all.newest.len() == 1 && all.clients.len() == 1);
         assert_eq!(end(&mut all, "random-2", true), Some(true));
         assert!(all.newest.is_empty() && all.clients.is_empty());
+    }
+
+    #[test]
+    fn a_will_for_no_device_is_published_as_it_is() {
+        let mut all = Connections::default();
+        let topic = Some(("other/topic".into(), Bytes::new()));
+        all.connected(&"tool".into(), None, topic, "acuvim");
+        let will = all.ended("tool", true, "acuvim").expect("a will");
+        assert!(will.of_newest && &*will.topic == "other/topic");
+        assert!(all.newest.is_empty() && all.clients.is_empty());
+    }
+
+    /// Its own device is not forgotten because it has spoken for others too, or the other way round.
+    #[test]
+    fn the_end_of_a_connection_takes_back_all_that_it_was_the_newest_of() {
+        let mut all = Connections::default();
+        all.connected(&"gateway".into(), None, will("d1"), "acuvim");
+        for device in ["d2", "d3", "d1"] {
+            all.published_for("gateway", device);
+        }
+        all.connected(&"other".into(), Some("d3"), None, "acuvim");
+        assert_eq!(all.newest.len(), 3);
+        assert_eq!(end(&mut all, "gateway", true), Some(true));
+        assert_eq!(all.newest.keys().collect::<Vec<_>>(), ["d3"], "of the other connection");
+        all.published_for("gateway", "d9");
+        assert_eq!(all.newest.len(), 1, "a connection that has ended is the newest of nothing");
     }
 
     #[test]

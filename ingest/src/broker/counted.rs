@@ -53,6 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
                 Poll::Ready(self.unfinished.received(buf.filled().len() - before))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // Only when nothing has come: a slow packet that goes on is not late before its bytes end.
             Poll::Pending => self.poll_late(cx),
         }
     }

@@ -110,6 +110,7 @@ impl Hook {
     }
 
     async fn publish(&self, event: ClientPublishEvent) -> PublishAction {
+        // Before anything else: a flood of messages that are dropped costs as much as one of good ones.
         self.client_limits.wait(&event.client_id).await;
         if event.qos == QoS::AtMostOnce {
             metrics::counter!("acuvim_mqtt_qos0_total").increment(1);
@@ -226,6 +227,7 @@ impl BrokerEventHandler for Hook {
             self.sessions().disconnected(&event.client_id, login.identity);
         }
         self.outbound.disconnected(&event.client_id);
+        // Or a device with random client ids would leave a limiter behind with each connection.
         self.client_limits.forget(&event.client_id);
         let will = self.connections().ended(&event.client_id, event.unexpected, self.prefix());
         Box::pin(async move {
@@ -235,3 +237,6 @@ impl BrokerEventHandler for Hook {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

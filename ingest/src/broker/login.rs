@@ -56,5 +56,7 @@ mod tests {
             }
         }
         assert_eq!(Login::from_user(None), None, "a connection that has not logged in");
+        let anonymous = Login::from_user(Some("4")).expect("a login");
+        assert_eq!((anonymous.device(), anonymous.v5), (None, false));
     }
 }

@@ -76,6 +76,7 @@ impl Broker {
         downlink: &Downlink,
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // One value is enough: it is only ever sent once, when the broker stops.
         let disconnect = broadcast::Sender::new(1);
         let outbound = Arc::new(Outbound::new(downlink.clone()));
         let prefix = intake.limits().topic_prefix.clone();
@@ -139,9 +140,12 @@ fn config(options: &BrokerOptions, hook: Arc<Hook>) -> BrokerConfig {
         // The log is the storage: what the crate would persist is of no use.
         .with_storage(StorageConfig::default().with_persistence(false))
         .with_sys_topics_enabled(false)
+        // Commands are the only messages to clients, and one at a time is in flight.
         .with_client_channel_capacity(64)
+        // Bounds what one MQTT 5 device may have unacknowledged while the log is slow.
         .with_server_receive_maximum(128)
         .with_event_handler(hook as _);
+    // A device has six topics; aliases spare it their names in every packet.
     config.topic_alias_maximum = 16;
     config
 }
@@ -149,6 +153,7 @@ fn config(options: &BrokerOptions, hook: Arc<Hook>) -> BrokerConfig {
 fn resource_limits(options: &BrokerOptions) -> ResourceLimits {
     ResourceLimits {
         max_connections: options.max_connections,
+        // A whole site, or a proxy in front of us, has one address.
         max_connections_per_ip: options.max_connections,
         // No rate limits here: the crate acknowledges messages over them and drops them. `ClientLimits` slows
         // clients down instead.
@@ -185,6 +190,7 @@ async fn revoke_outdated(
             for device in known.into_iter().filter(|d| before.get(*d) != now.get(*d)) {
                 hook.revoke(device).await;
             }
+            // Compared with the last state that was handled, not with every one: changes in between are merged.
             before = now;
         }
     };

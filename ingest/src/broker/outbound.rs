@@ -100,6 +100,7 @@ impl Outbound {
                 _ = ticks.tick() => self.give_up_late().await,
             }
         }
+        // First closed and then emptied, so that none comes in behind the last look.
         commands.close();
         while let Some(command) = commands.recv().await {
             self.report_undelivered(&command);
@@ -165,6 +166,7 @@ impl Outbound {
         topic: &str,
     ) -> Option<Arc<str>> {
         let mut known = self.subscribers(device);
+        // A tool that also subscribes must not take the command away from its device.
         known.sort_by_key(|client| client.as_ref() != device);
         for client in known {
             if router.is_connected(&client).await && router.has_subscription(&client, topic).await {
@@ -210,3 +212,6 @@ impl Outbound {
         self.queues().sweep();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> WebSocketTransport for Pac
 mod tests {
     use std::time::{Duration, Instant};
 
+    use proptest::prelude::*;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
         sync::Semaphore,
@@ -160,10 +161,13 @@ mod tests {
     fn publish(length: usize, missing: usize) -> Vec<u8> {
         let mut bytes = vec![0x32];
         let mut rest = length;
-        while rest > 0 {
+        loop {
             let more = if rest > 0x7f { 0x80 } else { 0 };
             bytes.push(u8::try_from(rest & 0x7f).expect("seven bits") | more);
             rest >>= 7;
+            if rest == 0 {
+                break;
+            }
         }
         bytes.resize(bytes.len() + length - missing, 0);
         bytes
@@ -193,6 +197,37 @@ mod tests {
             }
             assert_eq!(framing.begun, rest.len());
             assert!(framing.advance(std::slice::from_ref(last)), "{length}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The network cuts the stream anywhere. What counts as complete must not depend on it.
+        #[test]
+        fn the_end_of_a_packet_is_found_however_the_bytes_come(
+            lengths in prop::collection::vec(prop_oneof![0_usize..5, 120..140, 16_380..16_390], 1..6),
+            missing in 0_usize..5, cuts in prop::collection::vec(1_usize..4000, 1..10),
+        ) {
+            let mut bytes = Vec::new();
+            let mut ends = vec![0];
+            for length in lengths {
+                bytes.extend(publish(length, 0));
+                ends.push(bytes.len());
+            }
+            bytes.extend(publish(100, missing));
+            if missing == 0 {
+                ends.push(bytes.len());
+            }
+            let (mut framing, mut at, mut sizes) = (Framing::default(), 0, cuts.iter().cycle());
+            while at < bytes.len() {
+                let to = (at + sizes.next().expect("a cycle")).min(bytes.len());
+                let completed = framing.advance(&bytes[at..to]);
+                prop_assert_eq!(completed, ends.iter().any(|end| (at + 1..=to).contains(end)));
+                let last = ends.iter().rev().find(|end| **end <= to).expect("the beginning");
+                prop_assert_eq!(framing.begun, to - last);
+                at = to;
+            }
         }
     }
 

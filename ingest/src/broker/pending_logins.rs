@@ -34,6 +34,7 @@ impl PendingLogins {
         let mut counts = self.by_network.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = counts.values().sum();
         let here = counts.get(&network).copied().unwrap_or_default();
+        // Rounded up, or a limit of one would let nobody in.
         if total >= self.max || here >= self.max.div_ceil(2) {
             return None;
         }
@@ -54,7 +55,35 @@ impl Drop for PendingLogin {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Connections come and go in any order: no slot is lost, and none is given twice.
+        #[test]
+        fn slots_are_neither_lost_nor_given_twice(
+            max in 0_usize..8, steps in prop::collection::vec((any::<bool>(), 0_u8..4), 0..80),
+        ) {
+            let pending = PendingLogins::new(max);
+            let mut held: Vec<(u8, PendingLogin)> = Vec::new();
+            for (comes, n) in steps {
+                let here = held.iter().filter(|(of, _)| *of == n).count();
+                if comes {
+                    let slot = pending.enter(IpAddr::from([192, 0, 2, n]));
+                    let free = held.len() < max && here < max.div_ceil(2);
+                    prop_assert_eq!(slot.is_some(), free);
+                    held.extend(slot.map(|slot| (n, slot)));
+                } else if let Some(at) = held.iter().position(|(of, _)| *of == n) {
+                    held.remove(at);
+                }
+            }
+            drop(held);
+            prop_assert!(pending.by_network.lock().expect("unpoisoned").is_empty());
+        }
+    }
 
     #[test]
     fn one_address_has_half_of_the_slots() {

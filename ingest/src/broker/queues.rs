@@ -110,6 +110,7 @@ impl Queues {
     pub fn next(&mut self, device: &str) -> Option<Command> {
         let queue = self.devices.get_mut(device)?;
         let next = queue.waiting.pop_front();
+        // Stays busy without a moment in between, in which another command could overtake.
         queue.busy = next.is_some();
         next
     }
@@ -118,6 +119,7 @@ impl Queues {
     /// acknowledges in order, so the first PUBACKs are those of commands that were given up.
     pub fn acknowledged(&mut self, client: &str) -> Option<(CommandRef, Option<Command>)> {
         let known = self.clients.get_mut(client)?;
+        // They are of older packets, and come before that of the packet in flight.
         if known.late_pubacks > 0 {
             known.late_pubacks -= 1;
             return None;
@@ -187,6 +189,8 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use bytes::Bytes;
     use uuid::Uuid;
@@ -292,6 +296,108 @@ mod tests {
             .map(|(command, _)| command.device_id)
             .collect();
         assert_eq!(order, ["d1", "d2"], "PUBACKs come in the order of publishing");
+    }
+
+    /// What can happen to the queues, in any order.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Subscribe(usize),
+        Unsubscribe(usize),
+        Push(usize),
+        Puback(usize),
+        Disconnect(usize),
+        GiveUp,
+        Sweep,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let device = || 0_usize..3;
+        prop_oneof![
+            2 => device().prop_map(Step::Subscribe),
+            1 => device().prop_map(Step::Unsubscribe),
+            6 => device().prop_map(Step::Push),
+            4 => device().prop_map(Step::Puback),
+            1 => device().prop_map(Step::Disconnect),
+            1 => Just(Step::GiveUp),
+            1 => Just(Step::Sweep),
+        ]
+    }
+
+    /// The broker around the queues: publishes at once what it is given, and notes the order.
+    #[derive(Default)]
+    struct Played {
+        queues: Queues,
+        pushed: i64,
+        published: HashMap<String, Vec<i64>>,
+        returned: Vec<i64>,
+    }
+
+    impl Played {
+        fn publish(&mut self, command: &Command) {
+            let client: Arc<str> = command.device_id.as_str().into();
+            let at = self.pushed;
+            self.queues.published(&client, CommandRef::from(command), at);
+            self.published.entry(command.device_id.clone()).or_default().push(command.outbox_seq);
+        }
+
+        fn play(&mut self, step: Step) {
+            let name = |n: usize| format!("d{n}");
+            match step {
+                Step::Subscribe(n) => self.queues.subscribed(&name(n).as_str().into(), &name(n)),
+                Step::Unsubscribe(n) => self.queues.unsubscribed(&name(n), &name(n)),
+                Step::Push(n) => {
+                    self.pushed += 1;
+                    match self.queues.push(command(&name(n), self.pushed)) {
+                        Next::Publish(command) => self.publish(&command),
+                        Next::Queued => {}
+                        Next::NoSubscriber(command) => self.returned.push(command.outbox_seq),
+                    }
+                }
+                Step::Puback(n) => {
+                    if let Some((_, Some(next))) = self.queues.acknowledged(&name(n)) {
+                        self.publish(&next);
+                    }
+                }
+                Step::Disconnect(n) => {
+                    self.returned.extend(seqs(&self.queues.disconnected(&name(n))));
+                }
+                Step::GiveUp => {
+                    for next in self.queues.give_up(i64::MAX) {
+                        self.publish(&next);
+                    }
+                }
+                Step::Sweep => self.queues.sweep(),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Whatever happens: a command is published, returned or still waiting, once; a device gets its
+        /// commands in order; and no more than one is in flight to it.
+        #[test]
+        fn no_command_is_lost_repeated_or_overtaken(
+            steps in prop::collection::vec(step(), 0..120),
+        ) {
+            let mut played = Played::default();
+            for step in steps {
+                played.play(step);
+                for client in played.queues.clients.values() {
+                    let devices: BTreeSet<&String> = client.in_flight.iter().collect();
+                    prop_assert_eq!(devices.len(), client.in_flight.len(), "one for each device");
+                }
+                let in_flight = |queue: &Queue| queue.in_flight.is_none() || queue.busy;
+                prop_assert!(played.queues.devices.values().all(in_flight));
+            }
+            for published in played.published.values() {
+                prop_assert!(published.is_sorted(), "{published:?}");
+            }
+            let mut all = seqs(&played.queues.drain());
+            all.extend(played.returned.iter().chain(played.published.values().flatten()));
+            all.sort_unstable();
+            prop_assert_eq!(all, (1..=played.pushed).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Server {
     }
 
     fn slots(&self, from: SocketAddr) -> Option<Slots> {
+        // Never waits: a connection without a slot is closed at once, and the device tries again later.
         let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;
         let pending_login = self.pending_logins.enter(from.ip())?;
         Some(Slots { _connection: connection, pending_login })
@@ -106,7 +107,9 @@ impl Server {
 
     async fn serve(&self, accepted: Accepted, slots: Slots) -> Result<(), io::Error> {
         let Accepted { stream, from, transport } = accepted;
+        // A PUBACK is four bytes that the device waits for.
         stream.set_nodelay(true)?;
+        // Before the handshake, so that a stop in the middle of it is not missed.
         let disconnect = self.disconnect.subscribe();
         let unfinished = Unfinished::new(Arc::clone(&self.unfinished_budget), PATIENCE);
         let stream = Counted::new(stream, Arc::clone(&unfinished));

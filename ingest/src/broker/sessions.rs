@@ -39,6 +39,7 @@ impl Sessions {
                 let sessions = self.devices.entry(id).or_default();
                 sessions.push(Session { client: Arc::clone(client), secret });
                 let oldest = sessions.iter().map(|session| &session.client).find(|c| *c != client);
+                // Not the new one: a device that comes back after many broken connections must get in.
                 oldest.filter(|_| sessions.len() > MAX_OF_DEVICE).cloned()
             }
         }

@@ -91,6 +91,8 @@ impl Unfinished {
         let held = state.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(state.bytes - held).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget);
+        // Refused and not waited for: a connection that waits would hold what it has, and all of them could
+        // wait for one another.
         let Ok(permit) = budget.try_acquire_many_owned(more) else {
             return Err(too_much("incomplete packets take all memory of mqtt.unfinished_mb"));
         };
@@ -104,6 +106,7 @@ impl Unfinished {
     /// A packet is complete, and so many bytes of the next one are here already.
     pub fn completed(&self, begun: usize) {
         let mut state = self.state();
+        // Before the login complete packets count as well, or a client could send small ones without end.
         if self.logged_in.load(Ordering::Relaxed) {
             *state = State { bytes: begun, since: None, held: None };
         }
@@ -188,6 +191,32 @@ mod tests {
         unfinished.logged_in();
         assert!(unfinished.received(MAX_PACKET + BEFORE_LOGIN).is_ok());
         assert!(reason(unfinished.received(1)).contains("no complete packet"));
+    }
+
+    /// A login with a large CONNECT must not count against the first packet after it.
+    #[test]
+    fn the_login_begins_the_count_anew() {
+        let budget = Arc::new(Semaphore::new(0));
+        let unfinished = connection(&budget);
+        assert!(unfinished.received(BEFORE_LOGIN).is_ok());
+        unfinished.logged_in();
+        assert!(unfinished.received(FREE).is_ok(), "as much as is free");
+        assert!(unfinished.received(1).is_err());
+    }
+
+    /// What was refused is not taken from the others: the connection ends, and they go on.
+    #[test]
+    fn a_refused_connection_keeps_only_what_it_had() {
+        let budget = Arc::new(Semaphore::new(50_000));
+        let (one, two) = (connection(&budget), connection(&budget));
+        one.logged_in();
+        two.logged_in();
+        assert!(one.received(20_000).is_ok());
+        assert!(one.received(40_000).is_err());
+        assert_eq!(budget.available_permits(), 30_000);
+        assert!(two.received(30_000).is_ok());
+        drop(one);
+        assert_eq!(budget.available_permits(), 20_000);
     }
 
     #[test]

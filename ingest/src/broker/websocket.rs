@@ -44,6 +44,7 @@ where
             tracing::info!(%from, %status, "a websocket was refused");
             return Err(refusal(status));
         }
+        // Only if it was offered: a browser closes a connection with a protocol that it did not ask for.
         if speaks_mqtt(request.headers()) {
             let mqtt = HeaderValue::from_static("mqtt");
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, mqtt);
@@ -83,6 +84,7 @@ fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let origin = origin.to_str().unwrap_or_default();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // Only host and port are compared: behind a proxy that ends TLS the scheme differs.
     let ours = origin.split_once("://").is_some_and(|(_, at)| Some(at) == host);
     ours || allowed.iter().any(|one| one == origin)
 }
@@ -117,6 +119,79 @@ mod tests {
             assert_eq!(answer("/mqtt", Some(other)), Err(403), "{other}");
         }
         assert_eq!(answer("/", None), Err(404));
+    }
+
+    #[test]
+    fn an_origin_is_compared_whole() {
+        for other in [
+            "https://dash.example.evil",
+            "https://dash.example:8443",
+            "http://dash.example",
+            "https://DASH.example",
+            "dash.example",
+            "acuvim.example:9001",
+            "https://acuvim.example",
+            "https://acuvim.example:9001.evil",
+            "https://dash.example, https://evil.example",
+        ] {
+            assert_eq!(answer("/mqtt", Some(other)), Err(403), "{other}");
+        }
+        assert_eq!(answer("/mqtt?token=x", None), Ok(()), "a query is none of our business");
+        for path in ["/mqtt/", "/MQTT", "/mqtt/x"] {
+            assert_eq!(answer(path, None), Err(404), "{path}");
+        }
+    }
+
+    /// Without a host there is nothing that an origin could be the same as.
+    #[test]
+    fn a_request_without_a_host_or_with_bytes_for_an_origin_is_refused() {
+        let mut headers = HeaderMap::new();
+        assert!(is_allowed(&headers, &[]), "not a browser");
+        headers.insert(header::ORIGIN, HeaderValue::from_static("http://"));
+        assert!(!is_allowed(&headers, &[]));
+        let bytes = HeaderValue::from_bytes(b"http://\xff").expect("a value");
+        headers.insert(header::ORIGIN, bytes);
+        headers.insert(header::HOST, HeaderValue::from_static("x"));
+        assert!(!is_allowed(&headers, &["http://x".to_owned()]));
+    }
+
+    #[test]
+    fn the_protocol_is_answered_if_it_is_among_those_offered() {
+        let speaks = |offered: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offered));
+            speaks_mqtt(&headers)
+        };
+        for offered in ["mqtt", "mqttv3.1, mqtt", " mqtt ,chat"] {
+            assert!(speaks(offered), "{offered}");
+        }
+        for offered in ["", "mqttv3.1", "xmqtt", "chat,mqtt5"] {
+            assert!(!speaks(offered), "{offered}");
+        }
+        assert!(!speaks_mqtt(&HeaderMap::new()));
+    }
+
+    /// A handshake that is refused must say so, and not just close the connection.
+    #[tokio::test]
+    async fn a_refusal_is_an_answer_with_its_status() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        for (path, origin, status) in [
+            ("/other", "", "404 Not Found"),
+            ("/mqtt", "Origin: https://evil.example\r\n", "403 Forbidden"),
+        ] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                 {origin}\r\n"
+            );
+            let (mut client, server) = tokio::io::duplex(4096);
+            client.write_all(request.as_bytes()).await.expect("written");
+            let at = "127.0.0.1:1".parse().expect("an address");
+            assert!(accept(server, at, &[]).await.is_err(), "{path}");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        }
     }
 
     /// A browser is never anonymous, whatever page it shows.

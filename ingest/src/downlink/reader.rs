@@ -71,6 +71,8 @@ impl Reader {
             if batch.next == next {
                 continue;
             }
+            // Before the commands are handed out: at most once is promised, and a crash in between only
+            // loses them.
             self.commit(batch.next).await?;
             for (_, entry) in &batch.entries {
                 if let Some(command) = self.fresh(Command::try_from(entry))
@@ -91,6 +93,7 @@ impl Reader {
             self.commit(bounds.end).await?;
             return Ok(bounds.end);
         };
+        // A log that was replaced may end before the cursor, and retention may have passed it.
         let next = cursor.clamp(bounds.start, bounds.end);
         let mut at = (next - LOOK_BACK).max(bounds.start);
         while at < next {
@@ -138,6 +141,7 @@ impl Reader {
         if command.outbox_seq <= self.seen {
             return skipped("repeated");
         }
+        // Also if it has expired: a repetition of it is no new command.
         self.seen = command.outbox_seq;
         match seconds_left(&command, now()) {
             Some(_) => Some(command),

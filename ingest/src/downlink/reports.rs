@@ -88,6 +88,7 @@ impl Reports {
                 resolved_ts: None,
             },
         };
+        // Never waits, because it is called from the connections of devices.
         if self.queue.try_send(Item::Report(record)).is_err() {
             metrics::counter!("acuvim_command_reports_dropped_total").increment(1);
         }
@@ -111,6 +112,7 @@ async fn append_all(log: Arc<dyn Log>, mut reports: mpsc::Receiver<Item>) {
         while !entries.is_empty() && log.append(LogTopic::Uplink, entries.clone()).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
+        // After the append: a flush promises that everything before it is stored.
         for flushed in waiting {
             let _ = flushed.send(());
         }

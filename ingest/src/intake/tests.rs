@@ -134,3 +134,95 @@ async fn messages_that_were_withheld_do_not_use_up_the_daily_limit() {
     let taken = intake.take(message("acuvim/d1/telemetry", vec![b'x'; 90])).await;
     assert_eq!((taken, reasons(&log)), (Taken::Stored, vec![]));
 }
+
+/// Without a pause the intake would ask the log again and again, and keep its thread from everything else.
+#[tokio::test]
+async fn a_log_that_refuses_even_the_reject_withholds_the_message() {
+    let log = MemoryLog::new();
+    log.refuse_over(10);
+    let intake = intake(&log, DailyLimits::default(), Duration::from_millis(60));
+    let taken = intake.take(message("acuvim/d1/telemetry", vec![b'x'; 100])).await;
+    assert_eq!(taken, Taken::Withheld);
+    assert!(log.appends() < 10, "{} tries", log.appends());
+    assert!(matches!(&*intake.state().borrow(), IntakeState::Withholding(_)));
+    // A message that is a reject from the start has no other form either.
+    let taken = intake.take(message("acuvim/a b/telemetry", vec![b'x'; 100])).await;
+    assert_eq!(taken, Taken::Withheld);
+    let taken = intake.take(message("acuvim/d1/telemetry", "small")).await;
+    assert_eq!((taken, intake.state().borrow().clone()), (Taken::Stored, IntakeState::Taking));
+}
+
+#[tokio::test]
+async fn a_batch_of_which_even_the_rejects_are_refused_is_an_outage() {
+    let log = MemoryLog::new();
+    log.refuse_over(10);
+    let intake = intake(&log, DailyLimits::default(), Duration::ZERO);
+    let mut state = intake.state();
+    let messages =
+        [message("acuvim/d1/telemetry", "small"), message("acuvim/d1/telemetry", vec![b'x'; 100])];
+    let helped = async {
+        // The state is reported, and not only waited out.
+        let seen = state.wait_for(|state| matches!(state, IntakeState::Withholding(_))).await;
+        drop(seen.expect("it is reported"));
+        log.refuse_over(1000);
+    };
+    let both = async { tokio::join!(intake.take_all(&messages), helped) };
+    tokio::time::timeout(Duration::from_secs(20), both).await.expect("it ends");
+    assert_eq!((log.records().len(), reasons(&log)), (2, vec![Reason::RefusedByLog; 2]));
+    assert_eq!(*intake.state().borrow(), IntakeState::Taking);
+}
+
+/// The bridge acknowledges all of them afterwards, also when there is nothing to store.
+#[tokio::test]
+async fn a_batch_of_foreign_messages_is_over_at_once_and_stores_nothing() {
+    let log = MemoryLog::new();
+    let intake = intake(&log, DailyLimits::default(), Duration::ZERO);
+    intake.take_all(&[message("other/a", "1"), message("acuvim/d1/cmd", "2")]).await;
+    intake.take_all(&[]).await;
+    assert!(log.records().is_empty());
+}
+
+/// Readings of a device keep their order only in one partition.
+#[tokio::test]
+async fn a_record_goes_to_the_partition_of_its_device() {
+    let log = MemoryLog::new();
+    let intake = intake(&log, DailyLimits::default(), Duration::from_secs(1));
+    for device in ["a", "b", "c", "d", "e", "f"] {
+        for kind in ["telemetry", "status", "heartbeat"] {
+            let topic = format!("acuvim/{device}/{kind}");
+            assert_eq!(intake.take(message(&topic, "{}")).await, Taken::Stored);
+        }
+    }
+    let limit = acuvim_log::ReadLimit { records: 100, bytes: 1 << 20, wait: Duration::ZERO };
+    for partition in 0..2 {
+        let held = log.read(LogTopic::Uplink, partition, 0, limit).await.expect("read");
+        assert!(!held.entries.is_empty());
+        assert!(held.entries.iter().all(|(_, e)| partition_of(&e.key, 2) == partition));
+    }
+}
+
+#[tokio::test]
+async fn a_device_over_its_alerts_still_sends_readings() {
+    let log = MemoryLog::new();
+    let daily = DailyLimits { bytes: 0, alerts: 1 };
+    let intake = intake(&log, daily, Duration::from_secs(1));
+    for want in [Taken::Stored, Taken::Stored, Taken::Dropped] {
+        assert_eq!(intake.take(message("acuvim/d1/alerts", "{}")).await, want);
+    }
+    assert_eq!(intake.take(message("acuvim/d1/telemetry", "{}")).await, Taken::Stored);
+    let kinds: Vec<Kind> = log.records().iter().map(|r| r.headers.kind).collect();
+    assert_eq!(kinds, [Kind::Alerts, Kind::Reject, Kind::Telemetry]);
+}
+
+/// The report of the limit is a reject, and counts as what was sent.
+#[tokio::test]
+async fn a_withheld_report_of_the_limit_is_made_again() {
+    let log = MemoryLog::new();
+    let daily = DailyLimits { bytes: 0, alerts: 1 };
+    let intake = intake(&log, daily, Duration::ZERO);
+    assert_eq!(intake.take(message("acuvim/d1/alerts", "{}")).await, Taken::Stored);
+    log.fail([AWAY]);
+    assert_eq!(intake.take(message("acuvim/d1/alerts", "{}")).await, Taken::Withheld);
+    assert_eq!(intake.take(message("acuvim/d1/alerts", "{}")).await, Taken::Stored);
+    assert_eq!(reasons(&log), [Reason::DailyLimit]);
+}

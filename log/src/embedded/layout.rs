@@ -34,6 +34,7 @@ pub(super) fn count(mut value: &[u8]) -> Option<u32> {
 pub(super) fn decode(mut value: Bytes) -> Option<Vec<Entry>> {
     let count = count(&value)?;
     value.advance(5);
+    // A damaged count must not reserve memory for more entries than the value has bytes.
     let mut entries = Vec::with_capacity(usize::try_from(count).ok()?.min(value.len()));
     for _ in 0..count {
         let key = take(&mut value)?;
@@ -72,6 +73,41 @@ mod tests {
     fn entry() -> impl Strategy<Value = Entry> {
         let headers = proptest::collection::vec((bytes(), bytes()), 0..5);
         (bytes(), bytes(), headers).prop_map(|(key, value, headers)| Entry { key, value, headers })
+    }
+
+    /// A value of another version must not be read as if it were of this one.
+    #[test]
+    fn only_this_version_of_the_layout_is_read() {
+        let good = encode([Entry::default()].iter());
+        assert_eq!(
+            (count(&good), decode(good.clone().into())),
+            (Some(1), Some(vec![Entry::default()]))
+        );
+        for version in [0, 2, 255] {
+            let mut other = good.clone();
+            other[0] = version;
+            assert_eq!((count(&other), decode(other.into())), (None, None), "version {version}");
+        }
+        for short in 0..5 {
+            assert_eq!(count(&good[..short]), None, "{short} bytes");
+        }
+    }
+
+    #[test]
+    fn a_count_or_a_length_beyond_the_value_is_damage() {
+        let entry = Entry { key: "key".into(), value: "value".into(), headers: Vec::new() };
+        let good = encode([entry].iter());
+        // The count, the length of the key, the number of headers, the length of the value.
+        for (at, byte) in
+            [(1, 2), (1, 0), (4, 0xff), (5, 0xff), (8, 0xff), (12, 1), (14, 6), (14, 4)]
+        {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert_eq!(decode(bad.into()), None, "byte {at}");
+        }
+        let mut longer = good;
+        longer.push(0);
+        assert_eq!(decode(longer.into()), None, "something follows the last entry");
     }
 
     proptest! {

@@ -58,6 +58,7 @@ impl EmbeddedLog {
         let shared = spawn_blocking(move || Shared::open(options)).await.map_err(stopped)??;
         let shared = Arc::new(shared);
         let pending_bytes = Arc::new(Semaphore::new(shared.options.max_pending_bytes));
+        // The bytes that wait are bounded by `pending_bytes`; this number only bounds the queue itself.
         let (requests, queue) = mpsc::channel(1024);
         let (failing, failed) = watch::channel(None);
         let writer = writer::start(Arc::clone(&shared), queue, failing)?;
@@ -91,6 +92,7 @@ impl EmbeddedLog {
 
     /// Ends the writer thread once everything handed over is durable.
     pub async fn close(self) {
+        // The thread ends when no sender is left, and has written everything that was queued by then.
         drop(self.requests);
         let writer = self.writer.lock().ok().and_then(|mut w| w.take());
         if let Some(writer) = writer {
@@ -128,6 +130,7 @@ impl Log for EmbeddedLog {
         entries: Vec<(u32, Entry)>,
     ) -> Result<Vec<Position>, Error> {
         let bytes = self.size_of(&entries)?;
+        // Checked here and not by the writer, where one wrong partition would fail all callers of its group.
         for (partition, _) in &entries {
             self.shared.partition(topic, *partition)?;
         }
@@ -151,6 +154,7 @@ impl Log for EmbeddedLog {
         limit: ReadLimit,
     ) -> Result<Batch, Error> {
         let mut end = self.shared.partition(topic, partition)?.end();
+        // Waits outside of the blocking threads, so that any number of idle readers takes none.
         if *end.borrow_and_update() <= from && !limit.wait.is_zero() {
             let _ = tokio::time::timeout(limit.wait, end.wait_for(|end| *end > from)).await;
         }
@@ -185,6 +189,7 @@ impl Log for EmbeddedLog {
         let (shared, key) = (Arc::clone(&self.shared), cursor_key(name, topic, partition));
         spawn_blocking(move || {
             let mut batch = shared.db.batch().durability(Some(PersistMode::SyncData));
+            // Synced, because retention drops records by it: a cursor that went back would point to nothing.
             batch.insert(&shared.meta, key.as_bytes(), offset.to_be_bytes());
             batch.commit().map_err(disk)
         })
@@ -220,3 +225,6 @@ fn cursor_key(name: &str, topic: LogTopic, partition: u32) -> String {
 fn stopped<E>(_: E) -> Error {
     Error::unavailable("the log is stopping")
 }
+
+#[cfg(test)]
+mod tests;

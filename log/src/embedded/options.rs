@@ -28,9 +28,13 @@ impl EmbeddedOptions {
         Self {
             path: path.into(),
             partitions: 4,
+            // Larger than the largest MQTT payload that ingest accepts, with room for its headers.
             max_entry_bytes: 4 << 20,
             max_pending_bytes: 64 << 20,
+            // Retention frees whole segments, and each open one has a memtable: small enough for the first,
+            // large enough to keep their number low.
             segment_bytes: 64 << 20,
+            // Enough for the journal and the memtables that are flushed while no appends are taken.
             min_free_bytes: 256 << 20,
             sinks: vec!["lake", "control"],
         }

@@ -52,6 +52,8 @@ impl Partition {
                 continue;
             };
             let keyspace = db.keyspace(&name, keyspace).map_err(disk)?;
+            // What is not flushed yet counts as nothing, so the active segment may become larger after a
+            // restart.
             segments.push(Segment { base, bytes: keyspace.disk_space(), keyspace });
         }
         segments.sort_by_key(|s| s.base);
@@ -90,6 +92,7 @@ impl Partition {
                 active.bytes += bytes;
             }
         });
+        // Last, because readers wake up by it.
         self.end.send_replace(end);
     }
 
@@ -129,6 +132,7 @@ impl Partition {
         meta: &Keyspace,
         offset: i64,
     ) -> Result<u64, Error> {
+        // A mark beyond the end would hide records that are still to come.
         let low = offset.min(self.next_offset());
         if low <= self.with(|state| state.low) {
             return Ok(0);
@@ -139,6 +143,7 @@ impl Partition {
         batch.commit().map_err(disk)?;
         let dropped = self.with_mut(|state| {
             state.low = low;
+            // The active segment always stays: after a restart its base tells the next offset.
             let keep = state.segments.iter().skip(1).take_while(|next| next.base <= low).count();
             state.segments.drain(..keep).collect::<Vec<_>>()
         });
@@ -153,6 +158,7 @@ impl Partition {
     pub fn read(&self, from: i64, limit: ReadLimit) -> Result<Batch, Error> {
         let end = self.next_offset();
         let (start, segments) = self.with(|state| {
+            // Only the segments from the one that holds the offset on: older ones are not opened.
             let first = state.segments.iter().rposition(|s| s.base <= from).unwrap_or(0);
             (state.start(), state.segments.get(first..).unwrap_or_default().to_vec())
         });
@@ -204,6 +210,7 @@ fn read_segment(
 ) -> Result<bool, Error> {
     let key = |offset: i64| offset.to_be_bytes();
     let from = batch.next;
+    // A batch is stored under its first offset, so the one that holds `from` may begin before it.
     let held = segment.keyspace.range::<[u8; 8], _>(..=key(from)).next_back();
     let held = held.map(|g| g.key()).transpose().map_err(disk)?;
     let first = held.and_then(|k| k.as_ref().try_into().ok()).map_or(from, i64::from_be_bytes);
@@ -220,6 +227,13 @@ fn read_segment(
         for (offset, entry) in (base..).zip(entries) {
             if offset < batch.next {
                 continue;
+            }
+            // Without this check a reader would pass over what a damaged disk has lost, and nobody notice.
+            if offset > batch.next {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!("the log lacks the records from offset {} to {offset}", batch.next),
+                ));
             }
             let full = batch.entries.len() >= limit.records || *bytes + entry.size() > limit.bytes;
             if full && !batch.entries.is_empty() {
@@ -254,6 +268,7 @@ fn make_segment(
     let now = std::time::SystemTime::now();
     let now = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
+    // Not synced by itself: the first batch of the segment follows in the same journal, and is.
     meta.insert(made_key(topic, number, base).as_bytes(), now.to_be_bytes()).map_err(disk)?;
     Ok(Segment { base, bytes: 0, keyspace })
 }
@@ -269,3 +284,6 @@ fn made_key(topic: LogTopic, number: u32, base: i64) -> String {
 fn low_key(topic: LogTopic, number: u32) -> String {
     format!("low/{}/{number}", topic.name())
 }
+
+#[cfg(test)]
+mod tests;

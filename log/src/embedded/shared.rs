@@ -34,8 +34,11 @@ impl Shared {
     pub fn open(options: EmbeddedOptions) -> Result<Self, Error> {
         move_incomplete_store(&options.path)?;
         let db = Database::builder(&options.path)
+            // Readers usually follow the end, which is in memtables. The cache is for those that catch up.
             .cache_size(16 << 20)
+            // A start has to replay what is in the journals.
             .max_journaling_size(64 << 20)
+            // Flushes compete with the syncs of appends for the disk.
             .worker_threads(1)
             .open()
             .map_err(|e| opening(&options.path, &e))?;
@@ -124,3 +127,6 @@ fn opening(path: &Path, error: &fjall::Error) -> Error {
         other => Error::new(ErrorKind::Corrupt, format!("{path} can't be read: {other}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

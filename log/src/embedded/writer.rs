@@ -35,15 +35,20 @@ pub(super) fn start(
     thread::Builder::new()
         .name("log-writer".to_owned())
         .spawn(move || {
+            // After the first failed write every append gets its error. Nobody can tell how much of that
+            // write is on the disk, and what follows a torn batch is dropped at the next start.
+            let mut failed: Option<Error> = None;
             while let Some(first) = queue.blocking_recv() {
                 let group = gather(first, &mut queue);
-                let written = match check_free_space(&shared) {
-                    Ok(()) => write(&shared, &group).inspect_err(|error| {
-                        failing.send_if_modified(|said| {
-                            said.is_none().then(|| *said = Some(error.to_string())).is_some()
-                        });
+                let written = match &failed {
+                    Some(error) => Err(error.clone()),
+                    // A full disk is no failed write: nothing was begun.
+                    None => check_free_space(&shared).and_then(|()| {
+                        write(&shared, &group).inspect_err(|error| {
+                            failing.send_replace(Some(error.to_string()));
+                            failed = Some(error.clone());
+                        })
                     }),
-                    Err(full) => Err(full),
                 };
                 answer(group, written);
             }
@@ -57,6 +62,7 @@ fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
     let size = |r: &Request| r.entries.iter().map(|(_, e)| e.size()).sum::<usize>();
     let mut bytes = size(&first);
     let mut group = vec![first];
+    // Never waits for more: on an idle log each append is answered as fast as the disk is.
     while bytes < GROUP_BYTES
         && let Ok(next) = queue.try_recv()
     {
@@ -75,6 +81,7 @@ fn write(shared: &Shared, group: &[Request]) -> Result<Vec<Vec<Position>>, Error
         for (number, entry) in &request.entries {
             let base = shared.partition(request.topic, *number)?.next_offset();
             let run = runs.entry((request.topic, *number)).or_default();
+            // Known before the commit, because no other thread moves the end.
             let ahead = i64::try_from(run.len()).unwrap_or(i64::MAX);
             own.push(Position { partition: *number, offset: base + ahead });
             run.push(entry);
@@ -138,3 +145,6 @@ fn check_free_space(shared: &Shared) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,10 +84,12 @@ impl ErrorHistory {
             self.last = Some((now, format!("no share of the partitions: {error}")));
         }
         let (at, error) = self.last.as_ref()?;
+        // Longer than librdkafka pauses between two tries, so errors that go on are seen as one outage.
         if now.duration_since(*at) > Duration::from_secs(10) {
             *self = Self::default();
             return None;
         }
+        // Longer than the restart of a broker, which is no reason to report anything.
         let long = self.first.is_some_and(|at| now.duration_since(at) > Duration::from_secs(30));
         long.then(|| error.clone())
     }
@@ -116,6 +118,7 @@ pub(super) fn join(options: &KafkaOptions, group: &str) -> Result<Claim, Error> 
             while !leaving.load(Ordering::Acquire) {
                 let failed = match consumer.poll(POLL) {
                     Some(Err(error)) => {
+                        // A failed poll returns at once; without a pause this thread would take a whole core.
                         std::thread::sleep(POLL);
                         Some(error.to_string())
                     }

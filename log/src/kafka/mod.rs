@@ -125,6 +125,8 @@ impl KafkaLog {
                 Ok(delivery) => return Ok(delivery),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                     record = again;
+                    // The queue drains as fast as the brokers answer; the caller is held up for as long,
+                    // which slows devices down.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err((error, _)) => return Err(self.produce_error(&error)),
@@ -197,6 +199,7 @@ impl Shared {
         from: i64,
         limit: ReadLimit,
     ) -> Result<Batch, Error> {
+        // After an error the reader is dropped and not put back: its position is not known any more.
         let mut reader = self.reader(topic, partition, from)?;
         let batch = reader.read(limit)?;
         self.put_back(reader);
@@ -243,11 +246,14 @@ impl Log for KafkaLog {
         entries: Vec<(u32, Entry)>,
     ) -> Result<Vec<Position>, Error> {
         self.refuse_too_large(&entries)?;
+        // Before anything is handed over: an early return would leave deliveries that nobody awaits.
+        for (partition, _) in &entries {
+            self.check_partition(*partition)?;
+        }
         let (producer, name) = (self.producer(), self.shared.options.topic(topic));
         let mut deliveries = Vec::with_capacity(entries.len());
         let mut failed = None;
         for (partition, entry) in &entries {
-            self.check_partition(*partition)?;
             match self.enqueue(&producer, &name, *partition, entry).await {
                 Ok(delivery) => deliveries.push((*partition, delivery)),
                 Err(error) => {
@@ -337,6 +343,7 @@ impl Log for KafkaLog {
         if offset <= bounds.start {
             return Ok(());
         }
+        // Kafka refuses an offset beyond the end, where the embedded log drops everything.
         let upto = Offset::Offset(offset.min(bounds.end));
         topics::truncate(&self.shared.admin, self.shared.offset_list(topic, partition, upto)?).await
     }
@@ -350,3 +357,6 @@ impl Log for KafkaLog {
 fn ended(error: tokio::task::JoinError) -> Error {
     Error::unavailable(format!("the log is stopping: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

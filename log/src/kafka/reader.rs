@@ -59,6 +59,7 @@ impl Reader {
         list.add_partition_offset(name, number(partition), Offset::Offset(from))
             .and_then(|()| reader.consumer.assign(&list))
             .map_err(|e| unavailable("read", &e))?;
+        // Otherwise the first read would wait for an event of the partition's end, although nothing is to come.
         reader.at_end = from == bounds.end;
         Ok(reader)
     }
@@ -182,3 +183,6 @@ fn entry_of(message: &impl rdkafka::Message) -> Entry {
         held.iter().map(|(n, v)| (all.split_to(n.len()), all.split_to(v.len()))).collect();
     Entry { headers, key: all.split_to(key.len()), value: all }
 }
+
+#[cfg(test)]
+mod tests;

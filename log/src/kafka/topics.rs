@@ -258,3 +258,6 @@ pub(super) async fn delete(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

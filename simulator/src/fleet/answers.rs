@@ -18,6 +18,7 @@ impl Answers {
     pub fn to(&mut self, payload: &[u8]) -> Vec<String> {
         let Ok(command) = serde_json::from_slice::<Value>(payload) else { return Vec::new() };
         let Some(id) = command.get("request_id").and_then(Value::as_str) else { return Vec::new() };
+        // As small firmware does: commands that are repeated come soon after the first, not days later.
         if self.seen.len() >= REMEMBERED {
             self.seen.clear();
         }
@@ -72,3 +73,6 @@ fn data(command: &str, params: &Value) -> Option<Value> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,7 @@ impl Meter {
     pub fn telemetry(&mut self, at_ms: i64, source: &str) -> String {
         let power = self.power(at_ms);
         let hours = self.last_ms.map_or(0.0, |last| (at_ms - last).max(0) as f64 / 3.6e6);
+        // Time that was counted once is not counted again when the clock goes back.
         self.last_ms = Some(self.last_ms.map_or(at_ms, |last| last.max(at_ms)));
         let pf = self.site.power_factor + self.jitter(0.003);
         let (apparent, reactive) = (power / pf, power * (1.0 / (pf * pf) - 1.0).sqrt());
@@ -136,6 +137,7 @@ impl Meter {
         let off = (hour - self.site.peak_hour).abs().min(24.0 - (hour - self.site.peak_hour).abs());
         let bell = (-off * off / 18.0).exp();
         let level = 0.12 + 0.88 * bell;
+        // Never quite zero, where the power factor of a real meter is not defined.
         (self.site.peak_kw * level * (1.0 + self.jitter(0.02))).max(0.05)
     }
 
@@ -169,6 +171,77 @@ mod tests {
             let energy = data["ei"].as_f64().expect("a number");
             assert!(energy >= last);
             last = energy;
+        }
+    }
+
+    fn data(meter: &mut Meter, at_ms: i64) -> serde_json::Value {
+        let text = meter.telemetry(at_ms, "live");
+        serde_json::from_str(&text).expect("json")
+    }
+
+    /// A meter does not count backwards, also when the clock of its logger is corrected.
+    #[test]
+    fn a_clock_that_goes_back_takes_no_energy_back() {
+        let mut meter = Meter::new(1, 1);
+        let start = 1_795_000_000_000;
+        let mut last = [0.0; 4];
+        for minute in [0, 10, 5, -600, 11, 11, 12, -100_000, 13] {
+            let json = data(&mut meter, start + minute * 60_000);
+            let now = ["ei", "et", "qi", "es"].map(|key| json["data"][key].as_f64().expect(key));
+            assert!(
+                now.iter().zip(last).all(|(now, last)| *now >= last),
+                "minute {minute}: {now:?}"
+            );
+            last = now;
+        }
+        let hour = data(&mut meter, start + 60 * 60_000)["data"]["ei"].as_f64().expect("a number");
+        assert!(hour > last[0], "time that has really passed counts");
+    }
+
+    #[test]
+    fn every_device_of_a_fleet_has_a_valid_id_of_its_own() {
+        let mut ids = std::collections::HashSet::new();
+        for seed in [0, 7, 255] {
+            for n in (0..300).chain([u32::MAX - 1, u32::MAX]) {
+                let id = Meter::new(seed, n).device_id;
+                assert!(acuvim_wire::device::is_device_id(&id), "{id}");
+                assert_eq!(id.len(), 16, "{id} has the form of a MAC address");
+                assert!(ids.insert(id), "device {n} of fleet {seed}");
+            }
+        }
+    }
+
+    /// Rules and pages are tried out with these readings, so they have to make sense together.
+    #[test]
+    fn the_readings_of_a_moment_agree_with_one_another() {
+        for n in 0..20 {
+            let mut meter = Meter::new(3, n);
+            for quarter in 0..96 {
+                let json = data(&mut meter, 1_795_000_000_000 + quarter * 900_000);
+                let of = |key: &str| json["data"][key].as_f64().expect("a number");
+                assert!((49.9..50.1).contains(&of("f")), "{json}");
+                assert!((0.8..1.0).contains(&of("pf")) && of("p") > 0.0, "{json}");
+                assert!(of("s") >= of("p") && of("q") >= 0.0, "{json}");
+                for (whole, parts) in [("p", ["p1", "p2", "p3"]), ("s", ["s1", "s2", "s3"])] {
+                    let sum: f64 = parts.iter().map(|part| of(part)).sum();
+                    assert!((sum - of(whole)).abs() < 0.01, "{whole}: {json}");
+                }
+                assert!(["v1", "v2", "v3"].iter().all(|v| (220.0..240.0).contains(&of(v))));
+                assert_eq!(json["seq"], quarter + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_reading_is_the_one_asked_for_with_its_milliseconds() {
+        let mut meter = Meter::new(1, 1);
+        for (at_ms, ts) in [
+            (1_795_000_000_007, "2026-11-18T11:06:40.007Z"),
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            let json = data(&mut meter, at_ms);
+            assert_eq!((&json["ts"], &json["source"]), (&ts.into(), &"live".into()));
         }
     }
 

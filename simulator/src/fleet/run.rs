@@ -40,15 +40,15 @@ pub struct FleetOptions {
 /// Counts of acknowledged messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Live readings.
+    /// Readings of the present, repetitions not included.
     pub readings: u64,
     /// Readings from SD cards.
     pub sd_readings: u64,
     /// Readings that were sent again.
     pub repeated: u64,
-    /// Heartbeats.
+    /// Heartbeats, one for six readings.
     pub heartbeats: u64,
-    /// Invalid messages.
+    /// Messages that the server has to keep as dead letters.
     pub bad: u64,
     /// Responses to commands.
     pub answers: u64,
@@ -107,17 +107,19 @@ impl Device {
         let start = self.chance.random_range(0.0..1.0);
         tokio::time::sleep(self.options.interval.min(Duration::from_secs(5)).mul_f64(start)).await;
         let mut ticks = tokio::time::interval(self.options.interval);
+        // After an outage a device goes on with the present. What it missed is on its SD card.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             if let Err(Error::Broken(_) | Error::Refused(_)) = self.session(&mut ticks).await {
                 self.report.count(|t| t.broken += 1);
             }
+            // At random, so that a fleet does not come back to a restarted broker all at once.
             let pause = self.chance.random_range(0.2..2.0);
             tokio::time::sleep(Duration::from_secs_f64(pause)).await;
         }
     }
 
-    /// One connection.
+    /// One connection, from its CONNECT to the error that ends it.
     async fn session(&mut self, ticks: &mut tokio::time::Interval) -> Result<(), Error> {
         let id = self.meter.device_id.clone();
         let prefix = &self.options.topic_prefix;
@@ -163,6 +165,7 @@ impl Device {
             connection.publish(&telemetry, self.nonsense(), false).await?;
             self.report.count(|t| t.bad += 1);
         }
+        // With the usual interval of 10 s that is a heartbeat a minute.
         if self.sent.is_multiple_of(6) {
             let topic = topic::uplink(&self.options.topic_prefix, &id, Kind::Heartbeat);
             connection.publish(&topic, heartbeat(now, self.sent), false).await?;
@@ -177,6 +180,7 @@ impl Device {
 
     /// Sends an hour of old readings, one a minute, as JSON Lines like on the card.
     async fn drain(&mut self, connection: &Connection, topic: &str, now: i64) -> Result<(), Error> {
+        // A meter of its own: counters must not run backwards in the live readings.
         let mut past = Meter::new(self.options.seed ^ 0x5d, 0);
         let start = now - 7_200_000;
         let lines: Vec<String> =
@@ -221,3 +225,6 @@ fn heartbeat(now: i64, sent: u64) -> String {
     json.insert("signal_strength", (-61).into());
     serde_json::to_string(&json).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

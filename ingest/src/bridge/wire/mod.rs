@@ -129,3 +129,6 @@ impl Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

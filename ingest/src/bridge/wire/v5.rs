@@ -27,6 +27,7 @@ const MAX_PACKET: u32 = 16 << 20;
 pub(super) fn open(options: &BridgeOptions) -> (AsyncClient, EventLoop) {
     let mut mqtt = MqttOptions::new(&options.client_id, &options.host, options.port);
     let expiry = u32::try_from(options.session_expiry.as_secs()).unwrap_or(u32::MAX);
+    // The session at the broker keeps what devices send while we are away.
     mqtt.set_clean_start(false)
         .set_manual_acks(true)
         .set_keep_alive(KEEP_ALIVE)
@@ -114,6 +115,34 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    /// Only MQTT 5 tells that nobody subscribes to a command.
+    #[test]
+    fn a_command_that_has_no_subscriber_is_not_taken() {
+        use rumqttc::v5::mqttbytes::v5::PubAck;
+        for (reason, is_taken) in [
+            (PubAckReason::Success, true),
+            (PubAckReason::NoMatchingSubscribers, false),
+            (PubAckReason::NotAuthorized, false),
+        ] {
+            let ack = PubAck { pkid: 9, reason, properties: None };
+            let seen = event(RawEvent::Incoming(Packet::PubAck(ack)), &mut true);
+            let Event::Acknowledged { id: 9, taken } = seen else { panic!("a PUBACK") };
+            assert_eq!(taken, is_taken, "{reason:?}");
+        }
+    }
+
+    /// A topic is text, and one that is not must not end the connection of all devices.
+    #[test]
+    fn a_topic_that_is_no_text_is_a_message_nevertheless() {
+        let packet =
+            Publish { topic: Bytes::from_static(b"a/\xff"), pkid: 3, ..Publish::default() };
+        let Event::Message(message) = event(RawEvent::Incoming(Packet::Publish(packet)), &mut true)
+        else {
+            panic!("a message")
+        };
+        assert_eq!((message.topic.as_str(), message.id), ("a/\u{fffd}", 3));
+    }
 
     #[test]
     fn a_broker_that_refuses_the_version_or_hangs_up_may_know_another() {

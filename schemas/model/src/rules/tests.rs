@@ -107,7 +107,7 @@ fn a_backtest_needs_a_time_span_and_may_name_a_rule_in_two_ways() {
         ("to", json!("2026-05-02")),
         ("rule", json!({ "name": "n" })),
         ("rules", json!([])),
-        ("scope", json!([])),
+        ("scope", json!("d1")),
     ] {
         let mut bad = span.clone();
         bad[field] = value;

@@ -185,7 +185,7 @@ fn a_packet_limit_of_four_gigabytes_is_odd() {
     let beyond = registration(r#"{"device_id":"d1","max_packet_bytes":4294967296}"#);
     assert_eq!(
         (beyond.max_packet_bytes, &beyond.extra[ODD]["max_packet_bytes"]),
-        (None, &"4294967296".into())
+        (None, &serde_json::json!("4294967296"))
     );
 }
 
@@ -273,7 +273,10 @@ fn an_answer_needs_its_command_and_one_of_three_words() {
             panic!("{json}")
         };
         assert_eq!((answer.status, answer.request_id.as_str()), (status, "r"));
-        assert_eq!((answer.error.as_deref(), &answer.extra["data"]["a"]), (Some("e"), &1.into()));
+        assert_eq!(
+            (answer.error.as_deref(), &answer.extra["data"]["a"]),
+            (Some("e"), &serde_json::json!(1))
+        );
     }
     for (json, field) in [
         (r#"{"request_id":"r"}"#, "status"),
@@ -373,7 +376,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whole_numbers_mean_the_same_in_every_form(boot in 0_u64..1_000_000_000, zeros in 1_usize..40) {
+    fn whole_numbers_mean_the_same_in_every_form(boot in 1_u64..1_000_000_000, zeros in 1_usize..40) {
         for written in [
             boot.to_string(),
             format!("{boot}.{}", "0".repeat(zeros)),

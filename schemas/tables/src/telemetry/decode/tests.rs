@@ -528,7 +528,7 @@ fn an_alias_takes_numbers_as_a_reading_of_ours_does() {
     let mut decoder = Decoder::new(Limits::default(), Arc::new(aliases));
     for (value, want, kept) in [
         ("1500", Some(15_000), None),
-        ("-0.05", Some(0), None),
+        ("-0.04", Some(0), None),
         ("null", None, None),
         ("nan", None, Some(r#"{"watts":"nan"}"#)),
         (r#""NaN""#, None, Some(r#"{"watts":"NaN"}"#)),

@@ -155,7 +155,7 @@ proptest! {
             None => json!([inner, "other"]),
         });
         let shown = masked(value);
-        prop_assert!(!shown.to_string().contains("s3cret"), "{}", shown);
+        prop_assert!(!shown.to_string().contains("s3cret"), "{shown}");
         prop_assert_eq!(masked(shown.clone()), shown);
     }
 }

@@ -507,7 +507,7 @@ fn fields_and_depth_are_taken_up_to_their_limits() {
     // Brackets within texts are no depth.
     let flat = format!("{{\"ts\":1778951132,\"a\":\"\\\"{}\"}}", "[{".repeat(100));
     assert_eq!(decode(&flat).0.num_rows(), 1);
-    let (why, detail) = reason(&vec!["{\"ts\":1778951132}"; 501].join("\n"));
+    let (why, detail) = reason(&["{\"ts\":1778951132}"; 501].join("\n"));
     assert_eq!((why, detail.as_str()), (Reason::TooManyItems, "501 readings or more, at most 500"));
 }
 

@@ -122,7 +122,7 @@ fn brackets_and_commas_within_texts_end_no_item() {
 
 #[test]
 fn a_search_ends_one_item_behind_the_most() {
-    let good = vec!["{\"ts\":1}"; 5].join(",");
+    let good = ["{\"ts\":1}"; 5].join(",");
     let broken = format!("{{\"batch\":[{good},]");
     assert_eq!(split(broken.as_bytes(), 2).expect("a batch").list().len(), 3);
     assert_eq!(split(broken.as_bytes(), 5).expect("a batch").list().len(), 5);

@@ -116,6 +116,7 @@ proptest! {
             let topic = uplink(&prefix, &device_id, kind.into());
             prop_assert_eq!(parse(&prefix, &topic), Uplink::Device { device_id: &device_id, kind });
         }
-        prop_assert_eq!(parse(&prefix, &command(&prefix, &device_id)), Uplink::Foreign);
+        let topic = command(&prefix, &device_id);
+        prop_assert_eq!(parse(&prefix, &topic), Uplink::Foreign);
     }
 }

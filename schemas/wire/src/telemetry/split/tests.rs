@@ -151,7 +151,8 @@ proptest! {
         let objects: Vec<String> =
             texts.iter().map(|text| serde_json::json!({ "ts": 1, "n": text }).to_string()).collect();
         let want: Vec<&[u8]> = objects.iter().map(String::as_bytes).collect();
-        prop_assert_eq!(items(objects.join(end).as_bytes()), want.clone());
+        let lines = objects.join(end);
+        prop_assert_eq!(items(lines.as_bytes()), want.clone());
         let batch = format!(" {{\"batch\" : [{}] }}{end}", objects.join(" ,\n"));
         prop_assert_eq!(items(batch.as_bytes()), want.clone());
         // Without its end the batch is cut off, and what came is used.

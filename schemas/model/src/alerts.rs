@@ -13,13 +13,13 @@ use crate::rules::DeviceScope;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AlertOrigin {
-    /// The device itself.
+    /// The device reported it on its `alerts` topic.
     Device,
-    /// A rule over its readings.
+    /// A rule found it in the readings.
     Rule,
-    /// Its heartbeats, or their absence.
+    /// Health monitoring found it in heartbeats, or in their absence.
     Health,
-    /// This system, about itself.
+    /// This system reports it about itself, such as a full disk.
     System,
 }
 
@@ -47,43 +47,44 @@ impl AlertOrigin {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alert {
-    /// Its id.
+    /// The id of the alert. The same readings give the same id when they are processed again.
     pub id: Uuid,
-    /// Whose; null for the system's own.
+    /// The device; null for alerts of the system about itself.
     pub device_id: Option<String>,
-    /// What: overvoltage, offline, ...
+    /// The kind of alert: overvoltage, offline, ...
     pub alert_type: String,
-    /// How bad.
+    /// How urgent it is.
     pub severity: Severity,
-    /// In words.
+    /// A sentence for people.
     pub message: String,
-    /// The value that broke the limit.
+    /// The value that broke the limit, in the unit of the reading; null if the alert is not about a
+    /// number.
     pub value: Option<f64>,
-    /// The limit.
+    /// The limit that was broken, in the unit of `value`; null if there is none.
     pub threshold: Option<f64>,
-    /// More, as its origin says it.
+    /// Further details, whose fields depend on the origin; null if there are none.
     pub metadata: Option<Value>,
-    /// What raised it.
+    /// What raised the alert.
     pub origin: AlertOrigin,
-    /// The rule, where one did.
+    /// The rule that raised it; null for other origins.
     pub rule_id: Option<Uuid>,
-    /// Its version at that time.
+    /// The version of the rule when it raised the alert.
     pub rule_version: Option<i64>,
-    /// Whether the rule only records.
+    /// Whether it comes from a rule in mode `shadow`: it is recorded, and nobody is notified.
     pub shadow: bool,
-    /// Whether it became known long after it happened: nobody is paged for it.
+    /// Whether it became known long after it happened, for example from an SD card: nobody is notified.
     pub backfilled: bool,
-    /// Whether a silence held when it was raised.
+    /// Whether a silence was in force when it was raised: nobody was notified.
     pub silenced: bool,
-    /// Whether late readings showed that it never was.
+    /// Whether late readings have shown that its condition never held.
     pub withdrawn: bool,
-    /// Whether a person has seen it.
+    /// Whether a person has acknowledged it.
     pub acknowledged: bool,
-    /// Who.
+    /// The name of the user who acknowledged it.
     pub acknowledged_by: Option<String>,
-    /// When.
+    /// When it was acknowledged.
     pub acknowledged_at: Option<DateTime<Utc>>,
-    /// What they said.
+    /// What the user wrote when acknowledging it, up to 1000 characters.
     pub acknowledge_note: Option<String>,
     /// When its condition began, in event time.
     pub created_at: DateTime<Utc>,
@@ -91,11 +92,11 @@ pub struct Alert {
     pub raised_at: DateTime<Utc>,
     /// When it ended, in event time; null while it is open.
     pub resolved_at: Option<DateTime<Utc>>,
-    /// Who ended it, where a person did.
+    /// The name of the user who resolved it; null if it ended by itself.
     pub resolved_by: Option<String>,
     /// How it ended: `cleared`, `resolved` by a person, `rule_deleted`, `rule_off`.
     pub resolution: Option<String>,
-    /// Alerts of the same kind in the same group at the same time share it: one story.
+    /// The incident: alerts of one kind that begin in one group at about the same time share it.
     pub incident_id: Option<Uuid>,
     /// When somebody was last reminded of it.
     pub reminded_at: Option<DateTime<Utc>>,
@@ -108,7 +109,7 @@ pub struct Alert {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AcknowledgeBody {
-    /// Up to 1000 characters.
+    /// A note of up to 1000 characters.
     pub note: Option<String>,
 }
 
@@ -117,28 +118,28 @@ pub struct AcknowledgeBody {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AcknowledgeMany {
-    /// Up to 1000 alerts.
+    /// The ids of up to 1000 alerts.
     pub ids: Vec<Uuid>,
-    /// Or all open ones that match.
+    /// In place of ids: every open alert that matches.
     pub filter: Option<AcknowledgeFilter>,
-    /// Up to 1000 characters.
+    /// A note of up to 1000 characters for each of the alerts.
     pub note: Option<String>,
 }
 
-/// Which alerts are acknowledged at once. What is absent does not matter.
+/// Which open alerts are acknowledged at once. An absent condition matches every alert.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AcknowledgeFilter {
-    /// Of this device.
+    /// Only alerts of this device.
     pub device_id: Option<String>,
-    /// Of this group.
+    /// Only alerts of devices in this group.
     pub group_id: Option<Uuid>,
-    /// Of this kind.
+    /// Only alerts of this kind, such as `overvoltage`.
     pub alert_type: Option<String>,
-    /// Of this severity.
+    /// Only alerts of exactly this severity.
     pub severity: Option<Severity>,
-    /// Of this incident.
+    /// Only alerts of this incident.
     pub incident_id: Option<Uuid>,
 }
 
@@ -155,35 +156,35 @@ pub struct Acknowledged {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SilenceBody {
-    /// The devices; all unless given.
+    /// The devices whose alerts are silenced; all unless given.
     #[serde(default)]
     pub scope: DeviceScope,
-    /// The kinds of alert; all unless given.
+    /// The kinds of alert that are silenced; all unless given.
     #[serde(default)]
     pub alert_types: Vec<String>,
-    /// Until when, at most a year from now.
+    /// When the silence ends, at most a year from now.
     pub until: DateTime<Utc>,
-    /// Why: 1 to 1000 characters.
+    /// Why it is made, 1 to 1000 characters.
     pub reason: String,
 }
 
-/// A silence: alerts are raised and recorded, and nobody is paged or reminded.
+/// A silence: alerts are raised and recorded, but nobody is notified or reminded.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Silence {
-    /// Its id.
+    /// The id of the silence.
     pub id: Uuid,
-    /// The devices.
+    /// The devices whose alerts are silenced.
     pub scope: DeviceScope,
-    /// The kinds of alert.
+    /// The kinds of alert that are silenced; empty for all.
     pub alert_types: Vec<String>,
-    /// Until when.
+    /// When the silence ends.
     pub until: DateTime<Utc>,
-    /// Why.
+    /// Why it was made.
     pub reason: String,
-    /// Who made it.
+    /// The name of the user who made it.
     pub created_by: String,
-    /// When.
+    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 
@@ -191,22 +192,25 @@ pub struct Silence {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
-    /// Which alert.
+    /// The id of the alert.
     pub alert_id: Uuid,
-    /// Whose readings.
+    /// The device that the readings are of.
     pub device_id: String,
-    /// From the first of them.
+    /// The time of the first of these readings, RFC 3339.
     pub from: String,
-    /// To the last.
+    /// The time of the last of these readings, RFC 3339.
     pub to: String,
-    /// The rule's version that judged them.
+    /// The version of the rule that evaluated them; null if no rule did.
     pub rule_version: Option<i64>,
     /// The Delta version of `telemetry` that holds them.
     pub lake_version: i64,
-    /// The log's offsets that it was read at, per partition.
+    /// The next offset of the log in each partition when the readings were read.
     pub watermark: Vec<i64>,
-    /// The readings, with their identities.
+    /// The readings in order of time, each with its `identity`.
     pub readings: Vec<Map<String, Value>>,
-    /// Whether there are more than these.
+    /// Whether some of the readings were left out because there are too many.
     pub truncated: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use crate::users::UserInfo;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
-    /// Who.
+    /// The name of the user, in lower case.
     #[cfg_attr(feature = "openapi", schema(example = "admin"))]
     pub username: String,
-    /// And the proof.
+    /// The password of the user.
     pub password: String,
 }
 
@@ -22,13 +22,13 @@ pub struct LoginRequest {
 pub struct LoginResponse {
     /// A JWT for `Authorization: Bearer`.
     pub access_token: String,
-    /// Always `Bearer`.
+    /// Always `Bearer`, the scheme for the header `Authorization`.
     pub token_type: String,
     /// Seconds until the access token expires.
     pub expires_in: u64,
     /// Good for one `POST /api/auth/refresh`.
     pub refresh_token: String,
-    /// Who logged in.
+    /// The user who is logged in.
     pub user: UserInfo,
 }
 
@@ -46,8 +46,8 @@ pub struct RefreshRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
-    /// The password so far.
+    /// The password that is replaced.
     pub current_password: String,
-    /// The one from now on: at least 12 characters.
+    /// The new password, at least 12 characters.
     pub new_password: String,
 }

@@ -10,10 +10,10 @@ use uuid::Uuid;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Deliver {
-    /// At once: it fails if the device stays away.
+    /// At once: the command fails if the device does not take it in time.
     #[default]
     Now,
-    /// As soon as the device is there, within `expires_seconds`.
+    /// As soon as the device is heard, within `expires_seconds`.
     WhenOnline,
 }
 
@@ -39,17 +39,17 @@ impl Deliver {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CommandRequest {
-    /// One of the 20 commands.
+    /// The name of one of the 20 commands of the protocol; any other with `raw`.
     #[cfg_attr(feature = "openapi", schema(example = "wifi_scan"))]
     pub command: String,
-    /// What it takes.
+    /// The parameters of the command; none unless given.
     #[serde(default)]
     pub params: Map<String, Value>,
     /// How long to wait for the first answer, and from an `ack` on for the last: 1 to 86400. Unless
     /// given, 60 and what the command usually takes.
     #[serde(default)]
     pub timeout_seconds: Option<u32>,
-    /// When it may reach the device.
+    /// When the command may reach the device; `now` unless given.
     #[serde(default)]
     pub deliver: Deliver,
     /// How long a `when_online` command waits for the device: at most 30 days, which is also what
@@ -59,7 +59,7 @@ pub struct CommandRequest {
     /// The same key again within a day answers the first command again. Up to 100 characters.
     #[serde(default)]
     pub idempotency_key: Option<String>,
-    /// Send a command that is none of the 20. Admins only.
+    /// Whether a command may be sent that is none of the 20. Admins only.
     #[serde(default)]
     pub raw: bool,
 }
@@ -68,9 +68,9 @@ pub struct CommandRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommandAccepted {
-    /// Its id.
+    /// The id of the command.
     pub request_id: Uuid,
-    /// How far it has come.
+    /// The status so far, usually `pending`.
     pub status: CommandStatus,
 }
 
@@ -78,57 +78,57 @@ pub struct CommandAccepted {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommandInfo {
-    /// Its id.
+    /// The id of the command, which the device repeats in its answers.
     pub request_id: Uuid,
-    /// For whom.
+    /// The device that it is for.
     #[cfg_attr(feature = "openapi", schema(example = "ACV-AABBCCDDEEFF"))]
     pub device_id: String,
-    /// What.
+    /// The name of the command.
     #[cfg_attr(feature = "openapi", schema(example = "wifi_scan"))]
     pub command: String,
-    /// With what.
+    /// The parameters, with secrets masked.
     pub params: Value,
-    /// How far it has come.
+    /// The status: `success`, `error` and `timeout` are final.
     pub status: CommandStatus,
     /// When it may reach the device.
     pub deliver: Deliver,
-    /// Who gave it.
+    /// The name of the user or key that gave it.
     pub created_by: String,
     /// When it was given.
     pub created_at: DateTime<Utc>,
-    /// From then on it is not sent any more.
+    /// The command is not sent after this time.
     pub expires_at: DateTime<Utc>,
-    /// When the broker or the device had its packet.
+    /// When the device, or an external broker, acknowledged its packet; null until then.
     pub sent_at: Option<DateTime<Utc>>,
-    /// When the device said that it is at work.
+    /// When the device answered `ack`; null if it did not.
     pub ack_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it got its final status; null before.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it ends as `timeout` unless something comes before.
+    /// When its status becomes `timeout` unless the device answers before.
     pub deadline: Option<DateTime<Utc>>,
-    /// What the device answered.
+    /// The last answer of the device, with secrets masked; null if there is none.
     pub response: Option<Value>,
-    /// What went wrong.
+    /// Why it failed, in words; null unless it did.
     pub error: Option<String>,
-    /// The command to a group that it is part of.
+    /// The command to a group that it is part of; null if it was given to this device alone.
     pub group_command: Option<Uuid>,
     /// Answers that changed nothing: late, repeated, or from another device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_answers: Vec<OtherAnswer>,
 }
 
-/// An answer that changed nothing, and why.
+/// An answer that did not change the status of the command, with the reason.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OtherAnswer {
-    /// Who sent it.
+    /// The device that sent the answer.
     pub device_id: String,
-    /// When it came.
+    /// When the answer arrived.
     pub at: DateTime<Utc>,
-    /// `late`, `repeated`, `unknown` or `wrong_device`.
+    /// Why it changed nothing: `late`, `repeated`, `unknown` or `wrong_device`.
     #[cfg_attr(feature = "openapi", schema(example = "late"))]
     pub verdict: String,
-    /// What it said.
+    /// The answer as the device sent it, with secrets masked.
     pub answer: Value,
 }
 
@@ -138,19 +138,19 @@ pub struct OtherAnswer {
 pub struct GroupCommand {
     /// Its id: follow it at `/api/groups/{id}/commands/{group_command}`.
     pub group_command: Uuid,
-    /// Commands that were made.
+    /// The number of commands that were stored, one for each device.
     pub total: i64,
-    /// Devices that got none, and why.
+    /// The devices that got no command, with the reasons.
     pub skipped: Vec<Skipped>,
 }
 
-/// A device that got no command.
+/// A device that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Skipped {
-    /// Which.
+    /// The device that was left out.
     pub device_id: String,
-    /// Why.
+    /// Why it was left out, in words.
     pub reason: String,
 }
 
@@ -158,25 +158,25 @@ pub struct Skipped {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GroupCommandSummary {
-    /// Its id.
+    /// The id of the command to the group.
     pub group_command: Uuid,
-    /// What.
+    /// The name of the command.
     pub command: String,
-    /// All of them.
+    /// The number of its commands, one for each device.
     pub total: i64,
-    /// By status.
+    /// Commands that are stored and not yet with their device.
     pub pending: i64,
-    /// By status.
+    /// Commands whose packet was acknowledged, without an answer so far.
     pub sent: i64,
-    /// By status.
+    /// Commands that their device is working on.
     pub ack: i64,
-    /// By status.
+    /// Commands that their device has carried out.
     pub success: i64,
-    /// By status.
+    /// Commands that failed.
     pub error: i64,
-    /// By status.
+    /// Commands whose device did not answer in time.
     pub timeout: i64,
-    /// Whether every one has ended.
+    /// Whether every command has a final status.
     pub done: bool,
 }
 
@@ -191,7 +191,7 @@ pub enum CommandStatus {
     Sent,
     /// The device has taken it and is at work.
     Ack,
-    /// Done.
+    /// The device has carried it out.
     Success,
     /// The device could not do it, or it could not be given to the device.
     Error,
@@ -229,3 +229,6 @@ impl CommandStatus {
         matches!(self, Self::Success | Self::Error | Self::Timeout)
     }
 }
+
+#[cfg(test)]
+mod tests;

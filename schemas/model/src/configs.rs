@@ -7,21 +7,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// `GET /api/devices/{device_id}/config`. Secrets are masked.
+/// `GET /api/devices/{device_id}/config`: the desired and the reported configuration. Secrets are masked.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceConfig {
-    /// By section, what the device is to be.
+    /// The desired values by section.
     pub desired: BTreeMap<String, Value>,
-    /// By section, what the device has confirmed.
+    /// The values by section that the device has confirmed.
     pub reported: BTreeMap<String, Value>,
-    /// By section, the values that the device has yet to confirm.
+    /// The names of the values by section that are desired and not confirmed; empty if the device has
+    /// them all.
     pub drift: BTreeMap<String, Vec<String>>,
-    /// Counts the changes of what is desired.
+    /// The number of changes of the desired configuration so far.
     pub version: i64,
-    /// The last change of either.
+    /// When the desired or the reported configuration last changed; null if there is neither.
     pub updated_at: Option<DateTime<Utc>>,
-    /// Where the changes are listed.
+    /// The path that lists the changes.
     pub history_url: String,
 }
 
@@ -30,7 +31,7 @@ pub struct DeviceConfig {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigRequest {
-    /// Which section.
+    /// The section of the configuration, such as `telemetry`.
     #[cfg_attr(feature = "openapi", schema(example = "telemetry"))]
     pub section: String,
     /// The values to change in it; the others stay.
@@ -38,30 +39,30 @@ pub struct ConfigRequest {
     pub values: Map<String, Value>,
 }
 
-/// A change of what is desired.
+/// A change of the desired configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigChange {
-    /// The version it made.
+    /// The version of the configuration that the change made.
     pub version: i64,
-    /// When.
+    /// When it was made.
     pub at: DateTime<Utc>,
-    /// Who made it.
+    /// The name of the user or key that made it.
     pub by: String,
-    /// Which section.
+    /// The section that was changed.
     pub section: String,
     /// The values that changed, secrets masked.
     pub values: Value,
-    /// The command that carried it to the device.
+    /// The command that brought the change to the device; null if none was sent.
     pub request_id: Option<Uuid>,
 }
 
-/// The networks that a device sees.
+/// The Wi-Fi networks that a device has found.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WifiScan {
-    /// The command behind it.
+    /// The id of the command `wifi_scan` that found them.
     pub request_id: Uuid,
-    /// What the device answered.
+    /// The answer of the device, as it sent it.
     pub data: Value,
 }

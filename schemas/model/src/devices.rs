@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-/// Whether a device is there, as far as it has said.
+/// The state of a device, from when it was last heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceStatus {
-    /// It is.
+    /// It was heard lately: within three of its heartbeat intervals by default.
     Online,
-    /// It is late.
+    /// It is late: not heard for three intervals by default.
     Degraded,
-    /// It is not, or has not been heard of yet.
+    /// It was not heard for five intervals by default, was reported to be offline, or was never heard.
     Offline,
 }
 
@@ -39,84 +39,84 @@ impl DeviceStatus {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Device {
-    /// Its id.
+    /// The device id: 1 to 32 of A-Z a-z 0-9 _ -
     #[cfg_attr(feature = "openapi", schema(example = "ACV-AABBCCDDEEFF"))]
     pub device_id: String,
-    /// What a person calls it.
+    /// The name that a person has given it.
     #[cfg_attr(feature = "openapi", schema(example = "Substation 4, feeder 2"))]
     pub name: Option<String>,
-    /// What a person says about it.
+    /// A description that a person has given it.
     pub description: Option<String>,
-    /// The MAC it registered with.
+    /// The MAC address of its registration, such as `AA:BB:CC:DD:EE:FF`.
     pub mac_address: Option<String>,
-    /// The modem's IMEI.
+    /// The IMEI of its modem, 14 to 16 digits.
     pub imei: Option<String>,
-    /// The SIM's ICCID.
+    /// The ICCID of its SIM, 18 to 22 digits.
     pub iccid: Option<String>,
-    /// The board.
+    /// The type of its board, as it reports it.
     pub hardware: Option<String>,
-    /// The running firmware.
+    /// The firmware version that it runs, as it last reported.
     pub firmware_version: Option<String>,
-    /// What it can do.
+    /// What it can do, as it reports it: `wifi`, `gsm`, `sd`, ...
     pub capabilities: Vec<String>,
-    /// The meter behind it.
+    /// The serial number of the meter that it reads.
     pub meter_serial: Option<String>,
     /// The largest MQTT packet it takes, in bytes; 1024 if it did not say.
     pub max_packet_bytes: Option<i64>,
-    /// Whether it is there, as far as it has said.
+    /// Whether it is online, from when it was last heard.
     pub status: DeviceStatus,
-    /// Since when it has this status.
+    /// When its status last changed.
     pub status_at: Option<DateTime<Utc>>,
-    /// Whether it has announced itself; a device that only sent readings has not.
+    /// Whether it has registered; a device that only sent other messages has not.
     pub registered: bool,
-    /// Whether its credentials are accepted.
+    /// Whether its MQTT credentials are accepted.
     pub enabled: bool,
-    /// Whether its connection is there, where it says so.
+    /// Whether its connection is open, as far as the broker or its status messages say; null if unknown.
     pub connected: Option<bool>,
-    /// When it was last heard.
+    /// When the last message of it arrived.
     pub heard_at: Option<DateTime<Utc>>,
     /// The time of its newest heartbeat.
     pub last_heartbeat: Option<DateTime<Utc>>,
     /// Seconds between its heartbeats, as it says.
     pub heartbeat_interval_s: Option<i64>,
-    /// The time of its newest reading, which may be half a minute behind.
+    /// The time of its newest reading. It is updated every half minute.
     pub last_telemetry: Option<DateTime<Utc>>,
-    /// `wifi` or `gsm`.
+    /// How it is connected: `wifi` or `gsm`.
     pub connection_type: Option<String>,
-    /// dBm.
+    /// The strength of its signal in dBm, such as -61.
     pub signal_strength: Option<i64>,
-    /// As the device knows it.
+    /// Its own address, as it reports it.
     pub ip_address: Option<String>,
-    /// Boot count.
+    /// How often it has booted, as it counts.
     pub boot_count: Option<i64>,
     /// Milliseconds since its boot, at the newest heartbeat.
     pub uptime_ms: Option<i64>,
-    /// Its group.
+    /// The id of its group; null if it is in none.
     pub group_id: Option<Uuid>,
-    /// Words to find it by.
+    /// Words to find it by, up to 32.
     pub tags: Vec<String>,
-    /// Line to neutral, in volts; its group's holds if null.
+    /// The nominal voltage, line to neutral, in volts; null: that of its group.
     pub nominal_voltage_v: Option<f64>,
-    /// In hertz; its group's holds if null.
+    /// The nominal frequency in hertz; null: that of its group.
     pub nominal_frequency_hz: Option<f64>,
-    /// The most power that its meter can measure, in kW, beyond which its counters are not believed; its
-    /// group's holds if null.
+    /// The most power that its meter can measure, in kW: counters that imply more are not believed. Null:
+    /// that of its group.
     pub max_power_kw: Option<f64>,
-    /// Where its energy counters begin again at zero, in their unit; its group's holds if null, or
-    /// 100000000.
+    /// The value at which its energy counters start again from 0, in their unit. Null: that of its group,
+    /// or 100000000.
     pub counter_end: Option<f64>,
-    /// IANA name; its group's holds if null.
+    /// The IANA name of its time zone; null: that of its group.
     #[cfg_attr(feature = "openapi", schema(example = "Africa/Johannesburg"))]
     pub time_zone: Option<String>,
-    /// The logger that stood at this site before.
+    /// The id of the logger that it has replaced at its site.
     pub replaces: Option<String>,
-    /// The logger that stands at this site now.
+    /// The id of the logger that has replaced it at its site.
     pub replaced_by: Option<String>,
     /// When it was replaced: its readings count for the site up to then.
     pub replaced_at: Option<DateTime<Utc>>,
-    /// Since when it is known.
+    /// When its first message arrived, or a person added it.
     pub created_at: DateTime<Utc>,
-    /// Last change of what a person or a registration says.
+    /// When a person or a registration last changed it.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -159,6 +159,7 @@ impl Device {
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
+    // serde calls this only for a field that is there; an absent one gets the default, none.
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
@@ -167,39 +168,40 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceEdit {
-    /// Up to 100 characters.
+    /// The name, up to 100 characters.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "Substation 4, feeder 2"))]
     pub name: Option<Option<String>>,
-    /// Up to 1000 characters.
+    /// The description, up to 1000 characters.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub description: Option<Option<String>>,
-    /// The id of a group.
+    /// The id of its group; null takes it out of its group.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Uuid>))]
     pub group_id: Option<Option<Uuid>>,
-    /// Up to 32 words of up to 64 characters.
+    /// Up to 32 words of up to 64 characters, in place of those it has.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>, example = json!(["critical", "roof"])))]
     pub tags: Option<Option<Vec<String>>>,
-    /// Line to neutral, in volts.
+    /// The nominal voltage, line to neutral: 10 to 1000000 V.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>, example = 230.0))]
     pub nominal_voltage_v: Option<Option<f64>>,
-    /// In hertz.
+    /// The nominal frequency: 40 to 70 Hz.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>, example = 50.0))]
     pub nominal_frequency_hz: Option<Option<f64>>,
-    /// The most power that its meter can measure, in kW, beyond which its counters are not believed.
+    /// The most power that its meter can measure: 0.001 to 1e9 kW. Counters that imply more are not
+    /// believed.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>, example = 630.0))]
     pub max_power_kw: Option<Option<f64>>,
-    /// Where its energy counters begin again at zero, in their unit.
+    /// The value at which its energy counters start again from 0, in their unit: 1000 to 1e12.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>, example = 1000000.0))]
     pub counter_end: Option<Option<f64>>,
-    /// IANA name.
+    /// The IANA name of its time zone.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "Africa/Johannesburg"))]
     pub time_zone: Option<Option<String>>,
@@ -213,34 +215,35 @@ pub struct DeviceEdit {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewDevice {
-    /// 1 to 32 of A-Z a-z 0-9 _ -
+    /// The device id: 1 to 32 of A-Z a-z 0-9 _ -
     #[cfg_attr(feature = "openapi", schema(example = "ACV-AABBCCDDEEFF"))]
     pub device_id: String,
-    /// Up to 100 characters.
+    /// The name, up to 100 characters.
     #[serde(default)]
     pub name: Option<String>,
-    /// Up to 1000 characters.
+    /// The description, up to 1000 characters.
     #[serde(default)]
     pub description: Option<String>,
-    /// The id of a group.
+    /// The id of its group; in none unless given.
     #[serde(default)]
     pub group_id: Option<Uuid>,
     /// Up to 32 words of up to 64 characters.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Line to neutral, in volts.
+    /// The nominal voltage, line to neutral: 10 to 1000000 V.
     #[serde(default)]
     pub nominal_voltage_v: Option<f64>,
-    /// In hertz.
+    /// The nominal frequency: 40 to 70 Hz.
     #[serde(default)]
     pub nominal_frequency_hz: Option<f64>,
-    /// The most power that its meter can measure, in kW.
+    /// The most power that its meter can measure: 0.001 to 1e9 kW. Counters that imply more are not
+    /// believed.
     #[serde(default)]
     pub max_power_kw: Option<f64>,
-    /// Where its energy counters begin again at zero, in their unit.
+    /// The value at which its energy counters start again from 0, in their unit: 1000 to 1e12.
     #[serde(default)]
     pub counter_end: Option<f64>,
-    /// IANA name.
+    /// The IANA name of its time zone.
     #[serde(default)]
     pub time_zone: Option<String>,
 }
@@ -268,9 +271,9 @@ impl NewDevice {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedDevice {
-    /// The device.
+    /// The device as it was stored.
     pub device: Device,
-    /// What it connects with.
+    /// The MQTT user name and password for its firmware.
     pub credentials: DeviceCredentials,
 }
 
@@ -288,9 +291,9 @@ pub struct ReplaceRequest {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceCredentials {
-    /// The MQTT user name.
+    /// The MQTT user name, which is the device id.
     pub username: String,
-    /// The MQTT password.
+    /// The MQTT password. It is stored as a hash alone.
     pub password: String,
 }
 
@@ -298,28 +301,28 @@ pub struct DeviceCredentials {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeviceState {
-    /// Whose.
+    /// The device id.
     pub device_id: String,
-    /// Whether it is there, as far as it has said.
+    /// Whether it is online, from when it was last heard.
     pub status: DeviceStatus,
-    /// Since when it has this status.
+    /// When its status last changed.
     pub status_at: Option<DateTime<Utc>>,
     /// The time of its newest heartbeat.
     pub last_heartbeat: Option<DateTime<Utc>>,
     /// The time of its newest reading.
     pub last_telemetry: Option<DateTime<Utc>>,
-    /// `wifi` or `gsm`.
+    /// How it is connected: `wifi` or `gsm`.
     pub connection_type: Option<String>,
-    /// dBm.
+    /// The strength of its signal in dBm, such as -61.
     pub signal_strength: Option<i64>,
     /// Milliseconds since its boot, at the newest heartbeat.
     pub uptime_ms: Option<i64>,
-    /// Whether its connection is there, where it says so; apart from how fresh its data is.
+    /// Whether its connection is open, as far as the broker or its status messages say; null if unknown.
     pub connected: Option<bool>,
-    /// When it was last heard.
+    /// When the last message of it arrived.
     pub heard_at: Option<DateTime<Utc>>,
-    /// By how many seconds its clock is ahead, if it is: what it measures then is stored, and neither
-    /// its latest nor judged.
+    /// How many seconds its clock is ahead; null if it is not. Its readings are stored, but are not its
+    /// latest, and no rule evaluates them.
     pub clock_ahead_seconds: Option<f64>,
     /// Settings that rules need of it and that neither it nor its group has: those rules don't run. And
     /// the `gap_seconds` of rules that are shorter than the time between its readings: those never hold.
@@ -344,3 +347,6 @@ impl From<Device> for DeviceState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use crate::{
 /// The id of an alert, derived from its content: processing the same readings again gives the same id.
 #[must_use]
 pub fn alert_id(device_id: &str, what: &str, since: Micros) -> Uuid {
+    // NULs between the parts, which no part has: `d1` and `rule` differ from `d` and `1rule`.
     let mut hash = Sha256::new();
     for part in [device_id.as_bytes(), b"\0", what.as_bytes(), b"\0", &since.to_be_bytes()] {
         hash.update(part);
@@ -34,7 +35,7 @@ pub fn alert_id(device_id: &str, what: &str, since: Micros) -> Uuid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertStep {
-    /// It was raised.
+    /// Its condition has held for long enough.
     Raised,
     /// Its condition is over.
     Cleared,
@@ -72,9 +73,9 @@ impl AlertStep {
 /// A reference to a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The event time.
+    /// The time of the reading, by the clock of the device.
     pub ts: Micros,
-    /// The identity.
+    /// Where the reading is in the log.
     pub at: Identity,
 }
 
@@ -100,6 +101,7 @@ impl Marks {
         let ended = self.ended.into_iter().flat_map(|(end, confirmed)| [end, confirmed]);
         let mut all: Vec<Identity> =
             [self.started, self.raised].into_iter().chain(ended).map(|mark| mark.at).collect();
+        // One reading may both begin and raise an episode.
         all.dedup();
         all
     }
@@ -110,15 +112,15 @@ impl Marks {
 pub struct AlertEvent {
     /// The id of the event.
     pub event_id: Uuid,
-    /// What happened.
+    /// What happened to the alert.
     pub step: AlertStep,
-    /// The event time.
+    /// When it happened, by the times of the readings.
     pub ts: DateTime<Utc>,
     /// When the system learned of it.
     pub recorded_at: DateTime<Utc>,
     /// The person who did it, if it was one.
     pub by: Option<String>,
-    /// The person's note.
+    /// The note that the person left.
     pub note: Option<String>,
     /// The readings that caused it.
     pub readings: Vec<Identity>,
@@ -131,11 +133,11 @@ pub struct AlertEvent {
 pub struct DeviceEvent {
     /// The id of the event.
     pub event_id: Uuid,
-    /// The device.
+    /// The id of the device.
     pub device_id: String,
     /// The type of event: `status`, `registered` or `update`.
     pub event: String,
-    /// The event time.
+    /// When it happened, by the clock of the device where it has one.
     pub ts: DateTime<Utc>,
     /// When the system learned of it.
     pub recorded_at: DateTime<Utc>,
@@ -143,7 +145,7 @@ pub struct DeviceEvent {
     pub status: Option<DeviceStatus>,
     /// The status before the event.
     pub previous: Option<DeviceStatus>,
-    /// The reason.
+    /// Why it happened, in words.
     pub reason: Option<String>,
     /// Details, if there are any.
     pub detail: Option<serde_json::Value>,
@@ -152,11 +154,11 @@ pub struct DeviceEvent {
 /// The progress of a rollout, for live clients. What happens to its devices is kept in the lake.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutProgress {
-    /// The rollout.
+    /// The id of the rollout.
     pub rollout_id: Uuid,
-    /// The firmware version.
+    /// The firmware version that is installed.
     pub version: String,
-    /// Its state.
+    /// The state of the rollout.
     pub state: RolloutState,
     /// The current stage, from 1.
     pub stage: i64,
@@ -172,14 +174,14 @@ pub struct RolloutProgress {
     /// How often a person has resumed it.
     #[serde(default)]
     pub resumed: i64,
-    /// The event time.
+    /// When it came to this state.
     pub ts: DateTime<Utc>,
 }
 
 /// The end of a command, for live clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandCompleted {
-    /// The device.
+    /// The id of the device.
     pub device_id: String,
     /// The id of the command.
     pub request_id: Uuid,
@@ -189,9 +191,9 @@ pub struct CommandCompleted {
     pub status: CommandStatus,
     /// The device's response with secrets masked.
     pub response: Option<serde_json::Value>,
-    /// The error message.
+    /// Why the command failed, in words; none unless it did.
     pub error: Option<String>,
-    /// When it ended.
+    /// When the command got its final status.
     pub finished_at: DateTime<Utc>,
 }
 
@@ -199,11 +201,11 @@ pub struct CommandCompleted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Of an alert.
+    /// A step of an alert.
     Alert(Box<AlertEvent>),
-    /// Of a device.
+    /// A change of a device's state.
     Device(Box<DeviceEvent>),
-    /// Of a rollout.
+    /// A step of a rollout.
     Rollout(Box<RolloutProgress>),
     /// The end of a command.
     Command(Box<CommandCompleted>),
@@ -248,3 +250,6 @@ impl Event {
         serde_json::from_slice(&entry.value)
     }
 }
+
+#[cfg(test)]
+mod tests;

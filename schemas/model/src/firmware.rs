@@ -4,54 +4,54 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What an image says of itself.
+/// What the header of an image says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FirmwareImage {
     /// The chip that it is for: `ESP32`, `ESP32-S2`, `ESP32-C3` or `ESP32-S3`.
     pub chip: String,
-    /// The project's name.
+    /// The name of the ESP-IDF project.
     pub project: Option<String>,
-    /// The version that it was built with.
+    /// The version in the image, which should be that of the release.
     pub app_version: Option<String>,
-    /// The ESP-IDF that it was built with.
+    /// The version of ESP-IDF that it was built with.
     pub idf_version: Option<String>,
-    /// When it was built, as its compiler wrote it.
+    /// Date and time of the build, as the compiler wrote them.
     pub built_at: Option<String>,
 }
 
-/// A release.
+/// A release of firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Firmware {
-    /// Its id.
+    /// The id of the release.
     pub id: Uuid,
-    /// Its semantic version.
+    /// The semantic version, which no other release has.
     #[cfg_attr(feature = "openapi", schema(example = "1.2.0"))]
     pub version: String,
-    /// What the uploaded file was called.
+    /// The name of the uploaded file.
     pub filename: String,
-    /// Bytes.
+    /// The size of the image in bytes.
     pub file_size: i64,
     /// The SHA-256 of the file, in hex.
     pub checksum: String,
-    /// The hardware that it is for; null: all.
+    /// The hardware type that it is for; null for all.
     pub hardware: Option<String>,
-    /// Whether devices should take it without asking.
+    /// Whether devices should install it without asking.
     pub mandatory: bool,
-    /// Whether checks offer it.
+    /// Whether the update check offers it to devices.
     pub active: bool,
-    /// What is new.
+    /// What is new in it, for people.
     pub release_notes: Option<String>,
-    /// What the image says of itself.
+    /// What the header of the image says.
     pub image: FirmwareImage,
-    /// The signed manifest, where it was uploaded with one.
+    /// The signed manifest; null if the release was uploaded without one.
     pub manifest: Option<SignedManifest>,
-    /// What is doubtful about it.
+    /// Doubts about the image in words, such as another version in its header; usually none.
     pub warnings: Vec<String>,
-    /// Who uploaded it.
+    /// The name of the user who uploaded it.
     pub created_by: String,
-    /// When.
+    /// When it was uploaded.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
@@ -72,11 +72,11 @@ pub struct SignedManifest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct FirmwareEdit {
-    /// Whether checks offer it.
+    /// Whether the update check offers it to devices.
     pub active: Option<bool>,
-    /// What is new.
+    /// What is new in it, for people.
     pub release_notes: Option<String>,
-    /// Whether devices should take it without asking.
+    /// Whether devices should install it without asking.
     pub mandatory: Option<bool>,
 }
 
@@ -85,14 +85,14 @@ pub struct FirmwareEdit {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(dead_code, reason = "describes a form that is read part by part")]
 pub struct FirmwareUpload {
-    /// The image.
+    /// The image, a binary for an ESP32.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = Binary))]
     file: Vec<u8>,
-    /// Its semantic version, 32 characters at most.
+    /// The semantic version, up to 32 characters.
     version: String,
-    /// What is new.
+    /// What is new in it, for people.
     release_notes: Option<String>,
-    /// The hardware that it is for; all unless given.
+    /// The hardware type that it is for; all unless given.
     hardware: Option<String>,
     /// Whether devices should take it without asking: `true` or `false`.
     mandatory: Option<bool>,
@@ -108,21 +108,24 @@ pub struct FirmwareUpload {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FirmwareCheck {
-    /// Whether there is something newer for the device.
+    /// Whether there is a newer release for the device.
     pub update_available: bool,
-    /// Its version.
+    /// The version of that release.
     pub version: Option<String>,
-    /// Where it is, with a token that is good for this device and version.
+    /// Where the image is, with a token that is valid for this device and version.
     pub url: Option<String>,
-    /// Bytes.
+    /// The size of the image in bytes.
     pub size: Option<i64>,
-    /// Its SHA-256, in hex.
+    /// The SHA-256 of the image, in hex.
     pub checksum: Option<String>,
-    /// What is new.
+    /// What is new in it, for people.
     pub release_notes: Option<String>,
-    /// Whether the device should take it without asking.
+    /// Whether the device should install it without asking.
     pub mandatory: bool,
     /// The signed manifest, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<SignedManifest>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,37 +4,38 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A group of devices. What it says of voltage, frequency and time zone holds for those of its
-/// devices that do not say themselves.
+/// A group of devices. Its nominal values and time zone hold for those of its devices that have none of
+/// their own.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Group {
-    /// Its id.
+    /// The id of the group.
     pub id: Uuid,
-    /// Its name, which no other has.
+    /// The name, which no other group has.
     #[cfg_attr(feature = "openapi", schema(example = "Plant North"))]
     pub name: String,
-    /// What a person says about it.
+    /// A description that a person has given it.
     pub description: Option<String>,
-    /// Line to neutral, in volts.
+    /// The nominal voltage, line to neutral, in volts.
     pub nominal_voltage_v: Option<f64>,
-    /// In hertz.
+    /// The nominal frequency in hertz.
     pub nominal_frequency_hz: Option<f64>,
-    /// The most power that their meters can measure, in kW.
+    /// The most power that its meters can measure, in kW: counters that imply more are not believed.
     pub max_power_kw: Option<f64>,
-    /// Where their energy counters begin again at zero, in their unit.
+    /// The value at which the energy counters start again from 0, in their unit; 100000000 if null.
     pub counter_end: Option<f64>,
-    /// IANA name.
+    /// The IANA name of its time zone.
     pub time_zone: Option<String>,
-    /// How many devices are in it.
+    /// The number of devices in it.
     pub devices: i64,
-    /// Since when there is this group.
+    /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// Its last change.
+    /// When it was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Group {
+    // `PUT` takes and ignores them, so that what was read can be sent back.
     /// The fields that nobody can set.
     pub const READ_ONLY: [&'static str; 4] = ["id", "devices", "created_at", "updated_at"];
 }
@@ -44,25 +45,27 @@ impl Group {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GroupBody {
-    /// 1 to 100 characters.
+    /// The name, 1 to 100 characters, which no other group has.
     #[cfg_attr(feature = "openapi", schema(example = "Plant North"))]
     pub name: String,
-    /// Up to 1000 characters.
+    /// The description, up to 1000 characters.
     #[serde(default)]
     pub description: Option<String>,
-    /// Line to neutral, in volts.
+    /// The nominal voltage, line to neutral: 10 to 1000000 V.
     #[serde(default)]
     pub nominal_voltage_v: Option<f64>,
-    /// In hertz.
+    /// The nominal frequency: 40 to 70 Hz.
     #[serde(default)]
     pub nominal_frequency_hz: Option<f64>,
-    /// The most power that their meters can measure, in kW, beyond which counters are not believed.
+    /// The most power that its meters can measure: 0.001 to 1e9 kW. Counters that imply more are not
+    /// believed.
     #[serde(default)]
     pub max_power_kw: Option<f64>,
-    /// Where their energy counters begin again at zero, in their unit; 100000000 if null.
+    /// The value at which the energy counters start again from 0, in their unit: 1000 to 1e12; 100000000
+    /// if null.
     #[serde(default)]
     pub counter_end: Option<f64>,
-    /// IANA name.
+    /// The IANA name of its time zone.
     #[serde(default)]
     pub time_zone: Option<String>,
 }
@@ -72,9 +75,9 @@ pub struct GroupBody {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MembersChange {
-    /// Devices that come in, from whichever group they are in: up to 1000.
+    /// The ids of up to 1000 devices that are moved into this group, from whichever group they are in.
     pub add: Vec<String>,
-    /// Devices that leave: up to 1000.
+    /// The ids of up to 1000 devices that leave this group.
     pub remove: Vec<String>,
 }
 
@@ -82,26 +85,29 @@ pub struct MembersChange {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DashboardSummary {
-    /// Devices that the caller sees.
+    /// The number of devices that the caller may see.
     pub total: i64,
-    /// Of them, online.
+    /// How many of them are online.
     pub online: i64,
-    /// Of them, late.
+    /// How many of them are late.
     pub degraded: i64,
-    /// Of them, offline.
+    /// How many of them are offline.
     pub offline: i64,
-    /// Alerts that the caller sees.
+    /// The alerts that the caller may see.
     pub alerts: AlertSummary,
 }
 
-/// Alerts at a glance.
+/// The numbers of open alerts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertSummary {
-    /// Open.
+    /// All open alerts.
     pub open: i64,
-    /// Of them, seen by nobody.
+    /// How many of them nobody has acknowledged.
     pub unacknowledged: i64,
-    /// Of them, critical.
+    /// How many of them are critical.
     pub critical: i64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,54 +3,55 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// `POST /api/dead-letters/replay`: which ones. At least one condition must be given.
+/// `POST /api/dead-letters/replay`: which dead letters are replayed. At least one condition must be
+/// given, and all must hold.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ReplayRequest {
-    /// Of this device.
+    /// Only those of this device.
     pub device_id: Option<String>,
-    /// With this reason.
+    /// Only those with this reason, such as `bad_ts`.
     pub reason: Option<String>,
-    /// Of this kind: telemetry, heartbeat, ...
+    /// Only messages of this kind: `telemetry`, `heartbeat`, ...
     pub kind: Option<String>,
-    /// Received from then on.
+    /// Only those that were received at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Received before.
+    /// Only those that were received before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Exactly these: `epoch:partition:offset:item`.
+    /// Only those with these identities, `epoch:partition:offset:item`.
     pub identities: Vec<String>,
-    /// Only say how many there are, and what would become of them.
+    /// Whether nothing is replayed: the answer says how many match, and what would become of them.
     pub dry_run: bool,
-    /// About so many at once: 1 to 10,000; 1000 unless given.
+    /// About how many are replayed at once: 1 to 10000; 1000 unless given.
     pub limit: Option<i64>,
-    /// What is mended of each before; ask with `dry_run` first what that makes of them.
+    /// What is repaired in each of them first; try it with `dry_run` before.
     pub repair: Option<RepairRequest>,
 }
 
-/// What is mended of dead letters before they are brought again. Their own bytes stay as they are.
+/// What is repaired in dead letters before they are replayed. The stored dead letters stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RepairRequest {
-    /// Take out every NUL.
+    /// Whether every NUL byte is removed.
     pub strip_nuls: bool,
-    /// The offset from UTC of times that name none: `+02:00`, `+0200` or `Z`.
+    /// The offset from UTC of times that have none: `+02:00`, `+0200` or `Z`.
     #[cfg_attr(feature = "openapi", schema(example = "+02:00"))]
     pub offset: Option<String>,
-    /// Seconds that are added to every time, up to ten years either way.
+    /// Seconds that are added to every time: up to ten years, negative to go back.
     pub shift_seconds: f64,
 }
 
-/// A dead letter that a replay would not make good.
+/// A dead letter that a replay would not make usable.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplayFault {
-    /// Which.
+    /// The identity of the dead letter, `epoch:partition:offset:item`.
     pub identity: String,
-    /// Why it would be a dead letter again.
+    /// The reason for which it would be a dead letter again.
     pub reason: String,
-    /// What of it.
+    /// The field or the place of the fault, if there is one.
     pub detail: Option<String>,
 }
 
@@ -78,11 +79,11 @@ pub struct ReplayResponse {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Completeness {
-    /// Whose.
+    /// The device id.
     pub device_id: String,
-    /// From when, by event time.
+    /// The beginning of the time span, RFC 3339, by the time of the readings.
     pub from: String,
-    /// Until when.
+    /// The end of the time span, which is not part of it.
     pub to: String,
     /// Readings that are stored.
     pub stored: i64,
@@ -103,7 +104,7 @@ pub struct Completeness {
     pub missing_seq: i64,
     /// By boot of the device, where it numbers its readings.
     pub boots: Vec<BootCompleteness>,
-    /// By hour.
+    /// The same by hour.
     pub hours: Vec<HourCompleteness>,
 }
 
@@ -111,44 +112,47 @@ pub struct Completeness {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BootCompleteness {
-    /// The boot count; null if it did not say.
+    /// The boot count; null for readings without one.
     pub boot: Option<i64>,
-    /// The lowest number in the time asked for.
+    /// The lowest `seq` in the time span.
     pub first_seq: i64,
-    /// The highest.
+    /// The highest `seq` in the time span.
     pub last_seq: i64,
-    /// Numbers between them that are not there.
+    /// How many numbers between them no stored reading has.
     pub missing: i64,
 }
 
-/// One hour.
+/// The readings of one hour.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HourCompleteness {
-    /// Its start.
+    /// The beginning of the hour, RFC 3339.
     pub hour: String,
     /// Readings of that hour that are stored.
     pub stored: i64,
-    /// Readings that it should have.
+    /// Readings that the interval of the device asks for; null if it is not known.
     pub expected: Option<i64>,
 }
 
-/// `GET /api/devices/{device_id}/telemetry/trace`: where one reading is.
+/// `GET /api/devices/{device_id}/telemetry/trace`: where one reading is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Trace {
-    /// Whose.
+    /// The device id.
     pub device_id: String,
-    /// When it was measured.
+    /// When it was measured, RFC 3339.
     pub ts: String,
-    /// When it was received.
+    /// When it was received, RFC 3339.
     pub received_at: String,
-    /// How it came.
+    /// How it came: `live`, `sd` or `import`.
     pub source: Option<String>,
-    /// Its place in the log: `epoch:partition:offset:item`.
+    /// Its position in the log, `epoch:partition:offset:item`.
     pub identity: String,
-    /// Whether the lake has it, or still the tail alone.
+    /// Whether it is committed to the lake; false while only the tail in memory has it.
     pub committed: bool,
     /// The Delta version of `telemetry` at which this was looked up.
     pub lake_version: i64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Negotiated {
     /// The version of the answer: 1.
     pub negotiate_version: u32,
-    /// The connection's id.
+    /// The id of the connection, for logs.
     pub connection_id: String,
-    /// What the client names in `id`.
+    /// The token that the client sends as `id` to connect.
     pub connection_token: String,
-    /// The transports that are spoken.
+    /// The transports that the hub offers.
     pub available_transports: Vec<HubTransport>,
 }
 
@@ -22,8 +22,8 @@ pub struct Negotiated {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HubTransport {
-    /// `WebSockets` or `ServerSentEvents`.
+    /// The name of the transport: `WebSockets` or `ServerSentEvents`.
     pub transport: String,
-    /// `Text`.
+    /// The formats of its messages: always `Text` alone.
     pub transfer_formats: Vec<String>,
 }

@@ -7,18 +7,18 @@ use uuid::Uuid;
 
 use crate::rules::DeviceScope;
 
-/// How somebody is told.
+/// How a notification is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NotificationKind {
-    /// A POST to a URL.
+    /// As an HTTP POST to a URL, signed.
     Webhook,
-    /// A mail.
+    /// As a mail to one or more addresses.
     Email,
 }
 
-/// What somebody is told about.
+/// What a notification is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -52,52 +52,54 @@ const fn is_never_shown(_: &Option<String>) -> bool {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NotificationBody {
-    /// 1 to 100 characters, which no other notification has.
+    /// The name, 1 to 100 characters, which no other notification has.
     #[cfg_attr(feature = "openapi", schema(example = "Night shift"))]
     pub name: String,
-    /// How.
+    /// How it is delivered.
     pub kind: NotificationKind,
-    /// Of a webhook: where to, https:// or http://.
+    /// The URL of a webhook, https:// or http://; only with `webhook`.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(example = "https://hooks.example/acuvim"))]
     pub url: Option<String>,
-    /// Of a webhook: what its messages are signed with, `whsec_` and 24 to 64 bytes in base64; made at
-    /// random unless given.
+    /// The key that messages to a webhook are signed with: `whsec_` and 24 to 64 bytes in base64; random
+    /// unless given.
     #[serde(default, skip_serializing_if = "is_never_shown")]
     #[cfg_attr(feature = "openapi", schema(write_only))]
     pub secret: Option<String>,
-    /// Of a mail: up to 20 addresses.
+    /// Up to 20 mail addresses; only with `email`.
     #[serde(default)]
     pub to: Vec<String>,
-    /// What about; everything unless given.
+    /// What it is about; everything unless given.
     #[serde(default)]
     pub topics: Vec<NotificationTopic>,
-    /// Only alerts that are at least so bad.
+    /// The least severity of alerts that are sent; `warning` unless given.
     #[serde(default)]
     pub min_severity: Severity,
-    /// Only alerts of these kinds.
+    /// The kinds of alert that are sent; all unless given.
     #[serde(default)]
     pub alert_types: Vec<String>,
-    /// Only of these devices. The system and rollouts are told to those alone that name none.
+    /// The devices whose alerts are sent; all unless given. Messages about the system and rollouts go
+    /// only to notifications for all devices.
     #[serde(default)]
     pub scope: DeviceScope,
-    /// Whether it is told that an alert is over.
+    /// Whether a message is sent when alerts end; true unless given.
     #[serde(default = "yes")]
     pub recoveries: bool,
-    /// Whether it is reminded of alerts that nobody acknowledges.
+    /// Whether reminders of unacknowledged alerts are sent; true unless given.
     #[serde(default = "yes")]
     pub reminders: bool,
-    /// A link that goes along; `{alert_type}` in it is the alert's kind.
+    /// A link that is added to each message, in which `{alert_type}` is replaced by the kind of alert.
     #[serde(default)]
     #[cfg_attr(
         feature = "openapi",
         schema(example = "https://wiki.example/runbooks/{alert_type}")
     )]
     pub runbook_url: Option<String>,
-    /// Alerts of one kind that come within so many seconds are one message.
+    /// Alerts of one kind that begin within this many seconds are sent as one message: 0 to 3600; 10
+    /// unless given.
     #[serde(default = "ten")]
     pub group_seconds: u32,
-    /// Whether it is told anything.
+    /// Whether anything is sent; true unless given.
     #[serde(default = "yes")]
     pub enabled: bool,
 }
@@ -114,14 +116,14 @@ impl NotificationBody {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notification {
-    /// Its id.
+    /// The id of the notification.
     pub id: Uuid,
-    /// What was asked for.
+    /// The settings of the notification.
     #[serde(flatten)]
     pub body: NotificationBody,
-    /// Who made it.
+    /// The name of the user who made it.
     pub created_by: String,
-    /// When.
+    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 
@@ -129,27 +131,27 @@ pub struct Notification {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedNotification {
-    /// The notification.
+    /// The notification as it was stored.
     #[serde(flatten)]
     pub notification: Notification,
-    /// What a webhook's messages are signed with.
+    /// The key that messages to a webhook are signed with; null for a mail.
     pub secret: Option<String>,
 }
 
-/// What a message says.
+/// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryKind {
-    /// Alerts began.
+    /// Alerts have begun.
     Raised,
-    /// Alerts are over.
+    /// Alerts have ended.
     Recovered,
-    /// Nobody has acknowledged alerts for long.
+    /// Alerts have not been acknowledged for a long time.
     Reminder,
-    /// A rollout went on.
+    /// A rollout has begun, stopped, gone on or ended.
     Rollout,
-    /// It works.
+    /// A person asked for a test.
     Test,
 }
 
@@ -174,7 +176,7 @@ impl DeliveryKind {
     }
 }
 
-/// How far a message has come.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -183,7 +185,7 @@ pub enum DeliveryState {
     Waiting,
     /// The receiver has taken it.
     Delivered,
-    /// It was given up.
+    /// It was given up after its last attempt.
     Dead,
 }
 
@@ -205,30 +207,33 @@ impl DeliveryState {
     }
 }
 
-/// One message, and what became of it.
+/// One message and its state.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
-    /// Its id: the same at every attempt.
+    /// The id of the message: the same at every attempt, so that a receiver can recognise a repetition.
     pub id: Uuid,
-    /// Of which notification.
+    /// The id of the notification that it belongs to.
     pub notification_id: Uuid,
-    /// What it says.
+    /// What the message is about.
     pub kind: DeliveryKind,
-    /// Its first line.
+    /// The first line of the message.
     pub title: String,
-    /// How many alerts it is about.
+    /// The number of alerts that it is about.
     pub count: i64,
-    /// How far it has come.
+    /// Whether it waits, was delivered, or was given up.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: i64,
-    /// When it is tried next, or was last.
+    /// When the next attempt is made, or the last one was.
     pub due_at: DateTime<Utc>,
-    /// When it was made.
+    /// When the message was stored.
     pub created_at: DateTime<Utc>,
-    /// When it was taken, or given up.
+    /// When it was delivered or given up; null before.
     pub finished_at: Option<DateTime<Utc>>,
-    /// What the last attempt came to.
+    /// The result of the last attempt in words, such as an HTTP status.
     pub answer: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

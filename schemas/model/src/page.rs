@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Page<T> {
-    /// The items of this page.
+    /// The items of this page, in the order of the list.
     pub items: Vec<T>,
-    /// How many there are on all pages.
+    /// The number of items on all pages.
     pub total: i64,
-    /// Where the next page begins; null on the last.
+    /// The value of `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
 }

@@ -15,11 +15,11 @@ pub enum Code {
     Forbidden,
     /// It does not exist, or not in the caller's scope.
     NotFound,
-    /// Use another method.
+    /// Use a method that the route has.
     MethodNotAllowed,
     /// It conflicts with the current state.
     Conflict,
-    /// Send less.
+    /// Send a smaller body or fewer items.
     TooLarge,
     /// Send another content type.
     UnsupportedMediaType,
@@ -103,26 +103,26 @@ pub struct Problem {
     /// A stable name of the kind of problem, as a URN.
     #[cfg_attr(feature = "openapi", schema(example = "urn:acuvim:problem:bad_query"))]
     pub r#type: String,
-    /// The kind of problem in words.
+    /// The kind of problem in words, the same for each code.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
     /// What is wrong this time, and what to do about it.
     pub detail: String,
-    /// The stable code.
+    /// The code for programs, the end of `type`. It never changes.
     pub code: String,
-    /// Which fields are wrong, where it is about fields.
+    /// The fields that are wrong; absent if the problem is not about fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
 
-/// One field at fault.
+/// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldError {
-    /// Its name.
+    /// The name or path of the field, such as `params.ssid`.
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong with it, or what it may be.
     pub message: String,
 }
 
@@ -148,3 +148,6 @@ impl Problem {
         problem
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Role {
-    /// Reads.
+    // In the order of power: rights are compared with `>=`.
+    /// May read.
     Viewer,
-    /// Also commands, configures, acknowledges and groups.
+    /// May also send commands, configure devices, acknowledge alerts and edit groups.
     Operator,
-    /// All.
+    /// May do everything, such as manage users, keys and firmware.
     Admin,
 }
 
@@ -31,3 +32,6 @@ impl Role {
         [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|r| r.as_str() == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,29 +6,30 @@ use uuid::Uuid;
 
 use crate::commands::Skipped;
 
-/// A stage of a rollout: it reaches so many of the devices, those of earlier stages included.
+/// A stage of a rollout, with a share or a number of the devices. Those of earlier stages are included.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutStage {
-    /// So many of a hundred; above 0, at most 100. The last stage has 100.
+    /// The share of the devices in percent: above 0, at most 100. The last stage has 100.
     pub percent: Option<f64>,
-    /// Or so many.
+    /// In place of `percent`: the number of devices, at least 1.
     pub count: Option<u32>,
-    /// Seconds that it is watched before the next begins.
+    /// Seconds that the stage is watched before the next one begins: 0 to 2592000 (30 days); 0 unless
+    /// given.
     pub soak_seconds: u32,
 }
 
-/// When devices may be told to update: from one time of their day to another, in the site's time
-/// zone. One that ends before it begins goes over midnight.
+/// The time of day at which devices may be told to update, in the time zone of the site. A window that
+/// ends before it begins goes over midnight.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceWindow {
-    /// `HH:MM`.
+    /// The beginning, as `HH:MM`.
     #[cfg_attr(feature = "openapi", schema(example = "01:00"))]
     pub from: String,
-    /// `HH:MM`.
+    /// The end, as `HH:MM`.
     #[cfg_attr(feature = "openapi", schema(example = "05:00"))]
     pub to: String,
 }
@@ -36,28 +37,31 @@ pub struct MaintenanceWindow {
 /// What a reason begins with where a health gate has failed; behind it comes the gate's own error.
 pub const GATE_FAILED: &str = "the health gate could not be asked";
 
-/// How a rollout goes.
+/// How a rollout proceeds.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutPlan {
-    /// Its stages; one of all devices unless given.
+    /// The stages, 1 to 20; one with all devices unless given.
     pub stages: Vec<RolloutStage>,
-    /// It stops when more of a hundred devices that ended have failed.
+    /// The rollout stops when a larger share of the finished devices has failed: 0 to 100; 5 unless
+    /// given.
     pub max_failure_percent: f64,
-    /// So many devices must have ended before that is judged, or the stage must be over.
+    /// How many devices must have finished before the share of failures counts, unless the stage is over:
+    /// 1 to 100000; 10 unless given.
     pub failure_min_count: u32,
     /// A SELECT that is asked when a stage has soaked: the rollout goes on if the first column of its
     /// first row is true. `rollout_devices` has device_id, state, updated and since.
     pub health_gate_sql: Option<String>,
-    /// When devices may be told; at any time unless given.
+    /// When devices may be told to update; at any time unless given.
     pub window: Option<MaintenanceWindow>,
-    /// Seconds without a heartbeat of the new version, once a device has it, after which it counts as
-    /// failed.
+    /// A device that has the image counts as failed after this many seconds without a heartbeat of the
+    /// new version: 1 to 604800; 900 unless given.
     pub silent_after_seconds: u32,
-    /// Devices that download and install at a time.
+    /// The most devices that download or install at a time: 1 to 100000; 200 unless given.
     pub max_in_progress: u32,
-    /// Seconds until devices that were not reached are given up.
+    /// Seconds after which devices that were not reached are given up: 60 to 2592000, and more than the
+    /// stages soak together; 604800 (7 days) unless given.
     pub deadline_seconds: u32,
 }
 
@@ -76,22 +80,22 @@ impl Default for RolloutPlan {
     }
 }
 
-/// `POST /api/firmware/deploy`: one of device_ids, group_id and tag.
+/// `POST /api/firmware/deploy`: a version, and exactly one of device_ids, group_id and tag.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeployRequest {
-    /// What.
+    /// The version of the release to install.
     pub version: String,
-    /// To these.
+    /// The ids of the devices.
     pub device_ids: Option<Vec<String>>,
-    /// To all of this group.
+    /// The id of a group: all of its devices.
     pub group_id: Option<Uuid>,
-    /// To all with this tag.
+    /// A tag: all devices that have it.
     pub tag: Option<String>,
-    /// How; to all at once unless given.
+    /// The plan; all devices at once unless given.
     pub rollout: Option<RolloutPlan>,
-    /// Also to devices on which the version has failed again and again.
+    /// Whether devices are included on which this version has failed repeatedly.
     pub force: bool,
 }
 
@@ -100,40 +104,40 @@ pub struct DeployRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupDeployRequest {
-    /// What.
+    /// The version of the release to install.
     pub version: String,
-    /// How; to all at once unless given.
+    /// The plan; all devices at once unless given.
     pub rollout: Option<RolloutPlan>,
-    /// Also to devices on which the version has failed again and again.
+    /// Whether devices are included on which this version has failed repeatedly.
     pub force: bool,
 }
 
-/// Answer to a deploy.
+/// A rollout that was started.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deployed {
-    /// Follow it at `/api/firmware/rollouts/{rollout_id}`.
+    /// The id of the rollout; its state is at `/api/firmware/rollouts/{rollout_id}`.
     pub rollout_id: Uuid,
-    /// How many devices it is for.
+    /// The number of devices that it is for.
     pub total: i64,
-    /// Devices that were left out, and why.
+    /// The devices that were left out, with the reasons.
     pub skipped: Vec<Skipped>,
 }
 
-/// How a rollout is.
+/// The state of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
-    /// It goes on.
+    /// Devices are told, watched or waited for.
     Running,
-    /// A person, or a gate that could not be asked, holds it.
+    /// A person has paused it, or its health gate could not be evaluated.
     Paused,
-    /// Too much went wrong.
+    /// It has stopped because too many devices failed, or its health gate was false.
     Stopped,
     /// A person has ended it.
     Aborted,
-    /// Every device has ended.
+    /// Every device has finished.
     Completed,
 }
 
@@ -167,28 +171,28 @@ impl RolloutState {
     }
 }
 
-/// How far a device has come.
+/// The state of a device in a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateState {
-    /// It was not told yet.
+    /// It has not been told yet.
     Waiting,
-    /// It was told, or will be when it comes online.
+    /// The command is stored: it was sent, or will be when the device is online.
     Offered,
-    /// It has taken the command, or has begun to fetch the image.
+    /// It has acknowledged the command, or begun to fetch the image.
     Downloading,
-    /// It has the image.
+    /// It has fetched the whole image.
     Installing,
-    /// It said in a later heartbeat that it runs the new version.
+    /// A later heartbeat has reported the new version.
     Confirmed,
-    /// It could not, or would not.
+    /// It reported an error, or did not answer.
     Failed,
-    /// It started anew and runs another version.
+    /// It has restarted and runs another version.
     RolledBack,
-    /// It has the image and was not heard of again.
+    /// It has the image, and was not heard again in time.
     Silent,
-    /// The rollout was over before it was told.
+    /// The rollout ended before the device was told.
     Cancelled,
 }
 
@@ -243,31 +247,32 @@ impl UpdateState {
     /// Whether the rollout waits for it no longer. A confirmed device may still turn into a failure.
     #[must_use]
     pub const fn is_over(self) -> bool {
+        // Confirmed is over although it may still fail: a rollout must not wait for what never ends.
         self.is_failure() || matches!(self, Self::Confirmed | Self::Cancelled)
     }
 }
 
-/// How many devices are in which state.
+/// The number of devices in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutCounts {
-    /// Not told yet.
+    /// Devices that have not been told yet.
     pub waiting: i64,
-    /// Told.
+    /// Devices that were told, or will be when they are online.
     pub offered: i64,
-    /// Fetching.
+    /// Devices that fetch the image.
     pub downloading: i64,
-    /// Installing.
+    /// Devices that have the image and are expected to restart.
     pub installing: i64,
-    /// Running it.
+    /// Devices that run the new version.
     pub confirmed: i64,
-    /// Failed.
+    /// Devices that reported an error or did not answer.
     pub failed: i64,
-    /// Back on the version before.
+    /// Devices that are back on another version.
     pub rolled_back: i64,
-    /// Not heard of again.
+    /// Devices that were not heard again after they had the image.
     pub silent: i64,
-    /// Not told any more.
+    /// Devices that were not told because the rollout ended.
     pub cancelled: i64,
 }
 
@@ -322,7 +327,10 @@ impl RolloutCounts {
         ];
         let said: Vec<String> =
             parts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
-        format!("{} of {} devices", said.join(", "), self.total())
+        match said.is_empty() {
+            true => "no devices".to_owned(),
+            false => format!("{} of {} devices", said.join(", "), self.total()),
+        }
     }
 }
 
@@ -336,6 +344,7 @@ impl Rollout {
         for decision in &mut self.decisions {
             decision.reason = without_gate_error(std::mem::take(&mut decision.reason));
             if let Some(figures) = decision.figures.as_object_mut() {
+                // The row that the gate read, and below it the query itself, which is part of the plan.
                 figures.remove("gate");
                 if let Some(serde_json::Value::Object(plan)) = figures.get_mut("plan") {
                     plan.remove("health_gate_sql");
@@ -348,24 +357,25 @@ impl Rollout {
 
 /// An error may quote the row that it is about.
 fn without_gate_error(mut reason: String) -> String {
+    // The words before it are ours; what follows comes from the query and may quote any device.
     if reason.starts_with(GATE_FAILED) {
         reason.truncate(GATE_FAILED.len());
     }
     reason
 }
 
-/// What was decided about a rollout, and on which figures.
+/// A decision about a rollout, with the figures that it is based on.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutDecision {
-    /// When.
+    /// When it was made.
     pub at: DateTime<Utc>,
-    /// `started`, `soaking`, `gate_passed`, `gate_failed`, `gate_error`, `next_stage`, `stopped`,
-    /// `paused`, `resumed`, `aborted`, `retried`, `completed`.
+    /// The decision: `started`, `soaking`, `gate_passed`, `gate_failed`, `gate_error`, `next_stage`,
+    /// `stopped`, `paused`, `resumed`, `aborted`, `retried` or `completed`.
     pub decision: String,
-    /// In words.
+    /// Why it was made, in words.
     pub reason: String,
-    /// The figures.
+    /// The figures behind it; their names depend on the decision.
     pub figures: serde_json::Value,
 }
 
@@ -373,33 +383,33 @@ pub struct RolloutDecision {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rollout {
-    /// Its id.
+    /// The id of the rollout.
     pub id: Uuid,
-    /// What.
+    /// The firmware version that is installed.
     pub version: String,
-    /// How it is.
+    /// Whether it is running, paused, stopped or over.
     pub state: RolloutState,
-    /// Which stage it is in, from 1; one more than there are once all devices were told.
+    /// The stage that it is in, from 1; one more than there are when all devices have been told.
     pub stage: i64,
-    /// Since when the stage is being watched; null while its devices are at work.
+    /// Since when the stage is watched; null while devices of it are not finished.
     pub soak_since: Option<DateTime<Utc>>,
-    /// How far it has come, in a line.
+    /// The progress in one line, such as `3 confirmed, 1 failed of 4 devices`.
     pub progress: String,
-    /// How many devices are in which state.
+    /// The number of devices in each state.
     pub devices: RolloutCounts,
-    /// Why it is as it is.
+    /// Why it is in this state, in words.
     pub reason: Option<String>,
-    /// How it goes.
+    /// The plan that it follows.
     pub plan: RolloutPlan,
-    /// Who began it.
+    /// The name of the user who started it.
     pub created_by: String,
-    /// When.
+    /// When it was started.
     pub created_at: DateTime<Utc>,
     /// When devices that were not reached are given up.
     pub deadline_at: DateTime<Utc>,
-    /// When something last happened.
+    /// When its state or a device of it last changed.
     pub updated_at: DateTime<Utc>,
-    /// What was decided, newest first; of one rollout alone, not in lists.
+    /// The decisions so far, newest first; only in the answer about one rollout, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<RolloutDecision>,
 }
@@ -408,18 +418,21 @@ pub struct Rollout {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutDevice {
-    /// Which.
+    /// The device id.
     pub device_id: String,
     /// The stage that it belongs to, from 1.
     pub stage: i64,
-    /// How far it has come.
+    /// The state of the device in the rollout.
     pub state: UpdateState,
-    /// Since when.
+    /// Since when it is in this state.
     pub since: DateTime<Utc>,
-    /// Why.
+    /// Why it is in this state, in words.
     pub detail: Option<String>,
-    /// What it ran before.
+    /// The version that it ran before.
     pub from_version: Option<String>,
-    /// The command that it was told with.
+    /// The command that told it to update; null before.
     pub request_id: Option<Uuid>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,30 +5,31 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Whether a rule alerts.
+/// Whether a rule raises alerts that people are notified of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RuleMode {
-    /// It does.
+    /// It raises alerts, and people are notified.
     #[default]
     Live,
-    /// It only records.
+    /// It raises alerts that are recorded only, to try it.
     Shadow,
     /// It is not evaluated.
     Off,
 }
 
-/// The devices that a rule or a silence is about: those that any of it names; all if it is empty.
+/// The devices that a rule, a silence or a notification is for: those that any of the lists includes; all
+/// if every list is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceScope {
-    /// These.
+    /// The ids of devices.
     pub device_ids: Vec<String>,
-    /// All of these groups.
+    /// The ids of groups: all of their devices.
     pub group_ids: Vec<Uuid>,
-    /// All with one of these tags.
+    /// Tags: all devices with at least one of them.
     pub tags: Vec<String>,
 }
 
@@ -64,13 +65,13 @@ const fn flap_seconds() -> u32 {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RuleBody {
-    /// 1 to 100 characters, which no other rule has.
+    /// The name, 1 to 100 characters, which no other rule has.
     #[cfg_attr(feature = "openapi", schema(example = "Overvoltage"))]
     pub name: String,
-    /// What its alerts are: 1 to 64 of a-z 0-9 _
+    /// The kind of its alerts: 1 to 64 of a-z 0-9 _
     #[cfg_attr(feature = "openapi", schema(example = "overvoltage"))]
     pub alert_type: String,
-    /// How bad they are; warning unless given.
+    /// The severity of its alerts; `warning` unless given.
     #[serde(default)]
     pub severity: Severity,
     /// When it breaches: a SQL predicate over the columns of `telemetry`, with
@@ -98,38 +99,39 @@ pub struct RuleBody {
     /// See `flap_count`; 1 to 86,400, 1,800 unless given.
     #[serde(default = "flap_seconds")]
     pub flap_seconds: u32,
-    /// The devices that it is for; all unless given.
+    /// The devices that it is evaluated for; all unless given.
     #[serde(default)]
     pub scope: DeviceScope,
     /// The alert's words, with `{device_id}`, `{value}`, `{threshold}`, `{rule}` and any column in
     /// braces.
     #[serde(default)]
     pub message: Option<String>,
-    /// Whether it alerts.
+    /// Whether it alerts, only records, or is off; `live` unless given.
     #[serde(default)]
     pub mode: RuleMode,
 }
 
-/// A rule.
+/// A rule with its version.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rule {
-    /// Its id.
+    /// The id of the rule.
     pub id: Uuid,
-    /// Counts its changes, from 1.
+    /// The number of the version: 1 for a new rule, one more after each change.
     pub version: i64,
-    /// What it says.
+    /// The rule as it was written.
     #[serde(flatten)]
     pub body: RuleBody,
-    /// Its alerts that are open.
+    /// How many of its alerts are open.
     pub open_alerts: i64,
-    /// Since when there is this rule.
+    /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// Since when it is as it is.
+    /// When this version of it was made.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Rule {
+    // `PUT` takes and ignores them, so that what was read can be sent back.
     /// The fields that nobody can set.
     pub const READ_ONLY: [&'static str; 5] =
         ["id", "version", "open_alerts", "created_at", "updated_at"];
@@ -140,33 +142,34 @@ impl Rule {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BacktestRequest {
-    /// A rule that need not be stored.
+    /// A rule to try; it need not be stored.
     #[serde(default)]
     pub rule: Option<RuleBody>,
-    /// Or the id of one that is; with both, the difference to it is told.
+    /// The id of a stored rule, to try it; with `rule` too, the result is compared with what it has
+    /// recorded.
     #[serde(default)]
     pub rule_id: Option<Uuid>,
-    /// From when.
+    /// The beginning of the time span.
     pub from: DateTime<Utc>,
-    /// Until when, at most 366 days later.
+    /// The end of the time span, at most 366 days later.
     pub to: DateTime<Utc>,
-    /// Over which devices; the rule's own scope unless given.
+    /// The devices; those of the rule unless given.
     #[serde(default)]
     pub scope: Option<DeviceScope>,
 }
 
-/// How far a backtest is.
+/// The state of a backtest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BacktestState {
-    /// It is under way, or waits for its turn.
+    /// It runs, or waits for another to end.
     Running,
     /// It has a result.
     Done,
-    /// It has none, and says why.
+    /// It has failed, and `error` says why.
     Failed,
-    /// It was cancelled.
+    /// It was cancelled before it was done.
     Cancelled,
 }
 
@@ -174,17 +177,17 @@ pub enum BacktestState {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Backtest {
-    /// Its id.
+    /// The id of the backtest.
     pub id: Uuid,
-    /// How far it is.
+    /// Whether it runs, has a result, or ended without.
     pub state: BacktestState,
-    /// From 0 to 1.
+    /// The share that is done, from 0 to 1.
     pub progress: f64,
-    /// Why it failed.
+    /// Why it failed, in words; null unless it did.
     pub error: Option<String>,
-    /// Since when it runs.
+    /// When it was started.
     pub created_at: DateTime<Utc>,
-    /// What it found.
+    /// What it found; null until it is done.
     pub result: Option<BacktestResult>,
 }
 
@@ -192,25 +195,25 @@ pub struct Backtest {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BacktestResult {
-    /// Readings that were judged.
+    /// Readings that were evaluated.
     pub readings: i64,
-    /// Devices among them that the rule is for.
+    /// Devices with readings that the rule is for.
     pub devices: i64,
-    /// Devices that it needs a nominal value of, and has none.
+    /// Devices for which the rule could not run, because it needs a nominal value that they don't have.
     pub missing_settings: Vec<String>,
     /// Episodes over all devices.
     pub episodes: i64,
-    /// Seconds in alarm over all devices, within the time asked for.
+    /// Seconds in alarm within the time span, added up over all devices.
     pub seconds_in_alarm: f64,
     /// Episodes that began less than five minutes after the one before ended.
     pub flaps: i64,
-    /// By device, those with episodes, the worst first.
+    /// The devices with episodes, those with the longest time in alarm first.
     pub by_device: Vec<BacktestDevice>,
-    /// Against what the stored rule has recorded.
+    /// The difference to what the stored rule has recorded; null without a stored rule.
     pub difference: Option<BacktestDifference>,
-    /// The Delta version that was read.
+    /// The Delta version of `telemetry` that was read.
     pub lake_version: i64,
-    /// Milliseconds it took.
+    /// How long it ran, in milliseconds.
     pub elapsed_ms: u64,
 }
 
@@ -218,15 +221,15 @@ pub struct BacktestResult {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BacktestDevice {
-    /// Which.
+    /// The device id.
     pub device_id: String,
-    /// How many episodes it has.
+    /// The number of its episodes.
     pub episodes: i64,
-    /// Seconds in alarm.
+    /// Seconds in alarm within the time span.
     pub seconds_in_alarm: f64,
-    /// Episodes soon after another.
+    /// Episodes that began less than five minutes after the one before ended.
     pub flaps: i64,
-    /// Them, up to 10,000 of all devices together.
+    /// Its episodes in order of time; at most 10000 over all devices.
     pub list: Vec<BacktestEpisode>,
 }
 
@@ -253,3 +256,6 @@ pub struct BacktestDifference {
     /// Episodes that only the stored rule has recorded.
     pub only_recorded: i64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use serde_json::Value;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SqlRequest {
-    /// One SELECT.
+    /// One SELECT statement.
     #[cfg_attr(
         feature = "openapi",
         schema(example = "SELECT device_id, count(*) AS n FROM telemetry GROUP BY device_id")
@@ -17,20 +17,21 @@ pub struct SqlRequest {
     /// Values for `$1`, `$2`, ...: texts, numbers, booleans or null.
     #[serde(default)]
     pub params: Vec<Value>,
-    /// The form of the answer; `Accept: text/csv` asks for csv too.
+    /// The format of the answer, `json` unless given; `Accept: text/csv` asks for csv too.
     #[serde(default)]
     pub format: Option<SqlFormat>,
-    /// Lake and tail (hot, the default), or only what is committed to the lake.
+    /// `hot`, the default, reads the lake and the tail behind it; `lake` only what is committed.
     #[serde(default)]
     pub consistency: Option<Consistency>,
     /// The Delta version of `telemetry` to read, as an earlier answer's `lake_version` said; without
     /// the tail, and with no other table of the lake beside it.
     #[serde(default)]
     pub at_version: Option<i64>,
-    /// Milliseconds it may take, at most what the server allows.
+    /// Milliseconds that it may take: at most the server's limit (30000 by default), which holds unless
+    /// given.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
-    /// Rows to answer at most, at most what the server allows.
+    /// Rows in the answer: at most the server's limit (100000 by default), which holds unless given.
     #[serde(default)]
     pub max_rows: Option<usize>,
 }
@@ -40,7 +41,7 @@ pub struct SqlRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SqlFormat {
-    /// One JSON object.
+    /// One JSON object with columns and rows.
     Json,
     /// CSV with a header line.
     Csv,
@@ -61,9 +62,9 @@ pub enum Consistency {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SqlColumn {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// Its Arrow type.
+    /// The Arrow type of the column, such as `Utf8` or `Int64`.
     pub r#type: String,
 }
 
@@ -71,18 +72,21 @@ pub struct SqlColumn {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SqlResponse {
-    /// Names and types.
+    /// The names and types of the columns.
     pub columns: Vec<SqlColumn>,
-    /// The rows, in the order of the columns.
+    /// The rows, each with its values in the order of the columns.
     pub rows: Vec<Vec<Value>>,
-    /// How many rows this answer has.
+    /// The number of rows in this answer.
     pub row_count: usize,
-    /// Whether rows were left out because of the cap.
+    /// Whether rows were left out because there are more than `max_rows`.
     pub truncated: bool,
-    /// The Delta version of `telemetry` behind it.
+    /// The Delta version of `telemetry` that was read.
     pub lake_version: i64,
-    /// Up to which log offset, per partition, its rows reach.
+    /// The next offset of the log behind the rows that were seen, per partition.
     pub watermark: Vec<i64>,
-    /// Milliseconds it took.
+    /// How long the query ran, in milliseconds.
     pub elapsed_ms: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,28 +7,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DashboardStats {
-    /// The beginning, at a quarter of an hour.
+    /// The beginning of the time span, at a full quarter of an hour.
     pub from: DateTime<Utc>,
-    /// The end, which is not part of it.
+    /// The end of the time span, which is not part of it.
     pub to: DateTime<Utc>,
-    /// What was received in that time; nothing for a user with a scope, since it is not counted by
+    /// What was received in the time span; null for a user with a scope, because it is not counted by
     /// device.
     pub messages: Option<MessageStats>,
-    /// Readings of that time.
+    /// Readings of the time span that are stored.
     pub readings: i64,
-    /// Devices that they are of.
+    /// Devices with readings in the time span.
     pub devices: i64,
-    /// What counters counted, in kWh.
+    /// The energy that the counters counted, in kWh.
     pub energy: EnergyStats,
-    /// Power by hour.
+    /// The mean active power of each hour, in kW.
     pub power_by_hour: Vec<HourStats>,
-    /// The ten devices that imported most.
+    /// The ten devices that imported the most energy.
     pub top_devices: Vec<TopDevice>,
     /// How old the newest readings are.
     pub freshness: Freshness,
-    /// What the lake holds; nothing for a user with a scope.
+    /// The tables of the lake; null for a user with a scope.
     pub storage: Option<Vec<TableStats>>,
-    /// False while rollups of what was there before are still being built: it is not all then.
+    /// Whether all rollups of the time span are built; false means that the figures are too low.
     pub complete: bool,
 }
 
@@ -36,15 +36,15 @@ pub struct DashboardStats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MessageStats {
-    /// Readings that came.
+    /// Readings and other messages that were received.
     pub received: i64,
-    /// Of them, stored.
+    /// Readings that were stored.
     pub stored: i64,
-    /// Of them, stored before.
+    /// Readings that were stored before.
     pub duplicates: i64,
-    /// What could not be used.
+    /// Readings and messages that could not be used.
     pub dead_letters: i64,
-    /// Readings under whose time another was stored before that says something else.
+    /// Readings with the time of a stored one and other values, which are dead letters.
     pub same_ts: i64,
 }
 
@@ -52,21 +52,21 @@ pub struct MessageStats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnergyStats {
-    /// Imported.
+    /// Imported energy in kWh.
     pub import_kwh: f64,
-    /// Exported.
+    /// Exported energy in kWh.
     pub export_kwh: f64,
 }
 
-/// An hour.
+/// The power of one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HourStats {
-    /// Its beginning.
+    /// The beginning of the hour.
     pub ts: DateTime<Utc>,
     /// The mean active power of each device, added up; kW.
     pub active_power_kw: f64,
-    /// Devices that said so.
+    /// Devices with readings of it.
     pub devices: i64,
 }
 
@@ -74,11 +74,11 @@ pub struct HourStats {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TopDevice {
-    /// Which.
+    /// The device id.
     pub device_id: String,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// What it imported.
+    /// The energy that it imported in the time span, in kWh.
     pub energy_import_kwh: f64,
 }
 
@@ -86,15 +86,15 @@ pub struct TopDevice {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Freshness {
-    /// The newest reading's `ts`.
+    /// The time of the newest reading of any device; null if there is none.
     pub newest: Option<DateTime<Utc>>,
     /// Devices that have ever sent a reading.
     pub devices: i64,
-    /// Of them, with one of the last 15 minutes.
+    /// How many of them have a reading of the last 15 minutes.
     pub last_15m: i64,
-    /// With one of the last hour.
+    /// How many of them have a reading of the last hour.
     pub last_hour: i64,
-    /// With one of the last day.
+    /// How many of them have a reading of the last 24 hours.
     pub last_day: i64,
 }
 
@@ -102,16 +102,16 @@ pub struct Freshness {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TableStats {
-    /// Its name.
+    /// The name of the table.
     pub table: String,
-    /// Data files.
+    /// The number of its data files.
     pub files: i64,
-    /// Their rows.
+    /// The number of rows in its data files.
     pub rows: i64,
-    /// Their bytes.
+    /// The size of its data files in bytes.
     pub bytes: i64,
-    /// The first of its days.
+    /// The first day with rows, as `YYYY-MM-DD`; null if the table is empty.
     pub oldest_day: Option<String>,
-    /// The last.
+    /// The last day with rows, as `YYYY-MM-DD`; null if the table is empty.
     pub newest_day: Option<String>,
 }

@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct History {
-    /// Whose it is.
+    /// The device id.
     pub device_id: String,
-    /// The length of its buckets; none of raw readings.
+    /// The length of the buckets, such as `15m`; null for raw readings.
     pub interval: Option<String>,
-    /// Whose calendar the buckets follow.
+    /// The IANA name of the time zone whose days and hours the buckets follow.
     pub tz: String,
-    /// The columns of the rows, one for each cell; the first is `ts`: of buckets their beginning.
+    /// The columns of the rows. The first is `ts`, which is the beginning of a bucket.
     pub columns: Vec<HistoryColumn>,
     /// The rows, in the order of the columns.
     pub rows: Vec<Vec<Value>>,
-    /// What asks for the next page; none on the last.
+    /// The value of `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
     /// The Delta version of `telemetry` that was read.
     pub lake_version: i64,
@@ -29,37 +29,37 @@ pub struct History {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryColumn {
-    /// `ts`, or the reading, with the aggregate behind it where there are buckets.
+    /// `ts` or the name of a reading, followed by the aggregate if there are buckets.
     pub name: String,
     /// The unit's symbol; empty for a plain number and for `ts`.
     pub unit: String,
 }
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Imported {
-    /// Rows that were read.
+    /// Rows of the file that were read.
     pub rows: u64,
-    /// Records of the log that they became.
+    /// Records of the log that were written for them.
     pub records: u64,
-    /// Rows that are readings now that were not there before.
+    /// Rows that became new readings.
     pub stored: u64,
-    /// Rows that were there before.
+    /// Rows whose readings were stored before.
     pub duplicates: u64,
-    /// Rows that are not stored.
+    /// Rows that could not be stored.
     pub refused: u64,
-    /// The first hundred of these, with the reason.
+    /// The first hundred rows that could not be stored, with the reasons.
     pub refusals: Vec<ImportRefusal>,
 }
 
-/// A row that could not be taken.
+/// A row that could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportRefusal {
-    /// Which, counted from 1.
+    /// The number of the row in the file, from 1.
     pub row: u64,
-    /// Why.
+    /// Why it could not be stored, in words.
     pub message: String,
 }
 
@@ -75,7 +75,7 @@ pub enum ExportFormat {
     Ndjson,
     /// An Arrow IPC stream.
     Arrow,
-    /// One Parquet file.
+    /// A single Parquet file.
     Parquet,
 }
 
@@ -107,16 +107,19 @@ impl ExportFormat {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LatestReading {
-    /// Whose.
+    /// The device id.
     pub device_id: String,
-    /// When it was measured.
+    /// When it was measured, RFC 3339.
     pub ts: String,
-    /// When it arrived.
+    /// When it was received, RFC 3339.
     pub received_at: String,
-    /// `live` or `sd`.
+    /// How it came: `live`, `sd` or `import`.
     pub source: Option<String>,
-    /// `wifi` or `gsm`.
+    /// How the device was connected: `wifi` or `gsm`; null if it did not say.
     pub connection: Option<String>,
-    /// The readings by name; a missing one is absent.
+    /// The values by the name of the reading, such as `voltage_l1_v`. Missing ones are absent.
     pub data: Map<String, Value>,
 }
+
+#[cfg(test)]
+mod tests;

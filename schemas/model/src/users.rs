@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 use crate::role::Role;
 
-/// The devices that a user or key sees: those named, and those of the groups named. Everywhere the
-/// same: REST, SQL, live events and exports.
+/// The devices that a user or key may see: those listed, and those in the groups listed. It holds for
+/// REST, SQL, live events and exports.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scope {
-    /// Ids of devices.
+    /// The ids of devices.
     pub device_ids: Vec<String>,
-    /// Ids of groups.
+    /// The ids of groups: all of their devices.
     pub group_ids: Vec<Uuid>,
 }
 
@@ -23,11 +23,11 @@ pub struct Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserInfo {
-    /// The user's or key's id.
+    /// The id of the user or key.
     pub id: Uuid,
-    /// The user's or key's name.
+    /// The name of the user or key.
     pub username: String,
-    /// What they may do.
+    /// What the user or key may do.
     pub role: Role,
 }
 
@@ -35,10 +35,10 @@ pub struct UserInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Me {
-    /// Who.
+    /// The user or key.
     #[serde(flatten)]
     pub user: UserInfo,
-    /// The devices they see; null: all.
+    /// The devices that the caller may see; null for all.
     pub scope: Option<Scope>,
 }
 
@@ -46,17 +46,17 @@ pub struct Me {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserAccount {
-    /// Their id.
+    /// The id of the user.
     pub id: Uuid,
     /// The name to log in with, lower case.
     pub username: String,
-    /// What they may do.
+    /// What the user may do.
     pub role: Role,
-    /// The devices they see; null: all.
+    /// The devices that the user may see; null for all.
     pub scope: Option<Scope>,
-    /// Whether they can log in.
+    /// Whether the user can log in.
     pub enabled: bool,
-    /// Since when there is this account.
+    /// When the account was made.
     pub created_at: DateTime<Utc>,
 }
 
@@ -65,33 +65,34 @@ pub struct UserAccount {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
-    /// 1 to 64 of a-z 0-9 . _ - @
+    /// The name to log in with: 1 to 64 of a-z 0-9 . _ - @
     #[cfg_attr(feature = "openapi", schema(example = "night.shift"))]
     pub username: String,
-    /// At least 12 characters.
+    /// The password, at least 12 characters.
     #[cfg_attr(feature = "openapi", schema(example = "correct horse battery staple"))]
     pub password: String,
-    /// What they may do.
+    /// What the user may do.
     pub role: Role,
-    /// The devices they see; all if absent.
+    /// The devices that the user may see; all if absent or null.
     #[serde(default)]
     pub scope: Option<Scope>,
 }
 
-/// `PUT /api/users/{id}`: what is absent stays as it is, but for the scope, whose absence is all.
+/// `PUT /api/users/{id}`. An absent field stays as it is, but for the scope: without one the user may see
+/// all devices.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UserEdit {
-    /// What they may do.
+    /// What the user may do.
     pub role: Role,
-    /// The devices they see; all if absent or null.
+    /// The devices that the user may see; all if absent or null.
     #[serde(default)]
     pub scope: Option<Scope>,
-    /// Whether they can log in; false ends their sessions.
+    /// Whether the user can log in; false ends open sessions.
     #[serde(default)]
     pub enabled: Option<bool>,
-    /// A new password, which ends their sessions.
+    /// A new password, at least 12 characters; it ends open sessions.
     #[serde(default)]
     pub password: Option<String>,
 }
@@ -101,15 +102,15 @@ pub struct UserEdit {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// What the key is for.
+    /// What the key is for, 1 to 100 characters.
     #[cfg_attr(feature = "openapi", schema(example = "grafana"))]
     pub name: String,
-    /// What it may do.
+    /// What the key may do.
     pub role: Role,
-    /// The devices it sees; all if absent.
+    /// The devices that the key may see; all if absent or null.
     #[serde(default)]
     pub scope: Option<Scope>,
-    /// When it ends; never if absent.
+    /// When the key expires; never if absent or null.
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -118,15 +119,15 @@ pub struct NewKey {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Key {
-    /// Its id.
+    /// The id of the key.
     pub id: Uuid,
     /// What it is for.
     pub name: String,
-    /// What it may do.
+    /// What the key may do.
     pub role: Role,
-    /// The devices it sees; null: all.
+    /// The devices that the key may see; null for all.
     pub scope: Option<Scope>,
-    /// When it ends.
+    /// When the key expires; null for never.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -139,34 +140,37 @@ pub struct CreatedKey {
     /// The key without its secret.
     #[serde(flatten)]
     pub key: Key,
-    /// The secret, for `Authorization: Bearer` or `X-Api-Key`.
+    /// The key itself, for `Authorization: Bearer` or `X-Api-Key`. It is stored as a hash alone.
     pub secret: String,
 }
 
-/// A change that somebody made: who, what, from where. Secrets are masked.
+/// A change of the system that somebody made. Secrets in it are masked.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
-    /// Its id, which grows with time.
+    /// The id of the entry; a later entry has a greater id.
     pub id: Uuid,
-    /// When.
+    /// When the change was made.
     pub at: DateTime<Utc>,
-    /// The user's or key's id; null for the system itself.
+    /// The id of the user or key; null for the system itself.
     pub actor_id: Option<Uuid>,
-    /// The user's or key's name.
+    /// The name of the user or key.
     #[cfg_attr(feature = "openapi", schema(example = "admin"))]
     pub actor: String,
-    /// The address it came from.
+    /// The address that the request came from; null for the system itself.
     #[cfg_attr(feature = "openapi", schema(example = "192.0.2.7"))]
     pub address: Option<String>,
-    /// The id of the request.
+    /// The id of the request, as in its answer and the log.
     pub request: Option<String>,
     /// What was done, as noun and verb.
     #[cfg_attr(feature = "openapi", schema(example = "device.update"))]
     pub action: String,
-    /// To what.
+    /// The id or name of what was changed.
     #[cfg_attr(feature = "openapi", schema(example = "ACV-AABBCCDDEEFF"))]
     pub object: String,
-    /// With what.
+    /// What was changed, with fields that depend on the action.
     pub detail: Value,
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,9 @@ pub struct DeadLetterRows {
 }
 
 impl DeadLetterRows {
-    /// Adds a row.
+    /// Adds the row of a dead letter, with the headers and the position of its record.
     pub fn push(&mut self, record: &RecordFacts<'_>, letter: &DeadLetter) {
+        // An empty id would look like a device in queries that group by it.
         let device_id = Some(record.device_id).filter(|id| !id.is_empty());
         self.device_id.append_option(device_id);
         self.received_at.append_value(record.received_at);
@@ -91,3 +92,6 @@ impl DeadLetterRows {
         RecordBatch::try_new(Table::DeadLetters.schema(), columns)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,7 @@ fn alert_rows(events: &[&AlertEvent]) -> Result<RecordBatch, ArrowError> {
     let real = |get: fn(&Alert) -> Option<f64>| -> ArrayRef {
         Arc::new(events.iter().map(|e| get(&e.alert)).collect::<Float64Array>())
     };
+    // JSON text rather than a list, so that every table can be exported as CSV.
     let readings = |event: &AlertEvent| {
         let all: Vec<String> = event.readings.iter().map(ToString::to_string).collect();
         (!all.is_empty()).then(|| serde_json::json!(all).to_string())
@@ -111,3 +112,6 @@ fn device_rows(events: &[&DeviceEvent]) -> Result<RecordBatch, ArrowError> {
     ];
     RecordBatch::try_new(Table::DeviceEvents.schema(), columns)
 }
+
+#[cfg(test)]
+mod tests;

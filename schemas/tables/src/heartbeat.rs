@@ -21,19 +21,9 @@ use serde_json::{Map, Value};
 
 use crate::table::Table;
 
-/// Keys of the payload that have a column; all others go into `extra`.
-const COLUMNS: [&str; 10] = [
-    "reset_reason",
-    "free_heap",
-    "min_free_heap",
-    "connection_type",
-    "signal_strength",
-    "ip_address",
-    "mqtt_reconnects",
-    "wifi_reconnects",
-    "device_id",
-    "csq",
-];
+/// The columns of whole numbers that are keys of the payload.
+const WHOLES: [&str; 6] =
+    ["free_heap", "min_free_heap", "signal_strength", "csq", "mqtt_reconnects", "wifi_reconnects"];
 
 /// Builds rows of `heartbeats`.
 #[derive(Debug, Default)]
@@ -50,7 +40,7 @@ pub struct HeartbeatRows {
 }
 
 impl HeartbeatRows {
-    /// Adds a row.
+    /// Adds the row of a heartbeat. `ts` is the time that counts for it.
     pub fn push(&mut self, record: &RecordFacts<'_>, ts: Micros, heartbeat: &Heartbeat) {
         let vitals = Vitals::of(heartbeat);
         let extra = &heartbeat.extra;
@@ -97,6 +87,7 @@ impl HeartbeatRows {
         self.epoch.append_value(record.epoch);
         self.partition.append_value(i32::try_from(record.position.partition).unwrap_or(i32::MAX));
         self.offset.append_value(record.position.offset);
+        // A heartbeat is always a message of its own.
         self.item.append_value(0);
         self.date.append_value(day_of(ts));
     }
@@ -132,75 +123,40 @@ impl HeartbeatRows {
     }
 }
 
-/// The fields without a column, as JSON.
+/// The fields that no column shows, as JSON: those without a column, and those that their column can't hold.
 fn rest(extra: &Map<String, Value>) -> Option<String> {
     let rest: Map<String, Value> = extra
         .iter()
-        .filter(|(key, value)| {
-            let nested = matches!(key.as_str(), "modbus" | "sd") && value.is_object();
-            !COLUMNS.contains(&key.as_str()) && !nested
-        })
-        .map(|(key, value)| (key.clone(), value.clone()))
+        .filter_map(|(key, value)| Some((key.clone(), not_shown(key, value)?)))
         .collect();
     (!rest.is_empty()).then(|| Value::Object(rest).to_string())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use acuvim_wire::Position;
-    use arrow::array::{AsArray as _, Int64Array};
-
-    #[test]
-    fn every_column_gets_its_own_value() {
-        let heartbeat: Heartbeat = serde_json::from_str(
-            r#"{"ts":1778951132,"heartbeat_interval_s":60,"firmware_version":"1.2.0","hardware":"T",
-                "uptime_ms":5,"boot":17,"meter_serial":"AH1","reset_reason":9,"free_heap":1,
-                "min_free_heap":2,"connection_type":"wifi","signal_strength":-61,
-                "ip_address":"10.0.0.1","modbus":{"ok":3,"errors":4},
-                "sd":{"present":true,"free_mb":6,"pending":7},"mqtt_reconnects":8,
-                "wifi_reconnects":9,"odd":[1]}"#,
-        )
-        .expect("a heartbeat");
-        let facts = RecordFacts {
-            device_id: "d",
-            kind: "heartbeat",
-            topic: "t",
-            received_at: 1_778_951_133_000_000,
-            epoch: 0,
-            position: Position { partition: 1, offset: 2 },
+/// What the columns don't show of a field; none if they show all of it.
+fn not_shown(key: &str, value: &Value) -> Option<Value> {
+    if let ("modbus" | "sd", Value::Object(fields)) = (key, value) {
+        let is_shown = |name: &str, value: &Value| match (key, name) {
+            ("modbus", "ok" | "errors") | ("sd", "free_mb" | "pending") => {
+                value.is_null() || whole(value).is_some()
+            }
+            ("sd", "present") => value.is_null() || value.is_boolean(),
+            _ => false,
         };
-        let mut rows = HeartbeatRows::default();
-        rows.push(&facts, 1_778_951_132_000_000, &heartbeat);
-        let batch = rows.finish().expect("schema");
-        let text = |name: &str| batch.column_by_name(name).map(|c| c.as_string::<i32>().value(0));
-        let whole = |name: &str| {
-            let column = batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref());
-            column.map(|c: &Int64Array| c.value(0))
-        };
-        assert_eq!(text("firmware_version"), Some("1.2.0"));
-        assert_eq!(text("hardware"), Some("T"));
-        assert_eq!(text("meter_serial"), Some("AH1"));
-        assert_eq!(text("reset_reason"), Some("brownout"));
-        assert_eq!(text("connection_type"), Some("wifi"));
-        assert_eq!(text("ip_address"), Some("10.0.0.1"));
-        assert_eq!(text("extra"), Some(r#"{"odd":[1]}"#));
-        let wholes = [
-            ("heartbeat_interval_s", 60),
-            ("uptime_ms", 5),
-            ("boot", 17),
-            ("free_heap", 1),
-            ("min_free_heap", 2),
-            ("signal_strength", -61),
-            ("modbus_ok", 3),
-            ("modbus_errors", 4),
-            ("sd_free_mb", 6),
-            ("sd_pending", 7),
-            ("mqtt_reconnects", 8),
-            ("wifi_reconnects", 9),
-        ];
-        for (name, value) in wholes {
-            assert_eq!(whole(name), Some(value), "{name}");
-        }
+        let others = fields.iter().filter(|(name, value)| !is_shown(name, value));
+        let others: Map<String, Value> =
+            others.map(|(name, value)| (name.clone(), value.clone())).collect();
+        return (!others.is_empty()).then_some(Value::Object(others));
     }
+    let is_shown = match key {
+        // The topic has it, and a payload with another one is a dead letter.
+        "device_id" => true,
+        "reset_reason" => value.is_string() || whole(value).is_some(),
+        "connection_type" | "ip_address" => value.is_string(),
+        key if WHOLES.contains(&key) => whole(value).is_some(),
+        _ => return Some(value.clone()),
+    };
+    (!is_shown && !value.is_null()).then(|| value.clone())
 }
+
+#[cfg(test)]
+mod tests;

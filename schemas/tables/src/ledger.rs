@@ -56,7 +56,7 @@ impl Counts {
             - self.same_ts
     }
 
-    /// Adds other counts.
+    /// Adds the counts of other records.
     pub const fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.received += other.received;
@@ -76,6 +76,7 @@ impl Counts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// By start of the minute and device; none: the whole partition.
+    // Sorted, so that the same counts make the same rows.
     minutes: BTreeMap<(Micros, Option<Arc<str>>), Minute>,
 }
 
@@ -107,7 +108,7 @@ impl Ledger {
             .or_insert(added);
     }
 
-    /// Adds another ledger.
+    /// Adds the counts of another ledger of the same partition.
     pub fn merge(&mut self, other: &Self) {
         for (key, minute) in &other.minutes {
             self.minutes.entry(key.clone()).and_modify(|held| held.add(minute)).or_insert(*minute);
@@ -196,7 +197,7 @@ impl Minute {
 pub struct LedgerRow {
     /// The start of the minute.
     pub minute: Micros,
-    /// The counts.
+    /// What was received in that minute, and what became of it.
     pub counts: Counts,
     /// The first position that it counts.
     pub first: Position,
@@ -256,33 +257,4 @@ pub fn rows_of(batch: &RecordBatch) -> Vec<LedgerRow> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use acuvim_wire::time::SECOND;
-
-    #[test]
-    fn minutes_add_up_and_come_back() {
-        let device: Arc<str> = "d".into();
-        let one = Counts {
-            records: 1,
-            received: 4,
-            stored: 2,
-            duplicates: 1,
-            same_ts: 1,
-            ..Counts::default()
-        };
-        let mut ledger = Ledger::default();
-        ledger.count(None, 61 * SECOND, 7, &one);
-        ledger.count(None, 119 * SECOND, 8, &one);
-        ledger.count(Some(&device), 61 * SECOND, 7, &one);
-        let mut other = Ledger::default();
-        other.count(None, 120 * SECOND, 9, &one);
-        ledger.merge(&other);
-        assert_eq!(ledger.total().received, 12);
-        assert_eq!(ledger.total().unaccounted(), 0);
-        let rows = rows_of(&ledger.rows(0, 3).expect("schema"));
-        let at: Vec<_> = rows.iter().map(|r| (r.minute / SECOND, r.first.offset, r.next)).collect();
-        assert_eq!(at, [(60, 7, 9), (120, 9, 10)]);
-        assert_eq!(rows.first().map(|r| (r.counts.stored, r.counts.same_ts)), Some((4, 2)));
-    }
-}
+mod tests;

@@ -13,11 +13,11 @@ pub const COUNTER_STATE: &str = "counter_state";
 pub enum Stat {
     /// The number of values.
     Count,
-    /// The least value.
+    /// The least value, in the unit and with the digits of the reading.
     Min,
-    /// The greatest value.
+    /// The greatest value, in the unit and with the digits of the reading.
     Max,
-    /// The mean value.
+    /// The mean of the values, each counted once, as a float.
     Avg,
     /// Of a counter: what it has counted since the value before, which may be in an earlier bucket.
     Delta,
@@ -50,13 +50,14 @@ pub struct RollupColumn {
     pub name: String,
     /// The index of the reading among [`READINGS`].
     pub reading: usize,
-    /// The statistic.
+    /// Which statistic of the reading it holds.
     pub stat: Stat,
 }
 
 /// The statistics of a reading. Minimum and mean of a counter would be meaningless.
 #[must_use]
 pub const fn stats_of(reading: &Reading) -> &'static [Stat] {
+    // Minimum and maximum of a counter are its first and last value, unless it has rolled over.
     if reading.is_counter() {
         &[Stat::Count, Stat::Delta, Stat::Last, Stat::Suspect]
     } else {
@@ -80,17 +81,4 @@ pub fn columns() -> &'static [RollupColumn] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reading_has_a_count_and_counters_a_delta() {
-        let counted = columns().iter().filter(|c| c.stat == Stat::Count).count();
-        assert_eq!(counted, READINGS.len());
-        let names: Vec<&str> = columns().iter().map(|c| c.name.as_str()).collect();
-        assert!(names.contains(&"voltage_l1_v_avg") && names.contains(&"energy_net_kwh_delta"));
-        assert!(!names.contains(&"energy_import_kwh_avg"));
-        let unique: std::collections::HashSet<_> = names.iter().collect();
-        assert_eq!(unique.len(), names.len());
-    }
-}
+mod tests;

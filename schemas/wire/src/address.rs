@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// whole network of IPv6 addresses. IPv4-mapped IPv6 addresses count as IPv4.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
+    // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d, which would all share one /64.
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,

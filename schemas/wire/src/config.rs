@@ -11,6 +11,7 @@ pub const MASK: &str = "********";
 const SECRETS: [&str; 3] = ["password", "pass", "pin"];
 
 /// Limits of a section: the number of values, their nesting, and the length of keys and texts.
+// A section is one row of the database and one command, which a small device must be able to hold.
 const MAX_VALUES: usize = 64;
 const MAX_DEPTH: usize = 4;
 const MAX_KEY: usize = 64;
@@ -19,15 +20,15 @@ const MAX_TEXT: usize = 512;
 /// A section of a device's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Section {
-    /// The Wi-Fi network.
+    /// The Wi-Fi network and its password.
     Wifi,
-    /// Modem and SIM.
+    /// The modem and the SIM, with its PIN.
     Gsm,
-    /// The broker.
+    /// The broker and the credentials for it.
     Mqtt,
-    /// The meter's bus.
+    /// The serial bus that the meter is on.
     Modbus,
-    /// The meter.
+    /// The meter: nominal values, ratios of the transformers, wiring.
     Meter,
     /// Which readings are sent, and how often.
     Telemetry,
@@ -37,16 +38,16 @@ pub enum Section {
     Alerts,
     /// The choice between Wi-Fi and GSM.
     Transport,
-    /// The SD card.
+    /// What is kept on the SD card.
     Sd,
-    /// Firmware updates.
+    /// How firmware updates are fetched.
     Ota,
-    /// The clock.
+    /// How the clock is set.
     Time,
 }
 
 impl Section {
-    /// Every section.
+    /// Every section, in the order of error messages.
     pub const ALL: [Self; 12] = [
         Self::Wifi,
         Self::Gsm,
@@ -125,9 +126,7 @@ pub fn check_values(section: Section, values: &Map<String, Value>) -> Result<(),
     }
     for (key, value) in values {
         let fault = |message: String| (key.clone(), message);
-        if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
-            return Err(fault(format!("a key has 1 to {MAX_KEY} characters")));
-        }
+        check_key(key).map_err(fault)?;
         check_value(value, MAX_DEPTH).map_err(fault)?;
         if has_mask(key, value) {
             return Err(fault("is the mask of a secret: leave it out to keep it".to_owned()));
@@ -144,12 +143,23 @@ pub fn check_values(section: Section, values: &Map<String, Value>) -> Result<(),
 fn check_value(value: &Value, depth: usize) -> Result<(), String> {
     match value {
         _ if depth == 0 => Err(format!("nested deeper than {MAX_DEPTH} levels")),
+        // PostgreSQL stores no NUL in JSON, neither in texts nor in keys.
         Value::String(text) if text.chars().count() > MAX_TEXT || text.contains('\0') => {
-            Err(format!("a text has at most {MAX_TEXT} characters"))
+            Err(format!("a text has at most {MAX_TEXT} characters and no NUL"))
         }
         Value::Array(list) => list.iter().try_for_each(|v| check_value(v, depth - 1)),
-        Value::Object(map) => map.values().try_for_each(|v| check_value(v, depth - 1)),
+        Value::Object(map) => map.iter().try_for_each(|(key, value)| {
+            check_key(key)?;
+            check_value(value, depth - 1)
+        }),
         _ => Ok(()),
+    }
+}
+
+fn check_key(key: &str) -> Result<(), String> {
+    match (1..=MAX_KEY).contains(&key.chars().count()) && !key.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(format!("a key has 1 to {MAX_KEY} characters and no control characters")),
     }
 }
 
@@ -200,48 +210,4 @@ pub fn masked(mut value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn check(section: Section, values: Value) -> Result<(), (String, String)> {
-        let Value::Object(values) = values else { panic!("an object") };
-        check_values(section, &values)
-    }
-
-    #[test]
-    fn secrets_are_masked_wherever_they_are() {
-        let shown = masked(json!({
-            "ssid": "plant", "Password": "x", "gsm": [{"pin": 1234, "apn": "m2m"}], "pass": null
-        }));
-        let want = json!({
-            "ssid": "plant", "Password": MASK, "gsm": [{"pin": MASK, "apn": "m2m"}], "pass": null
-        });
-        assert_eq!(shown, want);
-        let url = masked(json!({"url": "https://a.example/f/1.2.0?t=abc", "version": "1.2.0"}));
-        assert_eq!(
-            url,
-            json!({"url": format!("https://a.example/f/1.2.0?t={MASK}"), "version": "1.2.0"})
-        );
-    }
-
-    #[test]
-    fn values_are_bounded_and_known_ones_checked() {
-        assert_eq!(
-            check(Section::Meter, json!({"nominal_voltage_v": 230, "wiring": "3ln"})),
-            Ok(())
-        );
-        for (section, values, field) in [
-            (Section::Wifi, json!({}), ""),
-            (Section::Meter, json!({"nominal_voltage_v": "230"}), "nominal_voltage_v"),
-            (Section::Heartbeat, json!({"interval_s": 1}), "interval_s"),
-            (Section::Wifi, json!({"password": MASK}), "password"),
-            (Section::Wifi, json!({"ap": [{"pass": MASK}]}), "ap"),
-            (Section::Wifi, json!({"a": {"b": {"c": {"d": {"e": 1}}}}}), "a"),
-            (Section::Wifi, json!({"a": "x".repeat(600)}), "a"),
-        ] {
-            let fault = check(section, values.clone()).expect_err("a fault");
-            assert_eq!(fault.0, field, "{values}: {}", fault.1);
-        }
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ const FORMAT: &str = "1";
 pub struct Entry {
     /// The partition is a hash of the key.
     pub key: Bytes,
-    /// The payload.
+    /// The payload, whose meaning depends on the topic.
     pub value: Bytes,
     /// Names and values, in order.
     pub headers: Vec<(Bytes, Bytes)>,
@@ -105,6 +105,7 @@ impl TryFrom<&Entry> for Record {
     /// Shares the entry's bytes.
     fn try_from(entry: &Entry) -> Result<Self, BadEntry> {
         let kind = entry.text("kind").and_then(Kind::parse).ok_or(BadEntry("kind"))?;
+        // Only with this kind, so that a stray header can't turn a good message into a dead letter.
         let reject = if kind == Kind::Reject { Some(reject_of(entry)?) } else { None };
         let headers = Headers {
             kind,
@@ -112,6 +113,7 @@ impl TryFrom<&Entry> for Record {
             received_at: entry.number("received_at").ok_or(BadEntry("received_at"))?,
             retained: entry.header("retained").is_some_and(|v| v.as_ref() == b"1"),
             reject,
+            // A damaged one is no reason to refuse the message: it is then no replay, and deduplicated as any.
             replay_of: entry.text("replay_of").and_then(Identity::parse),
             resolved_ts: entry.number::<Micros>("resolved_ts"),
         };
@@ -180,89 +182,4 @@ impl From<EventRecord> for Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record() -> Record {
-        Record {
-            key: Bytes::from_static(b"d1"),
-            value: Bytes::from_static(b"{}"),
-            headers: Headers {
-                kind: Kind::Status,
-                topic: Bytes::from_static(b"acuvim/d1/status"),
-                received_at: 1_795_459_200_000_001,
-                retained: true,
-                reject: None,
-                replay_of: None,
-                resolved_ts: None,
-            },
-        }
-    }
-
-    fn read(record: &Record) -> Result<Record, BadEntry> {
-        Record::try_from(&Entry::from(record.clone()))
-    }
-
-    fn without(mut entry: Entry, name: &str) -> Entry {
-        entry.headers.retain(|(n, _)| n.as_ref() != name.as_bytes());
-        entry
-    }
-
-    #[test]
-    fn records_survive_the_log() {
-        let mut record = record();
-        assert_eq!(read(&record), Ok(record.clone()));
-        record.headers.kind = Kind::Reject;
-        assert_eq!(read(&record), Err(BadEntry("reason")));
-        let sha256 = "ab".to_owned();
-        record.headers.reject = Some(Reject { reason: Reason::TooLarge, length: 9, sha256 });
-        assert_eq!(read(&record), Ok(record.clone()));
-        record.headers.replay_of =
-            Some(Identity { epoch: 1, partition: 2, offset: 3_000_000_000, item: 4 });
-        record.headers.resolved_ts = Some(1_795_459_200_000_000);
-        assert_eq!(read(&record), Ok(record));
-    }
-
-    #[test]
-    fn unknown_headers_are_skipped_and_missing_ones_named() {
-        let mut entry = Entry::from(record());
-        entry.headers.push((Bytes::from_static(b"new"), Bytes::from_static(b"\xff")));
-        assert_eq!(Record::try_from(&entry), Ok(record()));
-        for name in ["kind", "topic", "received_at"] {
-            let found = Record::try_from(&without(entry.clone(), name));
-            assert!(matches!(found, Err(BadEntry(missing)) if missing == name), "{name}");
-        }
-        assert_eq!(Record::try_from(&Entry::default()), Err(BadEntry("kind")));
-    }
-
-    #[test]
-    fn commands_survive_the_log() {
-        let command = Command {
-            request_id: Uuid::nil(),
-            device_id: "d1".into(),
-            payload: Bytes::from_static(b"{}"),
-            expires_at: 5,
-            attempt: 1,
-            outbox_seq: 7,
-        };
-        let entry = Entry::from(command.clone());
-        assert_eq!(Command::try_from(&entry), Ok(command));
-        for name in ["request_id", "expires_at", "attempt", "outbox_seq"] {
-            let found = Command::try_from(&without(entry.clone(), name));
-            assert!(matches!(found, Err(BadEntry(missing)) if missing == name), "{name}");
-        }
-        let stranger = Entry { key: Bytes::from_static(b"\xff"), ..entry };
-        assert_eq!(Command::try_from(&stranger), Err(BadEntry("key")));
-    }
-
-    #[test]
-    fn events_carry_their_type_and_number() {
-        let body = Bytes::from_static(b"{}");
-        let event =
-            EventRecord { device_id: "d1".into(), kind: "alert_events", outbox_seq: 9, body };
-        let entry = Entry::from(event);
-        assert_eq!((entry.key.as_ref(), entry.outbox_seq()), (&b"d1"[..], Some(9)));
-        assert_eq!(entry.text("type"), Some("alert_events"));
-        assert_eq!(without(entry, "outbox_seq").outbox_seq(), None);
-    }
-}
+mod tests;

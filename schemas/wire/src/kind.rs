@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Kind {
     /// Readings, live or drained from the SD card.
     Telemetry,
-    /// Device health.
+    /// A sign of life with the health of the device.
     Heartbeat,
     /// A response to a command.
     Resp,
@@ -15,7 +15,7 @@ pub enum Kind {
     Status,
     /// An alert that the device raises or clears.
     Alerts,
-    /// A registration.
+    /// What a device is and can do.
     Register,
     /// A message that ingest refused: what is kept of it, with the reason in the headers.
     Reject,
@@ -68,7 +68,7 @@ impl Kind {
 pub enum DeviceKind {
     /// Readings, live or drained from the SD card.
     Telemetry,
-    /// Device health.
+    /// A sign of life with the health of the device.
     Heartbeat,
     /// A response to a command.
     Resp,
@@ -76,12 +76,12 @@ pub enum DeviceKind {
     Status,
     /// An alert that the device raises or clears.
     Alerts,
-    /// A registration.
+    /// What a device is and can do.
     Register,
 }
 
 impl DeviceKind {
-    /// Every kind.
+    /// Every kind that devices send.
     pub const ALL: [Self; 6] =
         [Self::Telemetry, Self::Heartbeat, Self::Resp, Self::Status, Self::Alerts, Self::Register];
 
@@ -130,3 +130,6 @@ impl fmt::Display for Kind {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

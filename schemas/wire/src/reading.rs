@@ -17,7 +17,7 @@ pub struct Reading {
     pub scale: u8,
     /// The Modbus register of the Acuvim II, in hex.
     pub register: &'static str,
-    /// A description.
+    /// What it measures, for people.
     pub description: &'static str,
 }
 
@@ -134,35 +134,4 @@ pub const READINGS: [Reading; 52] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn every_key_means_one_column() {
-        let keys: HashSet<_> = READINGS.iter().flat_map(|r| [r.name, r.short]).collect();
-        assert_eq!(keys.len(), 2 * READINGS.len());
-        for (i, r) in READINGS.iter().enumerate() {
-            assert_eq!(target(r.short), Some(Target::Number(i)));
-            assert_eq!(target(r.name), Some(Target::Number(i)));
-        }
-        assert_eq!(target("lt"), Some(Target::LoadType));
-        assert_eq!(target("nonsense"), None);
-    }
-
-    #[test]
-    fn no_short_key_is_a_field_of_the_envelope() {
-        for field in
-            ["ts", "seq", "boot", "uptime_ms", "source", "connection", "device_id", "data", "batch"]
-        {
-            assert_eq!(target(field), None, "{field}");
-        }
-    }
-
-    #[test]
-    fn the_columns_of_counters_are_wide_enough_for_the_roll_over() {
-        for r in READINGS.iter().filter(|r| r.is_counter()) {
-            assert!(10_u64.pow(u32::from(r.precision - r.scale)) > 100_000_000, "{}", r.name);
-        }
-    }
-}
+mod tests;

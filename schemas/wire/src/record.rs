@@ -15,12 +15,12 @@ pub enum LogTopic {
     Uplink,
     /// Commands on their way to devices.
     Commands,
-    /// Live events.
+    /// Events of alerts, devices, rollouts and commands, for live clients.
     Events,
 }
 
 impl LogTopic {
-    /// Every topic.
+    /// Every topic of the log.
     pub const ALL: [Self; 3] = [Self::Uplink, Self::Commands, Self::Events];
 
     /// The last part of its name on Kafka.
@@ -60,7 +60,7 @@ pub struct Record {
 pub struct Headers {
     /// The kind of record.
     pub kind: Kind,
-    /// The MQTT topic.
+    /// The MQTT topic that the message came on.
     pub topic: Bytes,
     /// When ingest received it. All decisions about the record use this time and no clock, so that processing
     /// it again gives the same result.
@@ -102,11 +102,11 @@ pub struct RecordFacts<'a> {
     pub device_id: &'a str,
     /// The record's kind, as text.
     pub kind: &'a str,
-    /// The MQTT topic.
+    /// The MQTT topic that the message came on.
     pub topic: &'a str,
     /// When ingest received it.
     pub received_at: Micros,
-    /// The log's epoch.
+    /// The epoch of the log: it grows when the log is begun anew, and offsets start again.
     pub epoch: i32,
     /// The position in the log.
     pub position: Position,
@@ -117,7 +117,7 @@ pub struct RecordFacts<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Identity {
-    /// The log's epoch.
+    /// The epoch of the log: it grows when the log is begun anew, and offsets start again.
     pub epoch: i32,
     /// Partition of the topic.
     pub partition: i32,
@@ -152,7 +152,7 @@ impl TryFrom<String> for Identity {
 }
 
 impl Identity {
-    /// Reads `epoch:partition:offset:item`.
+    /// Reads `epoch:partition:offset:item`; none if the text is anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
@@ -167,15 +167,4 @@ impl Identity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identities_are_read_back_and_nothing_else_is() {
-        let identity = Identity { epoch: 0, partition: 3, offset: 9, item: 1 };
-        assert_eq!(Identity::parse(&identity.to_string()), Some(identity));
-        for bad in ["", "1:2:3", "1:2:3:4:5", "a:1:2:3"] {
-            assert_eq!(Identity::parse(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

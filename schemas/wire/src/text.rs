@@ -9,6 +9,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const SHOWN: usize = 8;
 
 /// The longest word that is taken for a malformed number.
+// printf writes at most a few dozen characters; longer ones are text that lacks its quotes.
 const LONGEST_WORD: usize = 64;
 
 /// The marker at the start of a quoted word: no text of a device begins with a NUL.
@@ -142,6 +143,27 @@ pub fn unmarked(value: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
+/// The text as it was before [`mended`] quoted its words.
+#[must_use]
+pub fn unmended(text: &str) -> String {
+    let open = format!("\"{MARK}");
+    let mut parts = text.split(open.as_str());
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('"') {
+            Some((word, behind)) if !word.is_empty() && word.chars().all(is_of_word) => {
+                out.push_str(word);
+                out.push_str(behind);
+            }
+            _ => {
+                out.push_str(&open);
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
 fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '#' | '*' | '(' | ')' | '_' | '?')
 }
@@ -165,45 +187,4 @@ fn string_length(text: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_says_nothing_around_a_text_is_passed_over() {
-        for around in ["\0", "\u{feff}", " \r\n", "\0\0\u{feff} \0", "\x1a"] {
-            let text = format!("{around}{{}}{around}");
-            assert_eq!(trimmed(text.as_bytes()), b"{}", "{text:?}");
-        }
-        assert!(trimmed(b"\0 \0").is_empty());
-        assert_eq!(plain("AH1234567\0\0 \r\n"), Some("AH1234567"));
-        assert_eq!((plain("\0\0"), plain("a\0b")), (None, Some("a\0b")));
-    }
-
-    #[test]
-    fn a_place_is_a_number_and_the_bytes_there() {
-        assert_eq!(place(b"{\"a\":\0}", 5), "byte 5: 00 7d (\\x00})");
-        assert_eq!(place(b"{", 1), "byte 1: it ends there");
-        for (text, at) in [("{\"a\":1,\n \"b\":?}", 13), ("{\"a\":1", 6), ("{} x", 3), ("x", 0)] {
-            let error = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(text);
-            assert_eq!(offset(text, &error.expect_err(text)), at, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_values_that_json_has_not_are_put_in_quotes() {
-        for (text, want) in [
-            (r#"{"a":nan}"#, Some(r#"{"a":"\u0000nan"}"#)),
-            (r#"{"a":[1,-inf, 230.]}"#, Some(r#"{"a":[1,"\u0000-inf", "\u0000230."]}"#)),
-            (r#"{"a":1.#QNAN,"b":.5}"#, Some(r#"{"a":"\u00001.#QNAN","b":"\u0000.5"}"#)),
-            (r#"{"a":[{"b":true,c:1}]}"#, None),
-            (r#"{"a":"nan","b":-1.5e3}"#, None),
-        ] {
-            assert_eq!(mended(text).map(|m| m.text).as_deref(), want, "{text}");
-        }
-        let mended = mended(r#"{"a":nan,"b":?}"#).expect("a word");
-        let at = mended.text.find('b').expect("b");
-        assert_eq!(mended.origin(at), 10);
-        assert_eq!(bare(r#""\u0000nan""#), Some("nan"));
-        assert_eq!(unmarked(r#"[1,"\u0000nan"]"#), r#"[1,"nan"]"#);
-    }
-}
+mod tests;

@@ -63,6 +63,7 @@ impl Vitals {
 fn reset_reason(extra: &Map<String, Value>) -> Option<String> {
     match extra.get("reset_reason")? {
         Value::String(name) => {
+            // Short, because alerts and the device list show it.
             Some(plain(name)?.chars().take(32).collect::<String>().to_lowercase())
         }
         number => {
@@ -72,3 +73,6 @@ fn reset_reason(extra: &Map<String, Value>) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use crate::table::{Table, decimal};
 pub struct Source<'a> {
     /// Device, time and position in the log.
     pub facts: RecordFacts<'a>,
-    /// The payload.
+    /// The payload as the device sent it.
     pub payload: &'a Bytes,
     /// The time of readings without one, if it has become known since.
     pub resolved_ts: Option<Micros>,
@@ -50,9 +50,9 @@ pub const MOST_UNKNOWN: usize = 256;
 /// A reading without a known key: its firmware probably uses other names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// The device id.
+    /// The device that sent it.
     pub device_id: String,
-    /// The event time.
+    /// Its time; that of its arrival if the clock of the device is ahead.
     pub ts: Micros,
     /// Its row in the batch.
     pub row: usize,
@@ -65,6 +65,7 @@ pub struct Unknown {
 pub struct Decoder {
     limits: Limits,
     aliases: Arc<Aliases>,
+    // Reused for every item, so that its buffers are allocated once.
     row: Row,
     columns: Columns,
     no_known_readings: usize,
@@ -187,6 +188,7 @@ impl Decoder {
         reject: &mut dyn FnMut(DeadLetter),
     ) -> usize {
         let list = items.list();
+        // Before any item is decoded: a message is taken or refused as a whole here.
         if list.len() > self.limits.max_items {
             let most = self.limits.max_items;
             let detail = Some(format!("{} readings or more, at most {most}", list.len()));
@@ -245,6 +247,7 @@ impl Decoder {
 impl Decoder {
     fn report_unknown(&mut self, facts: &RecordFacts<'_>) {
         self.no_known_readings += 1;
+        // One report for each device: firmware with other names uses them in every reading.
         let reported = self.unknown.iter().any(|unknown| unknown.device_id == facts.device_id);
         if !reported && self.unknown.len() < MOST_UNKNOWN {
             let is_ahead = self.limits.is_ahead(self.row.ts, facts.received_at);
@@ -292,6 +295,7 @@ impl Columns {
         self.device_id.append_value(facts.device_id);
         self.ts.append_value(row.ts);
         self.received_at.append_value(facts.received_at);
+        // Never null, because queries filter by it.
         self.source.append_value(row.source.unwrap_or("live"));
         self.connection.append_option(row.connection);
         self.seq.append_option(row.seq);

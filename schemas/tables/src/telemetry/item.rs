@@ -215,6 +215,7 @@ impl Row {
                 Err(_) => return Err(wrong_type("ts")),
             },
         };
+        // Also of a bad time: it is reported as such, and not as a missing one.
         self.has_ts = true;
         self.ts = ts.map_err(|fault| (Reason::BadTs, Some(format!("ts: {fault}"))))?;
         Ok(())

@@ -7,11 +7,11 @@ use std::fmt;
 pub enum CommandKind {
     /// Answer, to show that the device is there.
     Ping,
-    /// Restart.
+    /// Restart the device.
     Reboot,
-    /// Report the state.
+    /// Report the state of the device.
     GetStatus,
-    /// Report the configuration.
+    /// Report a section of the configuration, or all of it.
     GetConfig,
     /// Change a section of the configuration.
     SetConfig,
@@ -123,3 +123,6 @@ impl fmt::Display for CommandKind {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::config::{MASK, Section, check_values};
 /// A parameter of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Param {
-    /// Its name.
+    /// Its name in `params`.
     pub name: &'static str,
     /// The values that it may have.
     pub shape: Shape,
@@ -117,6 +117,7 @@ pub fn check_params(
     params: &Map<String, Value>,
 ) -> Result<(), (String, String)> {
     let known = command.params();
+    // Unknown parameters first: a misspelt name also misses a parameter, and is the better message.
     if let Some(stranger) = params.keys().find(|key| known.iter().all(|p| p.name != key.as_str())) {
         let names: Vec<&str> = known.iter().map(|p| p.name).collect();
         let takes = match names.is_empty() {
@@ -161,6 +162,7 @@ fn check_shape(shape: Shape, value: &Value) -> Result<(), String> {
             _ => Err(format!("a whole number from {from} to {to}")),
         },
         Shape::Text(from, to) => match value.as_str() {
+            // Somebody sends back a password as it was shown: the device would lose its network.
             Some(text) if text == MASK => Err("is the mask of a secret".to_owned()),
             Some(text)
                 if (from..=to).contains(&text.chars().count())
@@ -197,80 +199,4 @@ fn check_shape(shape: Shape, value: &Value) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn check(command: &str, params: Value) -> Result<(), (String, String)> {
-        let Value::Object(params) = params else { panic!("an object") };
-        check_params(CommandKind::parse(command).expect("a command"), &params)
-    }
-
-    #[test]
-    fn what_each_command_takes() {
-        for (command, params) in [
-            ("ping", json!({})),
-            ("set_config", json!({"section": "telemetry", "values": {"interval_s": 10}})),
-            ("get_config", json!({})),
-            ("get_config", json!({"section": "wifi"})),
-            ("factory_reset", json!({"confirm": true})),
-            ("wifi_set", json!({"ssid": "plant", "password": "12345678"})),
-            ("wifi_set", json!({"ssid": "open"})),
-            ("transport_set", json!({"mode": "gsm"})),
-            (
-                "ota_update",
-                json!({"url": "http://h/x", "version": "1", "checksum": "a".repeat(64)}),
-            ),
-            ("modbus_read", json!({"address": 0x4000, "count": 2})),
-            ("modbus_write", json!({"address": 1, "values": [0, 65_535]})),
-            ("set_interval", json!({"heartbeat_s": 60})),
-            ("log_tail", json!({"lines": 200})),
-        ] {
-            assert_eq!(check(command, params.clone()), Ok(()), "{command} {params}");
-        }
-    }
-
-    #[test]
-    fn the_field_at_fault_is_named() {
-        for (command, params, field) in [
-            ("ping", json!({"x": 1}), "params.x"),
-            ("factory_reset", json!({}), "params.confirm"),
-            ("factory_reset", json!({"confirm": false}), "params.confirm"),
-            ("wifi_set", json!({"ssid": ""}), "params.ssid"),
-            ("wifi_set", json!({"ssid": "a", "password": "short"}), "params.password"),
-            ("transport_set", json!({"mode": "carrier pigeon"}), "params.mode"),
-            ("modbus_read", json!({"address": 65_536, "count": 1}), "params.address"),
-            ("modbus_read", json!({"address": 1.5, "count": 1}), "params.address"),
-            ("modbus_write", json!({"address": 1, "values": []}), "params.values"),
-            ("modbus_write", json!({"address": 1, "values": [70_000]}), "params.values"),
-            ("set_interval", json!({}), "params"),
-            ("set_config", json!({"section": "nope", "values": {"a": 1}}), "params.section"),
-            ("set_config", json!({"section": "wifi", "values": {}}), "params.values"),
-            (
-                "set_config",
-                json!({"section": "telemetry", "values": {"interval_s": 0}}),
-                "params.values.interval_s",
-            ),
-        ] {
-            let fault = check(command, params.clone()).expect_err("a fault");
-            assert_eq!(fault.0, field, "{command} {params}: {}", fault.1);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_params_are_judged(key in ".{0,12}", number in any::<f64>(), text in ".{0,40}") {
-            for command in CommandKind::ALL {
-                for value in [json!(number), json!(text), json!([text]), json!({&text: number})] {
-                    let mut params = Map::new();
-                    params.insert(key.clone(), value.clone());
-                    for param in command.params() {
-                        params.insert(param.name.to_owned(), value.clone());
-                    }
-                    let _ = check_params(command, &params);
-                }
-            }
-        }
-    }
-}
+mod tests;

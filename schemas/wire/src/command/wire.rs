@@ -37,6 +37,7 @@ impl Command {
             "request_id": request_id,
             "command": command,
             "params": params,
+            // Rounded down: a command expires early rather than running late.
             "expires_at": expires_at.div_euclid(time::SECOND),
         })
         .to_string()
@@ -50,7 +51,7 @@ pub struct Delivery {
     pub request_id: Uuid,
     /// The number of the attempt.
     pub attempt: i64,
-    /// The result.
+    /// Whether the command reached a subscriber.
     pub outcome: Outcome,
 }
 
@@ -81,17 +82,4 @@ pub fn packet_bytes(topic: &str, payload: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_payload_is_what_the_protocol_says() {
-        let payload = Command::payload(Uuid::nil(), "ping", &Map::new(), 1_795_459_200_999_999);
-        let json: Value = serde_json::from_str(&payload).expect("JSON");
-        assert_eq!(json["expires_at"], 1_795_459_200);
-        assert_eq!(json["command"], "ping");
-        // 1 + 1 + (2 + 13) + 2 + 6 + 2 bytes.
-        assert_eq!(packet_bytes("acuvim/d1/cmd", "{}"), 27);
-        assert_eq!(packet_bytes("t", &"x".repeat(117)), 131, "two bytes of length from 128 on");
-    }
-}
+mod tests;

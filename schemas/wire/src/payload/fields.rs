@@ -16,6 +16,7 @@ pub fn whole(value: &Value) -> Option<i64> {
 pub const ODD: &str = "odd_fields";
 
 /// The most capabilities that are kept.
+// More are no capabilities but a fault, and would be stored and listed with the device.
 const CAPABILITIES: usize = 32;
 
 /// The most characters that are kept of an invalid field.
@@ -31,7 +32,7 @@ pub(super) enum Form {
     Words,
 }
 
-/// A valid text.
+/// What a valid text says.
 pub(super) enum Word {
     Known(String),
     /// A placeholder for an unknown value.
@@ -39,6 +40,7 @@ pub(super) enum Word {
 }
 
 const U32: i128 = 0xffff_ffff;
+// The columns are signed in Delta, SQLite and PostgreSQL.
 const U63: i128 = 0x7fff_ffff_ffff_ffff;
 
 /// The optional fields of a heartbeat.
@@ -193,66 +195,4 @@ fn of_modem(word: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn mended(forms: &[(&str, Form)], given: Value) -> Value {
-        let Value::Object(mut fields) = given else { panic!("an object") };
-        let numbers = fields.clone();
-        mend(&mut fields, forms, |name| numbers.get(name).map(ToString::to_string));
-        Value::Object(fields)
-    }
-
-    #[test]
-    fn texts_are_trimmed_numbers_accepted_and_empty_texts_unknown() {
-        for (given, want) in [
-            (json!({"meter_serial": "AH1234567\0\0"}), json!({"meter_serial": "AH1234567"})),
-            (json!({"meter_serial": "  AH1 \r\n"}), json!({"meter_serial": "AH1"})),
-            (json!({"meter_serial": 1_234_567}), json!({"meter_serial": "1234567"})),
-            (json!({"meter_serial": 1_234_567.0}), json!({"meter_serial": "1234567"})),
-            (json!({"meter_serial": ""}), json!({})),
-            (json!({"meter_serial": "\0\0\0\0"}), json!({})),
-            (json!({"meter_serial": "00000000"}), json!({})),
-            (json!({"meter_serial": null, "boot": null}), json!({})),
-            (json!({"imei": 351_234_567_890_123_u64}), json!({"imei": "351234567890123"})),
-            (json!({"imei": "351234567890123\r\n\r\nOK\r\n"}), json!({"imei": "351234567890123"})),
-            (json!({"iccid": "8986011670901001abcd"}), json!({"iccid": "8986011670901001ABCD"})),
-            (
-                json!({"iccid": "89 27 0000 0000 0000 0001F"}),
-                json!({"iccid": "89270000000000000001F"}),
-            ),
-            (
-                json!({"mac_address": "aa-bb-cc-dd-ee-ff"}),
-                json!({"mac_address": "AA:BB:CC:DD:EE:FF"}),
-            ),
-            (json!({"capabilities": ["wifi\0", "\0", 5]}), json!({"capabilities": ["wifi"]})),
-            (json!({"boot": 17.0, "protocol": 1.0}), json!({"boot": 17, "protocol": 1})),
-        ] {
-            assert_eq!(mended(REGISTRATION, given.clone()), want, "{given}");
-        }
-    }
-
-    #[test]
-    fn an_invalid_field_is_kept_and_does_not_affect_the_others() {
-        for (name, odd) in [
-            ("imei", json!("12")),
-            ("iccid", json!("x")),
-            ("mac_address", json!("no")),
-            ("hardware", json!("T\0x")),
-            ("firmware_version", json!("x".repeat(65))),
-            ("capabilities", json!("wifi")),
-            ("boot", json!("seventeen")),
-            ("boot", json!(-1)),
-            ("max_packet_bytes", json!(1e10)),
-            ("protocol", json!(1.5)),
-        ] {
-            let mut given = json!({"device_id": "d1"});
-            given[name] = odd.clone();
-            let mended = mended(REGISTRATION, given);
-            assert_eq!(mended["device_id"], "d1");
-            assert_eq!(mended.get(name), None, "{name}: {odd}");
-            assert!(mended[ODD][name].is_string(), "{mended}");
-        }
-    }
-}
+mod tests;

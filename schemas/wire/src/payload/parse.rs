@@ -20,15 +20,15 @@ use crate::{
 /// A parsed payload of any kind but telemetry, which is decoded to columns instead.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
-    /// A heartbeat.
+    /// A sign of life, with a time or without one.
     Heartbeat(Heartbeat),
     /// A response to a command.
     Response(Response),
-    /// Connection state.
+    /// A connection state or a last will.
     Status(Status),
     /// An alert of the device.
     Alert(DeviceAlert),
-    /// A registration.
+    /// What a device is and can do.
     Registration(Registration),
 }
 
@@ -40,6 +40,7 @@ pub type Fault = (Reason, Option<String>);
 /// # Errors
 /// The reason and the wrong field; `not_json` for kinds that have no such payload.
 pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault> {
+    // Padding alone is empty too: firmware sends its whole buffer.
     let inner = text::trimmed(bytes);
     if inner.is_empty() {
         return Err((Reason::Empty, None));
@@ -50,6 +51,7 @@ pub fn parse(kind: Kind, device_id: &str, bytes: &[u8]) -> Result<Payload, Fault
         return Ok(Payload::Status(status));
     }
     let mut fields = fields(bytes)?;
+    // Before the other fields: those of another device must not be reported as this one's faults.
     named_device(&fields, kind, device_id)?;
     let exact = |name: &str| digits(inner, name);
     match kind {
@@ -118,8 +120,13 @@ fn nulled(value: &mut Value) {
 
 /// The digits of a number as they were written: a float would lose some of an ICCID.
 fn digits(bytes: &[u8], name: &str) -> Option<String> {
-    let fields: HashMap<String, &RawValue> = serde_json::from_slice(bytes).ok()?;
-    fields.get(name).map(|raw| raw.get().to_owned())
+    let of = |written: &str| {
+        let fields: HashMap<String, &RawValue> = serde_json::from_str(written).ok()?;
+        fields.get(name).map(|raw| raw.get().to_owned())
+    };
+    let written = std::str::from_utf8(bytes).ok()?;
+    // A nan in another field makes the payload unreadable as JSON, but leaves these digits as they are.
+    of(written).or_else(|| of(&text::mended(written)?.text))
 }
 
 /// Checks that a time of a device is plausible: not ahead of the arrival by more than the limit, and

@@ -1,7 +1,11 @@
 //! Payloads: what is taken, what is not, and that no bytes end in a panic.
 
 use super::*;
-use crate::{dead_letter::Reason, kind::Kind};
+use crate::{
+    dead_letter::Reason,
+    kind::{DeviceKind, Kind},
+    time,
+};
 use proptest::prelude::*;
 
 fn fault(kind: Kind, json: &str) -> (Reason, String) {
@@ -121,5 +125,273 @@ proptest! {
             let _ = parse(kind, "d1", &bytes);
         }
         let _ = registering_device(&bytes);
+    }
+}
+
+fn registration(json: &str) -> Registration {
+    match parse(Kind::Register, "d1", json.as_bytes()) {
+        Ok(Payload::Registration(registration)) => registration,
+        other => panic!("{json}: {other:?}"),
+    }
+}
+
+/// As a float the number would lose its last digits, and the SIM would be another one.
+#[test]
+fn an_iccid_keeps_its_digits_beside_a_word_for_a_number() {
+    let json = r#"{"device_id":"d1","iccid":89270000000000000015,"vbat":nan,"boot":3.0}"#;
+    let registration = registration(json);
+    assert_eq!(registration.iccid.as_deref(), Some("89270000000000000015"));
+    assert_eq!(
+        (registration.boot, &registration.extra["vbat"]),
+        (Some(3), &serde_json::Value::Null)
+    );
+    assert_eq!(registration.extra[ODD]["vbat"], "nan");
+}
+
+#[test]
+fn of_a_field_that_is_there_twice_the_last_counts() {
+    let twice = registration(
+        r#"{"device_id":"d1","iccid":1,"iccid":89270000000000000015,"boot":1,"boot":2}"#,
+    );
+    assert_eq!(twice.iccid.as_deref(), Some("89270000000000000015"));
+    assert_eq!(twice.boot, Some(2));
+}
+
+#[test]
+fn counters_end_where_their_column_does() {
+    for (name, most) in [
+        ("heartbeat_interval_s", 4_294_967_295_u64),
+        ("uptime_ms", 9_223_372_036_854_775_807),
+        ("boot", 9_223_372_036_854_775_807),
+    ] {
+        let beat = heartbeat(&format!(r#"{{"ts":1778951132,"{name}":{most}}}"#));
+        let json = serde_json::to_value(&beat).expect("JSON");
+        assert_eq!((json[name].as_u64(), json.get(ODD)), (Some(most), None), "{name}");
+        for beyond in
+            [format!("{}", u128::from(most) + 1), "-1".into(), "1e300".into(), "0.5".into()]
+        {
+            let beat = heartbeat(&format!(r#"{{"ts":1778951132,"{name}":{beyond}}}"#));
+            let json = serde_json::to_value(&beat).expect("JSON");
+            assert_eq!(json[name], serde_json::Value::Null, "{name} {beyond}");
+            assert!(json[ODD][name].is_string(), "{json}");
+        }
+    }
+}
+
+#[test]
+fn a_packet_limit_of_four_gigabytes_is_odd() {
+    let most = registration(r#"{"device_id":"d1","max_packet_bytes":4294967295,"protocol":1}"#);
+    assert_eq!((most.max_packet_bytes, most.protocol), (Some(u32::MAX), Some(1)));
+    let beyond = registration(r#"{"device_id":"d1","max_packet_bytes":4294967296}"#);
+    assert_eq!(
+        (beyond.max_packet_bytes, &beyond.extra[ODD]["max_packet_bytes"]),
+        (None, &serde_json::json!("4294967296"))
+    );
+}
+
+#[test]
+fn the_id_of_the_topic_counts_and_another_one_is_named() {
+    assert!(
+        parse(Kind::Heartbeat, "d1", b"{\"ts\":1778951132,\"device_id\":\" d1\\u0000\"}").is_ok()
+    );
+    for (given, reason, detail) in [
+        ("\"D1\"", Reason::IdMismatch, "D1"),
+        ("\"\"", Reason::IdMismatch, ""),
+        ("null", Reason::WrongType, "device_id"),
+        ("1", Reason::WrongType, "device_id"),
+        ("[\"d1\"]", Reason::WrongType, "device_id"),
+    ] {
+        let json = format!("{{\"ts\":1778951132,\"device_id\":{given}}}");
+        assert_eq!(fault(Kind::Heartbeat, &json), (reason, detail.to_owned()), "{given}");
+    }
+    let long = format!("{{\"ts\":1,\"device_id\":\"{}\"}}", "ü".repeat(100));
+    assert_eq!(fault(Kind::Alerts, &long).1, "ü".repeat(64));
+}
+
+#[test]
+fn kinds_without_a_payload_of_this_form_are_refused() {
+    for kind in [Kind::Telemetry, Kind::Reject, Kind::Sent, Kind::Pulse] {
+        assert_eq!(fault(kind, "{\"ts\":1778951132}").0, Reason::NotJson, "{kind}");
+    }
+    for kind in DeviceKind::ALL.map(Kind::from) {
+        for nothing in ["", " \r\n", "\0\0", "\u{feff}"] {
+            assert_eq!(fault(kind, nothing), (Reason::Empty, String::new()), "{kind}");
+        }
+    }
+}
+
+/// The place counts from the first byte of the message, padding included.
+#[test]
+fn the_place_of_a_fault_is_one_in_the_whole_message() {
+    let (reason, detail) = parse(Kind::Status, "d1", b"\0\0{\"a\":@}").expect_err("no JSON");
+    assert_eq!((reason, detail.as_deref()), (Reason::NotJson, Some("byte 7: 40 7d (@})")));
+    let (reason, detail) = parse(Kind::Status, "d1", b" {\"a\":\"\xff\"}").expect_err("no text");
+    assert_eq!(
+        (reason, detail.as_deref()),
+        (Reason::NotUtf8, Some("byte 7: ff 22 7d (\\xff\\\"})"))
+    );
+}
+
+#[test]
+fn an_alert_says_when_and_what_and_the_rest_may_be_absent() {
+    let alert = |json: &str| match parse(Kind::Alerts, "d1", json.as_bytes()) {
+        Ok(Payload::Alert(alert)) => alert,
+        other => panic!("{json}: {other:?}"),
+    };
+    let least = alert(r#"{"ts":1778951132,"type":"x"}"#);
+    assert_eq!((least.severity, least.state, least.value, least.phase()), (None, None, None, ""));
+    let full = alert(
+        r#"{"ts":1778951132,"type":"overvoltage","severity":"critical","state":"cleared",
+            "message":"m","value":256.1,"threshold":253,"metadata":{"phase":"l1"},"more":[1]}"#,
+    );
+    assert_eq!((full.severity, full.state), (Some(Severity::Critical), Some(AlertState::Cleared)));
+    assert_eq!((full.value, full.threshold, full.phase()), (Some(256.1), Some(253.0), "l1"));
+    assert_eq!(full.extra["more"], serde_json::json!([1]));
+    assert_eq!(alert(r#"{"ts":1778951132,"type":"x","metadata":{"phase":1}}"#).phase(), "");
+    assert_eq!(alert(r#"{"ts":1778951132,"type":"x","value":nan}"#).value, None);
+    for (json, field) in [
+        (r#"{"ts":1778951132,"type":"x","severity":"Critical"}"#, "severity"),
+        (r#"{"ts":1778951132,"type":"x","state":"open"}"#, "state"),
+        (r#"{"ts":1778951132,"type":"x","value":"256"}"#, "value"),
+        (r#"{"ts":1778951132,"type":"x","message":5}"#, "message"),
+        (r#"{"ts":1778951132,"type":null}"#, "type"),
+    ] {
+        assert_eq!(fault(Kind::Alerts, json), (Reason::WrongType, field.to_owned()), "{json}");
+    }
+}
+
+#[test]
+fn an_answer_needs_its_command_and_one_of_three_words() {
+    for (word, status) in [
+        ("ack", ResponseStatus::Ack),
+        ("success", ResponseStatus::Success),
+        ("error", ResponseStatus::Error),
+    ] {
+        let json =
+            format!(r#"{{"request_id":"r","status":"{word}","data":{{"a":1}},"error":"e"}}"#);
+        let Ok(Payload::Response(answer)) = parse(Kind::Resp, "d1", json.as_bytes()) else {
+            panic!("{json}")
+        };
+        assert_eq!((answer.status, answer.request_id.as_str()), (status, "r"));
+        assert_eq!(
+            (answer.error.as_deref(), &answer.extra["data"]["a"]),
+            (Some("e"), &serde_json::json!(1))
+        );
+    }
+    for (json, field) in [
+        (r#"{"request_id":"r"}"#, "status"),
+        (r#"{"request_id":"r","status":"done"}"#, "status"),
+        (r#"{"request_id":7,"status":"ack"}"#, "request_id"),
+        (r#"{"request_id":"r","status":"ack","error":{}}"#, "error"),
+    ] {
+        assert_eq!(fault(Kind::Resp, json), (Reason::WrongType, field.to_owned()), "{json}");
+    }
+}
+
+#[test]
+fn words_for_numbers_are_null_at_any_depth_and_the_first_level_is_reported() {
+    let beat = heartbeat(r#"{"ts":1778951132,"temp":-inf,"modbus":{"ok":nan},"list":[1,ovf]}"#);
+    let json = serde_json::Value::Object(beat.extra.clone());
+    let want = serde_json::json!({
+        "temp": null, "modbus": { "ok": null }, "list": [1, null], ODD: { "temp": "-inf" }
+    });
+    assert_eq!(json, want);
+}
+
+#[test]
+fn the_signal_is_what_the_device_says_or_its_modem() {
+    let signal = |more: &str| heartbeat(&format!(r#"{{"ts":1778951132{more}}}"#)).signal_dbm();
+    for (more, want) in [
+        ("", None),
+        (r#","signal_strength":-61,"csq":10"#, Some(-61)),
+        (r#","csq":0"#, Some(-113)),
+        (r#","csq":31"#, Some(-51)),
+        (r#","csq":32"#, None),
+        (r#","csq":99"#, None),
+        (r#","csq":-1"#, None),
+        (r#","csq":15.0"#, Some(-83)),
+        (r#","signal_strength":"good","csq":20"#, Some(-73)),
+    ] {
+        assert_eq!(signal(more), want, "{more}");
+    }
+}
+
+#[test]
+fn a_time_is_plausible_from_2020_to_the_limit_ahead() {
+    let arrival = 1_778_951_132 * time::SECOND;
+    let check = |ts| check_clock(ts, arrival, time::DAY).map_err(|fault| fault.0);
+    assert_eq!(check(time::YEAR_2020), Ok(()));
+    assert_eq!(check(time::YEAR_2020 - 1), Err(Reason::TsBefore2020));
+    assert_eq!(check(arrival + time::DAY), Ok(()));
+    assert_eq!(check(arrival + time::DAY + 1), Err(Reason::TsInFuture));
+    assert_eq!(check_clock(i64::MAX, i64::MAX, 1), Ok(()), "no overflow");
+}
+
+#[test]
+fn a_time_of_the_device_is_shown_in_utc() {
+    let time = |json: &str| serde_json::from_str::<EventTime>(json).map_err(|e| e.to_string());
+    for json in ["1778951132", "1778951132000", "1778951132.0", "\"2026-05-16T19:05:32+0200\""] {
+        let read = time(json).expect("a time");
+        assert_eq!(serde_json::to_string(&read).expect("JSON"), "\"2026-05-16T17:05:32.000Z\"");
+    }
+    assert!(time("1e300").expect_err("none").contains("beyond any calendar"));
+    assert!(time("\"soon\"").expect_err("none").contains("\"soon\" can't be read"));
+    for other in ["true", "null", "[]", "{}"] {
+        assert!(time(other).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn a_severity_comes_back_by_name_and_they_are_ordered() {
+    assert!(Severity::Info < Severity::Warning && Severity::Warning < Severity::Critical);
+    assert_eq!(Severity::default(), Severity::Warning);
+    for name in ["info", "warning", "critical"] {
+        let severity = Severity::parse(name).expect("a severity");
+        assert_eq!(severity.as_str(), name);
+        assert_eq!(serde_json::to_value(severity).expect("JSON"), name);
+    }
+    for bad in ["", "Info", "fatal"] {
+        assert_eq!(Severity::parse(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn the_id_of_a_registration_is_found_whatever_its_other_fields_are() {
+    for good in [
+        &b"{\"device_id\":\"a-1\",\"boot\":nan}"[..],
+        b"{\"imei\":{},\"device_id\":\"a-1\\u0000\"}",
+        b"\xef\xbb\xbf{\"device_id\":\"a-1\"}\r\n",
+    ] {
+        assert_eq!(registering_device(good).as_deref(), Some("a-1"), "{}", good.escape_ascii());
+    }
+    let long = format!("{{\"device_id\":\"{}\"}}", "a".repeat(33));
+    for bad in
+        [long.as_bytes(), b"[\"a-1\"]", b"{\"device_id\":nan}", b"{\"device_id\":\"\"}", b"\xff"]
+    {
+        assert_eq!(registering_device(bad), None, "{}", bad.escape_ascii());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whole_numbers_mean_the_same_in_every_form(boot in 1_u64..1_000_000_000, zeros in 1_usize..40) {
+        for written in [
+            boot.to_string(),
+            format!("{boot}.{}", "0".repeat(zeros)),
+            format!("{boot}e0"),
+            format!("{boot}0E-1"),
+            format!("{boot}.0e+0"),
+        ] {
+            let beat = heartbeat(&format!(r#"{{"ts":1778951132,"boot":{written}}}"#));
+            prop_assert_eq!(beat.boot, Some(boot), "{}", written);
+        }
+    }
+
+    #[test]
+    fn padding_changes_no_payload(before in "[\0 \r\n\u{feff}\u{1a}]{0,6}", after in "[\0 \r\n\u{feff}\u{1a}]{0,6}") {
+        let plain = r#"{"ts":1778951132,"boot":3,"x":"y"}"#;
+        prop_assert_eq!(heartbeat(&format!("{before}{plain}{after}")), heartbeat(plain));
     }
 }

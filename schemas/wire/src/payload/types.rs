@@ -33,7 +33,7 @@ impl Serialize for EventTime {
     }
 }
 
-/// A heartbeat.
+/// A sign of life with the health of the device.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Heartbeat {
     /// The time of the device's clock; none while it is not set.
@@ -42,15 +42,15 @@ pub struct Heartbeat {
     pub heartbeat_interval_s: Option<u32>,
     /// The running firmware version.
     pub firmware_version: Option<String>,
-    /// The hardware type.
+    /// The type of the board, up to 64 characters.
     pub hardware: Option<String>,
     /// Milliseconds since the boot.
     pub uptime_ms: Option<u64>,
-    /// Boot count.
+    /// How often the device has booted.
     pub boot: Option<u64>,
     /// The serial number of the meter.
     pub meter_serial: Option<String>,
-    /// All other fields.
+    /// All other fields, among them those of [`crate::vitals::Vitals`].
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -90,22 +90,22 @@ pub struct Response {
 pub enum ResponseStatus {
     /// Accepted and in progress.
     Ack,
-    /// Done.
+    /// Carried out.
     Success,
-    /// Failed.
+    /// Not possible, or failed; `error` may say why.
     Error,
 }
 
 /// Connection state: a status message, or a last will.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Status {
-    /// Online or offline.
+    /// Whether the device is connected.
     pub status: Connection,
     /// The time; ignored in a last will, which is composed when the connection is made.
     pub ts: Option<EventTime>,
     /// `lwt` in a last will.
     pub reason: Option<String>,
-    /// All other fields.
+    /// All other fields, unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -114,9 +114,9 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Connection {
-    /// Connected.
+    /// The device has connected.
     Online,
-    /// Not connected.
+    /// The device is about to disconnect, or its connection is lost.
     Offline,
 }
 
@@ -127,15 +127,15 @@ pub struct DeviceAlert {
     pub ts: EventTime,
     /// The type: a known one, or any other.
     pub r#type: String,
-    /// Warning if absent.
+    /// How urgent it is; a warning if absent.
     pub severity: Option<Severity>,
-    /// Raised if absent.
+    /// Whether it begins or ends; it begins if absent.
     pub state: Option<AlertState>,
     /// A message for people.
     pub message: Option<String>,
     /// The value that is over the limit.
     pub value: Option<f64>,
-    /// The limit.
+    /// The limit, in the unit of `value`.
     pub threshold: Option<f64>,
     /// All other fields, such as `metadata`.
     #[serde(flatten)]
@@ -147,12 +147,12 @@ pub struct DeviceAlert {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Good to know; nobody needs to act.
     Info,
-    /// Worth a look.
+    /// Somebody should look at it in working hours.
     #[default]
     Warning,
-    /// Worth waking somebody.
+    /// Somebody should act at once, also at night.
     Critical,
 }
 
@@ -187,38 +187,38 @@ impl DeviceAlert {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
-    /// Begins.
+    /// The condition has begun.
     Raised,
-    /// Ends.
+    /// The condition is over.
     Cleared,
 }
 
-/// A registration.
+/// What a device is and can do.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Registration {
-    /// The device id.
+    /// The device id, which no topic says here.
     pub device_id: String,
     /// The MAC of its network interface.
     pub mac_address: Option<String>,
-    /// The modem's IMEI.
+    /// The IMEI of the modem, 14 to 16 digits.
     pub imei: Option<String>,
-    /// The SIM's ICCID.
+    /// The ICCID of the SIM, 18 to 22 digits.
     pub iccid: Option<String>,
-    /// The hardware type.
+    /// The type of the board, up to 64 characters.
     pub hardware: Option<String>,
     /// The running firmware version.
     pub firmware_version: Option<String>,
     /// The capabilities of the device.
     pub capabilities: Option<Vec<String>>,
-    /// Boot count.
+    /// How often the device has booted.
     pub boot: Option<u64>,
     /// The serial number of the meter.
     pub meter_serial: Option<String>,
     /// The largest MQTT packet that the device accepts, in bytes; 1024 if absent.
     pub max_packet_bytes: Option<u32>,
-    /// Protocol version.
+    /// The version of the protocol that the firmware speaks.
     pub protocol: Option<u32>,
-    /// All other fields.
+    /// All other fields, unchanged.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

@@ -64,3 +64,6 @@ pub struct Alias {
 
 /// Columns by foreign key. Our own keys take precedence.
 pub type Aliases = HashMap<String, Alias>;
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ impl Repair {
             Kind::Telemetry => split(&bytes, usize::MAX - 1).map(|items| items.list().to_vec()),
             _ => None,
         };
+        // What has no form of telemetry is repaired as one item, so that it stays one dead letter.
         let items = items.unwrap_or_else(|| vec![text::trimmed(&bytes)]);
         let mended = items.iter().map(|item| self.item(item).unwrap_or_else(|| line(item)));
         mended.collect::<Vec<_>>().join(&b'\n')
@@ -48,16 +49,17 @@ impl Repair {
     fn item(&self, item: &[u8]) -> Option<Vec<u8>> {
         let written = std::str::from_utf8(item).ok()?;
         let mended = text::mended(written);
-        let written = match serde_json::from_str::<&RawValue>(written) {
-            Ok(_) => written,
-            Err(_) => mended.as_ref()?.text.as_str(),
-        };
+        let is_json = serde_json::from_str::<&RawValue>(written).is_ok();
+        let written = if is_json { written } else { mended.as_ref()?.text.as_str() };
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(written).ok()?;
         let micros = self.time(fields.get("ts")?.get())?.checked_add(self.shift)?;
         let shown = time::to_datetime(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true);
         let ts = RawValue::from_string(format!("\"{shown}\"")).ok()?;
         fields.insert("ts".to_owned(), &ts);
-        serde_json::to_vec(&fields).ok()
+        let repaired = serde_json::to_string(&fields).ok()?;
+        // The words that the device wrote in place of numbers come back as they were: only telemetry knows
+        // the marker.
+        Some(if is_json { repaired } else { text::unmended(&repaired) }.into_bytes())
     }
 
     fn time(&self, raw: &str) -> Option<Micros> {
@@ -74,30 +76,4 @@ fn line(item: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::SECOND;
-
-    fn mended(repair: &Repair, payload: &[u8]) -> String {
-        String::from_utf8(repair.apply(Kind::Telemetry, payload)).expect("text")
-    }
-
-    #[test]
-    fn a_repair_changes_what_it_names_and_no_digit_else() {
-        let offset = Repair { offset: Offset::parse("+0200"), ..Repair::default() };
-        let naive = br#"{"ts":"2026-05-16T19:05:32","ei":13423.700000000001}"#;
-        assert_eq!(
-            mended(&offset, naive),
-            r#"{"ei":13423.700000000001,"ts":"2026-05-16T17:05:32.000000Z"}"#
-        );
-        let shift = Repair { shift: -3600 * SECOND, ..Repair::default() };
-        let lines = b"{\"ts\":1778951132,\"f\":nan}\nbroken\n{\"ts\":\"2026-05-16T17:05:32Z\"}";
-        let want = "{\"f\":\"\\u0000nan\",\"ts\":\"2026-05-16T16:05:32.000000Z\"}\nbroken\n\
-                    {\"ts\":\"2026-05-16T16:05:32.000000Z\"}";
-        assert_eq!(mended(&shift, lines), want);
-        let nuls = Repair { strip_nuls: true, ..Repair::default() };
-        assert_eq!(mended(&nuls, b"{\"ts\":\0 1,\"f\":5\0}"), "{\"ts\": 1,\"f\":5}");
-        let beat = nuls.apply(Kind::Heartbeat, b"{\"ts\":1}\0");
-        assert_eq!(beat, b"{\"ts\":1}");
-    }
-}
+mod tests;

@@ -45,6 +45,7 @@ pub fn split(payload: &[u8], most: usize) -> Option<Items<'_>> {
     if !bytes.starts_with(b"{") {
         return lines(bytes);
     }
+    // Most payloads are one valid object: they are scanned once, and nothing is copied.
     let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>();
     match stream.next() {
         Some(Ok(first)) if stream.byte_offset() == bytes.len() => Some(one_or_batch(first.get())),
@@ -182,91 +183,4 @@ fn balanced(rest: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn items(payload: &[u8]) -> Vec<&[u8]> {
-        split(payload, 500).map_or_else(Vec::new, |items| items.list().to_vec())
-    }
-
-    fn shape(payload: &str) -> (&'static str, usize) {
-        match split(payload.as_bytes(), 500) {
-            None => ("none", 0),
-            Some(Items::One(_)) => ("one", 1),
-            Some(Items::Batch(items)) => ("batch", items.len()),
-            Some(Items::Lines(lines)) => ("lines", lines.len()),
-        }
-    }
-
-    #[test]
-    fn the_three_forms() {
-        assert_eq!(shape(" {\"ts\":1} \n"), ("one", 1));
-        assert_eq!(shape("{\n \"ts\": 1\n}"), ("one", 1));
-        assert_eq!(shape("{\"batch\":[{},3,\"x\"]}"), ("batch", 3));
-        assert_eq!(shape("{\"note\":\"batch\",\"batch\":7}"), ("one", 1));
-        assert_eq!(shape("{\"ts\":1}\n{\"ts\":2}\r\n\n"), ("lines", 2));
-        assert_eq!(shape("{\"ts\":1}\n{broken\n{\"ts\":2}"), ("lines", 3));
-        assert_eq!(shape("garbage\n{\"ts\":2}"), ("lines", 2));
-    }
-
-    #[test]
-    fn broken_payloads_have_no_form_or_are_one_item() {
-        for bad in ["", "   ", "7", "[]", "plain"] {
-            assert_eq!(shape(bad), ("none", 0), "{bad}");
-        }
-        // Meant to be an object, so the dead letter tells where the syntax error is.
-        for bad in ["{\"ts\":1", "{\n \"ts\": 1,\n", "{} {}"] {
-            assert_eq!(shape(bad), ("one", 1), "{bad}");
-        }
-    }
-
-    #[test]
-    fn padding_around_payloads_and_lines_is_ignored() {
-        let lines: [&[u8]; 2] = [b"{\"ts\":1}", b"{\"ts\":2}"];
-        for payload in [
-            &b"{\"ts\":1}\0\n\0\n{\"ts\":2}\0"[..],
-            b"\xef\xbb\xbf{\"ts\":1}\r\n\xef\xbb\xbf{\"ts\":2}\r\n",
-            b"{\"ts\":1}\0{\"ts\":2}\0",
-        ] {
-            assert_eq!(items(payload), lines, "{}", payload.escape_ascii());
-        }
-        assert_eq!(items(b"\0{\"ts\":1}\0"), [b"{\"ts\":1}"]);
-    }
-
-    #[test]
-    fn a_bad_item_does_not_affect_the_others_of_its_batch() {
-        let (first, last) = (&b"{\"ts\":1,\"f\":50}"[..], &b"{\"ts\":3,\"d\":[1]}"[..]);
-        for bad in [
-            &b"{\"ts\":2,\"n\":\"\xff\"}"[..],
-            b"{\"ts\":2,\"n\":\"caf\xc3\"}",
-            b"{\"ts\":2,\"f\":nan}",
-            b"{\"ts\":2,\"f\":}",
-            b"{\"ts\":2,\"n\":\"no end}",
-            b"{\"ts\":2,\"f\":50",
-            b"{\"ts\":2}}",
-            b"\xff",
-        ] {
-            let payload =
-                [b"{\"seq\":1,\"batch\":[", first, b", ", bad, b",\n", last, b"]}"].concat();
-            assert_eq!(items(&payload), [first, bad, last], "{}", payload.escape_ascii());
-        }
-        let cut = [b"{\"batch\":[", first, b",{\"ts\":2,\"f\""].concat();
-        assert_eq!(items(&cut), [first, b"{\"ts\":2,\"f\""]);
-    }
-
-    #[test]
-    fn a_batch_of_bad_items_takes_linear_time() {
-        let bad = format!("{{\"batch\":[{}]}}", "{\"ts\":1,".repeat(60_000));
-        let begun = std::time::Instant::now();
-        assert!(items(bad.as_bytes()).len() <= 501);
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
-    }
-
-    #[test]
-    fn an_item_is_found_in_its_payload() {
-        let batch = Bytes::from_static(b"{\"batch\":[{\"ts\":1},{\"ts\":2}]}");
-        assert_eq!(item_of(&batch, &items_of(&batch, 500), 1).as_ref(), b"{\"ts\":2}");
-        let one = Bytes::from_static(b"{\"ts\":1}\0");
-        assert_eq!(item_of(&one, &items_of(&one, 500), 0), one);
-    }
-}
+mod tests;

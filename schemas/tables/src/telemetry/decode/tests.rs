@@ -291,3 +291,357 @@ proptest! {
         }
     }
 }
+
+fn whole(rows: &RecordBatch, name: &str, row: usize) -> Option<i64> {
+    let column = rows.column_by_name(name).expect(name).as_primitive::<Int64Type>();
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn ts(rows: &RecordBatch, row: usize) -> String {
+    let column = rows.column_by_name("ts").expect("ts").as_primitive::<TimestampMicrosecondType>();
+    to_rfc3339(column.value(row))
+}
+
+fn facts(device_id: &str) -> RecordFacts<'_> {
+    RecordFacts {
+        device_id,
+        kind: "telemetry",
+        topic: "t",
+        received_at: now(),
+        epoch: 3,
+        position: Position { partition: u32::MAX, offset: 5_000_000_000 },
+    }
+}
+
+#[test]
+fn times_are_taken_up_to_the_limits_and_not_a_microsecond_beyond() {
+    for (good, shown) in [
+        ("2026-05-18T00:00:00Z", "2026-05-18T00:00:00.000Z"),
+        ("2025-05-17T00:00:00Z", "2025-05-17T00:00:00.000Z"),
+    ] {
+        let (rows, dead) = decode(&format!(r#"{{"ts":"{good}","f":50}}"#));
+        assert!(dead.is_empty(), "{dead:?}");
+        assert_eq!(ts(&rows, 0), shown);
+    }
+    for (bad, want) in [
+        ("2026-05-18T00:00:00.000001Z", Reason::TsInFuture),
+        ("2025-05-16T23:59:59.999999Z", Reason::Expired),
+        ("9999-12-31T23:59:59Z", Reason::TsInFuture),
+    ] {
+        assert_eq!(reason(&format!(r#"{{"ts":"{bad}","f":50}}"#)).0, want, "{bad}");
+    }
+    let limits = Limits { max_age: 10_000 * DAY, ..Limits::default() };
+    let mut decoder = Decoder::new(limits, Arc::default());
+    let (rows, _) = decode_with(&mut decoder, br#"{"ts":"2020-01-01T00:00:00Z"}"#);
+    assert_eq!(rows.num_rows(), 1);
+    let (_, dead) = decode_with(&mut decoder, br#"{"ts":"2019-12-31T23:59:59.999999Z"}"#);
+    assert_eq!(dead[0].reason, Reason::TsBefore2020);
+}
+
+#[test]
+fn a_time_that_became_known_later_counts_only_for_readings_without_one() {
+    let resolved = parse_rfc3339("2026-05-16T12:00:00Z");
+    let decode = |payload: &str, resolved_ts| {
+        let mut decoder = Decoder::new(Limits::default(), Arc::default());
+        let (payload, mut dead) = (Bytes::copy_from_slice(payload.as_bytes()), Vec::new());
+        decoder.push(
+            &Source { facts: facts("d1"), payload: &payload, resolved_ts },
+            &mut |letter| {
+                dead.push(letter.reason);
+            },
+        );
+        (decoder.finish().expect("schema").rows, dead)
+    };
+    for clockless in [
+        r#"{"boot":3,"uptime_ms":5,"f":50}"#,
+        r#"{"ts":null,"boot":3,"uptime_ms":5,"f":50}"#,
+        r#"{"ts":17,"boot":3,"uptime_ms":5,"f":50}"#,
+    ] {
+        let (rows, dead) = decode(clockless, resolved);
+        assert!(dead.is_empty(), "{clockless}: {dead:?}");
+        assert_eq!(ts(&rows, 0), "2026-05-16T12:00:00.000Z", "{clockless}");
+        assert_eq!(decode(clockless, None).1, [Reason::ClockUnset], "{clockless}");
+    }
+    let (rows, _) = decode(r#"{"ts":1778951132,"boot":3,"uptime_ms":5}"#, resolved);
+    assert_eq!(ts(&rows, 0), "2026-05-16T17:05:32.000Z");
+    // What became known is judged as any other time.
+    let late = parse_rfc3339("2030-01-01T00:00:00Z");
+    assert_eq!(decode(r#"{"boot":3,"uptime_ms":5}"#, late).1, [Reason::TsInFuture]);
+}
+
+#[test]
+fn boot_and_uptime_tell_a_clock_that_is_not_set_only_together() {
+    for (payload, want) in [
+        (r#"{"boot":3,"f":50}"#, Reason::NoTs),
+        (r#"{"uptime_ms":5,"f":50}"#, Reason::NoTs),
+        (r#"{"boot":3,"uptime_ms":null,"f":50}"#, Reason::NoTs),
+        (r#"{"boot":null,"uptime_ms":5,"f":50}"#, Reason::NoTs),
+        (r#"{"boot":3,"data":{"uptime_ms":5}}"#, Reason::NoTs),
+        (r#"{"boot":3,"uptime_ms":0}"#, Reason::ClockUnset),
+        (r#"{"ts":5,"boot":3}"#, Reason::TsBefore2020),
+        (r#"{"ts":"1971-01-01T00:00:00Z","boot":3,"uptime_ms":5}"#, Reason::TsBefore2020),
+    ] {
+        assert_eq!(reason(payload).0, want, "{payload}");
+    }
+}
+
+#[test]
+fn broken_json_is_the_reason_even_behind_a_wrong_field() {
+    for payload in [
+        r#"{"ts":1778951132,"v1":"x","f":}"#,
+        r#"{"ts":1778951132,"f":50} trailing"#,
+        r#"{"ts":1778951132,"f":50"#,
+        r#"{"ts":1778951132,"f":50,}"#,
+        r#"{"ts":1778951132 "f":50}"#,
+        r#"{"ts":1778951132,f:50}"#,
+        r#"{"ts":1778951132,"data":{"f":}}"#,
+    ] {
+        let (why, detail) = reason(payload);
+        assert_eq!(why, Reason::NotJson, "{payload}");
+        assert!(detail.starts_with("byte "), "{payload}: {detail}");
+    }
+    // The place is one in what the device sent, also where words were quoted before.
+    let (why, detail) = reason(r#"{"ts":1778951132,"f":nan,"v1":@}"#);
+    assert_eq!((why, detail.as_str()), (Reason::NotJson, "byte 30: 40 7d (@})"));
+}
+
+#[test]
+fn source_and_connection_are_known_words_and_others_are_kept() {
+    for (given, source, kept) in [
+        (r#""live""#, "live", None),
+        (r#""sd""#, "sd", None),
+        (r#""import""#, "import", None),
+        ("null", "live", None),
+        (r#""SD""#, "live", Some(r#"{"source":"SD"}"#)),
+        (r#""usb""#, "live", Some(r#"{"source":"usb"}"#)),
+        ("nan", "live", Some(r#"{"source":"nan"}"#)),
+    ] {
+        let (rows, dead) = decode(&format!(r#"{{"ts":1778951132,"source":{given}}}"#));
+        assert!(dead.is_empty(), "{dead:?}");
+        assert_eq!(
+            (text(&rows, "source", 0), text(&rows, "extra", 0)),
+            (Some(source), kept),
+            "{given}"
+        );
+    }
+    let (rows, _) = decode(r#"{"ts":1778951132,"connection":"gsm"}"#);
+    assert_eq!(text(&rows, "connection", 0), Some("gsm"));
+    let (rows, _) = decode(r#"{"ts":1778951132,"connection":"lan"}"#);
+    assert_eq!(
+        (text(&rows, "connection", 0), text(&rows, "extra", 0)),
+        (None, Some(r#"{"connection":"lan"}"#))
+    );
+    for field in ["source", "connection", "device_id"] {
+        let payload = format!(r#"{{"ts":1778951132,"{field}":5}}"#);
+        assert_eq!(reason(&payload), (Reason::WrongType, field.to_owned()));
+    }
+}
+
+/// A row is written over the one before: nothing of that may show.
+#[test]
+fn nothing_of_a_reading_shows_in_the_next() {
+    let full = r#"{"ts":1778951132,"f":50,"lt":"inductive","source":"sd","connection":"wifi","seq":1,"boot":2,"x":1}"#;
+    let (rows, dead) = decode(&format!(
+        "{full}\n{{\"ts\":1778951133}}\n{{\"boot\":1,\"uptime_ms\":1}}\n{{\"f\":50}}"
+    ));
+    assert_eq!(
+        dead.iter().map(|d| d.reason).collect::<Vec<_>>(),
+        [Reason::ClockUnset, Reason::NoTs]
+    );
+    assert_eq!((text(&rows, "source", 1), number(&rows, "frequency_hz", 1)), (Some("live"), None));
+    for name in ["load_type", "connection", "extra"] {
+        assert!(text(&rows, name, 0).is_some() && text(&rows, name, 1).is_none(), "{name}");
+    }
+    for name in ["seq", "boot"] {
+        assert!(whole(&rows, name, 0).is_some() && whole(&rows, name, 1).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_row_has_the_identity_of_its_record_and_the_day_of_its_reading() {
+    let mut decoder = Decoder::new(Limits::default(), Arc::default());
+    let payload = Bytes::from_static(
+        b"{\"batch\":[{\"ts\":\"2026-05-15T23:59:59.999Z\"},{\"ts\":\"2026-05-16T00:00:00Z\"}]}",
+    );
+    let source = Source { facts: facts("d1"), payload: &payload, resolved_ts: None };
+    let items = decoder.push(&source, &mut |letter| panic!("{letter:?}"));
+    let rows = decoder.finish().expect("schema").rows;
+    assert_eq!((items, rows.num_rows()), (2, 2));
+    let number = |name: &str, row| {
+        rows.column_by_name(name).expect(name).as_primitive::<Int32Type>().value(row)
+    };
+    for row in [0, 1] {
+        let item = i32::try_from(row).expect("small");
+        let want = [3, i32::MAX, item];
+        assert_eq!(["epoch", "partition", "item"].map(|name| number(name, row)), want);
+        assert_eq!(whole(&rows, "offset", row), Some(5_000_000_000));
+    }
+    let days = rows.column_by_name("date").expect("date");
+    let days = days.as_primitive::<arrow::datatypes::Date32Type>().values().to_vec();
+    assert_eq!(days, [20_588, 20_589]);
+}
+
+#[test]
+fn a_value_beyond_its_column_is_kept_and_one_with_more_digits_rounded() {
+    let (rows, dead) = decode(
+        r#"{"ts":1778951132,"f":1000000,"v1":9999999.994,"v2":9999999.995,"v3":230.005,"ei":-99999999.9}"#,
+    );
+    assert!(dead.is_empty(), "{dead:?}");
+    assert_eq!(number(&rows, "voltage_l1_v", 0), Some(999_999_999));
+    assert_eq!(number(&rows, "voltage_l2_v", 0), None);
+    assert_eq!(number(&rows, "voltage_l3_v", 0), Some(23_000), "half to even");
+    assert_eq!(number(&rows, "energy_import_kwh", 0), Some(-9_999_999_990));
+    assert_eq!(text(&rows, "extra", 0), Some(r#"{"f":1000000,"v2":9999999.995}"#));
+}
+
+#[test]
+fn fields_and_depth_are_taken_up_to_their_limits() {
+    let fields = |n: usize| (0..n).map(|i| format!("\"k{i}\":1")).collect::<Vec<_>>().join(",");
+    let (rows, dead) =
+        decode(&format!("{{\"ts\":1778951132,\"seq\":1,\"data\":{{{}}}}}", fields(512)));
+    assert_eq!((rows.num_rows(), dead.len()), (1, 0), "what is not a reading does not count");
+    let split = format!("{{\"ts\":1778951132,\"x\":1,\"data\":{{{}}}}}", fields(512));
+    assert_eq!(reason(&split).0, Reason::TooManyFields);
+    let deep = format!("{{\"ts\":1778951132,\"a\":{}{}}}", "[".repeat(32), "]".repeat(32));
+    assert_eq!(decode(&deep).0.num_rows(), 1);
+    // Brackets within texts are no depth.
+    let flat = format!("{{\"ts\":1778951132,\"a\":\"\\\"{}\"}}", "[{".repeat(100));
+    assert_eq!(decode(&flat).0.num_rows(), 1);
+    let (why, detail) = reason(&["{\"ts\":1778951132}"; 501].join("\n"));
+    assert_eq!((why, detail.as_str()), (Reason::TooManyItems, "501 readings or more, at most 500"));
+}
+
+/// An empty list has no reading that could be lost.
+#[test]
+fn a_batch_without_readings_is_nothing() {
+    let mut decoder = Decoder::new(Limits::default(), Arc::default());
+    let payload = Bytes::from_static(b"{\"batch\":[]}");
+    let source = Source { facts: facts("d1"), payload: &payload, resolved_ts: None };
+    assert_eq!(decoder.push(&source, &mut |letter| panic!("{letter:?}")), 0);
+    assert_eq!(decoder.finish().expect("schema").rows.num_rows(), 0);
+}
+
+#[test]
+fn an_alias_takes_numbers_as_a_reading_of_ours_does() {
+    let column = READINGS.iter().position(|r| r.name == "active_power_total_kw").expect("a column");
+    let aliases = HashMap::from([("watts".to_owned(), Alias { column, factor: 0.001 })]);
+    let mut decoder = Decoder::new(Limits::default(), Arc::new(aliases));
+    for (value, want, kept) in [
+        ("1500", Some(15_000), None),
+        ("-0.04", Some(0), None),
+        ("null", None, None),
+        ("nan", None, Some(r#"{"watts":"nan"}"#)),
+        (r#""NaN""#, None, Some(r#"{"watts":"NaN"}"#)),
+        ("1e300", None, Some(r#"{"watts":1e300}"#)),
+    ] {
+        let payload = format!(r#"{{"ts":1778951132,"data":{{"watts":{value}}}}}"#);
+        let (rows, dead) = decode_with(&mut decoder, payload.as_bytes());
+        assert!(dead.is_empty(), "{dead:?}");
+        assert_eq!(number(&rows, "active_power_total_kw", 0), want, "{value}");
+        assert_eq!(text(&rows, "extra", 0), kept, "{value}");
+    }
+    let (_, dead) = decode_with(&mut decoder, br#"{"ts":1778951132,"watts":"much"}"#);
+    assert_eq!((dead[0].reason, dead[0].detail.as_deref()), (Reason::WrongType, Some("watts")));
+}
+
+#[test]
+fn of_readings_without_a_known_key_the_first_of_each_device_is_reported() {
+    let mut decoder = Decoder::new(Limits::default(), Arc::default());
+    let mut push = |device_id: &str, payload: &str| {
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        let source = Source { facts: facts(device_id), payload: &payload, resolved_ts: None };
+        decoder.push(&source, &mut |letter| panic!("{letter:?}"));
+    };
+    push("d0", r#"{"ts":1778951132,"f":50}"#);
+    let long = "k".repeat(100);
+    push("d1", &format!(r#"{{"ts":1778951132,"{long}":1,"b":1,"c":1,"d":1,"e":1,"g":1}}"#));
+    push("d1", r#"{"ts":1778951133,"other":1}"#);
+    // A reading of tomorrow is a wrong clock: the report has the time of its arrival.
+    push("d2", r#"{"ts":"2026-05-17T12:00:00Z","x":1}"#);
+    // A known key with nothing to say is known all the same.
+    push("d3", r#"{"ts":1778951132,"f":null}"#);
+    push("d4", r#"{"ts":1778951132,"lt":null}"#);
+    for device in 0..300 {
+        push(&format!("m{device}"), r#"{"ts":1778951132}"#);
+    }
+    let decoded = decoder.finish().expect("schema");
+    assert_eq!((decoded.no_known_readings, decoded.unknown.len()), (303, MOST_UNKNOWN));
+    let [first, second, ..] = &decoded.unknown[..] else { panic!("two devices") };
+    assert_eq!((first.device_id.as_str(), first.row, first.keys.len()), ("d1", 1, 5));
+    assert!(first.keys.iter().all(|key| key.len() <= 64));
+    assert_eq!((second.device_id.as_str(), second.ts, second.row), ("d2", now(), 3));
+    let again = decoder.finish().expect("schema");
+    assert_eq!((again.rows.num_rows(), again.no_known_readings, again.unknown.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_dead_letter_keeps_its_item_and_counts_bytes_in_it() {
+    let (_, dead) = decode("{\"batch\":[{\"ts\":1778951132}, {\"ts\":1778951132,\"f\":@},7]}");
+    let letters: Vec<_> =
+        dead.iter().map(|d| (d.item, d.payload.as_ref(), d.detail.as_deref())).collect();
+    assert_eq!(
+        letters,
+        [
+            (1, &b"{\"ts\":1778951132,\"f\":@}"[..], Some("byte 21: 40 7d (@})")),
+            (2, &b"7"[..], Some("byte 0: 37 (7)")),
+        ]
+    );
+    // A message of one reading is kept whole, padding included.
+    let (_, dead) = decode(" \0{\"ts\":1778951132,\"f\":@}\0");
+    assert_eq!(dead[0].payload.as_ref(), b" \0{\"ts\":1778951132,\"f\":@}\0");
+    assert_eq!(dead[0].detail.as_deref(), Some("byte 23: 40 7d 00 (@}\\x00)"));
+}
+
+#[test]
+fn a_checker_judges_as_the_decoder_does() {
+    let mut checker = Checker::new(Limits::default(), Arc::default());
+    let mut check = |reading: &str| checker.check(reading, "d1", now());
+    assert_eq!(check(r#"{"ts":1778951132,"f":50}"#), Ok(()));
+    assert_eq!(check(r#"{"ts":1778951132,"f":nan}"#), Ok(()));
+    for (reading, want, detail) in [
+        (r#"{"f":50}"#, Reason::NoTs, None),
+        (r#"{"ts":1778951132,"v1":"230"}"#, Reason::WrongType, Some("v1")),
+        (r#"{"ts":1778951132,"device_id":"d2"}"#, Reason::IdMismatch, Some("d2")),
+        (r#"{"ts":"2026-05-18T00:00:01Z"}"#, Reason::TsInFuture, Some("2026-05-18T00:00:01.000Z")),
+        ("{", Reason::NotJson, Some("byte 1: it ends there")),
+        ("7", Reason::NotJson, Some("byte 0: 37 (7)")),
+    ] {
+        assert_eq!(check(reading), Err((want, detail.map(str::to_owned))), "{reading}");
+    }
+    assert_eq!(check(r#"{"ts":1778951132,"f":50}"#), Ok(()), "a fault leaves nothing behind");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// The ledger must balance: whatever came is a row or a dead letter, and counted once.
+    #[test]
+    fn every_item_is_a_row_or_a_dead_letter(
+        items in proptest::collection::vec(
+            prop_oneof![
+                Just(r#"{"ts":1778951132,"f":50}"#.to_owned()),
+                Just(r#"{"ts":"?"}"#.to_owned()),
+                Just(r#"{"f":nan}"#.to_owned()),
+                "[{}\\[\\]\":,a-c0-2 ]{0,12}",
+            ],
+            0..6,
+        ),
+        form in 0_u8..3,
+    ) {
+        let payload = match form {
+            0 => items.join("\n"),
+            1 => format!("{{\"batch\":[{}]}}", items.join(",")),
+            _ => format!("{{\"batch\":[{}", items.join(",")),
+        };
+        let mut decoder = Decoder::new(Limits::default(), Arc::default());
+        let payload = Bytes::from(payload);
+        let source = Source { facts: facts("d1"), payload: &payload, resolved_ts: None };
+        let mut letters = Vec::new();
+        let count = decoder.push(&source, &mut |letter| letters.push(letter));
+        let rows = decoder.finish().expect("schema").rows.num_rows();
+        prop_assert_eq!(count, rows + letters.len(), "{:?}", letters);
+        for letter in letters {
+            prop_assert_eq!(letter.length, letter.payload.len() as u64);
+        }
+    }
+}

@@ -206,7 +206,7 @@ mod tests {
         /// The network cuts the stream anywhere. What counts as complete must not depend on it.
         #[test]
         fn the_end_of_a_packet_is_found_however_the_bytes_come(
-            lengths in prop::collection::vec(prop_oneof![0_usize..5, 120..140, 16_380..16_390], 1..6),
+            lengths in prop::collection::vec(prop_oneof![0_usize..5, 120_usize..140, 16_380_usize..16_390], 1..6),
             missing in 0_usize..5, cuts in prop::collection::vec(1_usize..4000, 1..10),
         ) {
             let mut bytes = Vec::new();

@@ -63,8 +63,19 @@ fn resets_count_nothing_and_roll_overs_go_on() {
 fn what_cannot_be_is_not_counted() {
     let small = MeterTerms::of(None, Some(60.0), None);
     // At most 1 kWh per minute. A counter that stays beyond that is another one, and counts from there.
-    assert_eq!(count_with(Counter::Total, &small, &[0.0, 1.0, 9.0, 9.5]), (1.5, 0));
-    assert_eq!(count_with(Counter::Total, &small, &[0.0, 1.0, 9.0, 1.5]), (1.5, 1));
+    assert_eq!(count_with(Counter::Total, &small, &[5.0, 6.0, 14.0, 14.5]), (1.5, 0));
+    assert_eq!(count_with(Counter::Total, &small, &[5.0, 6.0, 14.0, 6.5]), (1.5, 1));
+}
+
+#[test]
+fn counting_never_begins_at_a_zero() {
+    // Each of these is within what a meter can count in a minute, and no later reading contradicts it.
+    assert_eq!(count(&[0.0, 900.0, 900.1]), (0.1, 0), "the first reading had failed");
+    assert_eq!(count(&[0.0, 0.0, 0.0, 0.5, 0.7]), (0.2, 0), "a new meter loses its first step");
+    assert_eq!(count(&[0.0, 900.0, 0.5, 0.6]), (0.1, 1), "the jump was the glitch");
+    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5]), (0.5, 0), "a reset was a fall, which is confirmed");
+    let net = |values: &[f64]| count_with(Counter::Net, &MeterTerms::default(), values);
+    assert_eq!(net(&[0.0, 0.5]), (0.5, 0), "zero is a value like others for a net counter");
 }
 
 #[test]

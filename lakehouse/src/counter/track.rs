@@ -45,6 +45,16 @@ fn transition(counter: Counter, terms: &MeterTerms, from: Reading, to: Reading) 
     }
 }
 
+/// What counts of a step. Only the first reading of all can be a zero that is believed, and counting never
+/// begins there: a register that could not be read shows zero, and the step from it to the meter's true value
+/// would be all that the meter has ever counted.
+fn counted_since(counter: Counter, believed: Reading, counted: f64) -> f64 {
+    match counter == Counter::Total && believed.value == 0.0 {
+        true => 0.0,
+        false => counted,
+    }
+}
+
 /// What a reading adds to the consumption.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CountOutcome {
@@ -110,6 +120,13 @@ impl Track {
         same
     }
 
+    /// Whether later readings count the same from this state as from another, as far as states are stored.
+    #[must_use]
+    pub fn continues_as(&self, other: &Self) -> bool {
+        let state = |track: &Self| (track.believed, track.seen, track.doubt);
+        state(self) == state(other)
+    }
+
     /// The reading that consumption is counted from.
     #[must_use]
     pub const fn believed(&self) -> Option<Reading> {
@@ -147,12 +164,15 @@ impl Track {
         match transition(counter, terms, shown, at) {
             Transition::Unchanged => self.stay(at),
             Transition::Counted(counted) if counted.abs() < f64::EPSILON => self.stay(at),
-            Transition::Counted(counted) => match self.returns_from_zero(counter, at) {
-                true => self
-                    .take_back(counter, terms, at)
-                    .unwrap_or_else(|| self.go_on(believed, at, counted)),
-                false => self.go_on(believed, at, counted),
-            },
+            Transition::Counted(counted) => {
+                let counted = counted_since(counter, believed, counted);
+                match self.returns_from_zero(counter, at) {
+                    true => self
+                        .take_back(counter, terms, at)
+                        .unwrap_or_else(|| self.go_on(believed, at, counted)),
+                    false => self.go_on(believed, at, counted),
+                }
+            }
             Transition::Impossible => self.contradict(counter, terms, at),
         }
     }
@@ -235,6 +255,7 @@ impl Track {
         let Transition::Counted(counted) = transition(counter, terms, before.stood, at) else {
             return None;
         };
+        let counted = counted_since(counter, before.stood, counted);
         let outcome = self.go_on(before.stood, at, counted);
         Some(CountOutcome {
             taken_back: Some(before),

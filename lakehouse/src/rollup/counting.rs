@@ -85,6 +85,11 @@ pub(super) struct Counting<'a> {
     pub undecided: Vec<Micros>,
     /// The beginnings of the buckets that were passed over.
     passed: Vec<Micros>,
+    /// The state that the stored buckets continue from.
+    stored: Carry,
+    /// The first bucket that was passed over although it was stored when its counters continued from another
+    /// state than now.
+    pub stale: Option<Micros>,
 }
 
 impl<'a> Counting<'a> {
@@ -97,16 +102,34 @@ impl<'a> Counting<'a> {
             corrections: Vec::new(),
             undecided: Vec::new(),
             passed: Vec::new(),
+            stored: Carry::default(),
+            stale: None,
         }
     }
 
     /// Continues after a bucket that is not recomputed.
     pub fn pass(&mut self, start: Micros, bucket: &Carry) {
+        if self.stale.is_none() && self.continues_otherwise(bucket) {
+            self.stale = Some(start);
+        }
+        self.replace(bucket);
         let same = self.carry.pass(bucket);
         for (counted_in, same) in self.counted_in.iter_mut().zip(same) {
             *counted_in = counted_in.filter(|_| same);
         }
         self.passed.push(start);
+    }
+
+    /// Notes what was stored of a bucket that has been recomputed: the buckets after it were computed from that.
+    pub fn replace(&mut self, bucket: &Carry) {
+        self.stored.pass(bucket);
+    }
+
+    /// Whether one of the counters of a stored bucket would now continue from another state.
+    fn continues_otherwise(&self, bucket: &Carry) -> bool {
+        let is_read = |at: usize| bucket.tracks.get(at).is_some_and(|t| t.believed().is_some());
+        let tracks = self.carry.tracks.iter().zip(&self.stored.tracks).enumerate();
+        tracks.into_iter().any(|(at, (now, stored))| is_read(at) && !now.continues_as(stored))
     }
 
     /// Counts through the readings of a bucket, `at` being its index.

@@ -33,8 +33,13 @@ const NEAR: Micros = 2 * HOUR;
 /// nearest quarter of the device is looked up.
 const LOOK_BACK: Micros = 7 * DAY;
 
-/// How often earlier quarters are added to those that are computed, at most.
-const MAX_ROUNDS: usize = 3;
+/// How often other quarters are added to those that are computed, at most. Later ones are added twice as many
+/// each time, so this is enough for a counter that stays in doubt for a year.
+const MAX_ROUNDS: usize = 16;
+
+/// How many later quarters are added at least, if their counters continue from another state than they were
+/// computed from.
+const FEWEST_STALE: usize = 4;
 
 /// Quarters that were computed, and earlier ones that must be computed with them.
 struct Computed {
@@ -245,7 +250,8 @@ fn count(
     stored: Option<&BTreeMap<Micros, Carry>>,
     mut counting: Counting<'_>,
 ) -> Vec<Micros> {
-    let mut stored = stored.into_iter().flatten().peekable();
+    let all = stored;
+    let mut stored = all.into_iter().flatten().peekable();
     for at in portion.index.of(device) {
         let (Some((_, start)), Some(bucket), Some(readings)) =
             (portion.index.all.get(at), portion.buckets.get_mut(at), portion.counters.get_mut(at))
@@ -262,13 +268,28 @@ fn count(
             continue;
         }
         counting.count(at, bucket, readings);
+        same.into_iter().for_each(|(_, carry)| counting.replace(carry));
     }
-    let end = portion.index.of(device).end;
-    for correction in counting.corrections {
+    for (at, after) in stored {
+        counting.pass(*at, after);
+    }
+    let computed = portion.index.of(device);
+    let stale = counting.stale.map(|from| after(from, all).take(computed.len().max(FEWEST_STALE)));
+    let end = computed.end;
+    for correction in std::mem::take(&mut counting.corrections) {
         let buckets = portion.buckets.get_mut(correction.bucket..end);
         correct(buckets.unwrap_or_default(), &correction);
     }
+    counting.undecided.extend(stale.into_iter().flatten());
     counting.undecided
+}
+
+/// The beginnings of stored quarters from one on.
+fn after(
+    from: Micros,
+    stored: Option<&BTreeMap<Micros, Carry>>,
+) -> impl Iterator<Item = Micros> + '_ {
+    stored.into_iter().flat_map(move |all| all.range(from..)).map(|(start, _)| *start)
 }
 
 /// Takes back the consumption up to a suspect reading: in its quarter, and in those after it that end

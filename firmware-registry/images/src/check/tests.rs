@@ -118,7 +118,7 @@ fn the_flag_and_the_appended_hash_belong_together() {
     flagged.extend(Sha256::digest(&flagged));
     let checked = check_in(1 << 20, &flagged).expect("good");
     assert!(checked.hashed);
-    assert_eq!(checked.sha256, hex(&Sha256::digest(&flagged)), "of the whole file");
+    assert_eq!(checked.sha256, hex::encode(Sha256::digest(&flagged)), "of the whole file");
 }
 
 /// The beginning of a file, with these bytes in the field of the version.

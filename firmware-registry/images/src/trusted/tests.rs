@@ -34,7 +34,7 @@ impl Test {
     async fn upload(&self, length: usize, byte: u8) -> Uploaded {
         let bytes = Bytes::from(vec![byte; length]);
         let name = self.images.store().put(bytes.clone()).await.expect("stored");
-        Uploaded { name, sha256: hex(&Sha256::digest(&bytes)), bytes }
+        Uploaded { name, sha256: hex::encode(Sha256::digest(&bytes)), bytes }
     }
 
     async fn get(&self, image: &Uploaded) -> Result<Bytes, Error> {

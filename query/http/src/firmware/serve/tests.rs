@@ -122,9 +122,3 @@ async fn the_end_of_a_body_is_told_only_once_all_of_it_was_taken() {
     );
     told.await.expect("it is told");
 }
-
-#[test]
-fn a_hash_in_hex_is_its_bytes() {
-    assert_eq!(unhex("00fF7a"), [0x00, 0xff, 0x7a]);
-    assert!(unhex("").is_empty());
-}

@@ -1,5 +1,6 @@
 //! From the log to connections.
 
+use acuvim_log::Log as _;
 use acuvim_model::event::{DeviceEvent, Event};
 use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
 

@@ -8,7 +8,7 @@ use crate::testing::{add_devices, at, audited, by, fresh, ping, scope_of};
 async fn secrets_are_masked_at_every_depth() {
     let (_dir, control) = fresh().await;
     let detail =
-        json!({"values": [{"password": "hunter22", "ssid": "plant"}], "Token": "hunter22"});
+        json!({"values": [{"password": "hunter22", "ssid": "plant"}], "PassWord": "hunter22"});
     control.note(&by(1), "export", "telemetry", detail).await.expect("note");
     let entries = audited(&control).await;
     let text = serde_json::to_string(&entries).expect("JSON");

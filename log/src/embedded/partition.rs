@@ -228,16 +228,16 @@ fn read_segment(
             if offset < batch.next {
                 continue;
             }
+            let full = batch.entries.len() >= limit.records || *bytes + entry.size() > limit.bytes;
+            if full && !batch.entries.is_empty() {
+                return Ok(false);
+            }
             // Without this check a reader would pass over what a damaged disk has lost, and nobody notice.
             if offset > batch.next {
                 return Err(Error::new(
                     ErrorKind::Corrupt,
                     format!("the log lacks the records from offset {} to {offset}", batch.next),
                 ));
-            }
-            let full = batch.entries.len() >= limit.records || *bytes + entry.size() > limit.bytes;
-            if full && !batch.entries.is_empty() {
-                return Ok(false);
             }
             *bytes += entry.size();
             batch.next = offset + 1;

@@ -101,6 +101,8 @@ async fn a_command_for_which_the_queue_has_no_room_reaches_nobody() {
 async fn no_more_commands_are_taken_than_there_are_packet_ids_for() {
     let test = Test::new(downlink);
     let shared = Arc::clone(&test.outbound.shared);
+    // The task that takes commands waits for one from here on, and for room no more: only one is told of room.
+    tokio::task::yield_now().await;
     for (seq, id) in (1..).zip(1..=u16::try_from(IN_FLIGHT).expect("few")) {
         shared.wait_for_room().await;
         test.publish(0, seq);

@@ -169,18 +169,20 @@ async fn a_device_that_changes_its_group_changes_who_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_to_a_group_follows_the_group_within_the_scope() {
+async fn a_subscription_to_a_group_follows_the_group() {
     let fixture = Fixture::new().await;
     fixture.begin();
     let group = group(&fixture, &["a", "b"]).await;
-    let subscriber = fixture.key(Some(scope(&["a", "c"]))).await;
-    let writer = fixture.writer(subscriber, Wire::Sse).await;
     let subscribe = Subscribe { group_ids: vec![group], ..Subscribe::default() };
-    writer.subscribe(&subscribe).await.expect("subscribed");
-    assert_eq!(seen(&writer), "a", "b is in the group, and not in the scope");
+    let some = fixture.key(Some(scope(&["a", "c"]))).await;
+    let some = fixture.writer(some, Wire::Sse).await;
+    some.subscribe(&subscribe).await.expect_err("a scope of devices has no groups");
+    let all = fixture.writer(fixture.key(None).await, Wire::Sse).await;
+    all.subscribe(&subscribe).await.expect("subscribed");
+    assert_eq!(seen(&all), "ab");
     members(&fixture, group, &["c"], &[]).await;
     refresh(&fixture.live).await;
-    assert_eq!(seen(&writer), "ac");
+    assert_eq!(seen(&all), "abc");
 }
 
 #[tokio::test(flavor = "multi_thread")]

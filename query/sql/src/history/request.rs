@@ -235,6 +235,8 @@ pub fn fields(names: Option<&str>) -> Result<Vec<&'static Reading>, QueryError> 
 }
 
 fn shape(length: Micros, texts: &RequestTexts<'_>) -> Result<Shape, QueryError> {
+    // A zone that does not exist is a mistake also where it changes nothing.
+    let tz = texts.tz.map_or(Ok(chrono_tz::Tz::UTC), |name| time_zone("tz", name))?;
     let Some(text) = texts.interval else {
         let stray = [("agg", texts.agg), ("fill", texts.fill)];
         if let Some((name, _)) = stray.into_iter().find(|(_, given)| given.is_some()) {
@@ -244,7 +246,6 @@ fn shape(length: Micros, texts: &RequestTexts<'_>) -> Result<Shape, QueryError> 
     };
     let interval = Interval::parse(text)
         .ok_or_else(|| QueryError::field("interval", "such as 10s, 5m, 1h, 1d, 1w, 1mo or 1y"))?;
-    let tz = texts.tz.map_or(Ok(chrono_tz::Tz::UTC), |name| time_zone("tz", name))?;
     let fill = Fill::parse(texts.fill.unwrap_or("none"))
         .ok_or_else(|| QueryError::field("fill", "none, null, previous or linear"))?;
     let shortest = shortest(interval);

@@ -147,7 +147,7 @@ proptest! {
     #[test]
     fn a_secret_shows_nowhere_after_masking(
         path in proptest::collection::vec(prop_oneof![Just(None), "[a-z]{1,5}".prop_map(Some)], 0..6),
-        name in "(?i)(password|pass|pin)",
+        name in prop::sample::select(vec!["password", "Password", "PASS", "pass", "pin", "Pin", "PIN"]),
     ) {
         let secret = json!({ name: "s3cret-Value" });
         let value = path.into_iter().fold(secret, |inner, key| match key {

@@ -86,11 +86,9 @@ fn letters(decoded: &Decoded, conflicting: &[usize]) -> Vec<(i64, i32, String)> 
 
 #[test]
 fn conflicting_readings_become_dead_letters_with_their_own_payload() {
-    let batch = format!(
-        r#"[{{"ts":{0},"f":50}},{{"ts":{0},"f":51}},{{"ts":{1},"f":52}}]"#,
-        BEGIN / SECOND,
-        BEGIN / SECOND + 1
-    );
+    let line = |ts, f| format!(r#"{{"ts":{ts},"f":{f}}}"#);
+    let begin = BEGIN / SECOND;
+    let batch = [line(begin, 50), line(begin, 51), line(begin + 1, 52)].join("\n");
     let decoded = decode(vec![
         message(Kind::Telemetry, "d", &batch, at(5)),
         message(Kind::Telemetry, "d", "broken", at(6)),

@@ -36,6 +36,11 @@ impl Recent {
 
     /// Adds the next reading.
     pub fn push(&mut self, ts: Micros) {
+        // A repair begins behind so long a gap and knows nothing from before it. It must find what the stream
+        // has found, so the stream forgets it too.
+        if self.newest().is_some_and(|newest| ts - newest > LONGEST_GAP) {
+            *self = Self::default();
+        }
         self.times.rotate_left(1);
         if let Some(last) = self.times.last_mut() {
             *last = ts;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::pulse;
-
 /// The settings of the built-in broker.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -17,7 +15,8 @@ pub struct BrokerOptions {
     pub origins: Vec<String>,
     /// Messages a second that one client may send, and as many more in a burst; 0: no limit.
     pub messages_per_second: u32,
-    /// The interval of the pulses, and so the shortest time after which a device counts as silent.
+    /// The interval of the pulses, and so the shortest time after which a device counts as silent. There is one
+    /// every ten seconds at least.
     pub pulse: Duration,
 }
 
@@ -29,7 +28,7 @@ impl Default for BrokerOptions {
             unfinished_bytes: 256 << 20,
             origins: Vec::new(),
             messages_per_second: 1000,
-            pulse: pulse::LONGEST,
+            pulse: Duration::from_secs(30),
         }
     }
 }

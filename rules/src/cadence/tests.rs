@@ -76,9 +76,17 @@ fn a_reading_from_before_the_newest_is_never_behind_a_gap() {
 }
 
 #[test]
+fn what_was_before_the_longest_gap_says_nothing_of_a_devices_steps() {
+    let days = 5 * 86_400;
+    let back = recent(&[0, 10, 20, days, days + 10]);
+    assert_eq!(back, recent(&[days, days + 10]));
+    assert_eq!(recent(&[0, days]).step(), None);
+}
+
+#[test]
 fn the_longest_gap_is_exceeded_by_every_device() {
-    let slow = recent(&[0, 400_000, 800_000, 1_200_000]);
-    let end = 1_200_000 * SECOND;
+    let slow = recent(&[0, 200_000, 400_000, 600_000]);
+    let end = 600_000 * SECOND;
     assert!(!slow.is_torn(end + LONGEST_GAP, None));
     assert!(slow.is_torn(end + LONGEST_GAP + 1, None));
 }

@@ -487,7 +487,7 @@ fn alerts_of_a_device_are_the_episodes_of_what_it_sent() {
             .block_on(control.fetch_all(
                 "SELECT subject, created_at, resolved_at FROM alerts
                  WHERE device_id = $1 AND withdrawn = $2",
-                vec![filter.device_id.clone().into(), false.into()],
+                vec![filter.device_id.into(), false.into()],
             ))
             .expect("read")
             .into_iter()

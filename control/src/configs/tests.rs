@@ -79,7 +79,7 @@ fn a_number_is_not_its_text_and_null_is_not_absent() {
     assert!(drifting(&values("{}"), &values(r#"{"a":1}"#)).is_empty());
 }
 
-fn set(device: &str, section: Section, values: Json) -> NewCommand {
+fn set(device: &str, section: Section, values: &Json) -> NewCommand {
     let params = json!({"section": section.as_str(), "values": values});
     NewCommand { section: Some(section), ..command(device, "set_config", params) }
 }
@@ -103,10 +103,10 @@ async fn config(control: &Control, device: &str) -> DeviceConfig {
 async fn values_of_a_section_add_up_and_sections_are_apart() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d", "e"]).await;
-    give(&control, &set("d", Section::Mqtt, json!({"host": "a", "port": 1})), 1).await;
-    give(&control, &set("d", Section::Mqtt, json!({"port": 2})), 2).await;
-    give(&control, &set("d", Section::Wifi, json!({"ssid": "x"})), 3).await;
-    give(&control, &set("e", Section::Mqtt, json!({"host": "b"})), 4).await;
+    give(&control, &set("d", Section::Mqtt, &json!({"host": "a", "port": 1})), 1).await;
+    give(&control, &set("d", Section::Mqtt, &json!({"port": 2})), 2).await;
+    give(&control, &set("d", Section::Wifi, &json!({"ssid": "x"})), 3).await;
+    give(&control, &set("e", Section::Mqtt, &json!({"host": "b"})), 4).await;
     let now = config(&control, "d").await;
     assert_eq!(now.desired["mqtt"], json!({"host": "a", "port": 2}));
     assert_eq!((now.version, now.updated_at), (3, Some(at(3))), "versions are counted by device");
@@ -119,15 +119,15 @@ async fn values_of_a_section_add_up_and_sections_are_apart() {
 async fn only_the_confirmed_values_are_reported_even_if_newer_ones_are_desired() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
-    let first = give(&control, &set("d", Section::Mqtt, json!({"host": "a", "port": 1})), 1).await;
-    let second = give(&control, &set("d", Section::Mqtt, json!({"port": 2})), 2).await;
+    let first = give(&control, &set("d", Section::Mqtt, &json!({"host": "a", "port": 1})), 1).await;
+    let second = give(&control, &set("d", Section::Mqtt, &json!({"port": 2})), 2).await;
     confirm(&control, "d", first, 3).await;
     let now = config(&control, "d").await;
     assert_eq!(now.reported["mqtt"], json!({"host": "a", "port": 1}));
     assert_eq!(now.drift["mqtt"], ["port"]);
     answer(&control, "d", second, "error", 4).await;
     assert_eq!(config(&control, "d").await.drift["mqtt"], ["port"], "an error confirms nothing");
-    let third = give(&control, &set("d", Section::Mqtt, json!({"port": 2})), 5).await;
+    let third = give(&control, &set("d", Section::Mqtt, &json!({"port": 2})), 5).await;
     confirm(&control, "e", third, 6).await;
     assert_eq!(config(&control, "d").await.drift["mqtt"], ["port"], "nor does another device");
     confirm(&control, "d", third, 7).await;
@@ -138,11 +138,11 @@ async fn only_the_confirmed_values_are_reported_even_if_newer_ones_are_desired()
 async fn a_secret_is_compared_and_sent_but_never_shown() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
-    let id = give(&control, &set("d", Section::Wifi, json!({"password": "hunter22"})), 1).await;
+    let id = give(&control, &set("d", Section::Wifi, &json!({"password": "hunter22"})), 1).await;
     assert_eq!(config(&control, "d").await.drift["wifi"], ["password"]);
     confirm(&control, "d", id, 2).await;
     assert!(config(&control, "d").await.drift.is_empty());
-    let other = set("d", Section::Wifi, json!({"password": "hunter23"}));
+    let other = set("d", Section::Wifi, &json!({"password": "hunter23"}));
     give(&control, &other, 3).await;
     assert_eq!(config(&control, "d").await.drift["wifi"], ["password"], "another secret is drift");
     let changes = control.config_changes("d", None, 9).await.expect("list").0;
@@ -160,7 +160,7 @@ async fn pages_of_changes_hold_each_once_newest_first() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
     for n in 1..6 {
-        give(&control, &set("d", Section::Mqtt, json!({ "port": n })), n).await;
+        give(&control, &set("d", Section::Mqtt, &json!({ "port": n })), n).await;
     }
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
@@ -177,7 +177,7 @@ async fn pages_of_changes_hold_each_once_newest_first() {
 async fn unconfirmed_values_are_sent_again_after_ten_minutes_or_a_reconnection() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
-    let id = give(&control, &set("d", Section::Mqtt, json!({"port": 1})), 0).await;
+    let id = give(&control, &set("d", Section::Mqtt, &json!({"port": 1})), 0).await;
     sent(&control).await;
     let beats = async |second, back| {
         update(&control, heard("d", second, back)).await;
@@ -206,7 +206,8 @@ async fn values_that_are_too_large_together_are_sent_one_by_one() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
     for key in ["a", "b", "c"] {
-        let id = give(&control, &set("d", Section::Mqtt, json!({ key: "x".repeat(400) })), 0).await;
+        let id =
+            give(&control, &set("d", Section::Mqtt, &json!({ key: "x".repeat(400) })), 0).await;
         answer(&control, "d", id, "error", 1).await;
     }
     sent(&control).await;
@@ -222,7 +223,7 @@ async fn values_that_are_too_large_together_are_sent_one_by_one() {
 async fn a_disabled_device_is_sent_no_configuration() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["d"]).await;
-    let id = give(&control, &set("d", Section::Mqtt, json!({"port": 1})), 0).await;
+    let id = give(&control, &set("d", Section::Mqtt, &json!({"port": 1})), 0).await;
     answer(&control, "d", id, "error", 1).await;
     sent(&control).await;
     let off = acuvim_model::DeviceEdit { enabled: Some(false), ..Default::default() };
@@ -235,10 +236,10 @@ async fn a_disabled_device_is_sent_no_configuration() {
 async fn a_successor_inherits_what_is_desired_and_has_confirmed_nothing() {
     let (_dir, control) = fresh().await;
     add_devices(&control, &["old", "new"]).await;
-    let id = give(&control, &set("old", Section::Mqtt, json!({"port": 1})), 0).await;
+    let id = give(&control, &set("old", Section::Mqtt, &json!({"port": 1})), 0).await;
     confirm(&control, "old", id, 1).await;
-    give(&control, &set("old", Section::Wifi, json!({"ssid": "x"})), 2).await;
-    give(&control, &set("new", Section::Wifi, json!({"ssid": "own"})), 3).await;
+    give(&control, &set("old", Section::Wifi, &json!({"ssid": "x"})), 2).await;
+    give(&control, &set("new", Section::Wifi, &json!({"ssid": "own"})), 3).await;
     control.replace_device("old", "new", None, &by(4)).await.expect("replace");
     let now = config(&control, "new").await;
     assert_eq!(now.desired["mqtt"], json!({"port": 1}));

@@ -148,7 +148,8 @@ mod tests {
         }
         let day = 86_400;
         let count = |set: fn(&mut RolloutPlan, u32), n: u32| refused(|plan| set(plan, n));
-        let limits: [(&str, fn(&mut RolloutPlan, u32), RangeInclusive<u32>); 4] = [
+        type Limit = (&'static str, fn(&mut RolloutPlan, u32), RangeInclusive<u32>);
+        let limits: [Limit; 4] = [
             ("failure_min_count", |plan, n| plan.failure_min_count = n, 1..=100_000),
             ("max_in_progress", |plan, n| plan.max_in_progress = n, 1..=100_000),
             ("silent_after_seconds", |plan, n| plan.silent_after_seconds = n, 1..=7 * day),

@@ -435,7 +435,7 @@ mod tests {
         assert_eq!(event.hub().iter().filter(|byte| **byte == RECORD_END).count(), 1);
     }
 
-    fn device(event: &str, status: Value) -> Value {
+    fn device(event: &str, status: &Value) -> Value {
         json!({
             "type": "device", "event_id": uuid::Uuid::nil(), "device_id": "a", "event": event, "ts": AT,
             "recorded_at": AT, "status": status, "previous": null, "reason": "silent", "detail": null,
@@ -444,16 +444,16 @@ mod tests {
 
     #[test]
     fn a_device_event_is_told_if_it_has_a_status_or_is_a_registration() {
-        let told = message(device("status", json!("offline"))).expect("a message");
+        let told = message(device("status", &json!("offline"))).expect("a message");
         assert_eq!(
             (told.kind, names(&told)),
             (EventKind::DeviceStatusChanged, vec!["device_id", "status"])
         );
         let status = argument(&told, "status");
         assert_eq!(status, json!({"status": "offline", "reason": "silent", "ts": AT}));
-        assert_eq!(message(device("update", Value::Null)), None, "what only the lake keeps");
+        assert_eq!(message(device("update", &Value::Null)), None, "what only the lake keeps");
         // A device that can't be looked up is told by its id.
-        let told = message(device("registered", json!("online"))).expect("a message");
+        let told = message(device("registered", &json!("online"))).expect("a message");
         assert_eq!(told.kind, EventKind::DeviceRegistered);
         assert_eq!(argument(&told, "device"), json!({"device_id": "a", "registered": true}));
     }
@@ -513,7 +513,7 @@ mod tests {
 
     #[test]
     fn the_size_of_an_event_is_that_of_its_values() {
-        let told = message(device("status", json!("offline"))).expect("a message");
+        let told = message(device("status", &json!("offline"))).expect("a message");
         let bytes: usize = told.arguments.iter().map(|(_, value)| value.len()).sum();
         let event = LiveEvent::new(told, StreamPosition::default(), EventOffset::default());
         assert!(bytes > 40 && event.size() == bytes);

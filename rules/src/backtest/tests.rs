@@ -118,7 +118,7 @@ proptest! {
             readings.push(reading(if of { "a" } else { "b" }, second, volts as f64));
         }
         let mut evaluator = Evaluator::default();
-        let set = set_of(&[fields.clone()]).ahead(NO_LIMIT);
+        let set = set_of(std::slice::from_ref(&fields)).ahead(NO_LIMIT);
         let site = everywhere("a").expect("a site");
         let evaluated = evaluator
             .evaluate(&set, &rows(&readings), &|_| None, &|_| Arc::clone(&site))

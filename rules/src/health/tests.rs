@@ -165,7 +165,7 @@ fn a_heartbeat_without_an_interval_keeps_the_one_before() {
 #[test]
 fn messages_of_one_transmission_say_nothing_about_the_time_between_two() {
     let mut health = Health::default();
-    let mut heard = |health: &mut Health, at: Micros| {
+    let heard = |health: &mut Health, at: Micros| {
         health.signal(Signal::Heard { at });
         health.spacing.map(|spacing| spacing / SECOND)
     };

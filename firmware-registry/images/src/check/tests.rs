@@ -112,7 +112,7 @@ fn the_flag_and_the_appended_hash_belong_together() {
     let mut longer = plain.clone();
     longer.extend([0; 32]);
     assert_eq!(check_in(1 << 20, &longer), Err(ImageError::Trailing(plain.len() as u64)));
-    let mut flagged = plain.clone();
+    let mut flagged = plain;
     flagged[23] = 1;
     assert!(matches!(check_in(1 << 20, &flagged), Err(ImageError::Truncated { .. })));
     flagged.extend(Sha256::digest(&flagged));

@@ -51,5 +51,5 @@ fn a_scope_knows_no_meters_of_others() {
     assert!(known.of(&[]).meters().0.is_empty());
     known.set_meters(meters(&[("mine", 3.0)]));
     assert_eq!(*scoped.meters(), meters(&[("mine", 1.0)]), "a query keeps what it began with");
-    assert_eq!(known.clone().meters().terms_of("mine"), terms(3.0), "clones share it");
+    assert_eq!(known.meters().terms_of("mine"), terms(3.0), "clones share it");
 }

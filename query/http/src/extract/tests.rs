@@ -133,18 +133,18 @@ async fn a_parameter_that_cant_be_taken_is_named() {
     }
 }
 
-fn object(json: Value) -> Map<String, Value> {
+fn object(json: &Value) -> Map<String, Value> {
     json.as_object().cloned().expect("an object")
 }
 
 #[test]
 fn a_resource_may_be_sent_back_with_its_read_only_fields() {
     let sent = json!({"id": 7, "name": "a", "volts": 230.0, "created_at": "yesterday"});
-    let meter: Meter = editable(object(sent.clone()), &["id", "created_at"]).expect("good");
+    let meter: Meter = editable(object(&sent), &["id", "created_at"]).expect("good");
     assert_eq!((meter.name.as_str(), meter.volts), ("a", Some(230.0)));
-    let error = editable::<Meter>(object(sent), &["id"]).expect_err("an unknown field");
+    let error = editable::<Meter>(object(&sent), &["id"]).expect_err("an unknown field");
     assert_eq!(error.problem.errors[0].field, "created_at");
-    let error = editable::<Meter>(object(json!({"name": 1})), &[]).expect_err("no text");
+    let error = editable::<Meter>(object(&json!({"name": 1})), &[]).expect_err("no text");
     assert_eq!(error.problem.errors[0].field, "name");
 }
 
@@ -153,15 +153,15 @@ fn a_patch_changes_what_it_names_and_leaves_the_rest() {
     let meter = Meter {
         name: "a".to_owned(),
         volts: Some(230.0),
-        site: object(json!({"city": "Durban", "roof": {"area": 7, "tiles": true}})),
+        site: object(&json!({"city": "Durban", "roof": {"area": 7, "tiles": true}})),
     };
-    let patch = |patch: Value| patched::<Meter>(&meter, object(patch), &["id"]);
+    let patch = |patch: Value| patched::<Meter>(&meter, object(&patch), &["id"]);
     assert_eq!(patch(json!({})).expect("nothing"), meter);
     let renamed = patch(json!({"name": "b"})).expect("good");
     assert_eq!(renamed, Meter { name: "b".to_owned(), ..meter.clone() });
     assert_eq!(patch(json!({"volts": null})).expect("good").volts, None);
     let merged = patch(json!({"site": {"city": null, "roof": {"area": 8}}})).expect("good");
-    assert_eq!(merged.site, object(json!({"roof": {"area": 8, "tiles": true}})));
+    assert_eq!(merged.site, object(&json!({"roof": {"area": 8, "tiles": true}})));
     let error = patch(json!({"id": 8})).expect_err("a read-only field");
     assert_eq!(error.problem.errors[0].field, "id");
     let error = patch(json!({"name": null})).expect_err("a field that must be there");
@@ -183,8 +183,8 @@ fn merge_patches_are_those_of_the_rfc() {
         (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
         (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
     ] {
-        let mut merged = object(target.clone());
-        merge(&mut merged, object(patch.clone()));
+        let mut merged = object(&target);
+        merge(&mut merged, object(&patch));
         assert_eq!(Value::Object(merged), want, "{target} with {patch}");
     }
 }

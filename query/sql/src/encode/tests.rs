@@ -209,7 +209,7 @@ fn decimals_are_floats_unless_they_are_asked_for() {
     assert_eq!(typed(true).schema().field(0).data_type(), &DataType::Decimal128(14, 4));
     let floats = typed(false);
     let floats = floats.column(0).as_primitive::<Float64Type>();
-    assert_eq!((floats.value(0), floats.value(1)), (0.0001, 9_999_999_999.9999));
+    assert_eq!((floats.value(0), floats.value(1)), (0.0001, 9_999_999_999.999_9));
     assert!(floats.is_null(2));
 }
 

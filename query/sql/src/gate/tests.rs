@@ -242,7 +242,8 @@ fn each_limit_holds_at_its_edge_and_not_beyond() {
     let pattern = |n: usize| format!("SELECT 1 FROM t WHERE a LIKE '{}'", "x".repeat(n - 2));
     let regexes = |n: usize| vec![format!("a ~ '{}'", "x".repeat(1022)); n].join(" OR ");
     let regexes = |n: usize| format!("SELECT 1 FROM t WHERE {}", regexes(n));
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 7] = [
+    type Case<'a> = (&'a str, usize, &'a dyn Fn(usize) -> String);
+    let cases: [Case<'_>; 7] = [
         ("bytes", limits.text, &text),
         ("tables in FROM", limits.relations, &tables),
         ("queries in WITH", limits.ctes, &ctes),
@@ -326,7 +327,7 @@ fn regular_expressions_in_parameters_count_together_with_the_others() {
     assert_eq!(of(4), Ok(()));
     assert!(of(5).expect_err("too long").contains("regular expressions of over 4096 bytes"));
     // One parameter is compiled for each of its uses.
-    let same = vec!["a ~ $1"; 5].join(" OR ");
+    let same = ["a ~ $1"; 5].join(" OR ");
     let got = verdict_with(&format!("SELECT 1 FROM t WHERE {same}"), &values[..1]);
     assert!(got.expect_err("too long").contains("regular expressions"));
 }

@@ -234,7 +234,7 @@ proptest! {
         let buckets = Some(("1m", EVERY, fill));
         let asked = Asked { range: from..to, buckets, ..Asked::raw(order, limit) };
         let got = on_a_runtime(asked.all(&context, &always("a")));
-        let whole = Asked { limit: 1000, ..asked.clone() };
+        let whole = Asked { limit: 1000, ..asked };
         prop_assert_eq!(&got, &on_a_runtime(whole.all(&context, &always("a"))));
         // The other order has the same rows.
         let order = if descending { "asc" } else { "desc" };

@@ -38,7 +38,7 @@ async fn readings_between_two_times_have_both_ends() {
     };
     // Over the end of the lake, in order of time.
     assert_eq!(between("a", 3..=6, 99).await, (vec![230.3, 230.4, 230.5, 230.6], false));
-    assert_eq!(between("a", 3..=6, 4).await.1, false, "exactly as many as there are");
+    assert!(!between("a", 3..=6, 4).await.1, "exactly as many as there are");
     assert_eq!(between("a", 3..=6, 3).await, (vec![230.3, 230.4, 230.5], true));
     assert_eq!(between("a", 20..=30, 3).await, (vec![], false));
     assert_eq!(between("c", 0..=30, 3).await, (vec![], false));

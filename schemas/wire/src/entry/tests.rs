@@ -217,6 +217,6 @@ proptest! {
                 resolved_ts,
             },
         };
-        prop_assert_eq!(read(&record), Ok(record.clone()));
+        prop_assert_eq!(read(&record), Ok(record));
     }
 }

@@ -291,7 +291,7 @@ fn an_answer_needs_its_command_and_one_of_three_words() {
 #[test]
 fn words_for_numbers_are_null_at_any_depth_and_the_first_level_is_reported() {
     let beat = heartbeat(r#"{"ts":1778951132,"temp":-inf,"modbus":{"ok":nan},"list":[1,ovf]}"#);
-    let json = serde_json::Value::Object(beat.extra.clone());
+    let json = serde_json::Value::Object(beat.extra);
     let want = serde_json::json!({
         "temp": null, "modbus": { "ok": null }, "list": [1, null], ODD: { "temp": "-inf" }
     });

@@ -68,7 +68,7 @@ fn each_difference_is_named_with_its_figures() {
 #[test]
 fn rows_of_other_spans_do_not_count() {
     let rows = stored(&[(Table::Telemetry, 10, 1), (Table::Heartbeats, 12, 1)]);
-    let mut others = rows.clone();
+    let mut others = rows;
     others.entry(Table::Telemetry).or_default().extend([(9, 1), (13, 1)]);
     assert_eq!(faults(&(10..13), &balanced(), &others), [""; 0]);
 }

@@ -12,7 +12,7 @@ fn uploaded(version: &str, second: i64) -> api::Firmware {
 
 #[test]
 fn the_highest_version_comes_first_and_of_equal_ones_the_newest_upload() {
-    let mut releases = vec![
+    let mut releases = [
         uploaded("not a version", 9),
         uploaded("1.9.0", 8),
         uploaded("1.10.0-rc.1", 7),

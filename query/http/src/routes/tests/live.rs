@@ -71,7 +71,7 @@ async fn a_hubs_client_negotiates_and_names_its_connection() {
         .method("POST")
         .uri("/hubs/devices?id=unknown")
         .header("x-api-key", &server.viewer)
-        .body(Body::from(vec![b'x'; (4 * 32 << 10) + 1]))
+        .body(Body::from(vec![b'x'; ((4 * 32) << 10) + 1]))
         .expect("a request");
     server.send(long).await.problem(413);
 }

@@ -98,11 +98,11 @@ async fn a_silent_client_is_pinged_and_then_let_go_of() {
     let mut session = fixture.session(somebody(None)).await;
     assert_eq!(records(&next(&mut session).await), [json!({"type": 6})]);
     let ended = tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Err(last) = session.next().await {
-                return Err::<(), _>(last);
-            }
+        let mut next = session.next().await;
+        while next.is_ok() {
+            next = session.next().await;
         }
+        next
     });
     let last = last(ended.await.expect("it ends"));
     assert_eq!((last["type"].as_u64(), last["allowReconnect"].as_bool()), (Some(7), Some(true)));

@@ -51,7 +51,7 @@ fn without_anything_to_do_not_a_byte_changes() {
         assert_eq!(none.apply(Kind::Telemetry, payload), payload);
     }
     let nuls = Repair { strip_nuls: true, ..none };
-    assert_eq!(nuls.apply(Kind::Register, b"\0{\"a\0\":\01}\0"), b"{\"a\":1}");
+    assert_eq!(nuls.apply(Kind::Register, b"\x00{\"a\x00\":\x001}\x00"), b"{\"a\":1}");
 }
 
 #[test]

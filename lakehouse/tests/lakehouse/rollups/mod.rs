@@ -161,6 +161,20 @@ async fn run(readings: &[Reading], reports: &[SerialReport], order: &[usize], st
     check(&store, &so_far, reports, &zones).await;
 }
 
+/// A register that shows zero for hours is in doubt for as long, and so is every quarter behind it. A late
+/// reading from before it changes what they all continue from, however many they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_reading_before_hours_of_zeros_reaches_every_quarter_behind_it() {
+    let at = |n: i64, energy| Reading::new("a", T0 + n * QUARTER, 230, energy);
+    let mut readings = vec![at(0, 6_430_336)];
+    readings.extend((1..40).map(|n| at(n, 0)));
+    readings.extend([at(40, 20), at(41, 22), at(42, 23)]);
+    let order: Vec<usize> = (1..readings.len()).chain([0]).collect();
+    for steps in [&[Step::RollUp, Step::RollUp][..], &[Step::RollUp, Step::Restart, Step::RollUp]] {
+        run(&readings, &[], &order, steps).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]

@@ -47,7 +47,7 @@ fn a_digit_that_flickers_counts_once() {
 #[test]
 fn resets_count_nothing_and_roll_overs_go_on() {
     assert_eq!(count(&[5000.0, 5001.0, 3.0, 4.0, 5.0]), (3.0, 0));
-    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5]), (0.5, 0));
+    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5, 0.8]), (0.3, 0));
     assert_eq!(count(&[99_999_999.9, 0.4, 0.5]), (0.6, 0));
     assert_eq!(count(&[99_999_999.0, 50_000_000.0, 50_000_001.0]), (1.0, 0));
     let secondary = MeterTerms::of(Some(230.0), None, Some(1_000_000.0));
@@ -73,7 +73,8 @@ fn counting_never_begins_at_a_zero() {
     assert_eq!(count(&[0.0, 900.0, 900.1]), (0.1, 0), "the first reading had failed");
     assert_eq!(count(&[0.0, 0.0, 0.0, 0.5, 0.7]), (0.2, 0), "a new meter loses its first step");
     assert_eq!(count(&[0.0, 900.0, 0.5, 0.6]), (0.1, 1), "the jump was the glitch");
-    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5]), (0.5, 0), "a reset was a fall, which is confirmed");
+    assert_eq!(count(&[5000.0, 0.0, 0.5, 0.7]), (0.2, 0), "a reset loses the step from its zero");
+    assert_eq!(count(&[5000.0, 0.0, 900.0, 900.1]), (0.1, 0), "the zero was no part of it");
     let net = |values: &[f64]| count_with(Counter::Net, &MeterTerms::default(), values);
     assert_eq!(net(&[0.0, 0.5]), (0.5, 0), "zero is a value like others for a net counter");
 }
@@ -84,7 +85,7 @@ fn what_an_idle_counter_can_count_does_not_grow() {
     assert_eq!(count(&idle), (0.1, 0), "another counter, which counts on from there");
     assert_eq!(count(&[5000.0, 3.0, 2.9, 3.1]), (0.1, 0), "a reset that flickers");
     let small = MeterTerms::of(None, None, Some(1_000_000.0));
-    let beyond = count_with(Counter::Total, &small, &[1_000_100.0, 0.0, 0.5]);
+    let beyond = count_with(Counter::Total, &small, &[1_000_100.0, 0.1, 0.6]);
     assert_eq!(beyond, (0.5, 0), "nothing is counted below zero");
 }
 

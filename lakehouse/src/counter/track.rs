@@ -45,11 +45,11 @@ fn transition(counter: Counter, terms: &MeterTerms, from: Reading, to: Reading) 
     }
 }
 
-/// What counts of a step. Only the first reading of all can be a zero that is believed, and counting never
-/// begins there: a register that could not be read shows zero, and the step from it to the meter's true value
-/// would be all that the meter has ever counted.
-fn counted_since(counter: Counter, believed: Reading, counted: f64) -> f64 {
-    match counter == Counter::Total && believed.value == 0.0 {
+/// What counts of a step. Counting never begins at a zero: a register that could not be read shows it, and the
+/// step from there to the meter's true value would be all that the meter has ever counted. A new meter, and one
+/// that was reset, lose the consumption up to the first reading after their zero.
+fn counted_since(counter: Counter, from: Reading, counted: f64) -> f64 {
+    match counter == Counter::Total && from.value == 0.0 {
         true => 0.0,
         false => counted,
     }
@@ -233,7 +233,7 @@ impl Track {
             }
             Transition::Counted(counted) => {
                 self.doubt = None;
-                return self.go_on(reset, at, counted);
+                return self.go_on(reset, at, counted_since(counter, reset, counted));
             }
             Transition::Impossible => {
                 let outcome = self.drop_doubt();

@@ -11,6 +11,9 @@ const MAX_AMPERES: f64 = 50_000.0;
 /// The assumed phase voltage, in V, of a meter whose nominal voltage is unknown.
 const DEFAULT_VOLTS: f64 = 690.0;
 
+/// The most power, in kW, that is believed of a meter whose counter was at zero a moment ago.
+const MOST_FROM_ZERO_KW: f64 = 600.0;
+
 /// The kind of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counter {
@@ -73,6 +76,12 @@ impl MeterTerms {
     /// 32-bit float.
     pub(super) fn tolerance(&self, value: f64) -> f64 {
         (self.end / 1e9).max(0.01).max(value.abs() / 8e6) * 1.001
+    }
+
+    /// The most that a counter at zero is believed to have counted: what a large site takes.
+    pub(super) fn reach_from_zero(&self, from: Reading, to: Reading) -> f64 {
+        let new = Self { per_hour: self.per_hour.min(MOST_FROM_ZERO_KW), ..*self };
+        new.reach(from, to)
     }
 
     /// The most that can be counted between two readings.

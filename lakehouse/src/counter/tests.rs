@@ -47,7 +47,7 @@ fn a_digit_that_flickers_counts_once() {
 #[test]
 fn resets_count_nothing_and_roll_overs_go_on() {
     assert_eq!(count(&[5000.0, 5001.0, 3.0, 4.0, 5.0]), (3.0, 0));
-    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5, 0.8]), (0.3, 0));
+    assert_eq!(count(&[5000.0, 0.0, 0.0, 0.5]), (0.5, 0));
     assert_eq!(count(&[99_999_999.9, 0.4, 0.5]), (0.6, 0));
     assert_eq!(count(&[99_999_999.0, 50_000_000.0, 50_000_001.0]), (1.0, 0));
     let secondary = MeterTerms::of(Some(230.0), None, Some(1_000_000.0));
@@ -63,20 +63,21 @@ fn resets_count_nothing_and_roll_overs_go_on() {
 fn what_cannot_be_is_not_counted() {
     let small = MeterTerms::of(None, Some(60.0), None);
     // At most 1 kWh per minute. A counter that stays beyond that is another one, and counts from there.
-    assert_eq!(count_with(Counter::Total, &small, &[5.0, 6.0, 14.0, 14.5]), (1.5, 0));
-    assert_eq!(count_with(Counter::Total, &small, &[5.0, 6.0, 14.0, 6.5]), (1.5, 1));
+    assert_eq!(count_with(Counter::Total, &small, &[0.0, 1.0, 9.0, 9.5]), (1.5, 0));
+    assert_eq!(count_with(Counter::Total, &small, &[0.0, 1.0, 9.0, 1.5]), (1.5, 1));
 }
 
 #[test]
-fn counting_never_begins_at_a_zero() {
-    // Each of these is within what a meter can count in a minute, and no later reading contradicts it.
+fn a_large_step_from_a_zero_does_not_count() {
+    // Each is within what a meter can count in a minute, and no later reading contradicts it.
     assert_eq!(count(&[0.0, 900.0, 900.1]), (0.1, 0), "the first reading had failed");
-    assert_eq!(count(&[0.0, 0.0, 0.0, 0.5, 0.7]), (0.2, 0), "a new meter loses its first step");
-    assert_eq!(count(&[0.0, 900.0, 0.5, 0.6]), (0.1, 1), "the jump was the glitch");
-    assert_eq!(count(&[5000.0, 0.0, 0.5, 0.7]), (0.2, 0), "a reset loses the step from its zero");
-    assert_eq!(count(&[5000.0, 0.0, 900.0, 900.1]), (0.1, 0), "the zero was no part of it");
-    let net = |values: &[f64]| count_with(Counter::Net, &MeterTerms::default(), values);
-    assert_eq!(net(&[0.0, 0.5]), (0.5, 0), "zero is a value like others for a net counter");
+    assert_eq!(count(&[5000.0, 0.0, 900.0, 900.1]), (0.1, 0), "the zero was no part of the reset");
+    assert_eq!(count(&[0.0, 900.0, 0.5, 0.6]), (0.6, 1), "the jump was the glitch");
+    assert_eq!(count(&[0.0, 0.0, 0.0, 0.5, 0.7]), (0.7, 0), "a new meter counts from its zero");
+    assert_eq!(count(&[5000.0, 0.0, 0.5, 0.7]), (0.7, 0), "and so does one that was reset");
+    assert_eq!(count(&[0.0, 10.0, 20.0]), (20.0, 0), "600 kW for a minute are ten kWh");
+    let small = MeterTerms::of(None, Some(60.0), None);
+    assert_eq!(count_with(Counter::Total, &small, &[0.0, 1.0, 9.0, 9.5]), (1.5, 0));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn what_an_idle_counter_can_count_does_not_grow() {
     assert_eq!(count(&idle), (0.1, 0), "another counter, which counts on from there");
     assert_eq!(count(&[5000.0, 3.0, 2.9, 3.1]), (0.1, 0), "a reset that flickers");
     let small = MeterTerms::of(None, None, Some(1_000_000.0));
-    let beyond = count_with(Counter::Total, &small, &[1_000_100.0, 0.1, 0.6]);
+    let beyond = count_with(Counter::Total, &small, &[1_000_100.0, 0.0, 0.5]);
     assert_eq!(beyond, (0.5, 0), "nothing is counted below zero");
 }
 

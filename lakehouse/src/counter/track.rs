@@ -45,11 +45,11 @@ fn transition(counter: Counter, terms: &MeterTerms, from: Reading, to: Reading) 
     }
 }
 
-/// What counts of a step. Counting never begins at a zero: a register that could not be read shows it, and the
-/// step from there to the meter's true value would be all that the meter has ever counted. A new meter, and one
-/// that was reset, lose the consumption up to the first reading after their zero.
-fn counted_since(counter: Counter, from: Reading, counted: f64) -> f64 {
-    match counter == Counter::Total && from.value == 0.0 {
+/// What counts of a step. A register that could not be read shows zero, and the step from there to the meter's
+/// true value would be all that the meter has ever counted. So a step from zero counts only if it is as small as
+/// those of a new meter, or of one that was reset.
+fn counted_since(terms: &MeterTerms, from: Reading, to: Reading, counted: f64) -> f64 {
+    match from.value == 0.0 && counted > terms.reach_from_zero(from, to) {
         true => 0.0,
         false => counted,
     }
@@ -165,7 +165,7 @@ impl Track {
             Transition::Unchanged => self.stay(at),
             Transition::Counted(counted) if counted.abs() < f64::EPSILON => self.stay(at),
             Transition::Counted(counted) => {
-                let counted = counted_since(counter, believed, counted);
+                let counted = counted_since(terms, shown, at, counted);
                 match self.returns_from_zero(counter, at) {
                     true => self
                         .take_back(counter, terms, at)
@@ -233,7 +233,7 @@ impl Track {
             }
             Transition::Counted(counted) => {
                 self.doubt = None;
-                return self.go_on(reset, at, counted_since(counter, reset, counted));
+                return self.go_on(reset, at, counted_since(terms, reset, at, counted));
             }
             Transition::Impossible => {
                 let outcome = self.drop_doubt();
@@ -255,7 +255,7 @@ impl Track {
         let Transition::Counted(counted) = transition(counter, terms, before.stood, at) else {
             return None;
         };
-        let counted = counted_since(counter, before.stood, counted);
+        let counted = counted_since(terms, before.stood, at, counted);
         let outcome = self.go_on(before.stood, at, counted);
         Some(CountOutcome {
             taken_back: Some(before),

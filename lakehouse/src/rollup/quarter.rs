@@ -250,19 +250,18 @@ fn count(
     stored: Option<&BTreeMap<Micros, Carry>>,
     mut counting: Counting<'_>,
 ) -> Vec<Micros> {
-    let all = stored;
-    let mut stored = all.into_iter().flatten().peekable();
+    let mut rest = stored.into_iter().flatten().peekable();
     for at in portion.index.of(device) {
         let (Some((_, start)), Some(bucket), Some(readings)) =
             (portion.index.all.get(at), portion.buckets.get_mut(at), portion.counters.get_mut(at))
         else {
             continue;
         };
-        while let Some((at, before)) = stored.next_if(|(at, _)| *at < start) {
+        while let Some((at, before)) = rest.next_if(|(at, _)| *at < start) {
             counting.pass(*at, before);
         }
         // The stored version of this quarter is replaced, unless retention has dropped its readings.
-        let same = stored.next_if(|(at, _)| *at == start);
+        let same = rest.next_if(|(at, _)| *at == start);
         if bucket.samples == 0 {
             same.into_iter().for_each(|(at, carry)| counting.pass(*at, carry));
             continue;
@@ -270,14 +269,14 @@ fn count(
         counting.count(at, bucket, readings);
         same.into_iter().for_each(|(_, carry)| counting.replace(carry));
     }
-    for (at, after) in stored {
-        counting.pass(*at, after);
+    for (at, later) in rest {
+        counting.pass(*at, later);
     }
     let computed = portion.index.of(device);
-    let stale = counting.stale.map(|from| after(from, all).take(computed.len().max(FEWEST_STALE)));
-    let end = computed.end;
-    for correction in std::mem::take(&mut counting.corrections) {
-        let buckets = portion.buckets.get_mut(correction.bucket..end);
+    let more = computed.len().max(FEWEST_STALE);
+    let stale = counting.stale.map(|from| starts_from(from, stored).take(more));
+    for correction in counting.corrections {
+        let buckets = portion.buckets.get_mut(correction.bucket..computed.end);
         correct(buckets.unwrap_or_default(), &correction);
     }
     counting.undecided.extend(stale.into_iter().flatten());
@@ -285,7 +284,7 @@ fn count(
 }
 
 /// The beginnings of stored quarters from one on.
-fn after(
+fn starts_from(
     from: Micros,
     stored: Option<&BTreeMap<Micros, Carry>>,
 ) -> impl Iterator<Item = Micros> + '_ {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use deltalake::DeltaTableError;
+use deltalake::{DeltaTableError, kernel::transaction::TransactionError};
 use parquet::errors::ParquetError;
 
 /// What the caller can do about an [`Error`].
@@ -12,6 +12,8 @@ use parquet::errors::ParquetError;
 pub enum ErrorKind {
     /// The object store cannot be reached: retry later.
     Unavailable,
+    /// Another process committed first, and nothing was committed here: look at the table again.
+    Overtaken,
     /// The table has no such version, or its files were cleaned: ask for another one.
     NoVersion,
     /// The URL, the credentials or the files at the URL are wrong: somebody has to correct them.
@@ -123,6 +125,9 @@ impl From<DeltaTableError> for Error {
             | DeltaTableError::InvalidData { .. }
             | DeltaTableError::PartitionError { .. }
             | DeltaTableError::NoSchema => ErrorKind::Internal,
+            DeltaTableError::Transaction {
+                source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),
+            } => ErrorKind::Overtaken,
             DeltaTableError::InvalidTableLocation(_) | DeltaTableError::NotATable(_) => {
                 ErrorKind::Setup
             }

@@ -118,9 +118,9 @@ async fn flush(
         acuvim_lakehouse::ErrorKind::Internal | acuvim_lakehouse::ErrorKind::NoVersion => {
             FlushError::Fatal(Fatal::failed(error))
         }
-        acuvim_lakehouse::ErrorKind::Unavailable | acuvim_lakehouse::ErrorKind::Setup => {
-            FlushError::Unavailable(error.to_string())
-        }
+        acuvim_lakehouse::ErrorKind::Unavailable
+        | acuvim_lakehouse::ErrorKind::Overtaken
+        | acuvim_lakehouse::ErrorKind::Setup => FlushError::Unavailable(error.to_string()),
     })?;
     match flushed {
         Flushed::Nothing => Ok(()),

@@ -128,7 +128,7 @@ impl RollupStore {
         // one is about to replace.
         if *base.covered() != progress.expected {
             let text = format!("another process brings {} up to date", kind.name());
-            return Err(Error::new(ErrorKind::Unavailable, text));
+            return Err(Error::new(ErrorKind::Overtaken, text));
         }
         let old: Vec<&File> = base.files.iter().filter(|f| removed.may_be_in(f)).collect();
         let mut adds = Vec::new();

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{Error, MeterTerms, Meters, Zones};
+use acuvim_lakehouse::{Error, ErrorKind, MeterTerms, Meters, Zones};
 use serde_json::value::RawValue;
 
 use super::lease::JobLease;
@@ -44,6 +44,9 @@ pub(super) async fn run(
         match bring_up_to_date(&dependencies, &mut applied).await {
             Ok(Progress::UpToDate) => {}
             Ok(Progress::TurnOver) => pause = Duration::ZERO,
+            Err(error) if error.kind() == ErrorKind::Overtaken => {
+                tracing::info!(%error, "another process rolled up first");
+            }
             Err(error) => tracing::warn!(%error, "the rollups failed; they are tried again"),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use acuvim_lakehouse::{Cleaned, Retained};
+use acuvim_lakehouse::{Cleaned, ErrorKind, Retained};
 use acuvim_tables::Table;
 use acuvim_wire::time::day_of;
 use chrono::{DateTime, Utc};
@@ -96,6 +96,9 @@ async fn drop_old_days(
             metrics::counter!("acuvim_retention_rows_total", "table" => table)
                 .increment(rows as u64);
             tracing::info!(table, days, files, rows, bytes, "days past retention dropped");
+        }
+        Err(error) if error.kind() == ErrorKind::Overtaken => {
+            tracing::info!(table = table.name(), %error, "another process committed first");
         }
         Err(error) => {
             tracing::warn!(table = table.name(), %error, "retention failed; it is tried again");

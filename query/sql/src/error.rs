@@ -53,7 +53,7 @@ impl From<acuvim_lakehouse::Error> for QueryError {
     fn from(error: acuvim_lakehouse::Error) -> Self {
         use acuvim_lakehouse::ErrorKind;
         match error.kind() {
-            ErrorKind::Unavailable => {
+            ErrorKind::Unavailable | ErrorKind::Overtaken => {
                 tracing::info!(%error, "a request could not reach the lake");
                 Self::new(Code::Unavailable, "the lake is away; try again")
             }

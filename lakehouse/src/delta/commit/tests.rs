@@ -3,6 +3,7 @@ use acuvim_tables::Table;
 use super::*;
 use crate::{
     delta::writer::write_sorted,
+    error::ErrorKind,
     testing::{T0, reading, table, telemetry},
 };
 
@@ -115,9 +116,9 @@ async fn files_that_two_processes_replace_are_replaced_once() {
     let mut outcomes = Vec::new();
     for table in [&one, &two] {
         let base = table.current();
-        outcomes.push(replace(table, &base).await.is_ok());
+        outcomes.push(replace(table, &base).await.map_err(|error| error.kind()));
     }
-    assert_eq!(outcomes, [true, false]);
+    assert_eq!(outcomes, [Ok(()), Err(ErrorKind::Overtaken)]);
     for table in [&one, &two] {
         let now = table.current();
         assert_eq!((now.file_count(), now.covered()), (1, &Covered::from([(0, 2)])));

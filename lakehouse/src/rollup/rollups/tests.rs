@@ -320,7 +320,7 @@ async fn of_two_processes_that_roll_up_one_is_told_to_wait() {
     two.catch_up().await.expect("catch up");
     up_to_date(&one, &zones).await;
     let error = two.roll_up(&zones).await.expect_err("the other was faster");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Overtaken);
     two.catch_up().await.expect("catch up");
     up_to_date(&two, &zones).await;
     assert_eq!(quarters(&two).await, [quarter(0, 1, "0.00")], "nothing is there twice");

@@ -19,7 +19,7 @@ use crate::{
         Covered, Snapshot, commit::Replacement, schema_evolution::is_of_later_version,
         snapshot::File, table::LakeTable, tables::Tables,
     },
-    error::Error,
+    error::{Error, ErrorKind},
     view::Engine,
 };
 
@@ -46,6 +46,11 @@ pub(crate) async fn compact(
         let inputs: Vec<Path> = due.iter().map(|f| f.meta.location.clone()).collect();
         match merge(table, engine, &snapshot, due, policy).await {
             Ok(done) => return Ok(Some(done)),
+            // The process that was faster has merged or removed these files. Two merge at once only
+            // while a lease passes from one to the other.
+            Err(error) if error.kind() == ErrorKind::Overtaken => {
+                tracing::info!(table = table.kind.name(), %error, "another process merged first");
+            }
             Err(error) => {
                 // The same files would be chosen again at once, and fail again.
                 table.cooldown.add(inputs);

@@ -49,6 +49,22 @@ async fn merging_changes_neither_rows_nor_offsets() {
 }
 
 #[tokio::test]
+async fn a_merge_that_another_process_did_first_is_no_failure() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = with_files(dir.path()).await;
+    let two = lake(dir.path()).await;
+    let done = Compacted { removed: 2, added: 1 };
+    assert_eq!(one.compact(POLICY, 0).await.expect("compact"), Some(done));
+    // It still knows the files that the other one has merged, and chooses the same.
+    assert_eq!(two.compact(POLICY, 0).await.expect("compact"), None);
+    // It has learned what the other one did, and goes on with the second day.
+    assert_eq!(two.compact(POLICY, 0).await.expect("compact"), Some(done));
+    assert_eq!(two.compact(POLICY, 0).await.expect("compact"), None);
+    let rows = ask(&two, "SELECT device_id, ts FROM telemetry").await;
+    assert_eq!(rows.len(), 4);
+}
+
+#[tokio::test]
 async fn a_damaged_file_delays_neither_other_days_nor_itself_for_ever() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = with_files(dir.path()).await;

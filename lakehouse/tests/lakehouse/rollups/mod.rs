@@ -275,7 +275,7 @@ async fn what_a_repeated_step_makes_is_the_same() {
     for _ in 0..10 {
         let (first, second) = tokio::join!(one.roll_up(&zones), two.roll_up(&zones));
         for error in [first.err(), second.err()].into_iter().flatten() {
-            assert_eq!(error.kind(), acuvim_lakehouse::ErrorKind::Unavailable, "{error}");
+            assert_eq!(error.kind(), acuvim_lakehouse::ErrorKind::Overtaken, "{error}");
         }
     }
     one.catch_up().await.expect("catch up");

@@ -194,7 +194,9 @@ async fn dispatch(
                 // Dropped if nobody reads: waiting would keep acknowledgements from coming in.
                 let _ = messages.try_send((message.topic, message.payload.to_vec()));
             }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
+            // Also after a DISCONNECT: the broker closes the connection once it has read it. Until then a
+            // new connection of this client would take this one over, and leave its will.
+            Err(_) => return,
             Ok(_) => {}
         }
     }

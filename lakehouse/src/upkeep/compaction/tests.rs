@@ -82,19 +82,6 @@ async fn a_damaged_file_delays_neither_other_days_nor_itself_for_ever() {
 }
 
 #[tokio::test]
-async fn a_merge_whose_files_another_process_has_merged_changes_nothing() {
-    let dir = tempfile::tempdir().expect("dir");
-    let one = with_files(dir.path()).await;
-    let two = lake(dir.path()).await;
-    while one.compact(POLICY, 0).await.expect("compact").is_some() {}
-    two.compact(POLICY, 0).await.expect_err("the other was faster");
-    let now = two.snapshot(Table::Telemetry).expect("snapshot");
-    assert_eq!(now.file_count(), 2, "it has looked");
-    assert_eq!(ask(&two, "SELECT count(*) FROM telemetry").await, [["4"]]);
-    assert!(two.compact(POLICY, 0).await.expect("compact").is_none());
-}
-
-#[tokio::test]
 async fn one_merge_is_done_at_a_time_and_only_if_one_is_due() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = with_files(dir.path()).await;

@@ -69,7 +69,7 @@ async fn of_two_processes_that_remove_the_same_days_one_fails_and_finds_nothing_
     let before = day_of(T0) + 1;
     one.retain(Table::Telemetry, before, T0).await.expect("retain");
     let error = two.retain(Table::Telemetry, before, T0).await.expect_err("the other was faster");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Overtaken, "{error}");
     let again = two.retain(Table::Telemetry, before, T0).await.expect("retain");
     assert_eq!(again, Retained::default());
 }

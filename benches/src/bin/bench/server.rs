@@ -56,7 +56,8 @@ impl Server {
             .args(["serve", "--http-listen", &format!("127.0.0.1:{http_port}")])
             .args(["--mqtt-listen", &format!("127.0.0.1:{mqtt_port}")])
             .args(["--set", "mqtt.websocket_listen=", "--set", "logging.level=warn"])
-            .args(["--set", "mqtt.messages_per_client=0", "--data-dir"])
+            // As high as can be and not off, so that what the limit itself costs is measured.
+            .args(["--set", "mqtt.messages_per_client=1000000", "--data-dir"])
             .arg(&dir)
             .env("ACUVIM__ADMIN__PASSWORD", PASSWORD)
             .stdout(Stdio::null());

@@ -42,7 +42,7 @@ async fn answers_are_as_the_document_says() {
             .args(["--header", &format!("X-Api-Key: {key}"), "--checks", CHECKS])
             .args(["--phases", "examples,coverage,fuzzing", "--max-examples", &examples()])
             .args(["--exclude-path-regex", LEFT_OUT, "--continue-on-failure"])
-            .args(["--warnings", "off", "--workers", "1"])
+            .args(["--warnings", "off", "--workers", "2"])
             .current_dir(dir.path())
             .output()
             .expect("schemathesis")

@@ -143,8 +143,8 @@ async fn retention_and_compaction_of_the_same_files_do_not_undo_each_other() {
     }
     two.catch_up().await.expect("catch up");
     one.retain(Table::Telemetry, day_of(T0) + 1, LATER).await.expect("retain");
-    let merged = two.compact(policy(1 << 20), LATER).await.expect("its files are gone");
-    assert_eq!(merged, None);
+    let merged = two.compact(policy(1 << 20), LATER).await.expect("compact");
+    assert_eq!(merged, None, "its files are gone");
     let reader = lake(dir.path()).await;
     assert_eq!(count_in(&reader.view(false).expect("view"), Table::Telemetry).await, 0);
 }

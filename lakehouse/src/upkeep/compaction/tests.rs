@@ -65,6 +65,19 @@ async fn a_merge_that_another_process_did_first_is_no_failure() {
 }
 
 #[tokio::test]
+async fn files_whose_merge_was_overtaken_are_merged_at_once() {
+    let dir = tempfile::tempdir().expect("dir");
+    let one = with_files(dir.path()).await;
+    let two = lake(dir.path()).await;
+    // Files are removed by one commit at a time, so this refuses the merge of the day that stays.
+    let second_day = acuvim_wire::time::day_of(T0) + 1;
+    one.retain(Table::Telemetry, second_day, T0).await.expect("retain");
+    assert_eq!(two.compact(POLICY, 0).await.expect("compact"), None);
+    let done = Compacted { removed: 2, added: 1 };
+    assert_eq!(two.compact(POLICY, 0).await.expect("compact"), Some(done));
+}
+
+#[tokio::test]
 async fn a_damaged_file_delays_neither_other_days_nor_itself_for_ever() {
     let dir = tempfile::tempdir().expect("dir");
     let lake = with_files(dir.path()).await;
